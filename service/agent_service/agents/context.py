@@ -1,0 +1,21 @@
+"""What a graph factory receives. A graph needs no import from here to be served: the argument is duck-typed."""
+
+from dataclasses import dataclass
+
+from langchain_core.language_models import BaseChatModel
+
+from agent_service.data.reader import DataReader
+from agent_service.documents.search import DocumentSearch
+from agent_service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class AgentContext:
+    """Everything a graph is built from: chat models by role, settings, documents, read-only data."""
+
+    chat_model: BaseChatModel
+    cheap_model: BaseChatModel
+    fallback_model: BaseChatModel | None
+    settings: Settings
+    documents: DocumentSearch
+    database: DataReader

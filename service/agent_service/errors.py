@@ -1,0 +1,130 @@
+"""Every error of the service. The API maps `SlipwayError` to problem details in one place (api/problems.py)."""
+
+from typing import ClassVar
+
+
+class SlipwayError(Exception):
+    """Base. `code` is stable and part of the API; `status` is the HTTP status it maps to."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, detail: str, *, field: str | None = None, retry_after: int | None = None, **extra: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.field = field
+        self.retry_after = retry_after
+        self.extra = extra
+
+
+class SettingsError(SlipwayError):
+    """A setting is wrong: one line that names it. Commands exit with 2."""
+
+    code = "settings"
+
+
+class SchemaMismatch(SlipwayError):
+    """The database's schema is older or newer than this code."""
+
+    code = "schema_mismatch"
+    status = 503
+
+
+class InvalidRequest(SlipwayError):
+    """The request is malformed; `field` names what."""
+
+    code = "invalid_request"
+    status = 422
+
+
+class TooLarge(SlipwayError):
+    code = "too_large"
+    status = 413
+
+
+class Unauthenticated(SlipwayError):
+    code = "unauthenticated"
+    status = 401
+
+
+class Forbidden(SlipwayError):
+    code = "forbidden"
+    status = 403
+
+
+class NotFound(SlipwayError):
+    """No such thing, or it belongs to another principal: the two are not told apart."""
+
+    code = "not_found"
+    status = 404
+
+
+class SessionBusy(SlipwayError):
+    code = "session_busy"
+    status = 409
+    retryable = True
+
+
+class SessionInterrupted(SlipwayError):
+    """The session waits for a decision; `POST /runs/{id}/resume` comes first."""
+
+    code = "session_interrupted"
+    status = 409
+
+
+class NotInterrupted(SlipwayError):
+    code = "not_interrupted"
+    status = 409
+
+
+class IdempotencyConflict(SlipwayError):
+    """The key was used for another question."""
+
+    code = "idempotency_conflict"
+    status = 422
+
+
+class GuardrailBlocked(SlipwayError):
+    code = "guardrail_blocked"
+    status = 422
+
+
+class Overloaded(SlipwayError):
+    code = "overloaded"
+    status = 503
+    retryable = True
+
+
+class DatabaseUnavailable(SlipwayError):
+    code = "database_unavailable"
+    status = 503
+    retryable = True
+
+
+class ModelUnavailable(SlipwayError):
+    """The model endpoint failed after all retries."""
+
+    code = "model_unavailable"
+    status = 503
+    retryable = True
+
+
+class ModelRejected(SlipwayError):
+    """The model endpoint refused the request (4xx other than 401 and 429): retrying will not help."""
+
+    code = "model_rejected"
+    status = 502
+
+
+class GraphError(SettingsError):
+    """AGENT_GRAPH does not lead to a graph; says which attribute and what was found."""
+
+    code = "graph"
+
+
+class GraphFailed(SlipwayError):
+    """A node of the graph raised."""
+
+    code = "graph_failed"
+    status = 500

@@ -1,0 +1,173 @@
+"""Every setting of the service: one frozen object per process, read from environment variables.
+
+`slipway serve --help` and docs/operations/settings.md are generated from the descriptions here.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from agent_service.errors import SettingsError
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+OFFLINE_MODEL = "offline"
+"""Name of the built-in model that needs no endpoint and no key."""
+
+
+def _comma_separated(value: str) -> str:
+    for part in value.split(","):
+        if not part.strip().isidentifier():
+            raise ValueError(f"expected schema names separated by commas, got {value!r}")
+    return value
+
+
+class Settings(BaseSettings):
+    """Settings of one process. Field order is the order of the generated table."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        env_prefix="",
+        populate_by_name=True,
+    )
+
+    # Where it listens
+    host: str = Field("127.0.0.1", description="Address of the API. The image sets 0.0.0.0.")
+    port: int = Field(8000, ge=0, le=65535, description="Port of the API; 0 takes a free one.")
+    ops_host: str = Field("", description="Address of the ops port; empty means the same as HOST.")
+    ops_port: int = Field(9090, ge=0, le=65535, description="Port of probes, metrics and status, served by a thread of its own.")
+    liveness_timeout: Seconds = Field(60.0, description="Seconds the event loop may be silent before /live fails and the kubelet restarts the pod.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
+
+    # State
+    database_url: SecretStr = Field(
+        SecretStr("postgresql:///slipway"), description="PostgreSQL connection string (libpq URI or keywords)."
+    )
+    database_pool_size: Count = Field(10, description="Connections one process may hold. Times replicas must stay under max_connections.")
+    database_timeout: Seconds = Field(5.0, description="Seconds a request waits for a database connection before it gets 503.")
+
+    # The graph and its models
+    agent_graph: str = Field(
+        "agent_service.agents.default.graph:build",
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="package.module:attribute of a StateGraph, or of a callable that takes an AgentContext and returns one.",
+    )
+    agent_graph_dir: Path | None = Field(None, description="Folder put on the module path first, for a graph mounted into the pod.")
+    openai_base_url: str | None = Field(None, description="Base URL of an OpenAI-compatible endpoint, ending in /v1. Empty: api.openai.com.")
+    openai_api_key: SecretStr | None = Field(None, description="API key of the model endpoint. Prefer OPENAI_KEY_DIR, which rotates without a restart.")
+    openai_key_dir: Path | None = Field(None, description="Folder with the files `current`, `previous` and `revision` of the model endpoint's key, read on each attempt.")
+    model: str = Field(OFFLINE_MODEL, description="Model of the agent. `offline` is built in: it needs no key, and is no LLM.")
+    cheap_model: str | None = Field(None, description="Model of routing, guardrail and other small jobs. Empty: MODEL.")
+    fallback_model: str | None = Field(None, description="Model used while MODEL stays down. Empty: none.")
+    embedding_model: str | None = Field(None, description="Embedding model of the same endpoint; with it, rag_search also ranks by pgvector.")
+    price_file: Path | None = Field(None, description="YAML price table (USD per million tokens). Empty: the one that ships with the service.")
+    model_timeout: Seconds = Field(60.0, description="Seconds one model call may be silent (before the first chunk, or between two).")
+    model_max_retries: int = Field(3, ge=0, le=10, description="Retries of a model call after 429, 5xx or a connection error, with exponential backoff and jitter.")
+    tool_timeout: Seconds = Field(30.0, description="Seconds one tool call may take; then the model gets an error message.")
+
+    # Turns
+    max_turn_seconds: Seconds = Field(300.0, description="Seconds a run may take before it ends with outcome `timeout`.")
+    max_model_calls: Count = Field(10, description="Model calls of the agent in one run before it stops with outcome `iteration_limit`.")
+    max_steps: Count = Field(100, description="LangGraph steps of one run (recursion limit) before it stops with outcome `iteration_limit`.")
+    max_concurrent_runs: Count = Field(100, description="Runs one process executes at the same time.")
+    max_queued_runs: int = Field(200, ge=0, description="Runs one process lets wait for a place; beyond it new runs get 503.")
+    max_question_chars: Count = Field(20_000, description="Characters of a question.")
+    max_body_bytes: Count = Field(1_048_576, description="Bytes of a request body.")
+    context_turns: Count = Field(5, description="Last turns of a session that the default graph shows the model.")
+    context_tokens: Count = Field(8_000, description="Tokens of history that the default graph shows the model.")
+    tool_output_chars: Count = Field(2_000, description="Characters of a tool's output that the model sees; the rest is cut with a note.")
+    heartbeat_seconds: Seconds = Field(15.0, description="Seconds between comments on a silent stream; under every common proxy's idle limit.")
+
+    # The default graph's data tool
+    data_schemas: Annotated[str, NoDecode, AfterValidator(_comma_separated)] = Field(
+        "slipway_data", description="Database schemas, separated by commas, that query_data may read."
+    )
+    data_timeout: Seconds = Field(5.0, description="Seconds one query of query_data may run.")
+    data_row_limit: Count = Field(100, description="Rows one query of query_data returns.")
+
+    # Who may call
+    auth: Literal["required", "disabled"] = Field("required", description="`disabled` lets anyone in as one local admin; refused on a non-loopback HOST unless AUTH_DISABLED_ON_ANY_ADDRESS=true.")
+    auth_disabled_on_any_address: bool = Field(False, description="Second switch for AUTH=disabled on an address that others can reach.")
+    api_keys_dir: Path | None = Field(None, description="Folder of hashed API keys (`slipway keys create`); may change under the process.")
+    jwt_secret: SecretStr | None = Field(None, description="Shared secret of HS256 tokens, at least 32 bytes.")
+    jwt_jwks_url: str | None = Field(None, description="URL of the issuer's JWKS for RS256/ES256 tokens.")
+    jwt_issuer: str | None = Field(None, description="Required `iss` of a token. Empty: not checked.")
+    jwt_audience: str | None = Field(None, description="Required `aud` of a token. Empty: not checked.")
+    guardrails: Literal["on", "off"] = Field("on", description="`on` refuses questions that break an input rule, before anything is stored or billed.")
+
+    # LangSmith (read by its own library too)
+    langsmith_tracing: bool = Field(False, description="Send traces and feedback to LangSmith.")
+    langsmith_endpoint: str | None = Field(None, description="LangSmith address. Empty: its library's default.")
+    langsmith_api_key: SecretStr | None = Field(None, description="LangSmith key.")
+    langsmith_project: str = Field("slipway", description="LangSmith project.")
+    langsmith_hide_content: bool = Field(True, description="Leave questions, answers and tool output out of traces.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.auth == "disabled" and not self.auth_disabled_on_any_address and not _is_loopback(self.host):
+            raise ValueError(
+                f"AUTH=disabled lets anyone in: HOST must be a loopback address, not {self.host!r}, or AUTH_DISABLED_ON_ANY_ADDRESS=true"
+            )
+        if self.auth == "required" and not (self.api_keys_dir or self.jwt_secret or self.jwt_jwks_url):
+            raise ValueError("AUTH=required needs API_KEYS_DIR, JWT_SECRET or JWT_JWKS_URL (for a try-out on this machine: AUTH=disabled)")
+        if self.jwt_secret and len(self.jwt_secret.get_secret_value().encode()) < 32:
+            raise ValueError("JWT_SECRET must have at least 32 bytes (RFC 7518, 3.2)")
+        if self.openai_api_key and self.openai_key_dir:
+            raise ValueError("set OPENAI_API_KEY or OPENAI_KEY_DIR, not both")
+        if self.model != OFFLINE_MODEL and not (self.openai_api_key or self.openai_key_dir):
+            raise ValueError(f"MODEL={self.model} needs OPENAI_KEY_DIR or OPENAI_API_KEY (without a key: MODEL=offline)")
+        return self
+
+    @property
+    def ops_address(self) -> str:
+        return self.ops_host or self.host
+
+    @property
+    def data_schema_names(self) -> tuple[str, ...]:
+        return tuple(name.strip() for name in self.data_schemas.split(","))
+
+
+def _is_loopback(host: str) -> bool:
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Reads the settings of this process.
+
+    Raises:
+        SettingsError: one line that names the variable and what was expected.
+    """
+    env = os.environ if environ is None else environ
+    known = {name.upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in env if name.upper().startswith("AGENT_") and name.upper() not in known)
+    if unknown:
+        raise SettingsError(f"{unknown[0]}: unknown setting; AGENT_* names are {', '.join(sorted(n for n in known if n.startswith('AGENT_')))}")
+    try:
+        return Settings() if environ is None else Settings(**{k.lower(): v for k, v in env.items() if k.upper() in known and v != ""})  # type: ignore[arg-type]  # pydantic converts the strings
+    except ValidationError as error:
+        raise SettingsError(_one_line(error)) from None
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    name = ".".join(str(part) for part in first["loc"]).upper()
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{name}: {message}" if name else message
