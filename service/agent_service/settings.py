@@ -43,14 +43,18 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="Port of the API; 0 takes a free one.")
     ops_host: str = Field("", description="Address of the ops port; empty means the same as HOST.")
     ops_port: int = Field(9090, ge=0, le=65535, description="Port of probes, metrics and status, served by a thread of its own.")
-    liveness_timeout: Seconds = Field(60.0, description="Seconds the event loop may be silent before /live fails and the kubelet restarts the pod.")
+    liveness_timeout: Seconds = Field(
+        60.0, description="Seconds the event loop may be silent before /live fails and the kubelet restarts the pod."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
 
     # State
     database_url: SecretStr = Field(
         SecretStr("postgresql:///slipway"), description="PostgreSQL connection string (libpq URI or keywords)."
     )
-    database_pool_size: Count = Field(10, description="Connections one process may hold. Times replicas must stay under max_connections.")
+    database_pool_size: Count = Field(
+        10, description="Connections one process may hold. Times replicas must stay under max_connections."
+    )
     database_timeout: Seconds = Field(5.0, description="Seconds a request waits for a database connection before it gets 503.")
 
     # The graph and its models
@@ -59,31 +63,59 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
         description="package.module:attribute of a StateGraph, or of a callable that takes an AgentContext and returns one.",
     )
-    agent_graph_dir: Path | None = Field(None, description="Folder put on the module path first, for a graph mounted into the pod.")
-    openai_base_url: str | None = Field(None, description="Base URL of an OpenAI-compatible endpoint, ending in /v1. Empty: api.openai.com.")
-    openai_api_key: SecretStr | None = Field(None, description="API key of the model endpoint. Prefer OPENAI_KEY_DIR, which rotates without a restart.")
-    openai_key_dir: Path | None = Field(None, description="Folder with the files `current`, `previous` and `revision` of the model endpoint's key, read on each attempt.")
+    agent_graph_dir: Path | None = Field(
+        None, description="Folder put on the module path first, for a graph mounted into the pod."
+    )
+    openai_base_url: str | None = Field(
+        None, description="Base URL of an OpenAI-compatible endpoint, ending in /v1. Empty: api.openai.com."
+    )
+    openai_api_key: SecretStr | None = Field(
+        None, description="API key of the model endpoint. Prefer OPENAI_KEY_DIR, which rotates without a restart."
+    )
+    openai_key_dir: Path | None = Field(
+        None,
+        description="Folder with the files `current`, `previous` and `revision` of the model endpoint's key, read on each attempt.",
+    )
     model: str = Field(OFFLINE_MODEL, description="Model of the agent. `offline` is built in: it needs no key, and is no LLM.")
     cheap_model: str | None = Field(None, description="Model of routing, guardrail and other small jobs. Empty: MODEL.")
     fallback_model: str | None = Field(None, description="Model used while MODEL stays down. Empty: none.")
-    embedding_model: str | None = Field(None, description="Embedding model of the same endpoint; with it, rag_search also ranks by pgvector.")
-    price_file: Path | None = Field(None, description="YAML price table (USD per million tokens). Empty: the one that ships with the service.")
-    model_timeout: Seconds = Field(60.0, description="Seconds one model call may be silent (before the first chunk, or between two).")
-    model_max_retries: int = Field(3, ge=0, le=10, description="Retries of a model call after 429, 5xx or a connection error, with exponential backoff and jitter.")
+    embedding_model: str | None = Field(
+        None, description="Embedding model of the same endpoint; with it, rag_search also ranks by pgvector."
+    )
+    price_file: Path | None = Field(
+        None, description="YAML price table (USD per million tokens). Empty: the one that ships with the service."
+    )
+    model_timeout: Seconds = Field(
+        60.0, description="Seconds one model call may be silent (before the first chunk, or between two)."
+    )
+    model_max_retries: int = Field(
+        3,
+        ge=0,
+        le=10,
+        description="Retries of a model call after 429, 5xx or a connection error, with exponential backoff and jitter.",
+    )
     tool_timeout: Seconds = Field(30.0, description="Seconds one tool call may take; then the model gets an error message.")
 
     # Turns
     max_turn_seconds: Seconds = Field(300.0, description="Seconds a run may take before it ends with outcome `timeout`.")
-    max_model_calls: Count = Field(10, description="Model calls of the agent in one run before it stops with outcome `iteration_limit`.")
-    max_steps: Count = Field(100, description="LangGraph steps of one run (recursion limit) before it stops with outcome `iteration_limit`.")
+    max_model_calls: Count = Field(
+        10, description="Model calls of the agent in one run before it stops with outcome `iteration_limit`."
+    )
+    max_steps: Count = Field(
+        100, description="LangGraph steps of one run (recursion limit) before it stops with outcome `iteration_limit`."
+    )
     max_concurrent_runs: Count = Field(100, description="Runs one process executes at the same time.")
     max_queued_runs: int = Field(200, ge=0, description="Runs one process lets wait for a place; beyond it new runs get 503.")
     max_question_chars: Count = Field(20_000, description="Characters of a question.")
     max_body_bytes: Count = Field(1_048_576, description="Bytes of a request body.")
     context_turns: Count = Field(5, description="Last turns of a session that the default graph shows the model.")
     context_tokens: Count = Field(8_000, description="Tokens of history that the default graph shows the model.")
-    tool_output_chars: Count = Field(2_000, description="Characters of a tool's output that the model sees; the rest is cut with a note.")
-    heartbeat_seconds: Seconds = Field(15.0, description="Seconds between comments on a silent stream; under every common proxy's idle limit.")
+    tool_output_chars: Count = Field(
+        2_000, description="Characters of a tool's output that the model sees; the rest is cut with a note."
+    )
+    heartbeat_seconds: Seconds = Field(
+        15.0, description="Seconds between comments on a silent stream; under every common proxy's idle limit."
+    )
 
     # The default graph's data tool
     data_schemas: Annotated[str, NoDecode, AfterValidator(_comma_separated)] = Field(
@@ -93,14 +125,23 @@ class Settings(BaseSettings):
     data_row_limit: Count = Field(100, description="Rows one query of query_data returns.")
 
     # Who may call
-    auth: Literal["required", "disabled"] = Field("required", description="`disabled` lets anyone in as one local admin; refused on a non-loopback HOST unless AUTH_DISABLED_ON_ANY_ADDRESS=true.")
-    auth_disabled_on_any_address: bool = Field(False, description="Second switch for AUTH=disabled on an address that others can reach.")
-    api_keys_dir: Path | None = Field(None, description="Folder of hashed API keys (`slipway keys create`); may change under the process.")
+    auth: Literal["required", "disabled"] = Field(
+        "required",
+        description="`disabled` lets anyone in as one local admin; refused on a non-loopback HOST unless AUTH_DISABLED_ON_ANY_ADDRESS=true.",
+    )
+    auth_disabled_on_any_address: bool = Field(
+        False, description="Second switch for AUTH=disabled on an address that others can reach."
+    )
+    api_keys_dir: Path | None = Field(
+        None, description="Folder of hashed API keys (`slipway keys create`); may change under the process."
+    )
     jwt_secret: SecretStr | None = Field(None, description="Shared secret of HS256 tokens, at least 32 bytes.")
     jwt_jwks_url: str | None = Field(None, description="URL of the issuer's JWKS for RS256/ES256 tokens.")
     jwt_issuer: str | None = Field(None, description="Required `iss` of a token. Empty: not checked.")
     jwt_audience: str | None = Field(None, description="Required `aud` of a token. Empty: not checked.")
-    guardrails: Literal["on", "off"] = Field("on", description="`on` refuses questions that break an input rule, before anything is stored or billed.")
+    guardrails: Literal["on", "off"] = Field(
+        "on", description="`on` refuses questions that break an input rule, before anything is stored or billed."
+    )
 
     # LangSmith (read by its own library too)
     langsmith_tracing: bool = Field(False, description="Send traces and feedback to LangSmith.")
@@ -127,7 +168,9 @@ class Settings(BaseSettings):
                 f"AUTH=disabled lets anyone in: HOST must be a loopback address, not {self.host!r}, or AUTH_DISABLED_ON_ANY_ADDRESS=true"
             )
         if self.auth == "required" and not (self.api_keys_dir or self.jwt_secret or self.jwt_jwks_url):
-            raise ValueError("AUTH=required needs API_KEYS_DIR, JWT_SECRET or JWT_JWKS_URL (for a try-out on this machine: AUTH=disabled)")
+            raise ValueError(
+                "AUTH=required needs API_KEYS_DIR, JWT_SECRET or JWT_JWKS_URL (for a try-out on this machine: AUTH=disabled)"
+            )
         if self.jwt_secret and len(self.jwt_secret.get_secret_value().encode()) < 32:
             raise ValueError("JWT_SECRET must have at least 32 bytes (RFC 7518, 3.2)")
         if self.openai_api_key and self.openai_key_dir:
@@ -159,9 +202,15 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     known = {name.upper() for name in Settings.model_fields}
     unknown = sorted(name for name in env if name.upper().startswith("AGENT_") and name.upper() not in known)
     if unknown:
-        raise SettingsError(f"{unknown[0]}: unknown setting; AGENT_* names are {', '.join(sorted(n for n in known if n.startswith('AGENT_')))}")
+        raise SettingsError(
+            f"{unknown[0]}: unknown setting; AGENT_* names are {', '.join(sorted(n for n in known if n.startswith('AGENT_')))}"
+        )
     try:
-        return Settings() if environ is None else Settings(**{k.lower(): v for k, v in env.items() if k.upper() in known and v != ""})  # type: ignore[arg-type]  # pydantic converts the strings
+        return (
+            Settings()
+            if environ is None
+            else Settings(**{k.lower(): v for k, v in env.items() if k.upper() in known and v != ""})
+        )  # type: ignore[arg-type]  # pydantic converts the strings
     except ValidationError as error:
         raise SettingsError(_one_line(error)) from None
 

@@ -1,5 +1,6 @@
 """Explicit schema migrations: `slipway migrate` applies, `serve` only compares."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -13,6 +14,8 @@ from agent_service.errors import SchemaMismatch
 
 LOCK_KEY = 0x51_1B_0A_7
 """Advisory lock that makes two migrations at once take turns; the number only has to be ours."""
+
+LOCK_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ def shipped() -> list[Migration]:
 def migrate(url: str, report: Callable[[str], None] = lambda _: None) -> int:
     """Brings the database to this build's schema; safe to run twice, also at once. Returns how many were applied."""
     with psycopg.connect(url, autocommit=True, row_factory=dict_row) as conn:
-        conn.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))
+        _take_lock(conn)
         conn.execute("CREATE SCHEMA IF NOT EXISTS slipway")
         conn.execute(
             "CREATE TABLE IF NOT EXISTS slipway.schema_migrations"
@@ -50,8 +53,17 @@ def migrate(url: str, report: Callable[[str], None] = lambda _: None) -> int:
             report(migration.name)
             with conn.transaction():
                 conn.execute(migration.sql.encode())
-                conn.execute("INSERT INTO slipway.schema_migrations (version, name) VALUES (%s, %s)", (migration.version, migration.name))
+                conn.execute(
+                    "INSERT INTO slipway.schema_migrations (version, name) VALUES (%s, %s)", (migration.version, migration.name)
+                )
         return len(pending)
+
+
+def _take_lock(conn: psycopg.Connection[dict[str, object]]) -> None:
+    # Not pg_advisory_lock: while that waits it holds a snapshot, which CREATE INDEX CONCURRENTLY of the
+    # lock's holder waits for, and PostgreSQL ends the two as a deadlock.
+    while not conn.execute("SELECT pg_try_advisory_lock(%s) AS taken", (LOCK_KEY,)).fetchone()["taken"]:  # type: ignore[index]  # one row
+        time.sleep(LOCK_POLL_SECONDS)
 
 
 async def check_schema(conn: psycopg.AsyncConnection[dict[str, object]]) -> None:
