@@ -48,6 +48,14 @@ class Unauthenticated(SlipwayError):
     status = 401
 
 
+class IssuerUnavailable(SlipwayError):
+    """The token's key is not known here, and its issuer cannot be asked: the token may be good."""
+
+    code = "issuer_unavailable"
+    status = 503
+    retryable = True
+
+
 class Forbidden(SlipwayError):
     code = "forbidden"
     status = 403
