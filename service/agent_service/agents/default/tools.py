@@ -1,0 +1,125 @@
+"""The tools of the default graph. A tool whose metadata says `requires_approval` runs after a person agreed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from langchain.tools import ToolRuntime
+from langchain_core.tools import BaseTool, ToolException, tool
+from langgraph.store.base import BaseStore
+
+from agent_service.data.reader import DataReader, QueryResult
+from agent_service.documents.passage import Passage
+from agent_service.documents.search import DocumentSearch
+from agent_service.principal import Principal
+
+PASSAGES = 5
+MAX_NOTES = 50
+"""Notes that list_notes shows, newest first; more would not fit TOOL_OUTPUT_CHARS."""
+
+REQUIRES_APPROVAL = "requires_approval"
+"""Key of a tool's metadata: true means that a person decides on each call."""
+
+Runtime = ToolRuntime[Any, Any]
+
+
+def requires_approval(tool: BaseTool) -> BaseTool:
+    """The same tool, marked."""
+    return tool.model_copy(update={"metadata": {**(tool.metadata or {}), REQUIRES_APPROVAL: True}})
+
+
+def make_rag_search(documents: DocumentSearch, output_chars: int) -> BaseTool:
+    """`output_chars` is shared by the passages, so that each can be cited."""
+
+    @tool(response_format="content_and_artifact")
+    async def rag_search(query: str) -> tuple[str, list[dict[str, Any]]]:
+        """Searches the documents. Returns numbered passages with title, section and source."""
+        passages = await documents.search(query, limit=PASSAGES)
+        return show_passages(passages, output_chars), [asdict(passage) for passage in passages]
+
+    return rag_search
+
+
+def make_query_data(database: DataReader) -> BaseTool:
+    @tool
+    async def query_data(sql: str, runtime: Runtime) -> str:
+        """Runs one read-only PostgreSQL SELECT. Returns the SQL that ran and its rows as a table."""
+        return show_result(await database.query(sql, principal=principal_of(runtime)))
+
+    return query_data
+
+
+def make_note_tools() -> list[BaseTool]:
+    @tool
+    async def save_note(text: str, runtime: Runtime) -> str:
+        """Keeps a note for the user, for later conversations too."""
+        # The call's id is the key: a call repeated after a crash writes the same note.
+        key = runtime.tool_call_id or text
+        note = {"text": text, "saved_at": datetime.now(UTC).isoformat(timespec="seconds")}
+        await _store(runtime).aput(notes_namespace(principal_of(runtime)), key, note, index=False)
+        return f"Saved the note: {text}"
+
+    @tool
+    async def list_notes(runtime: Runtime) -> str:
+        """Lists the user's notes, newest first."""
+        found = await _store(runtime).asearch(notes_namespace(principal_of(runtime)), limit=MAX_NOTES)
+        return show_notes([item.value for item in found])
+
+    return [requires_approval(save_note), list_notes]
+
+
+def notes_namespace(principal: Principal) -> tuple[str, str, str]:
+    """Where a principal's notes stand in LangGraph's store: its labels must not hold a dot, which e-mail addresses do."""
+    return ("notes", _label(principal.tenant), _label(principal.user))
+
+
+def principal_of(runtime: Runtime) -> Principal:
+    """Who asks: the service puts it into the run's config."""
+    principal = runtime.config.get("configurable", {}).get("principal")
+    if not isinstance(principal, Principal):
+        raise ToolException("this run has no principal, so nothing can be read or kept for one")
+    return principal
+
+
+def show_passages(passages: Sequence[Passage], chars: int) -> str:
+    if not passages:
+        return "No passage of the documents matches these words."
+    share = chars // len(passages)
+    return "\n\n".join(_show_passage(number, passage, share) for number, passage in enumerate(passages, 1))
+
+
+def _show_passage(number: int, passage: Passage, chars: int) -> str:
+    name = f"{passage.title} › {passage.section}" if passage.section else passage.title  # noqa: RUF001  # the sign of citations
+    head = f"[{number}] {name} ({passage.source})\n"
+    room = max(chars - len(head) - 4, 0)
+    text = passage.text.strip()
+    return head + (text if len(text) <= room else f"{text[:room]} …")
+
+
+def show_notes(notes: Sequence[Mapping[str, Any]]) -> str:
+    newest_first = sorted(notes, key=lambda note: str(note["saved_at"]), reverse=True)
+    return "\n".join(f"- {note['text']} ({note['saved_at']})" for note in newest_first) or "There are no notes."
+
+
+def show_result(result: QueryResult) -> str:
+    header = [f"| {' | '.join(map(_cell, result.columns))} |", f"|{' --- |' * len(result.columns)}"]
+    rows = [f"| {' | '.join(map(_cell, row))} |" for row in result.rows]
+    note = f"\n\nOnly the first {len(rows)} rows; there are more." if result.truncated else ""
+    table = "\n".join([*header, *rows]) if rows else "No rows."
+    return f"```sql\n{result.sql}\n```\n\n{table}{note}"
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _store(runtime: Runtime) -> BaseStore:
+    if runtime.store is None:
+        raise ToolException("this graph was compiled without a store, so notes cannot be kept")
+    return runtime.store
+
+
+def _label(text: str) -> str:
+    return quote(text, safe="@").replace(".", "%2E")

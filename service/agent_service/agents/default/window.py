@@ -1,0 +1,93 @@
+"""What of a session's history the model sees: the last turns within a token budget, in a form that endpoints accept.
+
+A turn begins with a message of the user. An exchange is a model's message with the results of its tool calls; the two
+are never split, as endpoints refuse the one without the other.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+
+from agent_service.tokens import count_tokens
+
+MESSAGE_TOKENS = 4
+"""Tokens that the wire format adds to each message: role and separators."""
+
+Group = list[AnyMessage]
+
+
+def context_window(messages: Sequence[AnyMessage], *, turns: int, tokens: int) -> list[AnyMessage]:
+    """The last `turns` turns, older ones dropped until all fit `tokens`.
+
+    The question of the running turn and its last exchange stay even if they alone are more.
+    """
+    groups = _turns(without_dangling_calls(messages))[-turns:]
+    if not groups:
+        return []
+    current = _fit_turn(groups[-1], tokens)
+    room = tokens - _cost(current)
+    kept = [current]
+    for turn in reversed(groups[:-1]):
+        room -= _cost(turn)
+        if room < 0:
+            break
+        kept.append(turn)
+    return _flat(reversed(kept))
+
+
+def without_dangling_calls(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """Drops tool calls that a cancelled or crashed run left without a result, and results without a call."""
+    answered = {m.tool_call_id for m in messages if isinstance(m, ToolMessage)}
+    asked = {call["id"] for m in messages if isinstance(m, AIMessage) for call in m.tool_calls}
+    kept: list[AnyMessage] = []
+    for message in messages:
+        if isinstance(message, AIMessage) and message.tool_calls:
+            kept.extend(_answered_only(message, answered))
+        elif not isinstance(message, ToolMessage) or message.tool_call_id in asked:
+            kept.append(message)
+    return kept
+
+
+def _answered_only(message: AIMessage, answered: set[str]) -> list[AnyMessage]:
+    calls = [call for call in message.tool_calls if call["id"] in answered]
+    if len(calls) == len(message.tool_calls):
+        return [message]
+    if not calls and not message.text:
+        return []
+    # A new message: additional_kwargs keep the raw calls, which langchain-openai sends when tool_calls is empty.
+    return [AIMessage(content=message.text, tool_calls=calls, id=message.id)]
+
+
+def _turns(messages: Sequence[AnyMessage]) -> list[Group]:
+    return _split(messages, HumanMessage)
+
+
+def _fit_turn(turn: Group, tokens: int) -> Group:
+    """Drops the oldest exchanges of a turn that is too long; the question and the last exchange stay."""
+    question, *exchanges = _split(turn, AIMessage)
+    while len(exchanges) > 1 and _cost(question) + sum(map(_cost, exchanges)) > tokens:
+        exchanges = exchanges[1:]
+    return _flat([question, *exchanges])
+
+
+def _split(messages: Sequence[AnyMessage], opening: type[AnyMessage]) -> list[Group]:
+    """Cuts before each message of the type; what stands before the first one is a group too."""
+    groups: list[Group] = []
+    for message in messages:
+        if isinstance(message, opening) or not groups:
+            groups.append([])
+        groups[-1].append(message)
+    return groups
+
+
+def _flat(groups: Iterable[Group]) -> list[AnyMessage]:
+    return [message for group in groups for message in group]
+
+
+def _cost(group: Group) -> int:
+    return sum(_message_tokens(message) for message in group)
+
+
+def _message_tokens(message: AnyMessage) -> int:
+    calls = message.tool_calls if isinstance(message, AIMessage) else []
+    return MESSAGE_TOKENS + count_tokens(message.text) + sum(count_tokens(f"{call['name']}{call['args']}") for call in calls)

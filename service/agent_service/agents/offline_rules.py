@@ -1,0 +1,168 @@
+"""What the offline model does: rules over the messages, no LLM. Pure functions, so that a test can read them off."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, ToolMessage
+
+Schema = Mapping[str, Any]
+Call = tuple[str, dict[str, Any]]
+
+NOTICE = "(I am the built-in offline model: fixed rules, no LLM.)"
+QUOTE_CHARS = 400
+"""Characters quoted of one passage: a paragraph."""
+QUOTED_PASSAGES = 2
+
+_ROUTES = re.compile(r"\bRAG\b.*\bDATA\b.*\bGENERAL\b", re.DOTALL)
+_SQL = re.compile(r"(?:^|:\s*|```(?:sql)?\s*)((?:select|with)\s[^;`]+)", re.IGNORECASE)
+_SAVE_NOTE = re.compile(
+    r"^\W*(?:please\s+)?(?:save|remember|note|write down)\b(?:\s+(?:a|this|the|down|as))*(?:\s+note)?(?:\s+that)?\W*",
+    re.IGNORECASE,
+)
+_LIST_NOTES = re.compile(r"\b(?:my|list|show)\s+(?:\w+\s+)?notes\b", re.IGNORECASE)
+_DATA = re.compile(r"\b(?:spend|spent|spending|costs?|tokens?|usage|runs?|outcomes?|usd|expensive|sql)\b", re.IGNORECASE)
+_DOCS = re.compile(
+    r"\b(?:how|what|why|where|which|when|docs?|documentation|explain|describe|configure|install|slipway)\b", re.IGNORECASE
+)
+_PASSAGE = re.compile(r"^\[\d+\] (?P<citation>.+?) \([^()]*\)\n(?P<text>.*?)(?=\n\n\[\d+\] |\Z)", re.MULTILINE | re.DOTALL)
+_WORD = re.compile(r"[a-z]{3,}")
+_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?")
+_COMMON = frozenset(
+    "about and any are call can does for from get give has have how its name not one please some tell text that the this tool"  # noqa: SIM905  # a list of 40 literals reads worse
+    " use what when where which who why with you your".split()
+)
+"""Words that say nothing about which tool fits."""
+
+
+def reply(messages: Sequence[BaseMessage], tools: Sequence[Schema]) -> tuple[str, list[Call]]:
+    """Text and tool calls with which the model answers `messages`, given the JSON schemas of its tools."""
+    question, results = _last_turn(messages)
+    if _ROUTES.search("\n".join(m.text for m in messages if isinstance(m, SystemMessage))):
+        return route(question), []
+    if results:
+        return "\n\n".join([*map(_report, results), NOTICE]), []
+    call = choose_tool(question, tools)
+    return ("", [call]) if call else (_introduction(tools), [])
+
+
+def route(question: str) -> str:
+    """RAG, DATA or GENERAL by keywords; notes come first, as their text may hold any word."""
+    if _LIST_NOTES.search(question) or _SAVE_NOTE.match(question):
+        return "GENERAL"
+    if _SQL.search(question) or _DATA.search(question):
+        return "DATA"
+    return "RAG" if _DOCS.search(question) else "GENERAL"
+
+
+def choose_tool(question: str, tools: Sequence[Schema]) -> Call | None:
+    """The tool that fits the question, with arguments; None when no rule applies."""
+    names = {tool["name"] for tool in tools}
+    if "rag_search" in names:
+        return "rag_search", {"query": question}
+    if "query_data" in names:
+        return "query_data", {"sql": sql_for(question)}
+    if "list_notes" in names and _LIST_NOTES.search(question):
+        return "list_notes", {}
+    if "save_note" in names and (opening := _SAVE_NOTE.match(question)):
+        return "save_note", {"text": question[opening.end() :].strip() or question}
+    return _best_match(question, [tool for tool in tools if tool["name"] not in {"list_notes", "save_note"}])
+
+
+def sql_for(question: str) -> str:
+    """The SQL that the question gives, or one over the ledger: runs by outcome, spend by day, spend by model."""
+    if given := _SQL.search(question):
+        return given[1].strip()
+    words = question.lower()
+    today = "today" in words
+    if re.search(r"\bruns?\b|\boutcomes?\b", words) and not re.search(r"\bcosts?\b|\bspen[dt]|\btokens?\b", words):
+        when = "\nWHERE created_at >= CURRENT_DATE" if today else ""
+        return f"SELECT outcome, count(*) AS runs\nFROM slipway_data.runs{when}\nGROUP BY outcome\nORDER BY runs DESC"
+    key, order = ("day", "day DESC") if re.search(r"\bdays?\b|\bdaily\b", words) else ("model", "cost_usd DESC NULLS LAST")
+    when = "\nWHERE day = CURRENT_DATE" if today else ""
+    return (
+        f"SELECT {key}, count(*) AS model_calls, sum(input_tokens + output_tokens) AS tokens, sum(cost_usd) AS cost_usd\n"
+        f"FROM slipway_data.usage{when}\nGROUP BY {key}\nORDER BY {order}"
+    )
+
+
+def _last_turn(messages: Sequence[BaseMessage]) -> tuple[str, list[ToolMessage]]:
+    """The last question, and the tool results that came after it."""
+    results: list[ToolMessage] = []
+    for message in reversed(messages):
+        if isinstance(message, HumanMessage):
+            return message.text, results[::-1]
+        if isinstance(message, ToolMessage):
+            results.append(message)
+    return "", results[::-1]
+
+
+def _report(result: ToolMessage) -> str:
+    name, text = result.name or "the tool", result.text.strip()
+    if result.status == "error":
+        verb = "was rejected, so I did not do it" if "rejected the tool call" in text else "failed"
+        return f"`{name}` {verb}: {text}"
+    if quotes := list(_quotes(text)):
+        return "The documents say:\n\n" + "\n\n".join(quotes)
+    # langchain puts a note before the result of a call that a reviewer changed.
+    _, edited, after = text.partition("Tool response:\n")
+    return f"`{name}` ran as the reviewer changed it and returned:\n\n{after}" if edited else f"`{name}` returned:\n\n{text}"
+
+
+def _quotes(content: str) -> Iterator[str]:
+    for passage in list(_PASSAGE.finditer(content))[:QUOTED_PASSAGES]:
+        text = passage["text"].strip()
+        shown = text if len(text) <= QUOTE_CHARS else f"{text[:QUOTE_CHARS].rsplit(maxsplit=1)[0]} …"
+        yield "\n".join(f"> {line}" for line in shown.splitlines()) + f"\n\n[{passage['citation']}]"
+
+
+def _introduction(tools: Sequence[Schema]) -> str:
+    names = ", ".join(f"`{tool['name']}`" for tool in tools)
+    can = f"I can only call tools ({names}), and none of them fits this message." if names else "I have no tool for this."
+    return f"{can} Set MODEL to talk to a language model.\n\n{NOTICE}"
+
+
+def _best_match(question: str, tools: Sequence[Schema]) -> Call | None:
+    words = _words(question)
+    scored = sorted(((_score(words, tool), -i) for i, tool in enumerate(tools)), reverse=True)
+    for score, position in scored:
+        tool = tools[-position]
+        arguments = _arguments(question, tool.get("parameters") or {})
+        if score > 1 and arguments is not None:
+            return str(tool["name"]), arguments
+    return None
+
+
+def _score(words: set[str], tool: Schema) -> int:
+    """A word of the name counts as much as two of the description."""
+    return 2 * len(words & _words(tool["name"])) + len(words & _words(tool.get("description") or ""))
+
+
+def _words(text: str) -> set[str]:
+    return {word.removesuffix("s") for word in _WORD.findall(text.lower().replace("_", " ")) if word not in _COMMON}
+
+
+def _arguments(question: str, schema: Schema) -> dict[str, Any] | None:
+    """The schema's required arguments by their simple types; None when one of them cannot be filled."""
+    numbers = iter(_NUMBER.findall(question))
+    filled: dict[str, Any] = {}
+    for name in schema.get("required", ()):
+        value = _value(question, numbers, schema["properties"].get(name, {}))
+        if value is None:
+            return None
+        filled[name] = value
+    return filled
+
+
+def _value(question: str, numbers: Iterator[str], schema: Schema) -> Any:
+    if options := schema.get("enum"):
+        return next((o for o in options if re.search(rf"\b{re.escape(str(o))}\b", question, re.IGNORECASE)), None)
+    number = next(numbers, None) if schema.get("type") in {"number", "integer"} else None
+    match schema.get("type"):
+        case "string":
+            return question
+        case "number" if number is not None:
+            return float(number)
+        case "integer" if number is not None:
+            return int(float(number))
+    return None

@@ -1,0 +1,215 @@
+"""The offline model: what its rules choose, and that it streams, bills and calls tools as an endpoint does."""
+
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.tools import tool
+
+from agent_service.agents.default import prompts
+from agent_service.agents.offline import OfflineChatModel
+from agent_service.agents.offline_rules import NOTICE, choose_tool, reply, route, sql_for
+from agent_service.tokens import count_tokens
+
+SEARCH = {"name": "rag_search", "description": "Searches the documents."}
+NOTES = [{"name": "save_note", "description": "Keeps a note."}, {"name": "list_notes", "description": "Lists notes."}]
+
+
+@tool
+def convert_units(expression: str) -> str:
+    """Converts a quantity to another unit, such as 12 km in miles."""
+    return expression
+
+
+@tool
+def book_room(guests: int, nights: float, size: str) -> str:
+    """Books a hotel room."""
+    return f"{guests} {nights} {size}"
+
+
+def schema(name: str, description: str, **properties: dict[str, Any]) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": properties, "required": list(properties)}
+    return {"name": name, "description": description, "parameters": parameters}
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("How do I configure the chart?", "RAG"),
+        ("What is a lease?", "RAG"),
+        ("Tell me about Slipway", "RAG"),
+        ("What did we spend today?", "DATA"),
+        ("Tokens by model", "DATA"),
+        ("how many runs failed", "DATA"),
+        ("SELECT 1 AS one", "DATA"),
+        ("Hello there", "GENERAL"),
+        ("Remember that runs cost too much", "GENERAL"),
+        ("What are my notes?", "GENERAL"),
+    ],
+)
+def test_routes_by_keywords(question: str, expected: str) -> None:
+    assert route(question) == expected
+
+
+async def test_answers_the_routing_prompt_with_a_route_alone() -> None:
+    message = await OfflineChatModel().ainvoke([SystemMessage(prompts.ROUTE), HumanMessage("What did we spend?")])
+
+    assert message.text == "DATA"
+
+
+def test_searches_documents_with_the_question() -> None:
+    assert choose_tool("How do keys rotate?", [SEARCH]) == ("rag_search", {"query": "How do keys rotate?"})
+
+
+@pytest.mark.parametrize(
+    ("question", "parts"),
+    [
+        ("What did we spend?", ["slipway_data.usage", "GROUP BY model"]),
+        ("What did each model cost today?", ["GROUP BY model", "WHERE day = CURRENT_DATE"]),
+        ("Tokens per day", ["GROUP BY day"]),
+        ("How did the runs end?", ["slipway_data.runs", "GROUP BY outcome"]),
+        ("Runs by outcome today", ["WHERE created_at >= CURRENT_DATE"]),
+    ],
+)
+def test_writes_sql_that_fits_the_question(question: str, parts: list[str]) -> None:
+    sql = sql_for(question)
+
+    assert all(part in sql for part in parts)
+    assert ("CURRENT_DATE" in sql) == ("today" in question)
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["SELECT count(*) FROM slipway_data.runs", "Run this: SELECT count(*) FROM slipway_data.runs;", "```sql\nSELECT count(*) FROM slipway_data.runs\n```"],
+)
+def test_runs_the_sql_that_the_user_gives(question: str) -> None:
+    assert sql_for(question) == "SELECT count(*) FROM slipway_data.runs"
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("Remember that Ann is on call", "Ann is on call"),
+        ("Save a note: buy milk", "buy milk"),
+        ("please note: the budget is $50", "the budget is $50"),
+        ("save this: x", "x"),
+    ],
+)
+def test_saves_a_note_without_the_words_that_ask_for_it(question: str, text: str) -> None:
+    assert choose_tool(question, NOTES) == ("save_note", {"text": text})
+
+
+def test_lists_notes_when_asked_for_them() -> None:
+    assert choose_tool("Show my notes", NOTES) == ("list_notes", {})
+
+
+def test_calls_no_tool_for_small_talk() -> None:
+    assert choose_tool("Good morning!", NOTES) is None
+
+
+def test_calls_a_foreign_tool_whose_words_fit_with_the_question_as_text() -> None:
+    convert = schema("convert_units", "Converts a quantity.", expression={"type": "string"})
+    weather = schema("get_weather", "Weather of a city.", city={"type": "string"})
+
+    assert choose_tool("convert 12 km in miles", [weather, convert]) == ("convert_units", {"expression": "convert 12 km in miles"})
+
+
+def test_fills_numbers_and_choices_from_the_question() -> None:
+    room = schema(
+        "book_room", "Books a room.", guests={"type": "integer"}, nights={"type": "number"}, size={"type": "string", "enum": ["small", "large"]}
+    )
+
+    assert choose_tool("Book a large room for 2 guests, 1.5 nights", [room]) == (
+        "book_room",
+        {"guests": 2, "nights": 1.5, "size": "large"},
+    )
+
+
+def test_leaves_a_tool_alone_whose_arguments_it_cannot_find() -> None:
+    room = schema("book_room", "Books a room.", guests={"type": "integer"})
+
+    assert choose_tool("Book a room", [room]) is None
+
+
+def test_quotes_passages_with_their_citation_and_says_what_it_is() -> None:
+    result = ToolMessage(
+        "[1] Operating › Keys (keys.md)\nThe file is read on each call.\n\n[2] Graphs (graphs.md)\nBring a graph.",
+        tool_call_id="1",
+        name="rag_search",
+    )
+    text, calls = reply([HumanMessage("keys?"), AIMessage(""), result], [SEARCH])
+
+    assert "> The file is read on each call.\n\n[Operating › Keys]" in text
+    assert "> Bring a graph.\n\n[Graphs]" in text
+    assert text.endswith(NOTICE)
+    assert calls == []
+
+
+def test_says_that_a_tool_failed() -> None:
+    result = ToolMessage("`query_data` failed: no such table", tool_call_id="1", name="query_data", status="error")
+    text, calls = reply([HumanMessage("runs?"), AIMessage(""), result], [{"name": "query_data"}])
+
+    assert "`query_data` failed" in text
+    assert "no such table" in text
+    assert calls == []
+
+
+def test_a_result_of_an_earlier_turn_does_not_answer_this_one() -> None:
+    earlier = ToolMessage("found", tool_call_id="1", name="rag_search")
+    _, calls = reply([HumanMessage("first?"), AIMessage(""), earlier, HumanMessage("second?")], [SEARCH])
+
+    assert calls == [("rag_search", {"query": "second?"})]
+
+
+async def test_streams_word_by_word_and_ends_with_usage() -> None:
+    chunks = [chunk async for chunk in OfflineChatModel().astream("Hello")]
+
+    assert len([c for c in chunks if c.text]) > 10
+    assert [bool(c.usage_metadata) for c in chunks] == [False] * (len(chunks) - 1) + [True]
+    whole = chunks[0]
+    for chunk in chunks[1:]:
+        whole += chunk
+    assert isinstance(whole, AIMessageChunk)
+    assert whole.usage_metadata == {
+        "input_tokens": count_tokens("Hello"),
+        "output_tokens": count_tokens(whole.text),
+        "total_tokens": count_tokens("Hello") + count_tokens(whole.text),
+    }
+    assert whole.response_metadata["model_name"] == "offline"
+
+
+async def test_streams_the_same_text_as_it_returns_at_once() -> None:
+    model = OfflineChatModel()
+
+    streamed = "".join([chunk.text async for chunk in model.astream("Hello")])
+
+    assert streamed == (await model.ainvoke("Hello")).text == model.invoke("Hello").text
+
+
+async def test_calls_bound_tools_for_real() -> None:
+    message = await OfflineChatModel().bind_tools([convert_units, book_room]).ainvoke("convert 12 km in miles")
+
+    assert [(call["name"], call["args"]) for call in message.tool_calls] == [
+        ("convert_units", {"expression": "convert 12 km in miles"})
+    ]
+
+
+async def test_a_call_has_the_same_id_when_computed_again_and_another_in_another_turn() -> None:
+    model = OfflineChatModel().bind_tools([convert_units])
+
+    first, again, other = [(await model.ainvoke([HumanMessage("convert 1 km", id=i)])).tool_calls[0]["id"] for i in "aab"]
+
+    assert first == again
+    assert first != other
+
+
+async def test_waits_the_set_time_before_each_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr("agent_service.agents.offline.asyncio.sleep", sleep)
+    chunks = [chunk async for chunk in OfflineChatModel(delay=0.25).astream("Hello")]
+
+    assert waits == [0.25] * len([c for c in chunks if c.response_metadata or c.text])
