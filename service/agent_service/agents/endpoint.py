@@ -1,0 +1,180 @@
+"""One OpenAI-compatible endpoint: keys, attempts, retries. What it sends back is for the reader and the embeddings."""
+
+import asyncio
+import random
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+import orjson
+
+from agent_service.agents.failures import AttemptFailed, KeyRefused, Status, pause, response_failure, status_of, transport_errors
+from agent_service.agents.keys import ApiKeySource
+from agent_service.errors import ModelRejected, ModelUnavailable
+from agent_service.settings import Settings
+
+T = TypeVar("T")
+Receive = Callable[[aiohttp.ClientResponse], Awaitable[T]]
+OnRequest = Callable[[str, Status], None]
+"""Called once for each HTTP attempt with the model and how it ended."""
+
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+
+CONNECT_SECONDS = 10.0
+"""Limit of connecting: a connection that takes longer has lost its SYN three times."""
+
+PING_SECONDS = 3.0
+"""Limit of a health check; under the probe time-outs that people set."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEndpoint:
+    """Sends requests, with the key of the moment and as many retries as the settings allow.
+
+    It belongs to the event loop it was made on. `sleep` and `share` (random, in [0, 1)) are for tests.
+    """
+
+    session: aiohttp.ClientSession
+    base_url: str
+    keys: ApiKeySource
+    timeout: float
+    max_retries: int
+    on_request: OnRequest
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    share: Callable[[], float] = random.random
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+
+    async def post(self, path: str, payload: dict[str, Any], receive: Receive[T]) -> T:
+        """What `receive` makes of the first good response. Counting an attempt as `ok` is left to it.
+
+        Raises:
+            ModelUnavailable: no attempt succeeded, or every key was refused.
+            ModelRejected: the endpoint refused the request itself.
+        """
+        for retry in range(self.max_retries + 1):
+            try:
+                return await self._with_keys(path, payload, receive)
+            except AttemptFailed as failed:
+                if retry == self.max_retries:
+                    raise failed.final() from failed
+                await self.sleep(pause(retry, failed.retry_after, self.share()))
+        raise AssertionError("the last retry returns or raises")
+
+    async def post_json(self, path: str, payload: dict[str, Any]) -> dict[str, Any]:
+        """The JSON object that the endpoint answers with. Raises as `post` does."""
+
+        async def receive(response: aiohttp.ClientResponse) -> dict[str, Any]:
+            try:
+                body = orjson.loads(await response.read())
+            except orjson.JSONDecodeError:
+                body = None
+            if not isinstance(body, dict):
+                raise AttemptFailed("server_error", "it answered with something else than a JSON object")
+            self.on_request(payload["model"], "ok")
+            return body
+
+        return await self.post(path, payload, receive)
+
+    async def ping(self) -> None:
+        """Raises ModelUnavailable unless the endpoint answers; one without /models (404) is up as well."""
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                status = await self._models_status()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise ModelUnavailable("the model endpoint does not answer") from error
+        if status in {401, 403}:
+            raise KeyRefused().final()
+        if status >= 500:  # noqa: PLR2004  # HTTP status codes need no second name
+            raise ModelUnavailable(f"the model endpoint answers HTTP {status}")
+
+    def wait_from_thread(self, work: Coroutine[Any, Any, T]) -> T:
+        """Result of a coroutine that runs on the endpoint's loop, for code in other threads (a graph's plain functions)."""
+        if _running_loop() is self.loop:
+            work.close()
+            raise RuntimeError("a blocking model call on the event loop would stop every stream: use `await model.ainvoke(...)`")
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+    async def _with_keys(self, path: str, payload: dict[str, Any], receive: Receive[T]) -> T:
+        for key in self.keys.attempts():
+            try:
+                return await self._attempt(key, path, payload, receive)
+            except KeyRefused:
+                continue
+        raise KeyRefused().final()
+
+    async def _attempt(self, key: str, path: str, payload: dict[str, Any], receive: Receive[T]) -> T:
+        try:
+            with transport_errors(self.timeout):
+                response = await self.session.post(
+                    self.base_url + path, data=orjson.dumps(payload), headers=_authorization(key), allow_redirects=False
+                )
+                with _closed_on_error(response):
+                    if response.status != 200:  # noqa: PLR2004
+                        raise await response_failure(response)
+                    return await receive(response)
+        except (AttemptFailed, KeyRefused, ModelRejected) as failed:
+            self.on_request(payload["model"], status_of(failed))
+            raise
+
+    async def _models_status(self) -> int:
+        status = 401
+        for key in self.keys.attempts():
+            async with self.session.get(f"{self.base_url}/models", headers=_authorization(key)) as response:
+                status = response.status
+            if status != 401:  # noqa: PLR2004
+                break
+        return status
+
+
+@asynccontextmanager
+async def open_endpoint(settings: Settings, on_request: OnRequest) -> AsyncIterator[ModelEndpoint]:
+    """The endpoint of the settings with a connection pool of its own, closed on the way out."""
+    base_url = (settings.openai_base_url or DEFAULT_BASE_URL).rstrip("/")
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=settings.model_timeout),
+        headers={"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "slipway"},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        proxy=environment_proxy(base_url),
+    ) as session:
+        yield ModelEndpoint(
+            session=session,
+            base_url=base_url,
+            keys=ApiKeySource.from_settings(settings),
+            timeout=settings.model_timeout,
+            max_retries=settings.model_max_retries,
+            on_request=on_request,
+        )
+
+
+def environment_proxy(url: str) -> str | None:
+    """The proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name for a URL."""
+    # aiohttp's own `trust_env` starts a thread for each request to find this out.
+    parts = urlsplit(url)
+    if urllib.request.proxy_bypass(parts.netloc):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)
+
+
+def _authorization(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+@contextmanager
+def _closed_on_error(response: aiohttp.ClientResponse) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:  # a cancelled task must close the connection too
+        response.close()
+        raise
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -1,0 +1,130 @@
+"""What can go wrong with one attempt at the model endpoint, and how long to wait before the next."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal
+
+import aiohttp
+import orjson
+
+from agent_service.errors import ModelRejected, ModelUnavailable
+
+Status = Literal["ok", "rate_limited", "client_error", "server_error", "connection_error", "timeout", "auth"]
+"""How an HTTP attempt ended: label values of `agent_llm_requests_total`."""
+
+MAX_RETRY_AFTER_SECONDS = 30.0
+"""Longest wait that an endpoint may ask for; a turn has 300 s by default."""
+
+BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 8.0
+"""First and longest upper bound of a wait drawn at random (full jitter), as OpenAI's own client doubles it."""
+
+CLIENT_RETRY_SECONDS = 5
+"""Retry-After towards our client when the endpoint named none: its retries are used up, an outage rarely ends sooner."""
+
+MESSAGE_CHARS = 200
+"""Characters of the endpoint's own message that are passed on."""
+
+
+class AttemptFailed(Exception):
+    """An attempt failed in a way that the next one may not."""
+
+    def __init__(self, status: Status, detail: str, retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.retry_after = retry_after
+
+    def final(self) -> ModelUnavailable:
+        """The error once no attempt is left. It has none of the endpoint's text: that may name an organisation."""
+        wait = math.ceil(self.retry_after or CLIENT_RETRY_SECONDS)
+        return ModelUnavailable(f"the model endpoint failed: {self}", retry_after=wait)
+
+
+class KeyRefused(Exception):
+    """401: another key may do."""
+
+    def final(self) -> ModelUnavailable:
+        """The error once no key is left."""
+        return ModelUnavailable("the model endpoint refused the key")
+
+
+Failure = AttemptFailed | KeyRefused | ModelRejected
+"""Every way in which an attempt may end other than well."""
+
+
+def status_of(error: Failure) -> Status:
+    if isinstance(error, AttemptFailed):
+        return error.status
+    return "auth" if isinstance(error, KeyRefused) else "client_error"
+
+
+def failure(code: int, message: str, retry_after: float | None = None) -> Failure:
+    """The failure that an HTTP status stands for, be it the response's or that of an error inside a stream."""
+    if code == 401:  # noqa: PLR2004  # HTTP status codes need no second name
+        return KeyRefused()
+    if code == 408:  # noqa: PLR2004
+        return AttemptFailed("timeout", "HTTP 408", retry_after)
+    if code == 429:  # noqa: PLR2004
+        return AttemptFailed("rate_limited", "HTTP 429, too many requests", retry_after)
+    if code >= 500:  # noqa: PLR2004
+        return AttemptFailed("server_error", f"HTTP {code}", retry_after)
+    return ModelRejected(f"the model endpoint refused the request (HTTP {code}): {message[:MESSAGE_CHARS]}")
+
+
+def stream_failure(error: Any) -> Failure:
+    """The failure that an error object inside a stream stands for; without a status code, a server error."""
+    code = error.get("code") if isinstance(error, dict) else None
+    if isinstance(code, int) and code >= 400:  # noqa: PLR2004
+        return failure(code, error_message({"error": error}))
+    return AttemptFailed("server_error", "it sent an error inside the stream")
+
+
+def error_message(body: Any) -> str:
+    """The message of OpenAI's error shape `{"error": {"message": …}}`, or of the variants that others send."""
+    error = body.get("error", body) if isinstance(body, dict) else body
+    message = error.get("message", error) if isinstance(error, dict) else error
+    return " ".join(str(message).split())
+
+
+async def response_failure(response: aiohttp.ClientResponse) -> Failure:
+    """The failure that a response other than 200 stands for."""
+    raw = await response.read()
+    try:
+        message = error_message(orjson.loads(raw))
+    except orjson.JSONDecodeError:
+        message = " ".join(raw.decode(errors="replace").split())
+    return failure(response.status, message, parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC)))
+
+
+def parse_retry_after(value: str | None, now: datetime) -> float | None:
+    """Seconds to wait, at most 30; from seconds or an HTTP date. None for neither."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(value) - now).total_seconds()
+        except (ValueError, TypeError):  # TypeError: a date without a zone
+            return None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else None
+
+
+def pause(retry: int, retry_after: float | None, share: float) -> float:
+    """Seconds before retry number `retry` (from 0); `share` in [0, 1) is the random part."""
+    if retry_after is not None:
+        return retry_after
+    return share * min(BACKOFF_SECONDS * 2.0**retry, MAX_BACKOFF_SECONDS)
+
+
+@contextlib.contextmanager
+def transport_errors(timeout: float) -> Iterator[None]:
+    """Turns aiohttp's errors into AttemptFailed; `timeout` is the silence it was told to bear, in seconds."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise AttemptFailed("timeout", f"it was silent for {timeout:g} s") from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise AttemptFailed("connection_error", "the connection failed") from error

@@ -1,0 +1,94 @@
+"""Server-sent events of a chat completion: bytes to events, events to chunks, chunks merged."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from agent_service.agents.failures import AttemptFailed
+
+Chunk = dict[str, Any]
+"""One `chat.completion.chunk` as the endpoint sent it."""
+
+DONE = b"[DONE]"
+"""Data of the last event."""
+
+TEXT_KEYS = frozenset({"role", "content"})
+"""Keys of a delta that is nothing but text."""
+
+
+class EventDecoder:
+    """Splits a byte stream into the data of its events, wherever the reads cut it."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Data of the events that are complete now. Comments and events without data are left out."""
+        buffer, held = self._rest + data, b""
+        if b"\r" in buffer:
+            held = b"\r" if buffer.endswith(b"\r") else b""
+            buffer = buffer.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *events, rest = buffer.split(b"\n\n")
+        self._rest = rest + held
+        return [payload for event in events if (payload := _data(event))]
+
+    def finish(self) -> list[bytes]:
+        """Data of a last event that lacks its blank line."""
+        return self.feed(b"\n\n")
+
+
+def _data(event: bytes) -> bytes:
+    if event.startswith(b"data:") and b"\n" not in event:
+        return event[5:].strip()
+    return b"\n".join(line[5:] for line in event.split(b"\n") if line.startswith(b"data:")).strip()
+
+
+def parse_chunk(payload: bytes) -> Chunk:
+    """A chunk, each choice with a delta (some endpoints leave it out of the last one).
+
+    Raises:
+        AttemptFailed: it is not one.
+    """
+    try:
+        chunk: Chunk = orjson.loads(payload)
+        for choice in chunk.get("choices") or ():
+            choice["delta"] = choice.get("delta") or {}
+    except (orjson.JSONDecodeError, AttributeError, TypeError) as error:
+        raise AttemptFailed("server_error", "it sent a malformed chunk") from error
+    return chunk
+
+
+def has_output(chunk: Chunk) -> bool:
+    """Whether the model said anything: text, a tool call, reasoning, or that it is through."""
+    return any(
+        choice.get("finish_reason") or any(value for key, value in choice["delta"].items() if key != "role")
+        for choice in chunk.get("choices") or ()
+    )
+
+
+def is_finished(chunk: Chunk) -> bool:
+    return any(choice.get("finish_reason") for choice in chunk.get("choices") or ())
+
+
+def merge_text(chunks: Iterable[Chunk]) -> list[Chunk]:
+    """The same chunks with each run of plain text deltas as one; every other chunk stays itself, in its place."""
+    merged: list[Chunk] = []
+    text: Chunk | None = None
+    for chunk in chunks:
+        delta = _text_delta(chunk)
+        if text is not None and delta is not None:
+            text["content"] += delta["content"]
+        else:
+            merged.append(chunk)
+            text = delta
+    return merged
+
+
+def _text_delta(chunk: Chunk) -> Chunk | None:
+    choices = chunk.get("choices") or []
+    if len(choices) != 1 or chunk.get("usage") or choices[0].get("finish_reason") or choices[0].get("logprobs"):
+        return None
+    delta: Chunk = choices[0]["delta"]
+    plain = isinstance(delta.get("content"), str) and all(key in TEXT_KEYS or not value for key, value in delta.items())
+    return delta if plain else None

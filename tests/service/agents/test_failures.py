@@ -1,0 +1,60 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from agent_service.agents.failures import AttemptFailed, error_message, failure, parse_retry_after, pause
+from agent_service.errors import ModelRejected
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("2", 2.0),
+        ("0.5", 0.5),
+        ("0", 0.0),
+        ("-4", 0.0),
+        ("3600", 30.0),
+        ("Sun, 01 Mar 2026 12:00:07 GMT", 7.0),
+        ("Sun, 01 Mar 2026 13:00:00 GMT", 30.0),
+        ("Sun, 01 Mar 2026 11:00:00 GMT", 0.0),
+        ("soon", None),
+        ("nan", None),
+        ("inf", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_and_at_most_half_a_minute(header: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(header, NOW) == seconds
+
+
+def test_waits_double_up_to_a_limit_and_are_drawn_from_the_whole_range() -> None:
+    assert [pause(retry, None, 1.0) for retry in range(6)] == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0]
+    assert pause(3, None, 0.0) == 0.0
+
+
+def test_what_the_endpoint_asks_for_goes_before_the_backoff() -> None:
+    assert pause(0, 12.0, 0.1) == 12.0
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [(408, "timeout"), (429, "rate_limited"), (500, "server_error"), (503, "server_error"), (529, "server_error")],
+)
+def test_statuses_that_may_pass_are_retried(code: int, status: str) -> None:
+    failed = failure(code, "")
+    assert isinstance(failed, AttemptFailed)
+    assert failed.status == status
+
+
+@pytest.mark.parametrize("code", [302, 400, 403, 404, 422])
+def test_other_statuses_are_a_rejection_with_the_message_cut(code: int) -> None:
+    failed = failure(code, "x" * 500)
+    assert isinstance(failed, ModelRejected)
+    assert failed.detail.endswith(f"(HTTP {code}): " + "x" * 200)
+
+
+@pytest.mark.parametrize("body", [{"error": {"message": "no\n way"}}, {"error": "no way"}, {"message": "no way"}, "no way"])
+def test_the_message_is_found_in_each_shape_of_error(body: object) -> None:
+    assert error_message(body) == "no way"

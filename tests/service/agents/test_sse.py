@@ -1,0 +1,144 @@
+from itertools import pairwise
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent_service.agents.answer import Answer
+from agent_service.agents.failures import AttemptFailed
+from agent_service.agents.sse import EventDecoder, merge_text
+from agent_service.errors import ModelRejected
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+def chunk(delta: dict[str, Any], **choice: Any) -> dict[str, Any]:
+    return {"id": "x", "choices": [{"index": 0, "delta": delta, **choice}]}
+
+
+def text(content: str) -> dict[str, Any]:
+    return chunk({"content": content})
+
+
+def event(payload: Any) -> bytes:
+    return b"data: " + orjson.dumps(payload) + b"\n\n"
+
+
+def contents(chunks: list[dict[str, Any]]) -> list[str]:
+    return [c["choices"][0]["delta"]["content"] for c in chunks]
+
+
+@given(st.lists(TEXT, min_size=1, max_size=8), st.sampled_from(["\n", "\r\n", "\r"]), st.data())
+def test_events_are_the_same_wherever_the_reads_cut_them(texts: list[str], newline: str, data: st.DataObject) -> None:
+    lines = [line for t in texts for line in (": comment", f"data: {orjson.dumps(t).decode()}", "")]
+    wire = "".join(line + newline for line in lines).encode()
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(wire)))) | {0, len(wire)})
+    decoder = EventDecoder()
+    decoded = [e for start, stop in pairwise(cuts) for e in decoder.feed(wire[start:stop])]
+    assert [orjson.loads(e) for e in [*decoded, *decoder.finish()]] == texts
+
+
+def test_an_event_of_several_data_lines_is_one() -> None:
+    assert EventDecoder().feed(b'event: x\ndata: {"a":\ndata: 1}\nid: 4\n\n') == [b'{"a":\n 1}']
+
+
+def test_comments_and_events_without_data_are_left_out() -> None:
+    assert EventDecoder().feed(b": ping\n\n\n\nevent: x\n\ndata: 1\n\n") == [b"1"]
+
+
+@given(st.lists(st.one_of(TEXT, st.sampled_from([{"tool_calls": [{"index": 0}]}, {"reasoning_content": "r"}]))))
+def test_merging_keeps_all_text_and_every_other_chunk_in_its_place(parts: list[Any]) -> None:
+    def flat(chunks: list[dict[str, Any]]) -> str:
+        return "".join(str(c["choices"][0]["delta"].get("content") or c["choices"][0]["delta"]) for c in chunks)
+
+    def make() -> list[dict[str, Any]]:
+        return [text(part) if isinstance(part, str) else chunk(part) for part in parts]
+
+    merged = merge_text(make())
+    assert flat(merged) == flat(make())
+    kinds = ["content" in c["choices"][0]["delta"] for c in merged]
+    assert not any(a and b for a, b in pairwise(kinds))
+
+
+def test_text_is_not_merged_with_a_finish_reason_logprobs_or_usage() -> None:
+    chunks = [
+        text("a"),
+        chunk({"content": "b"}, finish_reason="stop"),
+        text("c"),
+        chunk({"content": "d"}, logprobs={"content": []}),
+        {**text("e"), "usage": {"total_tokens": 1}},
+        text("f"),
+    ]
+    assert contents(merge_text(chunks)) == ["a", "b", "c", "d", "e", "f"]
+
+
+def test_the_role_and_empty_keys_do_not_hinder_a_merge() -> None:
+    chunks = [
+        chunk({"role": "assistant", "content": ""}),
+        chunk({"content": "a", "tool_calls": None, "refusal": None}),
+        text("b"),
+    ]
+    assert contents(merge_text(chunks)) == ["ab"]
+
+
+def test_running_totals_of_usage_become_one_chunk_at_the_end() -> None:
+    answer = Answer()
+    chunks = answer.feed(event({**text("a"), "usage": {"total_tokens": 1}}) + event({**text("b"), "usage": {"total_tokens": 2}}))
+    chunks += answer.feed(b"data: [DONE]\n\n")
+    assert contents(chunks[:-1]) == ["ab"]
+    assert (chunks[-1]["choices"], chunks[-1]["usage"]) == ([], {"total_tokens": 2})
+    assert answer.done
+    assert answer.failure is None
+
+
+def test_text_before_a_malformed_chunk_is_kept() -> None:
+    answer = Answer()
+    assert contents(answer.feed(event(text("a")) + b"data: {oops\n\n" + event(text("b")))) == ["a"]
+    assert isinstance(answer.failure, AttemptFailed)
+
+
+@pytest.mark.parametrize("payload", [[], 1, "x", {"choices": ["x"]}, {"choices": 3}, None])
+def test_what_is_no_chunk_is_a_failure(payload: Any) -> None:
+    answer = Answer()
+    answer.feed(event(payload))
+    assert isinstance(answer.failure, AttemptFailed)
+
+
+def test_an_end_before_a_finish_reason_is_a_failure() -> None:
+    answer = Answer()
+    answer.feed(event(text("a")))
+    answer.feed(b"")
+    assert isinstance(answer.failure, AttemptFailed)
+    assert answer.failure.status == "connection_error"
+
+
+@pytest.mark.parametrize("rest", [b"", b"data: [DONE]"])
+def test_an_end_after_the_finish_reason_needs_no_done(rest: bytes) -> None:
+    answer = Answer()
+    answer.feed(event(chunk({"content": "a"}, finish_reason="stop")) + rest)
+    answer.feed(b"")
+    assert answer.done
+    assert answer.failure is None
+
+
+@pytest.mark.parametrize("delta", [{}, {"delta": None}])
+def test_a_last_chunk_without_a_delta_gets_an_empty_one(delta: dict[str, Any]) -> None:
+    chunks = Answer().feed(event({"choices": [{"index": 0, "finish_reason": "stop", **delta}]}))
+    assert chunks[0]["choices"][0]["delta"] == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"message": "overloaded", "code": None}, AttemptFailed),
+        ({"message": "slow down", "code": 429}, AttemptFailed),
+        ({"message": "too long", "code": 400}, ModelRejected),
+        ("plain text", AttemptFailed),
+    ],
+)
+def test_an_error_object_in_the_stream_is_a_failure(error: Any, kind: type[Exception]) -> None:
+    answer = Answer()
+    answer.feed(event({"error": error}))
+    assert isinstance(answer.failure, kind)

@@ -1,0 +1,127 @@
+"""What the fake model does and says: plain data, so that it travels as JSON too."""
+
+import hashlib
+import itertools
+import math
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+FaultKind = Literal[
+    "rate_limited",  # 429, with Retry-After when `retry_after` is set
+    "server_error",  # 500
+    "unauthorized",  # 401
+    "bad_request",  # 400
+    "slow_headers",  # nothing for `seconds`, then an ordinary answer
+    "cut",  # the connection is closed after `after_tokens`
+    "hang",  # silence after `after_tokens`, until the client leaves
+    "malformed",  # a chunk that is no JSON after `after_tokens`
+    "stream_error",  # an error object inside the stream after `after_tokens`
+]
+
+VECTOR_SIZE = 64
+"""Dimensions of the fake embeddings."""
+
+
+class Fault(BaseModel):
+    """One misbehaviour; the queue gives it to the next `times` requests for `model` (any, when None)."""
+
+    kind: FaultKind
+    after_tokens: int = 0
+    retry_after: str | None = None
+    seconds: float = 3600.0
+    model: str | None = None
+    times: int = 1
+
+
+class ToolCall(BaseModel):
+    name: str
+    arguments: dict[str, Any] = {}
+
+
+class Script(BaseModel):
+    """Behaviour for all requests until it is replaced.
+
+    tokens: of the answer; None: `token_count` tokens derived from the last user message.
+    first_token_seconds, tokens_per_second: pace of the answer; by default as fast as it can.
+    tool_calls: emitted when the request offers tools, until a tool result stands in the messages.
+    accepted_keys: None takes any. answers_as: model name in the answer. has_models: whether /models exists.
+    """
+
+    tokens: list[str] | None = None
+    token_count: int = 50
+    first_token_seconds: float = 0.0
+    tokens_per_second: float | None = None
+    tool_calls: list[ToolCall] = []
+    accepted_keys: set[str] | None = None
+    cached_tokens: int = 0
+    answers_as: str | None = None
+    has_models: bool = True
+    faults: list[Fault] = []
+
+    def take_fault(self, model: str) -> Fault | None:
+        """The next fault for a request of this model, used up."""
+        for fault in self.faults:
+            if fault.times > 0 and fault.model in {None, model}:
+                fault.times -= 1
+                return fault
+        return None
+
+    def answer(self, messages: list[dict[str, Any]]) -> list[str]:
+        """Tokens of the answer to these messages."""
+        return self.tokens if self.tokens is not None else echo_tokens(last_user_text(messages), self.token_count)
+
+    def calls(self, payload: dict[str, Any]) -> list[ToolCall]:
+        answered = any(message["role"] == "tool" for message in payload["messages"])
+        return [] if answered or not payload.get("tools") else self.tool_calls
+
+
+def echo_tokens(question: str, count: int = 50) -> list[str]:
+    """The answer to a question, unlike that to any other: `echo-<hash>-0 `, `echo-<hash>-1 `, …"""
+    digest = hashlib.sha256(question.encode()).hexdigest()[:8]
+    return [f"echo-{digest}-{number} " for number in range(count)]
+
+
+def last_user_text(messages: list[dict[str, Any]]) -> str:
+    content = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
+def word_count(messages: list[dict[str, Any]]) -> int:
+    """Prompt tokens as the fake counts them: words."""
+    return sum(len(str(message.get("content") or "").split()) for message in messages)
+
+
+def bag_of_words(text: str) -> list[float]:
+    """A unit vector in which texts that share words are near each other."""
+    vector = [0.0] * VECTOR_SIZE
+    for word in text.lower().split():
+        vector[int.from_bytes(hashlib.sha256(word.encode()).digest()[:4]) % VECTOR_SIZE] += 1.0
+    norm = math.sqrt(math.fsum(x * x for x in vector)) or 1.0
+    return [x / norm for x in vector]
+
+
+def usage(payload: dict[str, Any], completion_tokens: int, cached_tokens: int) -> dict[str, Any]:
+    prompt_tokens = word_count(payload["messages"])
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": min(cached_tokens, prompt_tokens)},
+    }
+
+
+def tool_deltas(calls: list[ToolCall], argument_texts: list[str]) -> list[dict[str, Any]]:
+    """Deltas of tool calls as OpenAI streams them: a head with id and name, then the arguments in pieces."""
+    heads = (
+        {"index": i, "id": f"call_{i}", "type": "function", "function": {"name": c.name, "arguments": ""}}
+        for i, c in enumerate(calls)
+    )
+    bodies = (
+        [{"index": i, "function": {"arguments": text[at : at + 7]}} for at in range(0, len(text), 7)]
+        for i, text in enumerate(argument_texts)
+    )
+    return [
+        {"tool_calls": [part]}
+        for part in itertools.chain.from_iterable([head, *body] for head, body in zip(heads, bodies, strict=True))
+    ]

@@ -1,0 +1,67 @@
+"""The real reader, pointed at the fake model; what it would have slept and what it counted is kept for asserts."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import SecretStr
+
+from agent_service.agents.endpoint import ModelEndpoint, open_endpoint
+from agent_service.agents.keys import ApiKeySource
+from agent_service.agents.reader import ChunkStream, CompletionsReader
+from agent_service.settings import Settings
+from tests.support.fake_model import FakeModel
+
+
+@dataclass(frozen=True)
+class Client:
+    reader: CompletionsReader
+    endpoint: ModelEndpoint
+    pauses: list[float]
+    counts: list[tuple[str, str]]
+    now: list[float]
+    """One number: the reader's clock."""
+
+    @property
+    def statuses(self) -> list[str]:
+        return [status for _, status in self.counts]
+
+    async def stream(self, question: str = "hello", model: str = "fake-1", **payload: Any) -> ChunkStream:
+        messages = [{"role": "user", "content": question}]
+        options: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+        stream = await self.reader.create(model=model, messages=messages, **options, **payload)
+        assert isinstance(stream, ChunkStream)
+        return stream
+
+    async def answer(self, question: str = "hello", model: str = "fake-1") -> str:
+        async with await self.stream(question, model) as stream:
+            return "".join([text_of(chunk) async for chunk in stream])
+
+
+def text_of(chunk: dict[str, Any]) -> str:
+    return "".join(choice["delta"].get("content") or "" for choice in chunk["choices"])
+
+
+def model_settings(fake: FakeModel, **changes: Any) -> Settings:
+    """Settings of a service whose model endpoint is the fake."""
+    values = {"auth": "disabled", "model": "fake-1", "openai_base_url": fake.url, "openai_api_key": SecretStr("sk-1"), **changes}
+    return Settings(**values)
+
+
+@asynccontextmanager
+async def open_client(
+    fake: FakeModel, *, keys: ApiKeySource | None = None, fallback: str | None = None, share: float = 0.5, **settings: Any
+) -> AsyncIterator[Client]:
+    """A client that never really sleeps; `share` is its random number."""
+    pauses: list[float] = []
+    counts: list[tuple[str, str]] = []
+    now = [0.0]
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    async with open_endpoint(model_settings(fake, **settings), lambda *count: counts.append(count)) as opened:
+        endpoint = replace(opened, sleep=sleep, share=lambda: share, keys=keys or opened.keys)
+        reader = CompletionsReader(endpoint, fallback, clock=lambda: now[0])
+        yield Client(reader, endpoint, pauses, counts, now)
