@@ -49,6 +49,8 @@ class ScriptedData:
     columns: Sequence[str] = ("model", "cost_usd")
     rows: Sequence[Sequence[Any]] = (("gpt-x", 1.5), ("offline", 0))
     error: Exception | None = None
+    description: str | Exception = "slipway_data.usage(day date, model text, cost_usd numeric)"
+    described: int = 0
     asked: list[tuple[str, Principal]] = field(default_factory=list)
 
     async def query(self, sql: str, params: object = None, *, principal: Principal) -> QueryResult:
@@ -56,10 +58,13 @@ class ScriptedData:
         self.asked.append((sql, principal))
         if self.error:
             raise self.error
-        return QueryResult(sql=sql, columns=list(self.columns), rows=[tuple(row) for row in self.rows], truncated=False)
+        return QueryResult(sql=sql, columns=tuple(self.columns), rows=tuple(map(tuple, self.rows)), truncated=False)
 
     async def describe(self) -> str:
-        return "slipway_data.model_calls(created_at, model, input_tokens, output_tokens, cost_usd)"
+        self.described += 1
+        if isinstance(self.description, Exception):
+            raise self.description
+        return self.description
 
 
 Step = AIMessage | Exception | Callable[[list[BaseMessage]], AIMessage]

@@ -13,7 +13,7 @@ from agent_service.agents.loader import compile_graph, load_graph
 from agent_service.errors import GraphError
 from tests.support.agents import make_context
 
-GRAPHS = '''
+GRAPHS = """
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage
 from langgraph.graph import END, START, MessagesState, StateGraph
@@ -61,7 +61,7 @@ def fails(context):
 
 async def build_later(context):
     return make()
-'''
+"""
 
 Mount = Callable[[str, str], Path]
 

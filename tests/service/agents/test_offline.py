@@ -80,7 +80,11 @@ def test_writes_sql_that_fits_the_question(question: str, parts: list[str]) -> N
 
 @pytest.mark.parametrize(
     "question",
-    ["SELECT count(*) FROM slipway_data.runs", "Run this: SELECT count(*) FROM slipway_data.runs;", "```sql\nSELECT count(*) FROM slipway_data.runs\n```"],
+    [
+        "SELECT count(*) FROM slipway_data.runs",
+        "Run this: SELECT count(*) FROM slipway_data.runs;",
+        "```sql\nSELECT count(*) FROM slipway_data.runs\n```",
+    ],
 )
 def test_runs_the_sql_that_the_user_gives(question: str) -> None:
     assert sql_for(question) == "SELECT count(*) FROM slipway_data.runs"
@@ -111,12 +115,19 @@ def test_calls_a_foreign_tool_whose_words_fit_with_the_question_as_text() -> Non
     convert = schema("convert_units", "Converts a quantity.", expression={"type": "string"})
     weather = schema("get_weather", "Weather of a city.", city={"type": "string"})
 
-    assert choose_tool("convert 12 km in miles", [weather, convert]) == ("convert_units", {"expression": "convert 12 km in miles"})
+    assert choose_tool("convert 12 km in miles", [weather, convert]) == (
+        "convert_units",
+        {"expression": "convert 12 km in miles"},
+    )
 
 
 def test_fills_numbers_and_choices_from_the_question() -> None:
     room = schema(
-        "book_room", "Books a room.", guests={"type": "integer"}, nights={"type": "number"}, size={"type": "string", "enum": ["small", "large"]}
+        "book_room",
+        "Books a room.",
+        guests={"type": "integer"},
+        nights={"type": "number"},
+        size={"type": "string", "enum": ["small", "large"]},
     )
 
     assert choose_tool("Book a large room for 2 guests, 1.5 nights", [room]) == (

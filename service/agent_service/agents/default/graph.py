@@ -1,7 +1,7 @@
 """The graph that is served when AGENT_GRAPH names no other: guardrail → route → rag | data | general → answer."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol, get_args
 
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel
@@ -41,7 +41,8 @@ class State(MessagesState):
     outcome: str | None
 
 
-Node = Callable[[State], Awaitable[Update]]
+class Node(Protocol):
+    async def __call__(self, state: State) -> Update: ...
 
 
 def build(context: AgentContext, *, model_guardrail: bool = False) -> StateGraph[State, None, State, State]:

@@ -4,6 +4,8 @@ All of it wraps calls: a before_model or after_model hook is a step of the graph
 """
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NotRequired
 
@@ -35,6 +37,9 @@ from agent_service.logs import logger
 
 MODEL_RETRIES = 1
 """A stream cut in the middle is asked for again; before its first chunk the model's client has retried on its own."""
+
+TABLES_SECONDS = 60.0
+"""How long the list of tables is taken as it was read: it changes with a migration, and each model call needs it."""
 
 TOOL_RETRIES = 2
 RETRY_DELAY_SECONDS = 0.5
@@ -94,21 +99,26 @@ class ContextWindow(AgentMiddleware[Any, Any, Any]):
 
 
 class TablesInPrompt(AgentMiddleware[Any, Any, Any]):
-    """Adds the tables that query_data can read to the system prompt, as they are now."""
+    """Adds the tables that query_data can read to the system prompt."""
 
     def __init__(self, database: DataReader) -> None:
         super().__init__()
         self.database = database
+        self._tables = ""
+        self._stale_at = -math.inf
 
     async def awrap_model_call(self, request: ModelRequest[Any], handler: ModelHandler) -> ModelResponse[Any]:
-        prompt = f"{request.system_prompt}\n\n{await self._tables()}"
+        prompt = f"{request.system_prompt}\n\n{await self._described()}"
         return await handler(request.override(system_message=SystemMessage(prompt)))
 
-    async def _tables(self) -> str:
-        try:
-            return prompts.DATA_TABLES.format(tables=await self.database.describe())
-        except SlipwayError:
-            return prompts.DATA_TABLES_UNKNOWN
+    async def _described(self) -> str:
+        if time.monotonic() >= self._stale_at:
+            try:
+                self._tables = await self.database.describe()
+            except SlipwayError:
+                return prompts.DATA_TABLES_UNKNOWN
+            self._stale_at = time.monotonic() + TABLES_SECONDS
+        return prompts.DATA_TABLES.format(tables=self._tables)
 
 
 class ToolLimits(AgentMiddleware[Any, Any, Any]):

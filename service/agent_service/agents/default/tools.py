@@ -91,7 +91,7 @@ def show_passages(passages: Sequence[Passage], chars: int) -> str:
 
 
 def _show_passage(number: int, passage: Passage, chars: int) -> str:
-    name = f"{passage.title} › {passage.section}" if passage.section else passage.title  # noqa: RUF001  # the sign of citations
+    name = f"{passage.title} › {passage.section}" if passage.section else passage.title
     head = f"[{number}] {name} ({passage.source})\n"
     room = max(chars - len(head) - 4, 0)
     text = passage.text.strip()
