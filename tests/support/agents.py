@@ -107,7 +107,6 @@ def make_context(
     *,
     chat_model: BaseChatModel | None = None,
     cheap_model: BaseChatModel | None = None,
-    fallback_model: BaseChatModel | None = None,
     documents: ListedDocuments | None = None,
     data: ScriptedData | None = None,
     **settings: Any,
@@ -115,7 +114,6 @@ def make_context(
     return AgentContext(
         chat_model=chat_model or OfflineChatModel(),
         cheap_model=cheap_model or OfflineChatModel(),
-        fallback_model=fallback_model,
         settings=Settings(auth="disabled", **settings),
         documents=cast("DocumentSearch", documents or ListedDocuments()),
         database=cast("DataReader", data or ScriptedData()),

@@ -11,11 +11,13 @@ from agent_service.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class AgentContext:
-    """Everything a graph is built from: chat models by role, settings, documents, read-only data."""
+    """Everything a graph is built from: chat models by role, settings, documents, read-only data.
+
+    FALLBACK_MODEL has no entry: it steps in below both models.
+    """
 
     chat_model: BaseChatModel
     cheap_model: BaseChatModel
-    fallback_model: BaseChatModel | None
     settings: Settings
     documents: DocumentSearch
     database: DataReader

@@ -22,9 +22,12 @@ _SAVE_NOTE = re.compile(
 )
 _LIST_NOTES = re.compile(r"\b(?:my|list|show)\s+(?:\w+\s+)?notes\b", re.IGNORECASE)
 _DATA = re.compile(r"\b(?:spend|spent|spending|costs?|tokens?|usage|runs?|outcomes?|usd|expensive|sql)\b", re.IGNORECASE)
-_DOCS = re.compile(
-    r"\b(?:how|what|why|where|which|when|docs?|documentation|explain|describe|configure|install|slipway)\b", re.IGNORECASE
+_FIGURES = re.compile(r"\b(?:how (?:many|much)|today|yesterday|total|per|by (?:day|model|outcome)|we|our|my)\b", re.IGNORECASE)
+"""Words of a question about one's own figures: "what happens to runs" is for the documents, "what did we spend" is not."""
+_EXPLAIN = re.compile(
+    r"\b(?:how (?:do|does|can|to|is|are)|what (?:is|are|does|happens)|why|docs?|documentation|explain|configure)\b", re.IGNORECASE
 )
+_DOCS = re.compile(rf"{_EXPLAIN.pattern}|\b(?:how|what|where|which|when|describe|install|slipway)\b", re.IGNORECASE)
 _PASSAGE = re.compile(r"^\[\d+\] (?P<citation>.+?) \([^()]*\)\n(?P<text>.*?)(?=\n\n\[\d+\] |\Z)", re.MULTILINE | re.DOTALL)
 _WORD = re.compile(r"[a-z]{3,}")
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?")
@@ -50,7 +53,7 @@ def route(question: str) -> str:
     """RAG, DATA or GENERAL by keywords; notes come first, as their text may hold any word."""
     if _LIST_NOTES.search(question) or _SAVE_NOTE.match(question):
         return "GENERAL"
-    if _SQL.search(question) or _DATA.search(question):
+    if _SQL.search(question) or (_DATA.search(question) and (_FIGURES.search(question) or not _EXPLAIN.search(question))):
         return "DATA"
     return "RAG" if _DOCS.search(question) else "GENERAL"
 

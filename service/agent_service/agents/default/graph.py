@@ -9,6 +9,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveM
 from langchain_core.tools import BaseTool
 from langgraph.constants import TAG_NOSTREAM
 from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.types import Command
 
 from agent_service.agents.context import AgentContext
 from agent_service.agents.default import prompts
@@ -17,9 +18,9 @@ from agent_service.agents.default.tools import make_note_tools, make_query_data,
 from agent_service.agents.default.window import context_window
 from agent_service.agents.guardrails import check_input
 from agent_service.agents.loader import CompiledGraph
+from agent_service.agents.offline import OfflineChatModel
 from agent_service.errors import ModelRejected, ModelUnavailable
 from agent_service.logs import logger
-from agent_service.settings import OFFLINE_MODEL, Settings
 
 Route = Literal["RAG", "DATA", "GENERAL"]
 ROUTES: tuple[Route, ...] = get_args(Route)
@@ -42,7 +43,7 @@ class State(MessagesState):
 
 
 class Node(Protocol):
-    async def __call__(self, state: State) -> Update: ...
+    async def __call__(self, state: State) -> Update | Command[Literal["route", "answer"]]: ...
 
 
 def build(context: AgentContext, *, model_guardrail: bool = False) -> StateGraph[State, None, State, State]:
@@ -51,7 +52,8 @@ def build(context: AgentContext, *, model_guardrail: bool = False) -> StateGraph
     `model_guardrail` also asks the cheap model whether a question is an attack: one small model call a turn.
     """
     graph = StateGraph(State)
-    guard_model = context.cheap_model if model_guardrail and _has_cheap_llm(context.settings) else None
+    asks_model = model_guardrail and not isinstance(context.cheap_model, OfflineChatModel)
+    guard_model = context.cheap_model if asks_model else None
     graph.add_node("guardrail", _guardrail(guard_model, rules=context.settings.guardrails == "on"))
     graph.add_node("route", _route(context.cheap_model))
     graph.add_node("rag", _rag(context))
@@ -59,7 +61,6 @@ def build(context: AgentContext, *, model_guardrail: bool = False) -> StateGraph
     graph.add_node("general", _agent(context, prompts.GENERAL, make_note_tools()))
     graph.add_node("answer", _answer)
     graph.add_edge(START, "guardrail")
-    graph.add_conditional_edges("guardrail", _unless_blocked, ["route", "answer"])
     graph.add_conditional_edges("route", _agent_of_route, ["rag", "data", "general"])
     for agent in ("rag", "data", "general"):
         graph.add_edge(agent, "answer")
@@ -83,16 +84,17 @@ def _agent(context: AgentContext, prompt: str, tools: Sequence[BaseTool], *more:
 
 
 def _guardrail(model: BaseChatModel | None, *, rules: bool) -> Node:
-    async def guardrail(state: State) -> Update:
+    async def guardrail(state: State) -> Command[Literal["route", "answer"]]:
         fresh: Update = {"route": None, "outcome": None}
         question = _question(state["messages"])
         rule = check_input(question.text) if question and rules else None
         if question and not rule and model and await _asks_to_block(model, question):
             rule = MODEL_RULE
         if not question or not rule:
-            return fresh
+            return Command(update=fresh, goto="route")
         # Out of the history, so that no later turn's model reads it.
-        return {**fresh, "messages": [RemoveMessage(str(question.id)), AIMessage(prompts.BLOCKED.format(rule=rule))]}
+        messages = [RemoveMessage(str(question.id)), AIMessage(prompts.BLOCKED.format(rule=rule))]
+        return Command(update={**fresh, "messages": messages}, goto="answer")
 
     return guardrail
 
@@ -138,13 +140,6 @@ def _question(messages: Sequence[AnyMessage]) -> HumanMessage | None:
     return next((m for m in reversed(messages) if isinstance(m, HumanMessage)), None)
 
 
-def _unless_blocked(state: State) -> Literal["route", "answer"]:
-    return "route" if isinstance(state["messages"][-1], HumanMessage) else "answer"
-
-
-def _agent_of_route(state: State) -> str:
+async def _agent_of_route(state: State) -> str:
+    # async: LangGraph sends a sync edge to a thread.
     return (state["route"] or "GENERAL").lower()
-
-
-def _has_cheap_llm(settings: Settings) -> bool:
-    return (settings.cheap_model or settings.model) != OFFLINE_MODEL

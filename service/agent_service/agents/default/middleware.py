@@ -15,7 +15,6 @@ from langchain.agents.middleware import (
     ExtendedModelResponse,
     HumanInTheLoopMiddleware,
     InterruptOnConfig,
-    ModelFallbackMiddleware,
     ModelRequest,
     ModelResponse,
     ModelRetryMiddleware,
@@ -165,10 +164,9 @@ def tool_error(error: Exception, request: ToolCallRequest) -> str:
 def agent_middleware(context: AgentContext, tools: Sequence[BaseTool]) -> list[Middleware]:
     """What every agent of the default graph has, outermost first."""
     settings = context.settings
-    shared: list[Middleware] = [
+    return [
         ModelCallLimit(settings.max_model_calls),
         ContextWindow(turns=settings.context_turns, tokens=settings.context_tokens),
-        *([ModelFallbackMiddleware(context.fallback_model)] if context.fallback_model else []),
         ModelRetryMiddleware(
             max_retries=MODEL_RETRIES, retry_on=(ModelUnavailable,), on_failure="error", initial_delay=RETRY_DELAY_SECONDS
         ),
@@ -177,8 +175,8 @@ def agent_middleware(context: AgentContext, tools: Sequence[BaseTool]) -> list[M
         ToolRetryMiddleware(
             max_retries=TOOL_RETRIES, retry_on=_is_retryable, on_failure="error", initial_delay=RETRY_DELAY_SECONDS
         ),
+        *_approval(tools),
     ]
-    return [*shared, *_approval(tools)]
 
 
 def _is_retryable(error: Exception) -> bool:

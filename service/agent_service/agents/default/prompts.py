@@ -31,7 +31,9 @@ You are a helpful assistant. You can keep notes for the user: save_note (a perso
 Save only what the user asks you to keep. You cannot search documents or data in this turn; do not pretend to.
 Answer in the language of the question, as short as it allows."""
 
-BLOCKED = "I cannot act on that message: it breaks the input rule `{rule}`. It was not kept. Please put it differently."
+BLOCKED = (
+    "I cannot act on that message: it breaks the input rule `{rule}` and is no longer in our conversation. Please rephrase it."
+)
 LIMIT = (
     "I stopped after {limit} model calls, the limit for one turn, and have no finished answer. "
     "Please ask for a smaller step, or have MAX_MODEL_CALLS raised."
