@@ -1,7 +1,6 @@
 """Fixtures that every folder shares: a real PostgreSQL."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -9,11 +8,9 @@ from tests.support.postgres import ensure_template, fresh_database, start_server
 
 
 @pytest.fixture(scope="session")
-def admin_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> str:
+def admin_url(testrun_uid: str) -> str:
     """The server's address; all xdist workers share one."""
-    base = tmp_path_factory.getbasetemp()
-    shared: Path = base if worker_id == "master" else base.parent
-    url = start_server(shared)
+    url = start_server(testrun_uid)
     ensure_template(url)
     return url
 

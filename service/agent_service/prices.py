@@ -24,7 +24,7 @@ DATED = re.compile(r"-(?=\d)")
 class Price(BaseModel):
     """USD per million tokens; `cached_input` is for the input tokens that the provider had cached."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     input: Usd
     cached_input: Usd

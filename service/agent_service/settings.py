@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from agent_service.errors import SettingsError
 
@@ -19,6 +18,9 @@ Count = Annotated[int, Field(ge=1)]
 OFFLINE_MODEL = "offline"
 """Name of the built-in model that needs no endpoint and no key."""
 
+MIN_JWT_SECRET_BYTES = 32
+"""HS256 needs a key at least as long as its hash (RFC 7518, 3.2)."""
+
 
 def _comma_separated(value: str) -> str:
     for part in value.split(","):
@@ -27,16 +29,10 @@ def _comma_separated(value: str) -> str:
     return value
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Settings of one process. Field order is the order of the generated table."""
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="ignore",
-        env_ignore_empty=True,
-        env_prefix="",
-        populate_by_name=True,
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     # Where it listens
     host: str = Field("127.0.0.1", description="Address of the API. The image sets 0.0.0.0.")
@@ -74,7 +70,7 @@ class Settings(BaseSettings):
     )
     openai_key_dir: Path | None = Field(
         None,
-        description="Folder with the files `current`, `previous` and `revision` of the model endpoint's key, read on each attempt.",
+        description="Folder with the files `current`, `previous`, `revision` of the model endpoint's key, read on each attempt.",
     )
     model: str = Field(OFFLINE_MODEL, description="Model of the agent. `offline` is built in: it needs no key, and is no LLM.")
     cheap_model: str | None = Field(None, description="Model of routing, guardrail and other small jobs. Empty: MODEL.")
@@ -118,7 +114,7 @@ class Settings(BaseSettings):
     )
 
     # The default graph's data tool
-    data_schemas: Annotated[str, NoDecode, AfterValidator(_comma_separated)] = Field(
+    data_schemas: Annotated[str, AfterValidator(_comma_separated)] = Field(
         "slipway_data", description="Database schemas, separated by commas, that query_data may read."
     )
     data_timeout: Seconds = Field(5.0, description="Seconds one query of query_data may run.")
@@ -127,7 +123,8 @@ class Settings(BaseSettings):
     # Who may call
     auth: Literal["required", "disabled"] = Field(
         "required",
-        description="`disabled` lets anyone in as one local admin; refused on a non-loopback HOST unless AUTH_DISABLED_ON_ANY_ADDRESS=true.",
+        description="`disabled` lets anyone in as one local admin; refused "
+        "on a non-loopback HOST unless AUTH_DISABLED_ON_ANY_ADDRESS=true.",
     )
     auth_disabled_on_any_address: bool = Field(
         False, description="Second switch for AUTH=disabled on an address that others can reach."
@@ -150,29 +147,19 @@ class Settings(BaseSettings):
     langsmith_project: str = Field("slipway", description="LangSmith project.")
     langsmith_hide_content: bool = Field(True, description="Leave questions, answers and tool output out of traces.")
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings
-
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if self.auth == "disabled" and not self.auth_disabled_on_any_address and not _is_loopback(self.host):
             raise ValueError(
-                f"AUTH=disabled lets anyone in: HOST must be a loopback address, not {self.host!r}, or AUTH_DISABLED_ON_ANY_ADDRESS=true"
+                f"AUTH=disabled lets anyone in: HOST must be a loopback address, not {self.host!r},"
+                " or AUTH_DISABLED_ON_ANY_ADDRESS=true"
             )
         if self.auth == "required" and not (self.api_keys_dir or self.jwt_secret or self.jwt_jwks_url):
             raise ValueError(
                 "AUTH=required needs API_KEYS_DIR, JWT_SECRET or JWT_JWKS_URL (for a try-out on this machine: AUTH=disabled)"
             )
-        if self.jwt_secret and len(self.jwt_secret.get_secret_value().encode()) < 32:
-            raise ValueError("JWT_SECRET must have at least 32 bytes (RFC 7518, 3.2)")
+        if self.jwt_secret and len(self.jwt_secret.get_secret_value().encode()) < MIN_JWT_SECRET_BYTES:
+            raise ValueError(f"JWT_SECRET must have at least {MIN_JWT_SECRET_BYTES} bytes")
         if self.openai_api_key and self.openai_key_dir:
             raise ValueError("set OPENAI_API_KEY or OPENAI_KEY_DIR, not both")
         if self.model != OFFLINE_MODEL and not (self.openai_api_key or self.openai_key_dir):
@@ -205,12 +192,9 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise SettingsError(
             f"{unknown[0]}: unknown setting; AGENT_* names are {', '.join(sorted(n for n in known if n.startswith('AGENT_')))}"
         )
+    given = {name.lower(): value for name, value in env.items() if name.upper() in known and value != ""}
     try:
-        return (
-            Settings()
-            if environ is None
-            else Settings(**{k.lower(): v for k, v in env.items() if k.upper() in known and v != ""})
-        )  # type: ignore[arg-type]  # pydantic converts the strings
+        return Settings.model_validate(given)
     except ValidationError as error:
         raise SettingsError(_one_line(error)) from None
 
@@ -220,3 +204,13 @@ def _one_line(error: ValidationError) -> str:
     name = ".".join(str(part) for part in first["loc"]).upper()
     message = first["msg"].removeprefix("Value error, ")
     return f"{name}: {message}" if name else message
+
+
+def settings_table() -> str:
+    """`NAME  (default)  description` for each setting, for --help."""
+    lines = []
+    for name, field in Settings.model_fields.items():
+        default = field.get_default()
+        shown = default.get_secret_value() if isinstance(default, SecretStr) else default
+        lines.append(f"  {name.upper()}  [{'' if shown is None else shown}]\n      {field.description}")
+    return "\n".join(lines)

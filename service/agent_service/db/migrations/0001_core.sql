@@ -45,7 +45,7 @@ CREATE TABLE slipway.run_events (
     attempt    integer NOT NULL,
     first_seq  integer NOT NULL,
     last_seq   integer NOT NULL,
-    events     jsonb NOT NULL,
+    events     json NOT NULL,                       -- json, not jsonb: a replay is the same to the byte
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (run_id, attempt, first_seq)
 );
@@ -54,6 +54,8 @@ CREATE TABLE slipway.run_events (
 CREATE TABLE slipway.ledger (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     run_id        uuid NOT NULL,
+    attempt       integer NOT NULL,
+    call          integer NOT NULL,                 -- number of the model call within its attempt
     session_id    text NOT NULL,
     tenant        text NOT NULL,
     user_id       text NOT NULL,
@@ -64,10 +66,10 @@ CREATE TABLE slipway.ledger (
     output_tokens integer NOT NULL,
     cost_usd      numeric(14, 8),                   -- NULL: the model is not in the price table
     estimated     boolean NOT NULL,                 -- true: cut off before the endpoint reported usage
-    created_at    timestamptz NOT NULL DEFAULT now()
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (run_id, attempt, call)                  -- a batch written twice bills once
 );
 CREATE INDEX ledger_of_principal ON slipway.ledger (tenant, user_id, created_at);
-CREATE INDEX ledger_of_run ON slipway.ledger (run_id);
 
 CREATE TABLE slipway.feedback (
     run_id     uuid PRIMARY KEY REFERENCES slipway.runs ON DELETE CASCADE,

@@ -1,0 +1,88 @@
+"""Asking: to the end, as a stream, or accepted and followed later."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from agent_service.api.deps import Caller, IdempotencyKeyDep, ResourcesDep, RespondAsync, Watcher
+from agent_service.api.json_body import JsonResponse, JsonRoute
+from agent_service.api.schemas import ChatRequest, Question, RunAccepted, RunState, SessionId
+from agent_service.api.streams import LastEventId, LastEventIdQuery, last_event, open_stream, stream_run
+from agent_service.errors import InvalidRequest
+from agent_service.principal import Principal
+from agent_service.resources import Resources
+from agent_service.runs.model import Run
+from agent_service.runs.usage import run_usage
+
+router = APIRouter(route_class=JsonRoute, tags=["chat"])
+
+
+@router.post("/chat", response_model=RunState, responses={202: {"model": RunAccepted}})
+async def chat(body: ChatRequest, res: ResourcesDep, principal: Caller, key: IdempotencyKeyDep, later: RespondAsync) -> Response:
+    """Asks and waits for the answer; with `Prefer: respond-async` answers 202 at once."""
+    run = await start(res, principal, body.question, body.session_id, key)
+    return await answer(res, principal, run, later=later)
+
+
+@router.get("/chat/stream")
+async def stream_question(
+    res: ResourcesDep,
+    principal: Watcher,
+    key: IdempotencyKeyDep,
+    question: Annotated[Question, Query()],
+    session_id: Annotated[SessionId | None, Query()] = None,
+    last_event_id: LastEventId = None,
+    last_seen: Annotated[LastEventIdQuery, Query(alias="last_event_id")] = None,
+) -> Response:
+    """Asks, and streams the answer to a browser's EventSource; its reconnect continues the same run."""
+    if last := last_event(last_event_id, last_seen):
+        return await stream_run(res, principal, last.run_id, last)
+    run = await start(res, principal, question, session_id, key)
+    return open_stream(res, run.id)
+
+
+@router.post("/chat/stream")
+async def stream_chat(
+    body: ChatRequest, res: ResourcesDep, principal: Caller, key: IdempotencyKeyDep, last_event_id: LastEventId = None
+) -> Response:
+    """Asks, and streams the answer. A retry with Last-Event-ID continues the same run."""
+    if last := last_event(last_event_id, None):
+        return await stream_run(res, principal, last.run_id, last)
+    run = await start(res, principal, body.question, body.session_id, key)
+    return open_stream(res, run.id)
+
+
+async def start(res: Resources, principal: Principal, question: str, session_id: str | None, key: str | None) -> Run:
+    limit = res.settings.max_question_chars
+    if len(question) > limit:
+        raise InvalidRequest(f"question: expected at most {limit} characters, got {len(question)}", field="question")
+    return await res.runs.start(principal, question, session_id=session_id, idempotency_key=key)
+
+
+async def answer(res: Resources, principal: Principal, run: Run, *, later: bool) -> Response:
+    if later:
+        headers = {"Location": f"/runs/{run.id}", "Preference-Applied": "respond-async"}
+        accepted = RunAccepted(run_id=run.id, session_id=run.session_id, status=run.status)
+        return JsonResponse(accepted.model_dump(), 202, headers)
+    return await run_state(res, await res.runs.wait(principal, run.id))
+
+
+async def run_state(res: Resources, run: Run) -> JsonResponse:
+    spent = await run_usage(res.pool, run.id)
+    return JsonResponse(
+        {
+            "run_id": run.id,
+            "session_id": run.session_id,
+            "status": run.status,
+            "outcome": run.outcome,
+            "answer": run.answer,
+            "cost_usd": spent.pop("cost_usd"),
+            "usage": spent,
+            "interrupts": run.interrupts,
+            "error": run.error,
+            "resumes": run.resumes,
+            "created_at": run.created_at,
+            "finished_at": run.finished_at,
+        }
+    )

@@ -1,0 +1,52 @@
+"""What routes ask for, one alias per thing."""
+
+from typing import Annotated
+
+from fastapi import Depends, Header, Query, Request, Security
+from fastapi.security import HTTPBearer
+
+from agent_service.api.schemas import IdempotencyKey
+from agent_service.principal import Principal
+from agent_service.resources import Resources
+
+bearer_scheme = HTTPBearer(auto_error=False, description="An API key (`slipway keys create`) or a JWT.")
+
+
+def resources(request: Request) -> Resources:
+    found: Resources = request.app.state.resources
+    return found
+
+
+ResourcesDep = Annotated[Resources, Depends(resources)]
+
+
+async def watcher(
+    request: Request,
+    res: ResourcesDep,
+    _: Annotated[object, Security(bearer_scheme)],
+    token: Annotated[str | None, Query(description="Stream token of POST /auth/stream-token, for EventSource.")] = None,
+) -> Principal:
+    """Who reads a stream: a bearer, or a stream token in the query."""
+    return await res.authenticator.authenticate(request.headers.get("authorization"), token)
+
+
+async def caller(request: Request, res: ResourcesDep, _: Annotated[object, Security(bearer_scheme)]) -> Principal:
+    """Who calls; stream tokens are not enough."""
+    return await res.authenticator.authenticate(request.headers.get("authorization"), None)
+
+
+def idempotency_key(
+    header: Annotated[IdempotencyKey | None, Header(alias="Idempotency-Key", description="A retry joins the first run.")] = None,
+    query: Annotated[IdempotencyKey | None, Query(alias="idempotency_key", description="The same for EventSource.")] = None,
+) -> str | None:
+    return header or query
+
+
+def respond_async(prefer: Annotated[str | None, Header(description="`respond-async`: answer 202 at once.")] = None) -> bool:
+    return prefer is not None and "respond-async" in {part.strip().lower() for part in prefer.split(",")}
+
+
+Caller = Annotated[Principal, Depends(caller)]
+Watcher = Annotated[Principal, Depends(watcher)]
+IdempotencyKeyDep = Annotated[str | None, Depends(idempotency_key)]
+RespondAsync = Annotated[bool, Depends(respond_async)]

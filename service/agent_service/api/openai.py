@@ -1,0 +1,166 @@
+"""The OpenAI-compatible wire: any OpenAI client or chat page can talk to the agent. Tool calls stay inside."""
+
+import hashlib
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from starlette.responses import Response
+
+from agent_service.api.deps import Caller, IdempotencyKeyDep, ResourcesDep
+from agent_service.api.json_body import JsonResponse, JsonRoute, json_bytes
+from agent_service.api.schemas import Text
+from agent_service.api.sse import HEARTBEAT, StreamResponse
+from agent_service.errors import InvalidRequest
+from agent_service.principal import Principal
+from agent_service.resources import Resources
+from agent_service.runs.model import Event, Run
+from agent_service.runs.usage import run_usage
+
+router = APIRouter(prefix="/v1", route_class=JsonRoute, tags=["openai"])
+
+MODEL_ID = "slipway"
+
+
+class TextPart(BaseModel):
+    type: Literal["text"]
+    text: Text
+
+
+class ChatMessage(BaseModel):
+    """Messages of tools are refused: the agent's tools are its own."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Text | Annotated[list[TextPart], Field(min_length=1)]
+
+    @property
+    def text(self) -> str:
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+
+class StreamOptions(BaseModel):
+    include_usage: bool = False
+
+
+class CompletionRequest(BaseModel):
+    """Fields that tune a model (temperature, …) are accepted and left to the graph."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model: Text = MODEL_ID
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=500)]
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    user: Annotated[Text, StringConstraints(min_length=1, max_length=256)] | None = Field(
+        None,
+        description="Names a session of the caller: the agent remembers earlier turns itself and reads the last message only.",
+    )
+    n: Literal[1] = 1
+
+
+@router.get("/models")
+async def list_models(_: Caller) -> dict[str, Any]:
+    """The one model: the agent."""
+    return {"object": "list", "data": [{"id": MODEL_ID, "object": "model", "created": 0, "owned_by": "slipway"}]}
+
+
+@router.post("/chat/completions")
+async def complete(body: CompletionRequest, res: ResourcesDep, principal: Caller, key: IdempotencyKeyDep) -> Response:
+    """Chat Completions, streaming and not."""
+    run = await _start(res, principal, body, key)
+    if body.stream:
+        include_usage = body.stream_options is not None and body.stream_options.include_usage
+        chunks = _chunks(res, run, include_usage=include_usage)
+        return StreamResponse(chunks, res.metrics.streams_open.inc, res.metrics.streams_open.dec)
+    ended = await res.runs.wait(principal, run.id)
+    if ended.error:
+        status = 504 if ended.outcome == "timeout" else 502
+        return JsonResponse({"error": _error(ended.error)}, status)
+    spent = await run_usage(res.pool, run.id)
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": ended.answer + _approval(ended)}}
+    return JsonResponse({**_envelope(run, "chat.completion"), "choices": [choice], "usage": _usage(spent)})
+
+
+async def _start(res: Resources, principal: Principal, body: CompletionRequest, key: str | None) -> Run:
+    last = body.messages[-1]
+    if last.role != "user" or not last.text.strip():
+        raise InvalidRequest("messages: expected the last one to be the user's, with some text", field="messages")
+    limit = res.settings.max_question_chars
+    if len(last.text) > limit:
+        raise InvalidRequest(f"messages: expected at most {limit} characters in the last one", field="messages")
+    if body.user:
+        return await res.runs.start(principal, last.text, session_id=_session_id(principal, body.user), idempotency_key=key)
+    messages = [{"role": "system" if m.role == "developer" else m.role, "content": m.text} for m in body.messages]
+    return await res.runs.start(principal, last.text, messages=messages, listed=False, idempotency_key=key)
+
+
+def _session_id(principal: Principal, user: str) -> str:
+    # A hash, so that any text can be a name, and two principals' names never meet.
+    return "v1-" + hashlib.sha256(f"{principal.tenant}\0{principal.user}\0{user}".encode()).hexdigest()[:40]
+
+
+def _envelope(run: Run, kind: str) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-{run.id}",
+        "object": kind,
+        "created": int(run.created_at.timestamp() or time.time()),
+        "model": MODEL_ID,
+    }
+
+
+def _usage(spent: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "prompt_tokens": spent["input_tokens"],
+        "completion_tokens": spent["output_tokens"],
+        "total_tokens": spent["input_tokens"] + spent["output_tokens"],
+        "prompt_tokens_details": {"cached_tokens": spent["cached_tokens"]},
+    }
+
+
+def _error(error: dict[str, Any]) -> dict[str, Any]:
+    return {"message": error["message"], "type": "server_error", "code": error["code"], "param": None}
+
+
+def _approval(run: Run) -> str:
+    return approval_text(run.id) if run.outcome == "interrupted" else ""
+
+
+def approval_text(run_id: UUID) -> str:
+    return f"\n\nThis waits for an approval: decide it in the chat page or with POST /runs/{run_id}/resume."
+
+
+async def _chunks(res: Resources, run: Run, *, include_usage: bool) -> AsyncIterator[bytes]:
+    envelope = _envelope(run, "chat.completion.chunk")
+    yield _chunk(envelope, {"role": "assistant", "content": ""})
+    async for batch in res.runs.follow(run.id, idle=res.settings.heartbeat_seconds):
+        encoded = [data for event in batch for data in _encode(envelope, run.id, event, include_usage=include_usage)]
+        yield b"".join(encoded) if batch else HEARTBEAT
+
+
+def _encode(envelope: dict[str, Any], run_id: UUID, event: Event, *, include_usage: bool) -> list[bytes]:
+    match event.kind:
+        case "text":
+            return [_chunk(envelope, {"content": event.payload})]
+        case "interrupt":
+            return [_chunk(envelope, {"content": approval_text(run_id)})]
+        case "error":
+            return [_data({"error": _error(event.payload)})]
+        case "usage":
+            usage = [_data({**envelope, "choices": [], "usage": _usage(event.payload)})] if include_usage else []
+            return [_chunk(envelope, {}, "stop"), *usage]
+        case "end":
+            return [b"data: [DONE]\n\n"]
+    return []
+
+
+def _chunk(envelope: dict[str, Any], delta: dict[str, Any], finish: str | None = None) -> bytes:
+    return _data({**envelope, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+
+
+def _data(value: dict[str, Any]) -> bytes:
+    return b"data: " + json_bytes(value) + b"\n\n"

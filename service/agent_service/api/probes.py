@@ -1,0 +1,45 @@
+"""The probes on the API port, and the chat page. Both need no authentication."""
+
+from importlib.resources import files
+
+from fastapi import APIRouter
+from starlette.responses import HTMLResponse, Response
+
+from agent_service import ops
+from agent_service.api.deps import ResourcesDep
+
+router = APIRouter(tags=["probes"])
+
+PAGE_CSP = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@router.get("/live")
+async def live(res: ResourcesDep) -> Response:
+    """Is the process alive? Touches no dependency."""
+    return _response(ops.live(res.health))
+
+
+@router.get("/ready")
+async def ready(res: ResourcesDep) -> Response:
+    """Take traffic now?"""
+    return _response(ops.ready(res.health))
+
+
+@router.get("/health")
+async def health(res: ResourcesDep) -> Response:
+    """Every dependency by name."""
+    return _response(ops.health_report(res.health))
+
+
+@router.get("/", include_in_schema=False)
+async def page() -> Response:
+    html = (files("agent_service") / "static" / "index.html").read_text(encoding="utf-8")
+    return HTMLResponse(html, headers={"Content-Security-Policy": PAGE_CSP, "X-Content-Type-Options": "nosniff"})
+
+
+def _response(answer: ops.Answer) -> Response:
+    status, content_type, body = answer
+    return Response(body, status, {"Cache-Control": "no-store"}, media_type=content_type)

@@ -1,0 +1,74 @@
+"""Sessions, feedback, usage, stream tokens: what an owner asks about."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from starlette.responses import Response
+
+from agent_service.api.deps import Caller, ResourcesDep
+from agent_service.api.json_body import JsonResponse, JsonRoute
+from agent_service.api.schemas import FeedbackRequest, History, SessionList, StreamToken, UsageReport
+from agent_service.errors import InvalidRequest
+from agent_service.runs.usage import GROUPS, Group, usage
+
+router = APIRouter(route_class=JsonRoute)
+
+SessionPath = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+@router.get("/sessions", response_model=SessionList, tags=["sessions"])
+async def list_sessions(res: ResourcesDep, principal: Caller, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> Response:
+    """The caller's sessions, the most recent first."""
+    return JsonResponse({"sessions": await res.sessions.list(principal, limit=limit)})
+
+
+@router.get("/sessions/{session_id}/messages", response_model=History, tags=["sessions"])
+async def get_messages(session_id: SessionPath, res: ResourcesDep, principal: Caller) -> Response:
+    """Questions and answers, the run that is going, the decision that is waited for."""
+    return JsonResponse(await res.sessions.history(principal, session_id))
+
+
+@router.delete("/sessions/{session_id}", status_code=204, tags=["sessions"])
+async def erase_session(session_id: SessionPath, res: ResourcesDep, principal: Caller) -> Response:
+    """Erases a session with its runs, events and checkpoints."""
+    await res.sessions.erase(principal, session_id)
+    return Response(status_code=204)
+
+
+@router.post("/feedback", status_code=204, tags=["feedback"])
+async def give_feedback(body: FeedbackRequest, res: ResourcesDep, principal: Caller) -> Response:
+    """A thumb for a run: 1 is up, 0 is down. Sent on to LangSmith when it is on."""
+    await res.sessions.rate(principal, body.run_id, body.score, body.comment)
+    res.metrics.feedback.labels(str(body.score)).inc()
+    if res.langsmith:
+        await res.langsmith.send_feedback(body.run_id, body.score, body.comment)
+    return Response(status_code=204)
+
+
+@router.get("/usage", response_model=UsageReport, tags=["usage"])
+async def get_usage(
+    res: ResourcesDep,
+    principal: Caller,
+    group_by: Annotated[str, Query(description=f"Any of {', '.join(GROUPS)}, separated by commas.")] = "day,model",
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Response:
+    """Tokens and USD from the ledger (days in UTC): one's own, for admins everyone's."""
+    owner = None if principal.role == "admin" else principal
+    return JsonResponse({"rows": await usage(res.pool, owner, _groups(group_by), since=since, until=until)})
+
+
+@router.post("/auth/stream-token", response_model=StreamToken, tags=["auth"])
+async def make_stream_token(res: ResourcesDep, principal: Caller) -> Response:
+    """A short-lived token that opens streams only, for `?token=` of an EventSource."""
+    token, expires_in = res.authenticator.stream_tokens.issue(principal)
+    return JsonResponse({"token": token, "expires_in": expires_in}, headers={"Cache-Control": "no-store"})
+
+
+def _groups(text: str) -> list[Group]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in GROUPS]
+    if unknown or len(set(names)) != len(names):
+        raise InvalidRequest(f"group_by: expected some of {', '.join(GROUPS)}, each once", field="group_by")
+    return [group for group in GROUPS if group in names]

@@ -1,0 +1,47 @@
+"""A run as a stream: where to begin, and the response."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Header, Query
+from starlette.responses import Response
+
+from agent_service.api.sse import StreamResponse, encode_stream
+from agent_service.errors import InvalidRequest
+from agent_service.principal import Principal
+from agent_service.resources import Resources
+from agent_service.runs.model import START, EventId, Position
+
+LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", description="Sent by EventSource when it reconnects.")]
+LastEventIdQuery = Annotated[str | None, Query(description="The same, for a new EventSource object.")]
+
+
+def last_event(header: str | None, query: str | None) -> EventId | None:
+    if header:
+        return EventId.parse(header, field="Last-Event-ID")
+    return EventId.parse(query, field="last_event_id") if query else None
+
+
+async def stream_run(res: Resources, principal: Principal, run_id: UUID, last: EventId | None = None) -> Response:
+    """The run's events after the last one seen; 204 when there are none left, so that EventSource stops."""
+    if last and last.run_id != run_id:
+        raise InvalidRequest("Last-Event-ID: expected the id of an event of this run", field="Last-Event-ID")
+    await res.runs.get(principal, run_id)
+    after = last.position if last else START
+    if last:
+        result = await _resume_result(res, run_id, after)
+        res.metrics.stream_resumes.labels(result).inc()
+        if result == "finished":
+            return Response(status_code=204)
+    return open_stream(res, run_id, after)
+
+
+def open_stream(res: Resources, run_id: UUID, after: Position = START) -> StreamResponse:
+    chunks = encode_stream(run_id, res.runs.follow(run_id, after, idle=res.settings.heartbeat_seconds))
+    return StreamResponse(chunks, res.metrics.streams_open.inc, res.metrics.streams_open.dec)
+
+
+async def _resume_result(res: Resources, run_id: UUID, after: Position) -> str:
+    if res.runs.is_live(run_id):
+        return "memory"
+    return "finished" if await res.runs.finished(run_id, after) else "log"

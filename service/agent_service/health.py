@@ -1,0 +1,116 @@
+"""What the probes say. A task on the event loop keeps a snapshot; the ops thread and the API only read it."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from agent_service.errors import SlipwayError
+from agent_service.metrics import Metrics
+
+log = structlog.stdlib.get_logger(__name__)
+
+HEARTBEAT_SECONDS = 0.25
+"""Between two beats of the loop; the lag is how late one comes."""
+
+DATABASE_SECONDS = 1.0
+"""Between two checks of the database: what a load balancer may be late by."""
+
+ENDPOINT_SECONDS = 15.0
+"""Between two checks of the model endpoint, which may count or bill them."""
+
+STALE_SECONDS = 10.0
+"""Without a beat for so long the process takes no traffic; it is killed only after LIVENESS_TIMEOUT."""
+
+Check = Callable[[], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Dependency:
+    check: Check
+    every: float
+    ok: bool | None = None
+    detail: str = "not checked yet"
+    checked: float = 0.0
+
+
+@dataclass
+class Health:
+    """Written on the event loop, read by any thread; each field is replaced whole."""
+
+    version: str
+    liveness_timeout: float
+    dependencies: dict[str, Dependency] = field(default_factory=dict)
+    draining: bool = False
+    started: bool = False
+    last_beat: float = field(default_factory=time.monotonic)
+
+    def add(self, name: str, check: Check, every: float) -> None:
+        self.dependencies[name] = Dependency(check, every)
+
+    @property
+    def silent_seconds(self) -> float:
+        return time.monotonic() - self.last_beat
+
+    @property
+    def live(self) -> bool:
+        return self.silent_seconds < self.liveness_timeout
+
+    def unready_reason(self) -> str | None:
+        """Why this process should get no new traffic; None if it should."""
+        if self.draining:
+            return "draining"
+        if not self.started:
+            return "starting"
+        if self.silent_seconds > STALE_SECONDS:
+            return "event loop blocked"
+        database = self.dependencies.get("database")
+        return None if database and database.ok else "database"
+
+    def report(self) -> dict[str, Any]:
+        """The body of /health: every dependency, whether it answers, and how old that knowledge is (seconds)."""
+        now = time.monotonic()
+        checks = {
+            name: {"ok": bool(d.ok), "detail": d.detail, "checked_seconds_ago": round(now - d.checked, 1) if d.checked else None}
+            for name, d in self.dependencies.items()
+        }
+        healthy = self.started and all(d.ok for d in self.dependencies.values())
+        return {
+            "status": "ok" if healthy else "degraded",
+            "version": self.version,
+            "draining": self.draining,
+            "dependencies": checks,
+        }
+
+    async def watch(self, metrics: Metrics) -> None:
+        """Beats and checks for as long as the process lives."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._beat(metrics), name="heartbeat")
+            for name, dependency in self.dependencies.items():
+                tasks.create_task(_keep_checking(name, dependency), name=f"check-{name}")
+
+    async def _beat(self, metrics: Metrics) -> None:
+        while True:
+            due = time.monotonic() + HEARTBEAT_SECONDS
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            self.last_beat = time.monotonic()
+            metrics.loop_lag_seconds.set(max(0.0, self.last_beat - due))
+
+
+async def _keep_checking(name: str, dependency: Dependency) -> None:
+    while True:
+        before = dependency.ok
+        try:
+            await dependency.check()
+            dependency.ok, dependency.detail = True, "ok"
+        except SlipwayError as error:
+            dependency.ok, dependency.detail = False, error.detail
+        except Exception as error:  # a probe that raises anything is a failed probe
+            dependency.ok, dependency.detail = False, type(error).__name__
+        dependency.checked = time.monotonic()
+        if before != dependency.ok:
+            log.info("dependency changed", dependency=name, ok=dependency.ok, detail=dependency.detail)
+        await asyncio.sleep(dependency.every)

@@ -1,0 +1,202 @@
+"""The composition root: the only place that knows both what is built and from what."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+from langchain_core.tools import BaseTool
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.pregel import Pregel
+from langgraph.store.postgres import AsyncPostgresStore
+
+from agent_service.agents.context import AgentContext
+from agent_service.agents.guardrails import RULES, check_input
+from agent_service.agents.loader import compile_graph, load_graph
+from agent_service.agents.models import ChatModels, open_models
+from agent_service.auth.authenticator import Authenticator, build_authenticator
+from agent_service.data.reader import DataReader
+from agent_service.db.migrate import check_schema
+from agent_service.db.pool import Pool, connection, make_pool
+from agent_service.documents.search import DocumentSearch
+from agent_service.errors import DatabaseUnavailable
+from agent_service.health import DATABASE_SECONDS, ENDPOINT_SECONDS, Health
+from agent_service.metrics import Metrics
+from agent_service.prices import PriceTable
+from agent_service.runs.checkpoints import Checkpointer
+from agent_service.runs.event_log import EventLog
+from agent_service.runs.executor import Executor
+from agent_service.runs.live import LiveRuns
+from agent_service.runs.service import RunService
+from agent_service.runs.sessions import SessionStore
+from agent_service.runs.store import RunStore
+from agent_service.settings import Settings
+from agent_service.tracing import LangSmith, open_langsmith
+
+log = structlog.stdlib.get_logger(__name__)
+
+VERSION = version("slipway")
+
+DATABASE_WAIT_SECONDS = 2.0
+"""Between attempts to reach the database at start; the ops port answers meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What the API is given. Everything in it is open until the process ends."""
+
+    settings: Settings
+    health: Health
+    metrics: Metrics
+    pool: Pool
+    runs: RunService
+    sessions: SessionStore
+    authenticator: Authenticator
+    langsmith: LangSmith | None
+    status: Callable[[], dict[str, Any]]
+
+
+def make_metrics(settings: Settings) -> Metrics:
+    models = {m for m in (settings.model, settings.cheap_model, settings.fallback_model) if m}
+    return Metrics(models=models, version=VERSION, graph=settings.agent_graph, guardrail_rules=RULES)
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings, health: Health, metrics: Metrics) -> AsyncIterator[Resources]:
+    """Opens everything in order and closes it in reverse; waits for the database as long as it takes.
+
+    Raises:
+        SettingsError, SchemaMismatch: with one line for whoever starts the process.
+    """
+    async with AsyncExitStack() as stack:
+        pool = make_pool(
+            settings.database_url.get_secret_value(), size=settings.database_pool_size, timeout=settings.database_timeout
+        )
+        await pool.open()
+        stack.push_async_callback(pool.close)
+        health.add("database", lambda: _ping(pool), DATABASE_SECONDS)
+        await _until_database_answers(pool)
+
+        def count_request(model: str, status: str) -> None:
+            metrics.model_requests.labels(metrics.model_label(model), status).inc()
+
+        models = await stack.enter_async_context(open_models(settings, count_request))
+        if models.ping:
+            health.add("model_endpoint", models.ping, ENDPOINT_SECONDS)
+        langsmith = await stack.enter_async_context(open_langsmith(settings))
+        graph = await _open_graph(settings, models, pool, stack)
+        declare_names(metrics, graph)
+        authenticator = build_authenticator(settings, await _stream_secret(pool))
+
+        live = LiveRuns()
+        events = EventLog(pool, live)
+        executor = Executor(
+            graph,
+            metrics,
+            PriceTable.load(settings.price_file),
+            settings.max_turn_seconds,
+            settings.max_steps,
+            langsmith.tracer if langsmith else None,
+        )
+        runs = RunService(
+            store=RunStore(pool),
+            events=events,
+            live=live,
+            executor=executor,
+            metrics=metrics,
+            check_input=check_input if settings.guardrails == "on" else lambda _: None,
+            max_concurrent=settings.max_concurrent_runs,
+            max_queued=settings.max_queued_runs,
+        )
+        _background(stack, "health", health.watch(metrics))
+        _background(stack, "event-log", events.run_forever())
+        _background(stack, "pool-metrics", _watch_pool(pool, metrics))
+        health.started = True
+
+        def status() -> dict[str, Any]:
+            keys = {"api_keys": authenticator.api_keys, "openai": models.keys}
+            revisions = {name: source.revision() for name, source in keys.items() if source}
+            return {"version": VERSION, "draining": health.draining, **runs.counts(), "keys": revisions}
+
+        yield Resources(settings, health, metrics, pool, runs, SessionStore(pool), authenticator, langsmith, status)
+
+
+async def _ping(pool: Pool) -> None:
+    async with connection(pool) as conn:
+        await conn.execute("SELECT 1")
+
+
+async def _until_database_answers(pool: Pool) -> None:
+    while True:
+        try:
+            async with connection(pool) as conn:
+                await check_schema(conn)
+        except DatabaseUnavailable:
+            log.warning("waiting for the database")
+            await asyncio.sleep(DATABASE_WAIT_SECONDS)
+        else:
+            return
+
+
+async def _stream_secret(pool: Pool) -> bytes:
+    async with connection(pool) as conn:
+        row = await (await conn.execute("SELECT value FROM slipway.instance_secrets WHERE name = 'stream_token'")).fetchone()
+    assert row is not None  # noqa: S101  # the first migration inserts it
+    return bytes(row["value"])
+
+
+async def _open_graph(
+    settings: Settings, models: ChatModels, pool: Pool, stack: AsyncExitStack
+) -> CompiledStateGraph[Any, Any, Any, Any]:
+    context = AgentContext(
+        chat_model=models.chat,
+        cheap_model=models.cheap,
+        settings=settings,
+        documents=DocumentSearch(pool, models.embeddings),
+        database=DataReader(
+            pool, schemas=settings.data_schema_names, timeout=settings.data_timeout, row_limit=settings.data_row_limit
+        ),
+    )
+    graph = load_graph(settings.agent_graph, settings.agent_graph_dir, context)
+    store = await stack.enter_async_context(AsyncPostgresStore(pool))
+    return compile_graph(graph, checkpointer=Checkpointer(pool), store=store)
+
+
+def declare_names(metrics: Metrics, graph: CompiledStateGraph[Any, Any, Any, Any]) -> None:
+    """Bounds the labels to the nodes, tools and routes that this graph has."""
+    nodes: set[str] = set()
+    tools: set[str] = set()
+    for name, subgraph in [("", graph), *graph.get_subgraphs(recurse=True)]:
+        if not isinstance(subgraph, Pregel):
+            continue
+        nodes |= {name.rpartition("|")[2], *subgraph.nodes} - {"", "__start__"}
+        for node in subgraph.nodes.values():
+            bound: dict[str, BaseTool] = getattr(node.bound, "tools_by_name", {})
+            tools |= set(bound)
+    metrics.declare(nodes=nodes, tools=tools, routes={"RAG", "DATA", "GENERAL"})
+
+
+async def _watch_pool(pool: Pool, metrics: Metrics) -> None:
+    while True:
+        stats = pool.get_stats()
+        idle = stats.get("pool_available", 0)
+        metrics.pool_connections.labels("idle").set(idle)
+        metrics.pool_connections.labels("in_use").set(stats.get("pool_size", 0) - idle)
+        metrics.pool_connections.labels("waiting").set(stats.get("requests_waiting", 0))
+        await asyncio.sleep(1)
+
+
+def _background(stack: AsyncExitStack, name: str, work: Awaitable[None]) -> None:
+    task = asyncio.ensure_future(work)
+    if isinstance(task, asyncio.Task):
+        task.set_name(name)
+
+    async def stop() -> None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    stack.push_async_callback(stop)

@@ -1,0 +1,193 @@
+"""The log of events and the ledger: written in batches across all runs of the process, never a statement per token."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+import orjson
+import psycopg
+import structlog
+from psycopg.types.json import Jsonb
+
+from agent_service.db.pool import Pool, connection
+from agent_service.errors import DatabaseUnavailable
+from agent_service.runs.live import LiveRun, LiveRuns
+from agent_service.runs.model import Ending, Event, ModelCall, Position
+
+log = structlog.stdlib.get_logger(__name__)
+
+FLUSH_SECONDS = 0.1
+"""How far the log may lag behind memory: what a crash may cost a reader, who then gets `reset`."""
+
+RETRY_SECONDS = 0.5
+"""Between attempts to end a run while the database is away; its stream stays open meanwhile."""
+
+
+class EventLog:
+    """One writer a process: it alone writes events, ledger and outcomes, so batches never overlap."""
+
+    def __init__(self, pool: Pool, live: LiveRuns) -> None:
+        self._pool = pool
+        self._live = live
+        self._endings: dict[LiveRun, tuple[Ending, asyncio.Future[bool]]] = {}
+        self._wake = asyncio.Event()
+
+    async def run_forever(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH_SECONDS):
+                    await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self.flush()
+            except DatabaseUnavailable:
+                log.warning("the event log waits for the database")
+                await asyncio.sleep(RETRY_SECONDS)
+                self._wake.set()
+
+    async def finish(self, run: LiveRun, ending: Ending) -> bool:
+        """Writes the rest of the run and its outcome; waits while the database is away.
+
+        Returns False when the run was no longer this attempt's to end.
+        """
+        done = asyncio.get_running_loop().create_future()
+        self._endings[run] = (ending, done)
+        self._wake.set()
+        return await asyncio.shield(done)
+
+    async def flush(self) -> None:
+        """Writes what is not yet written, of all runs, in one transaction of three statements at most."""
+        runs = [run for run in {*self._live, *self._endings} if run in self._endings or run.unwritten]
+        if not runs:
+            return
+        try:
+            await self._write(runs)
+        except psycopg.DataError:
+            # One run's odd content must not hold up the others.
+            log.exception("a batch was refused; writing run by run")
+            for run in runs:
+                await self._write_alone(run)
+
+    async def _write_alone(self, run: LiveRun) -> None:
+        try:
+            await self._write([run])
+        except psycopg.DataError:
+            log.exception("events of a run were refused", run_id=str(run.run.id))
+            run.events[run.logged_events :] = [event._replace(payload={}) for event in run.events[run.logged_events :]]
+            if run in self._endings:
+                error = {"code": "internal", "message": "the answer could not be stored", "retryable": False}
+                self._endings[run] = (Ending("failed", error), self._endings[run][1])
+                run.text.clear()
+
+    async def _write(self, runs: Sequence[LiveRun]) -> None:
+        marks = [(run, len(run.events), len(run.calls)) for run in runs]
+        batches = [_batch(run) for run in runs if run.logged_events < len(run.events)]
+        calls = [_ledger_row(run, call) for run in runs for call in run.calls[run.logged_calls :]]
+        endings = {run: self._endings[run] for run in runs if run in self._endings}
+        ended: set[UUID] = set()
+        async with connection(self._pool) as conn, conn.transaction(), conn.pipeline():
+            if batches:
+                await conn.execute(INSERT_EVENTS, [list(column) for column in zip(*batches, strict=True)])
+            if calls:
+                await conn.execute(INSERT_LEDGER, (Jsonb(calls),))
+            if endings:
+                rows = [_ending_row(run, ending) for run, (ending, _) in endings.items()]
+                cursor = await conn.execute(FINISH_RUNS, (Jsonb(rows, dumps=_dumps),))
+                ended = {row["id"] for row in await cursor.fetchall()}
+        for run, events, written_calls in marks:
+            run.logged_events, run.logged_calls = events, written_calls
+        for run, (_, done) in endings.items():
+            del self._endings[run]
+            done.set_result(run.run.id in ended)
+
+    async def read(self, run_id: UUID, after: Position) -> tuple[list[Event], bool]:
+        """Logged events after a position, and whether the run has ended (then nothing more will come)."""
+        async with connection(self._pool) as conn:
+            # The status is read first: events are written with it or before, so "finished" means that all are there.
+            row = await (await conn.execute("SELECT status FROM slipway.runs WHERE id = %s", (run_id,))).fetchone()
+            cursor = await conn.execute(READ_EVENTS, (run_id, after.attempt, after.attempt, after.seq))
+            batches = await cursor.fetchall()
+        events = [event for batch in batches for event in _unpack(batch) if event.position > after]
+        return events, row is None or row["status"] == "finished"
+
+
+def _unpack(batch: dict[str, Any]) -> Iterable[Event]:
+    for offset, (kind, node, payload) in enumerate(batch["events"]):
+        yield Event(batch["attempt"], batch["first_seq"] + offset, kind, node, payload)
+
+
+def _batch(run: LiveRun) -> tuple[UUID, int, int, int, str]:
+    new = run.events[run.logged_events :]
+    packed = orjson.dumps([(e.kind, e.node, e.payload) for e in new], default=str).decode()
+    return run.run.id, run.run.attempt, new[0].seq, new[-1].seq, packed
+
+
+def _ledger_row(run: LiveRun, call: ModelCall) -> dict[str, Any]:
+    return {
+        "run_id": str(run.run.id),
+        "attempt": run.run.attempt,
+        "call": call.call,
+        "node": call.node,
+        "model": call.model,
+        "input_tokens": call.input_tokens,
+        "cached_tokens": call.cached_tokens,
+        "output_tokens": call.output_tokens,
+        "cost_usd": call.cost_usd,
+        "estimated": call.estimated,
+    }
+
+
+def _ending_row(run: LiveRun, ending: Ending) -> dict[str, Any]:
+    return {
+        "id": str(run.run.id),
+        "attempt": run.run.attempt,
+        "outcome": ending.outcome,
+        "answer": run.answer,
+        "route": run.route,
+        "interrupts": ending.interrupts or None,
+        "error": ending.error,
+    }
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, default=str)
+
+
+# The join on attempt and status is the fence: a process that lost the run writes nothing.
+# ON CONFLICT: a commit whose answer was lost is written again, and changes nothing.
+INSERT_EVENTS = """
+INSERT INTO slipway.run_events (run_id, attempt, first_seq, last_seq, events)
+SELECT b.run_id, b.attempt, b.first_seq, b.last_seq, b.events::json
+FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::int[], %s::text[]) AS b (run_id, attempt, first_seq, last_seq, events)
+JOIN slipway.runs r ON r.id = b.run_id AND r.attempt = b.attempt AND r.status = 'running'
+ON CONFLICT DO NOTHING
+"""
+
+INSERT_LEDGER = """
+INSERT INTO slipway.ledger (run_id, attempt, call, session_id, tenant, user_id, node, model,
+                            input_tokens, cached_tokens, output_tokens, cost_usd, estimated)
+SELECT r.id, r.attempt, c.call, r.session_id, r.tenant, r.user_id, c.node, c.model,
+       c.input_tokens, c.cached_tokens, c.output_tokens, c.cost_usd, c.estimated
+FROM jsonb_to_recordset(%s) AS c (run_id uuid, attempt int, call int, node text, model text,
+     input_tokens int, cached_tokens int, output_tokens int, cost_usd numeric, estimated boolean)
+JOIN slipway.runs r ON r.id = c.run_id AND r.attempt = c.attempt AND r.status = 'running'
+ON CONFLICT DO NOTHING
+"""
+
+FINISH_RUNS = """
+UPDATE slipway.runs r
+SET status = 'finished', outcome = e.outcome, answer = e.answer, route = e.route,
+    interrupts = e.interrupts, error = e.error, finished_at = now()
+FROM jsonb_to_recordset(%s) AS e (id uuid, attempt int, outcome text, answer text, route text, interrupts jsonb, error jsonb)
+WHERE r.id = e.id AND r.attempt = e.attempt AND r.status = 'running'
+RETURNING r.id
+"""
+
+READ_EVENTS = """
+SELECT attempt, first_seq, events FROM slipway.run_events
+WHERE run_id = %s AND (attempt > %s OR (attempt = %s AND last_seq > %s))
+ORDER BY attempt, first_seq
+"""

@@ -1,0 +1,137 @@
+"""Runs that execute in this process: their events in memory, and who waits for the next one."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+from uuid import UUID
+
+from agent_service.runs.model import Event, EventKind, ModelCall, Position, Run
+
+DONE_MARK = "[DONE]"
+"""The wire's last unnamed event; an answer that contains it is split so that no event's text equals it."""
+
+
+class LiveRun:
+    """One attempt at a run. Readers on this process are fed from `events`, with no database in the path.
+
+    Not thread-safe: publish from the event loop only.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.events: list[Event] = []
+        self.calls: list[ModelCall] = []
+        self.logged_events = 0
+        self.logged_calls = 0
+        self.ended = False
+        self.text: list[str] = []
+        self.route: str | None = None
+        self._wakers: set[asyncio.Event] = set()
+
+    @property
+    def unwritten(self) -> bool:
+        return self.logged_events < len(self.events) or self.logged_calls < len(self.calls)
+
+    @property
+    def answer(self) -> str:
+        return "".join(self.text)
+
+    def publish(self, kind: EventKind, payload: Any, node: str = "") -> None:
+        payload = payload if kind == "text" else storable(payload)
+        self.events.append(Event(self.run.attempt, len(self.events) + 1, kind, node, payload))
+        for waker in self._wakers:
+            waker.set()
+
+    def publish_text(self, text: str, node: str) -> None:
+        # SSE cannot carry a bare CR: its reader would see a newline. One form for the wire, the log and the answer.
+        text = storable(text.replace("\r\n", "\n").replace("\r", "\n"))
+        self.text.append(text)
+        if text == DONE_MARK:
+            self.publish("text", text[:1], node)
+            text = text[1:]
+        self.publish("text", text, node)
+
+    def reset_text(self, keep: int, node: str) -> None:
+        """Drops the text published after the first `keep` pieces; it is being produced again."""
+        del self.text[keep:]
+        self.publish("reset", {"text": self.answer}, node)
+
+    def close(self) -> None:
+        """The last event. Readers get it with `release`, once the outcome is stored: who has seen the end may ask again."""
+        self.publish("end", "")
+
+    def release(self) -> None:
+        self.ended = True
+        for waker in self._wakers:
+            waker.set()
+
+    def since(self, position: Position) -> list[Event]:
+        if position.attempt > self.run.attempt:
+            return []
+        new = self.events[position.seq if position.attempt == self.run.attempt else 0 :]
+        return new[:-1] if new and new[-1].kind == "end" and not self.ended else new
+
+    def watch(self) -> "Watch":
+        return Watch(self._wakers)
+
+
+class Watch:
+    """A reader's wake-up call: `with live.watch() as watch: await watch.changed(seconds)`."""
+
+    def __init__(self, wakers: set[asyncio.Event]) -> None:
+        self._wakers = wakers
+        self._event = asyncio.Event()
+
+    def __enter__(self) -> Self:
+        self._wakers.add(self._event)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._wakers.discard(self._event)
+
+    async def changed(self, seconds: float) -> bool:
+        """Waits for the next event; False after so many seconds of silence."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        self._event.clear()
+        return True
+
+
+def storable(value: Any) -> Any:
+    """The value as JSON that PostgreSQL keeps: it takes neither NUL nor half a surrogate pair."""
+    if isinstance(value, str):
+        return (
+            value.replace("\0", "\ufffd").encode("utf-8", "replace").decode() if not value.isascii() or "\0" in value else value
+        )
+    if isinstance(value, Mapping):
+        return {str(storable(str(key))): storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(item) for item in value]
+    return value if value is None or isinstance(value, int | float | bool) else storable(str(value))
+
+
+class LiveRuns:
+    """The live runs of this process by id."""
+
+    def __init__(self) -> None:
+        self._runs: dict[UUID, LiveRun] = {}
+
+    def add(self, run: Run) -> LiveRun:
+        live = LiveRun(run)
+        self._runs[run.id] = live
+        return live
+
+    def discard(self, live: LiveRun) -> None:
+        self._runs.pop(live.run.id, None)
+
+    def get(self, run_id: UUID) -> LiveRun | None:
+        return self._runs.get(run_id)
+
+    def __iter__(self) -> Iterator[LiveRun]:
+        return iter(list(self._runs.values()))
+
+    def __len__(self) -> int:
+        return len(self._runs)

@@ -1,0 +1,114 @@
+"""What a run is made of: the row, its events and their ids."""
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, NamedTuple, Self
+from uuid import UUID
+
+from agent_service.errors import InvalidRequest
+from agent_service.outcomes import Outcome
+from agent_service.principal import Principal
+
+Status = Literal["queued", "running", "finished"]
+
+EventKind = Literal["text", "run", "node", "tool_start", "tool_end", "interrupt", "usage", "reset", "error", "end"]
+
+
+class Position(NamedTuple):
+    """A place in a run's stream; tuples compare in the order in which events happened."""
+
+    attempt: int
+    seq: int
+
+
+START = Position(0, 0)
+"""Before the first event."""
+
+
+class Event(NamedTuple):
+    """One item of a run's stream in its neutral form; each wire is a view of it.
+
+    `payload` is a string for `text` and `end` (empty), else a JSON object.
+    """
+
+    attempt: int
+    seq: int
+    kind: EventKind
+    node: str
+    payload: Any
+
+    @property
+    def position(self) -> Position:
+        return Position(self.attempt, self.seq)
+
+
+_EVENT_ID = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-([0-9]{1,9})-([0-9]{1,9})")
+
+
+@dataclass(frozen=True, slots=True)
+class EventId:
+    """`<run_id>-<attempt>-<seq>` of the wire."""
+
+    run_id: UUID
+    position: Position
+
+    @classmethod
+    def parse(cls, text: str, *, field: str) -> Self:
+        match = _EVENT_ID.fullmatch(text)
+        if not match:
+            raise InvalidRequest(f"{field}: expected the id of an event, <run_id>-<attempt>-<seq>", field=field)
+        return cls(UUID(match[1]), Position(int(match[2]), int(match[3])))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A row of slipway.runs."""
+
+    id: UUID
+    session_id: str
+    tenant: str
+    user_id: str
+    question: str
+    input: dict[str, Any]
+    status: Status
+    attempt: int
+    created_at: datetime
+    resumes: UUID | None = None
+    outcome: Outcome | None = None
+    answer: str = ""
+    route: str | None = None
+    interrupts: list[dict[str, Any]] | None = None
+    error: dict[str, Any] | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    def belongs_to(self, principal: Principal) -> bool:
+        return (self.tenant, self.user_id) == (principal.tenant, principal.user)
+
+    @property
+    def principal(self) -> Principal:
+        return Principal(self.tenant, self.user_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCall:
+    """A row of slipway.ledger. `cost_usd` is None when the model has no price; `estimated` when usage never arrived."""
+
+    call: int
+    node: str
+    model: str
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt ended."""
+
+    outcome: Outcome
+    error: dict[str, Any] | None = None
+    interrupts: list[dict[str, Any]] = field(default_factory=list)

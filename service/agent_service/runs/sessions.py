@@ -1,0 +1,100 @@
+"""Sessions as their owner sees them: list, history, erasure, feedback."""
+
+from typing import Any
+from uuid import UUID
+
+from agent_service.db.pool import Pool, connection
+from agent_service.errors import NotFound, SessionBusy
+from agent_service.principal import Principal
+
+
+class SessionStore:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def list(self, principal: Principal, *, limit: int) -> list[dict[str, Any]]:
+        """The principal's sessions, the most recent first."""
+        async with connection(self._pool) as conn:
+            cursor = await conn.execute(LIST_SESSIONS, (principal.tenant, principal.user, limit))
+            return await cursor.fetchall()
+
+    async def history(self, principal: Principal, session_id: str) -> dict[str, Any]:
+        """Messages, the run that is going and the decision that is waited for. Raises NotFound."""
+        async with connection(self._pool) as conn:
+            owned = await conn.execute(OWNED_SESSION, (session_id, principal.tenant, principal.user))
+            if await owned.fetchone() is None:
+                raise NotFound("no such session")
+            runs = await (await conn.execute(SESSION_RUNS, (session_id,))).fetchall()
+        active = next((run["id"] for run in runs if run["status"] != "finished"), None)
+        last = runs[-1] if runs else None
+        waits = last is not None and last["outcome"] == "interrupted"
+        return {
+            "session_id": session_id,
+            "messages": [message for run in runs for message in _messages(run)],
+            "active_run_id": active,
+            "interrupted": {"run_id": last["id"], "interrupts": last["interrupts"]} if last and waits else None,
+        }
+
+    async def erase(self, principal: Principal, session_id: str) -> None:
+        """Deletes the session with its runs, events and checkpoints. The ledger of costs stays; it holds no text."""
+        async with connection(self._pool) as conn, conn.transaction():
+            owned = await conn.execute(f"{OWNED_SESSION} FOR UPDATE", (session_id, principal.tenant, principal.user))
+            if await owned.fetchone() is None:
+                raise NotFound("no such session")
+            going = await conn.execute("SELECT 1 FROM slipway.runs WHERE session_id = %s AND status <> 'finished'", (session_id,))
+            if await going.fetchone():
+                raise SessionBusy("a run of this session is going; cancel it first", retry_after=1)
+            for statement in ERASE_SESSION:
+                await conn.execute(statement.encode(), (session_id,))
+
+    async def rate(self, principal: Principal, run_id: UUID, score: int, comment: str | None) -> None:
+        """Keeps a thumb for a run; a later one replaces it. Raises NotFound."""
+        async with connection(self._pool) as conn:
+            cursor = await conn.execute(UPSERT_FEEDBACK, (score, comment, run_id, principal.tenant, principal.user))
+            if cursor.rowcount == 0:
+                raise NotFound("no such run")
+
+
+def _messages(run: dict[str, Any]) -> list[dict[str, Any]]:
+    user = {"role": "user", "content": run["question"], "created_at": run["created_at"]}
+    assistant = {
+        "role": "assistant",
+        "content": run["answer"],
+        "outcome": run["outcome"],
+        "created_at": run["finished_at"],
+        "feedback": run["score"],
+    }
+    messages = [] if run["resumes"] else [user]
+    if run["status"] == "finished":
+        messages.append(assistant)
+    return [{**message, "run_id": run["id"]} for message in messages]
+
+
+OWNED_SESSION = "SELECT id FROM slipway.sessions WHERE id = %s AND tenant = %s AND user_id = %s"
+
+LIST_SESSIONS = """
+SELECT id AS session_id, title, created_at, last_active_at FROM slipway.sessions
+WHERE tenant = %s AND user_id = %s AND listed
+ORDER BY last_active_at DESC, id
+LIMIT %s
+"""
+
+SESSION_RUNS = """
+SELECT r.id, r.resumes, r.question, r.answer, r.status, r.outcome, r.interrupts, r.created_at, r.finished_at, f.score
+FROM slipway.runs r LEFT JOIN slipway.feedback f ON f.run_id = r.id
+WHERE r.session_id = %s
+ORDER BY r.created_at, r.id
+"""
+
+ERASE_SESSION = (
+    "DELETE FROM public.checkpoint_writes WHERE thread_id = %s",
+    "DELETE FROM public.checkpoint_blobs WHERE thread_id = %s",
+    "DELETE FROM public.checkpoints WHERE thread_id = %s",
+    "DELETE FROM slipway.sessions WHERE id = %s",
+)
+
+UPSERT_FEEDBACK = """
+INSERT INTO slipway.feedback AS f (run_id, score, comment)
+SELECT id, %s, %s FROM slipway.runs WHERE id = %s AND tenant = %s AND user_id = %s
+ON CONFLICT (run_id) DO UPDATE SET score = EXCLUDED.score, comment = EXCLUDED.comment, created_at = now()
+"""

@@ -1,0 +1,191 @@
+import asyncio
+import json
+
+import httpx
+import pytest
+
+from tests.support import sse
+from tests.support.fake_model import FakeModel, Recorded
+from tests.support.fake_script import Script, ToolCall, echo_tokens
+from tests.support.service import RunningService, running_service
+
+
+def completions(model: FakeModel) -> list[Recorded]:
+    return [request for request in model.requests if request.path == "/v1/chat/completions"]
+
+
+async def test_chat_answers_with_what_the_model_said_and_what_it_cost(client: httpx.AsyncClient) -> None:
+    response = await client.post("/chat", json={"question": "How far is the moon?"})
+
+    body = response.json()
+    assert response.status_code == 200, body
+    assert body["answer"] == "".join(echo_tokens("How far is the moon?"))
+    assert (body["outcome"], body["status"], body["usage"]["model_calls"]) == ("completed", "finished", 1)
+    assert body["cost_usd"] > 0
+
+
+async def test_a_stream_carries_the_answer_as_unnamed_events_and_ends_with_done(client: httpx.AsyncClient) -> None:
+    stream = await sse.read(client, "GET", "/chat/stream", params={"question": "Hello?"})
+
+    assert stream.text == "".join(echo_tokens("Hello?"))
+    assert stream.done
+    assert [e["state"] for e in stream.named("node")] == ["start", "end"]
+    assert stream.named("usage")[0]["outcome"] == "completed"
+    run_id = stream.named("run")[0]["run_id"]
+    assert stream.ids == [(run_id, 1, n + 1) for n in range(len(stream.events))]
+
+
+async def test_a_second_turn_of_a_session_shows_the_model_the_first(client: httpx.AsyncClient, model: FakeModel) -> None:
+    first = (await client.post("/chat", json={"question": "one"})).json()
+    await client.post("/chat", json={"question": "two", "session_id": first["session_id"]})
+
+    told = [m["content"] for m in completions(model)[-1].payload["messages"]]
+    assert told == ["one", first["answer"], "two"]
+
+
+async def test_tools_show_as_events_and_their_errors_too(client: httpx.AsyncClient, model: FakeModel) -> None:
+    model.script = Script(
+        tokens=["done"], tool_calls=[ToolCall(name="lookup", arguments={"query": "x"}), ToolCall(name="explode", arguments={"query": "y"})]
+    )
+
+    stream = await sse.read(client, "POST", "/chat/stream", json={"question": "go"})
+
+    assert {e["tool"]: e["args"] for e in stream.named("tool_start")} == {"lookup": {"query": "x"}, "explode": {"query": "y"}}
+    ends = {e["tool"]: (e["status"], e["output"]) for e in stream.named("tool_end")}
+    assert ends["lookup"] == ("ok", "found x")
+    assert ends["explode"][0] == "error"
+
+
+async def test_a_client_that_leaves_and_returns_misses_nothing(client: httpx.AsyncClient, model: FakeModel) -> None:
+    model.script = Script(token_count=40, tokens_per_second=200)
+    first = await sse.read(client, "GET", "/chat/stream", params={"question": "long"}, stop_after=12)
+
+    headers = {"Last-Event-ID": first.events[-1].id}
+    rest = await sse.read(client, "GET", "/chat/stream", params={"question": "long"}, headers=headers)
+
+    assert first.text + rest.text == "".join(echo_tokens("long", 40))
+    assert [seq for *_, seq in first.ids + rest.ids] == list(range(1, len(first.events) + len(rest.events) + 1))
+    assert len(completions(model)) == 1
+
+
+async def test_a_finished_stream_answers_a_reconnect_with_204(client: httpx.AsyncClient) -> None:
+    stream = await sse.read(client, "GET", "/chat/stream", params={"question": "short"})
+    run_id = stream.ids[0][0]
+
+    again = await client.get(f"/runs/{run_id}/stream", headers={"Last-Event-ID": stream.events[-1].id})
+    replay = await sse.read(client, "GET", f"/runs/{run_id}/stream")
+
+    assert again.status_code == 204
+    assert [(e.id, e.data) for e in replay.events] == [(e.id, e.data) for e in stream.events]
+
+
+async def test_an_idempotency_key_joins_the_first_run_also_when_both_race(client: httpx.AsyncClient, model: FakeModel) -> None:
+    async def ask() -> httpx.Response:
+        return await client.post("/chat", json={"question": "once"}, headers={"Idempotency-Key": "k1"})
+
+    answers = [r.json() for r in await asyncio.gather(*(ask() for _ in range(5)))]
+
+    assert len({a["run_id"] for a in answers}) == 1
+    assert {a["answer"] for a in answers} == {"".join(echo_tokens("once"))}
+    assert len(completions(model)) == 1
+    other = await client.post("/chat", json={"question": "other"}, headers={"Idempotency-Key": "k1"})
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_conflict")
+
+
+async def test_a_second_question_while_a_run_is_going_gets_409(client: httpx.AsyncClient, model: FakeModel) -> None:
+    model.script = Script(tokens_per_second=5)
+    first = await client.post("/chat", json={"question": "slow", "session_id": "s1"}, headers={"Prefer": "respond-async"})
+    second = await client.post("/chat", json={"question": "too soon", "session_id": "s1"})
+
+    assert first.status_code == 202
+    assert (second.status_code, second.json()["code"]) == (409, "session_busy")
+    await client.post(f"/runs/{first.json()['run_id']}/cancel")
+
+
+async def test_cancel_stops_the_model_request_and_bills_what_was_produced(client: httpx.AsyncClient, model: FakeModel) -> None:
+    model.script = Script(token_count=1000, tokens_per_second=50)
+    started = (await client.post("/chat", json={"question": "slow"}, headers={"Prefer": "respond-async"})).json()
+    run_url = f"/runs/{started['run_id']}"
+    seen = await sse.read(client, "GET", f"{run_url}/stream", stop_after=10)
+
+    assert (await client.post(f"{run_url}/cancel")).status_code == 202
+    rest = await sse.read(client, "GET", f"{run_url}/stream", headers={"Last-Event-ID": seen.events[-1].id})
+
+    state = (await client.get(run_url)).json()
+    assert state["outcome"] == "cancelled"
+    assert state["answer"] == seen.text + rest.text
+    assert state["usage"]["output_tokens"] > 0
+    assert state["cost_usd"] > 0
+    assert completions(model)[0].disconnected
+
+
+async def test_respond_async_names_the_run_that_goes_on_alone(client: httpx.AsyncClient) -> None:
+    accepted = await client.post("/chat", json={"question": "later"}, headers={"Prefer": "respond-async"})
+    run_id = accepted.json()["run_id"]
+
+    assert accepted.headers["location"] == f"/runs/{run_id}"
+    stream = await sse.read(client, "GET", f"/runs/{run_id}/stream")
+    assert stream.text == "".join(echo_tokens("later"))
+    assert (await client.get(f"/runs/{run_id}")).json()["answer"] == stream.text
+
+
+async def test_history_lists_sessions_and_messages_until_they_are_erased(client: httpx.AsyncClient) -> None:
+    asked = (await client.post("/chat", json={"question": "first words", "session_id": "mine"})).json()
+    await client.post("/feedback", json={"run_id": asked["run_id"], "score": 1, "comment": "good"})
+
+    listed = (await client.get("/sessions")).json()["sessions"]
+    history = (await client.get("/sessions/mine/messages")).json()
+    assert [(s["session_id"], s["title"]) for s in listed] == [("mine", "first words")]
+    assert [(m["role"], m["content"], m.get("feedback")) for m in history["messages"]] == [
+        ("user", "first words", None),
+        ("assistant", asked["answer"], 1),
+    ]
+
+    assert (await client.delete("/sessions/mine")).status_code == 204
+    assert (await client.get("/sessions/mine/messages")).status_code == 404
+    assert (await client.get(f"/runs/{asked['run_id']}")).status_code == 404
+    assert (await client.get("/usage")).json()["rows"][0]["runs"] == 1
+
+
+async def test_usage_groups_the_ledger(client: httpx.AsyncClient) -> None:
+    for question in ("a", "b"):
+        await client.post("/chat", json={"question": question})
+
+    rows = (await client.get("/usage", params={"group_by": "model,user"})).json()["rows"]
+
+    assert [(r["model"], r["user"], r["runs"], r["model_calls"]) for r in rows] == [("gpt-4o", "default/local", 2, 2)]
+    assert rows[0]["cost_usd"] > 0
+    assert (await client.get("/usage", params={"group_by": "colour"})).json()["field"] == "group_by"
+
+
+@pytest.mark.parametrize("count", [100])
+async def test_a_hundred_streams_and_a_hundred_chats_at_once_get_every_token(
+    service: RunningService, model: FakeModel, count: int
+) -> None:
+    model.script = Script(token_count=30, tokens_per_second=200)
+    limits = httpx.Limits(max_connections=2 * count)
+    async with httpx.AsyncClient(base_url=service.url, timeout=60, limits=limits) as client:
+
+        async def chat(n: int) -> str:
+            return str((await client.post("/chat", json={"question": f"chat {n}"})).json()["answer"])
+
+        async def stream(n: int) -> str:
+            return (await sse.read(client, "GET", "/chat/stream", params={"question": f"stream {n}"})).text
+
+        answers = await asyncio.gather(*(chat(n) for n in range(count)), *(stream(n) for n in range(count)))
+
+    expected = [f"chat {n}" for n in range(count)] + [f"stream {n}" for n in range(count)]
+    assert answers == ["".join(echo_tokens(question, 30)) for question in expected]
+    assert await service.metric("agent_runs_total", outcome="completed") == 2 * count
+    assert await service.metric("agent_runs_in_flight") == 0
+
+
+async def test_heartbeats_keep_a_silent_stream_alive(database_url: str) -> None:
+    async with running_service(database_url, AGENT_GRAPH="tests.support.graphs:endless", HEARTBEAT_SECONDS="0.05") as service:
+        async with service.client() as client, client.stream("GET", "/chat/stream", params={"question": "hm"}) as response:
+            lines = response.aiter_lines()
+            while await anext(lines) != ": heartbeat":
+                pass
+            assert response.headers["x-accel-buffering"] == "no"
+            assert response.headers["cache-control"] == "no-store"
+            assert json.loads((await client.get("/sessions")).text)["sessions"][0]["title"] == "hm"

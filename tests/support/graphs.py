@@ -1,0 +1,78 @@
+"""Graphs for the tests, as a user would write them: no import from agent_service."""
+
+import asyncio
+from typing import Any
+
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage
+from langchain_core.tools import tool
+from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.types import interrupt
+
+
+@tool
+async def lookup(query: str) -> str:
+    """Looks a word up."""
+    return f"found {query}"
+
+
+@tool
+async def explode(query: str) -> str:
+    """Always fails."""
+    raise ValueError(f"no {query} here")
+
+
+def plain(context: Any) -> StateGraph[Any]:
+    """Model and two tools in a loop."""
+    return create_agent(context.chat_model, tools=[lookup, explode]).builder
+
+
+class AskState(MessagesState):
+    """Messages only."""
+
+
+async def _ask(_: AskState) -> dict[str, Any]:
+    answer = interrupt({"ask": "which colour?"})
+    return {"messages": [AIMessage(f"You chose {answer}.")]}
+
+
+def asking(_: Any) -> StateGraph[AskState]:
+    """Waits for any JSON value and says it."""
+    return StateGraph(AskState).add_node("ask", _ask).add_edge(START, "ask").add_edge("ask", END)
+
+
+async def _work(_: AskState) -> dict[str, Any]:
+    await asyncio.sleep(3600)
+    return {}
+
+
+def endless(_: Any) -> StateGraph[AskState]:
+    """A node that never ends."""
+    return StateGraph(AskState).add_node("work", _work).add_edge(START, "work").add_edge("work", END)
+
+
+async def _loop(_: AskState) -> dict[str, Any]:
+    return {}
+
+
+def looping(_: Any) -> StateGraph[AskState]:
+    """Goes round until the step limit."""
+    return StateGraph(AskState).add_node("loop", _loop).add_edge(START, "loop").add_edge("loop", "loop")
+
+
+async def _raise(_: AskState) -> dict[str, Any]:
+    raise RuntimeError("secret detail of the graph")
+
+
+def raising(_: Any) -> StateGraph[AskState]:
+    """Raises in its only node."""
+    return StateGraph(AskState).add_node("boom", _raise).add_edge(START, "boom").add_edge("boom", END)
+
+
+def _sync_say(_: AskState) -> dict[str, Any]:
+    return {"messages": [AIMessage("one\r\ntwo\rthree\n\nfour \0 \ud800 [DONE]")]}
+
+
+def saying(_: Any) -> StateGraph[AskState]:
+    """A sync node with a message that never was streamed, full of awkward characters."""
+    return StateGraph(AskState).add_node("say", _sync_say).add_edge(START, "say").add_edge("say", END)
