@@ -14,7 +14,7 @@ from typing import Any, Self
 import orjson
 from aiohttp import web
 
-from tests.support.fake_script import Fault, Script, ToolCall, bag_of_words, tool_deltas, usage
+from tests.support.fake_script import Fault, Script, bag_of_words, completion, tool_deltas, usage
 
 SIMPLE_FAULTS = {"rate_limited": 429, "server_error": 500, "unauthorized": 401, "bad_request": 400}
 
@@ -61,9 +61,7 @@ class Answering:
         await self._send({"role": "assistant", "content": ""})
         self._record.started.set()
         calls = self._script.calls(self._payload)
-        deltas = tool_deltas(calls, [arguments(c) for c in calls]) or [
-            {"content": t} for t in self._script.answer(self._payload["messages"])
-        ]
+        deltas = tool_deltas(calls) or [{"content": t} for t in self._script.answer(self._payload["messages"])]
         await asyncio.sleep(self._script.first_token_seconds)
         for number, delta in enumerate(deltas):
             if await self._fault_is_due(number):
@@ -161,9 +159,12 @@ class FakeModel:
         record = await self._record(request)
         try:
             return await self._complete(request, record)
-        except (asyncio.CancelledError, ConnectionError):
+        except asyncio.CancelledError:
             record.disconnected = True
             raise
+        except ConnectionError:
+            record.disconnected = True
+            return web.Response()
         finally:
             record.ended.set()
 
@@ -219,28 +220,6 @@ class FakeModel:
 
     def _accepts(self, key: str) -> bool:
         return self.script.accepted_keys is None or key in self.script.accepted_keys
-
-
-def arguments(call: ToolCall) -> str:
-    return orjson.dumps(call.arguments).decode()
-
-
-def completion(payload: dict[str, Any], script: Script) -> dict[str, Any]:
-    """The answer of a request that does not stream."""
-    calls = script.calls(payload)
-    tokens = [] if calls else script.answer(payload["messages"])
-    tool_calls = [
-        {"id": f"call_{i}", "type": "function", "function": {"name": c.name, "arguments": arguments(c)}}
-        for i, c in enumerate(calls)
-    ]
-    message = {"role": "assistant", "content": "".join(tokens) or None, **({"tool_calls": tool_calls} if calls else {})}
-    return {
-        "id": "chatcmpl-fake",
-        "object": "chat.completion",
-        "model": script.answers_as or payload["model"],
-        "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls" if calls else "stop"}],
-        "usage": usage(payload, len(tokens), script.cached_tokens),
-    }
 
 
 def error(status: int, message: str, retry_after: str | None = None) -> web.Response:

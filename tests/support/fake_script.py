@@ -1,7 +1,7 @@
 """What the fake model does and says: plain data, so that it travels as JSON too."""
 
 import hashlib
-import itertools
+import json
 import math
 from typing import Any, Literal
 
@@ -37,6 +37,10 @@ class Fault(BaseModel):
 class ToolCall(BaseModel):
     name: str
     arguments: dict[str, Any] = {}
+
+    @property
+    def arguments_text(self) -> str:
+        return json.dumps(self.arguments, ensure_ascii=False, separators=(",", ":"))
 
 
 class Script(BaseModel):
@@ -111,17 +115,31 @@ def usage(payload: dict[str, Any], completion_tokens: int, cached_tokens: int) -
     }
 
 
-def tool_deltas(calls: list[ToolCall], argument_texts: list[str]) -> list[dict[str, Any]]:
-    """Deltas of tool calls as OpenAI streams them: a head with id and name, then the arguments in pieces."""
-    heads = (
-        {"index": i, "id": f"call_{i}", "type": "function", "function": {"name": c.name, "arguments": ""}}
+def tool_deltas(calls: list[ToolCall]) -> list[dict[str, Any]]:
+    """Deltas of tool calls as OpenAI streams them: a head with id and name, then the arguments in pieces of 7 characters."""
+    deltas: list[dict[str, Any]] = []
+    for index, call in enumerate(calls):
+        text = call.arguments_text
+        deltas.append(
+            {"index": index, "id": f"call_{index}", "type": "function", "function": {"name": call.name, "arguments": ""}}
+        )
+        deltas.extend({"index": index, "function": {"arguments": text[at : at + 7]}} for at in range(0, len(text), 7))
+    return [{"tool_calls": [delta]} for delta in deltas]
+
+
+def completion(payload: dict[str, Any], script: Script) -> dict[str, Any]:
+    """The answer of a request that does not stream."""
+    calls = script.calls(payload)
+    tokens = [] if calls else script.answer(payload["messages"])
+    tool_calls = [
+        {"id": f"call_{i}", "type": "function", "function": {"name": c.name, "arguments": c.arguments_text}}
         for i, c in enumerate(calls)
-    )
-    bodies = (
-        [{"index": i, "function": {"arguments": text[at : at + 7]}} for at in range(0, len(text), 7)]
-        for i, text in enumerate(argument_texts)
-    )
-    return [
-        {"tool_calls": [part]}
-        for part in itertools.chain.from_iterable([head, *body] for head, body in zip(heads, bodies, strict=True))
     ]
+    message = {"role": "assistant", "content": "".join(tokens) or None, **({"tool_calls": tool_calls} if calls else {})}
+    return {
+        "id": "chatcmpl-fake",
+        "object": "chat.completion",
+        "model": script.answers_as or payload["model"],
+        "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls" if calls else "stop"}],
+        "usage": usage(payload, len(tokens), script.cached_tokens),
+    }

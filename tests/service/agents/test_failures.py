@@ -1,8 +1,9 @@
 from datetime import UTC, datetime
 
+import aiohttp
 import pytest
 
-from agent_service.agents.failures import AttemptFailed, error_message, failure, parse_retry_after, pause
+from agent_service.agents.failures import AttemptFailed, error_message, failure, parse_retry_after, pause, transport_errors
 from agent_service.errors import ModelRejected
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -58,3 +59,19 @@ def test_other_statuses_are_a_rejection_with_the_message_cut(code: int) -> None:
 @pytest.mark.parametrize("body", [{"error": {"message": "no\n way"}}, {"error": "no way"}, {"message": "no way"}, "no way"])
 def test_the_message_is_found_in_each_shape_of_error(body: object) -> None:
     assert error_message(body) == "no way"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (aiohttp.SocketTimeoutError(), "timeout"),
+        (aiohttp.ConnectionTimeoutError(), "connection_error"),
+        (aiohttp.ServerDisconnectedError(), "connection_error"),
+        (aiohttp.ClientPayloadError(), "connection_error"),
+        (ConnectionResetError(), "connection_error"),
+    ],
+)
+def test_errors_of_the_transport_are_failures_of_the_attempt(error: Exception, status: str) -> None:
+    with pytest.raises(AttemptFailed) as caught, transport_errors(1.0):
+        raise error
+    assert caught.value.status == status

@@ -1,6 +1,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,18 @@ async def test_text_that_arrived_in_one_read_is_one_chunk(fake: FakeModel) -> No
         chunks = [chunk async for chunk in stream]
     assert "".join(map(text_of, chunks)) == "".join(echo_tokens("hello", 500))
     assert len(chunks) < 100
+
+
+async def test_while_many_streams_are_open_tokens_gather_between_reads(fake: FakeModel) -> None:
+    fake.script = Script(token_count=60, tokens_per_second=200)
+    async with open_client(fake) as client:
+        client.reader.load.streams = 1000
+        async with await client.stream() as stream:
+            times = [(asyncio.get_running_loop().time(), chunk) async for chunk in stream]
+    assert "".join(text_of(chunk) for _, chunk in times) == "".join(echo_tokens("hello", 60))
+    text_times = [time for time, chunk in times if text_of(chunk)]
+    assert all(later - earlier > 0.03 for earlier, later in pairwise(text_times))
+    assert client.reader.load.streams == 1000
 
 
 async def test_concurrent_streams_do_not_mix(fake: FakeModel) -> None:
