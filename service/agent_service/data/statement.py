@@ -91,9 +91,9 @@ def _check(node: exp.Expr, schemas: tuple[str, ...]) -> None:
         raise QueryRefused(f"the type {node.sql(Postgres)} is not allowed")
     elif isinstance(node, exp.Placeholder) and not node.name.isidentifier():
         raise QueryRefused("parameters are written %(name)s")
-    elif isinstance(node, exp.JSONPathKey) and not node.name:
-        # sqlglot would drop `-> ''` and return the whole value.
-        raise QueryRefused("an empty JSON key is not allowed")
+    elif isinstance(node, exp.JSONPathKey | exp.Interval) and not node.name:
+        # sqlglot would drop it, and return the whole value for `-> ''`.
+        raise QueryRefused("an empty key or interval is not allowed")
     elif _is_odd_text(node):
         raise QueryRefused(f"{node.name[:40]!r} is not allowed")
 
