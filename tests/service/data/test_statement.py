@@ -180,10 +180,9 @@ def test_text_of_a_string_never_becomes_syntax(context: str, text: str) -> None:
 
 
 def _shape(sql: str, text: str) -> list[str]:
-    """Tokens, with "?" for strings and for `text` where it became a unit such as DAY."""
-    strings = {TokenType.STRING, TokenType.NATIONAL_STRING}
-    tokens = Postgres().tokenize(sql)
-    return ["?" if t.token_type in strings or t.text.upper() == text.upper() else t.text.upper() for t in tokens]
+    """Tokens, with "?" for strings and for a `text` that became a unit such as DAY."""
+    unit = text.upper() if text.isalpha() else None
+    return ["?" if t.token_type is TokenType.STRING or t.text == unit else t.text for t in Postgres().tokenize(sql)]
 
 
 def test_sqlglot_reads_our_own_rebuilt_text_as_the_same_query() -> None:
