@@ -1,0 +1,66 @@
+# `make` lists the commands. They need Python 3.11 or newer and nothing else, unless their line says so.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
+MINIMUM := import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Slipway needs Python 3.11 or newer, this is {sys.version.split()[0]}: make PYTHON=python3.12 …")
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test check fix e2e settings-docs lock version-set clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run ## Chat with the agent on localhost: database, documents, service (no key, no cluster)
+	@exec $(BIN)/slipway dev --docs docs
+
+test: $(VENV)/.dev ## Every test that needs no cluster, on a real PostgreSQL; ARGS="-k name" picks
+	$(BIN)/pytest -n auto $(ARGS)
+
+check: $(VENV)/.dev ## Lint, format, types, layers, generated pages, lock files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/contract
+
+fix: $(VENV)/.dev ## Let the linter and the formatter correct what they can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+e2e: $(VENV)/.dev ## Tests on the cluster of KUBECONFIG, with the images SLIPWAY_IMAGE and OPERATOR_IMAGE in its nodes
+	@test -n "$$KUBECONFIG" || { echo "make e2e: set KUBECONFIG to a cluster that may be used for tests" >&2; exit 2; }
+	$(BIN)/pytest -m e2e tests/e2e -s $(ARGS)
+
+settings-docs: $(VENV)/.dev ## Write docs/operations/settings.md from the code
+	$(BIN)/python -m scripts.settings_docs
+
+lock: ## Write the hash-pinned requirement files from pyproject.toml (needs uv)
+	requirements/lock.sh
+
+version-set: $(VENV)/.dev ## Set the version everywhere: make version-set VERSION=0.2.0
+	$(BIN)/python -m scripts.version_set "$(VERSION)"
+
+clean: ## Remove the virtual environment, caches and the local database of `make run`
+	rm -rf $(VENV) .slipway .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made:
+	@$(PYTHON) -c '$(MINIMUM)'
+	@echo "making a virtual environment in $(VENV) …"
+	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) has no venv module: on Debian, apt install python3-venv" >&2; exit 1; }
+	@touch $@
+
+# A stamp is older than the files it stands for only when they changed. requirements/dev.txt holds all of run.txt.
+$(VENV)/.run: requirements/run.txt pyproject.toml | $(VENV)/.made
+	@echo "installing the packages of requirements/run.txt (once) …"
+	@$(PIP) install --require-hashes --no-deps -r requirements/run.txt
+	@$(PIP) install --quiet --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/.made
+	@echo "installing the packages of requirements/dev.txt (once) …"
+	@$(PIP) install --quiet --require-hashes --no-deps -r requirements/dev.txt
+	@$(PIP) install --quiet --no-build-isolation --no-deps --editable .
+	@touch $(VENV)/.run $@

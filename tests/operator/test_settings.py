@@ -1,0 +1,47 @@
+"""agent_operator.settings and what startup makes of them."""
+
+import kopf
+import pytest
+
+from agent_operator import startup
+from agent_operator.settings import OperatorSettings
+
+
+def test_without_variables_it_stands_alone() -> None:
+    assert OperatorSettings.load({}).standalone is True
+
+
+def test_a_flag_is_read_in_any_case() -> None:
+    assert OperatorSettings.load({"OPERATOR_STANDALONE": "False"}).standalone is False
+
+
+def test_a_wrong_flag_is_named() -> None:
+    with pytest.raises(ValueError, match="OPERATOR_STANDALONE: expected true or false, got 'maybe'"):
+        OperatorSettings.load({"OPERATOR_STANDALONE": "maybe"})
+
+
+def test_everything_written_on_objects_carries_our_domain() -> None:
+    settings = kopf.OperatorSettings()
+
+    startup.apply(OperatorSettings(), settings)
+
+    assert settings.persistence.finalizer == "slipway.dev/finalizer"
+    patch = kopf.Patch()
+    settings.persistence.diffbase_storage.store(body=kopf.Body({}), patch=patch, essence={"spec": {}})
+    assert {name.partition("/")[0] for name in patch.metadata.annotations} == {"slipway.dev"}
+
+
+def test_alone_it_asks_for_no_peers() -> None:
+    settings = kopf.OperatorSettings()
+
+    startup.apply(OperatorSettings(), settings)
+
+    assert (settings.peering.standalone, settings.peering.mandatory) == (True, False)
+
+
+def test_with_peers_it_joins_its_own_and_nobody_elses() -> None:
+    settings = kopf.OperatorSettings()
+
+    startup.apply(OperatorSettings(standalone=False), settings)
+
+    assert (settings.peering.standalone, settings.peering.mandatory, settings.peering.name) == (False, True, "slipway-operator")
