@@ -1,0 +1,98 @@
+"""The pages say what the code does: settings, metrics, routes, links, examples."""
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+from agent_service.api.app import create_app
+from agent_service.metrics import Metrics
+from scripts import settings_docs
+from tests.support.service import running_service
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
+USER_PAGES = [page for page in PAGES if page.parent.name == "user"]
+
+NOT_DESCRIBED = {("GET", "/"), ("GET", "/metrics"), ("GET", "/status")}
+"""The chat page, and what only the ops port serves."""
+
+
+def blocks(page: Path, language: str) -> Iterator[str]:
+    tokens = MarkdownIt().parse(page.read_text(encoding="utf-8"))
+    return (token.content for token in tokens if token.type == "fence" and token.info == language)
+
+
+def rows(page: Path) -> Iterator[list[str]]:
+    """Cells of each table row."""
+    for line in page.read_text(encoding="utf-8").splitlines():
+        if line.startswith("| "):
+            yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def test_the_settings_page_is_the_generated_one() -> None:
+    assert settings_docs.PAGE.read_text(encoding="utf-8") == settings_docs.render(), "run: make settings-docs"
+
+
+def test_the_metrics_page_lists_every_metric_with_its_type_and_labels_and_no_other() -> None:
+    metrics = Metrics(models=(), version="", graph="", guardrail_rules=())
+    declared = {
+        (family.name + {"counter": "_total", "info": "_info"}.get(family.type, ""), family.type)
+        for family in metrics.registry.collect()
+        if family.name.startswith("agent_")
+    }
+    documented = {
+        (cells[0].strip("`"), cells[1]) for cells in rows(ROOT / "docs/operations/metrics.md") if cells[0].startswith("`agent_")
+    }
+
+    assert documented == declared
+
+
+async def test_the_readme_lists_every_route_and_no_other(database_url: str) -> None:
+    async with running_service(database_url) as service:
+        described = create_app(service.resources).openapi()["paths"]
+    served = {(method.upper(), path) for path, methods in described.items() for method in methods}
+    listed = {(method, path) for cells in rows(ROOT / "README.md") for method, path in re.findall(r"`([A-Z]+) (/\S*)`", cells[0])}
+
+    assert listed - NOT_DESCRIBED == served
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_pages_that_exist(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+async def run(*command: str, url: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *command, env={**os.environ, "SLIPWAY": url}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    return output.decode()
+
+
+async def test_the_shell_examples_of_the_http_api_work_in_their_order(database_url: str) -> None:
+    script = "set -eu\n" + "".join(blocks(ROOT / "docs/user/http-api.md", "sh"))
+    async with running_service(database_url) as service:
+        output = await run("sh", "-c", script, url=service.url)
+
+    assert output.count("data: [DONE]") == 1
+    assert '"outcome":"completed"' in output
+    ids = re.findall(r'"run_id":"([0-9a-f-]+)","session_id":"(?!demo)', output)
+    assert len(set(ids)) < len(ids), "the retried question should be answered by one run"
+
+
+async def test_the_python_examples_work(database_url: str) -> None:
+    examples = [block for page in USER_PAGES for block in blocks(page, "python")]
+    async with running_service(database_url) as service:
+        outputs = [await run(sys.executable, "-c", example, url=service.url) for example in examples]
+
+    assert examples
+    assert all(output.strip() for output in outputs)

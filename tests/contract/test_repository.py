@@ -1,0 +1,122 @@
+"""What must hold over the whole repository: names, versions, lock files, addresses."""
+
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from scripts.version_set import PLACES, places
+
+ROOT = Path(__file__).parent.parent.parent
+LOCKS = ("dev", "run", "service", "operator")
+
+# Put together, so that this file does not find itself.
+FORBIDDEN = [
+    re.compile(pattern)
+    for pattern in (
+        "/" + r"(?:work|home|Users)/[a-z]",  # a machine's paths
+        "/root" + "/",
+        r"files\.python" + "hosted|/simple" + "/",  # package indexes
+        r"(?:[a-z]\.|gcr|ghcr|quay)\.?" + r"io/[a-z0-9-]+/",  # image registries
+        "docker" + r"\.io|dkr\.ecr\.|azure" + "cr",
+    )
+]
+ALLOWED = {"LICENSE"}
+
+
+def tracked() -> Iterator[Path]:
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
+    yield from (ROOT / name for name in names if name and (ROOT / name).is_file())
+
+
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def normalize(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def declared() -> dict[str, set[str]]:
+    """Names of pyproject.toml's dependencies by lock file."""
+    project = tomllib.loads(text_of(ROOT / "pyproject.toml"))
+    extras, groups = project["project"]["optional-dependencies"], project["dependency-groups"]
+
+    def names(*lists: list[str]) -> set[str]:
+        requirements = [item for each in lists for item in each if ";" not in item]
+        return {normalize(re.split(r"[\[<>=!~ ]", item)[0]) for item in requirements}
+
+    base, build = project["project"]["dependencies"], groups["build"]
+    return {
+        "service": names(base, build, extras["service"]),
+        "operator": names(base, build, extras["operator"]),
+        "run": names(base, build, extras["service"], extras["embedded"]),
+        "dev": names(base, build, *extras.values(), groups["test"], groups["check"]),
+    }
+
+
+def locked(lock: str) -> dict[str, str]:
+    """Name to version."""
+    return {
+        normalize(name): pinned
+        for name, pinned in re.findall(
+            r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^ ;\\]+)", text_of(ROOT / "requirements" / f"{lock}.txt"), re.MULTILINE
+        )
+    }
+
+
+@pytest.mark.parametrize("folder", ["service", "operator"])
+def test_a_component_folder_is_no_package(folder: str) -> None:
+    """`operator/__init__.py` would replace the standard library's module in every `python -m` from the root."""
+    assert not (ROOT / folder / "__init__.py").exists()
+
+
+def test_the_version_is_one() -> None:
+    assert {match[1] for _, match in places()} == {version("slipway")}
+
+
+def test_every_place_of_the_version_is_found() -> None:
+    found = {path.name for path, _ in places()}
+
+    assert {Path(glob).name for glob in PLACES if list(ROOT.glob(glob))} == found
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_file_has_every_declared_package(lock: str) -> None:
+    assert declared()[lock] - set(locked(lock)) == set()
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_locked_package_has_a_hash(lock: str) -> None:
+    text = text_of(ROOT / "requirements" / f"{lock}.txt")
+    requirements = re.split(r"^(?=[A-Za-z0-9])", re.sub(r"^ *#.*\n", "", text, flags=re.MULTILINE), flags=re.MULTILINE)[1:]
+
+    assert [item.split("==")[0] for item in requirements if "--hash=sha256:" not in item] == []
+
+
+@pytest.mark.parametrize("lock", ["run", "service", "operator"])
+def test_what_runs_is_what_was_tested(lock: str) -> None:
+    tested = locked("dev")
+
+    assert {name: pinned for name, pinned in locked(lock).items() if tested.get(name) != pinned} == {}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_file_names_no_address(lock: str) -> None:
+    assert re.findall(r"https?://|--(?:extra-)?index|--find-links", text_of(ROOT / "requirements" / f"{lock}.txt")) == []
+
+
+def test_no_tracked_file_names_a_machine_path_or_a_registry() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in tracked()
+        if path.name not in ALLOWED
+        for pattern in FORBIDDEN
+        if (match := pattern.search(text_of(path)))
+    ]
+
+    assert found == []
