@@ -136,3 +136,11 @@ class GraphFailed(SlipwayError):
 
     code = "graph_failed"
     status = 500
+
+
+class LeaseLost(SlipwayError):
+    """Another process executes the run now; this one must write nothing more."""
+
+    code = "lease_lost"
+    status = 503
+    retryable = True

@@ -2,7 +2,9 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from types import FrameType
+from typing import Any
 
 import structlog
 import uvicorn
@@ -10,13 +12,23 @@ import uvicorn
 from agent_service.api.app import create_app
 from agent_service.health import Health
 from agent_service.ops import OpsServer, serve_ops
-from agent_service.resources import VERSION, make_metrics, open_resources
+from agent_service.resources import VERSION, Resources, make_metrics, open_resources
 from agent_service.settings import Settings
 
 log = structlog.stdlib.get_logger(__name__)
 
 KEEP_ALIVE_SECONDS = 75
 """Above the 60 s idle time of common load balancers: the side that closes first must be theirs, or they see a reset."""
+
+
+CONNECTIONS_SECONDS = 5
+"""For ordinary requests that are still being answered when the port closes; streams have ended by then."""
+
+HAND_OVER_SECONDS = 5.0
+"""How long, at the drain limit, a step may take to reach its boundary before it is cancelled."""
+
+STREAMS_SECONDS = 5.0
+"""How long a slow reader may take to receive its last event."""
 
 
 async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -> None:
@@ -37,19 +49,73 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
             address = f"http://{settings.host}:{listener.getsockname()[1]}"
             log.info("serving", url=address, ops_port=ops.port, version=VERSION)
             on_ready(address)
-            server = uvicorn.Server(
-                uvicorn.Config(
-                    create_app(resources),
-                    loop="none",
-                    lifespan="off",
-                    log_config=None,
-                    server_header=False,
-                    timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                )
-            )
-            await server.serve(sockets=[listener])
-            health.draining = True
-            await resources.runs.drain(settings.max_turn_seconds)
+            await _serve_until_drained(settings, resources, listener)
+
+
+async def _serve_until_drained(settings: Settings, resources: Resources, listener: socket.socket) -> None:
+    config = uvicorn.Config(
+        create_app(resources),
+        loop="none",
+        lifespan="off",
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=CONNECTIONS_SECONDS,
+    )
+    server = Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="server")
+    stopping = asyncio.create_task(server.stop_asked.wait(), name="stop")
+    await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+    if stopping.done():
+        await drain(settings, resources, hurry=server.hurry_asked)
+    stopping.cancel()
+    server.should_exit = True
+    await serving
+
+
+async def drain(settings: Settings, resources: Resources, *, hurry: asyncio.Event) -> None:
+    """The way out, in an order that loses nothing. The port stays open until the end, so that probes get a real 503.
+
+    1. /ready says 503 and no run is taken: what still arrives is queued for the peers.
+    2. Runs finish here; at the limit (or when hurried) the rest is handed over, their events and costs written first.
+    3. Streams say `reconnect` and end; then the port is closed (by the caller), telemetry is flushed, the pool closed.
+    """
+    log.info("draining", runs=resources.worker.in_flight)
+    resources.health.draining = True
+    resources.metrics.draining.set(1)
+    resources.worker.stop_taking()
+    noticed = asyncio.create_task(_first(hurry.wait(), asyncio.sleep(settings.drain_min_seconds)))
+    await _first(hurry.wait(), resources.worker.finish(settings.drain_seconds))
+    await resources.worker.hand_over(0 if hurry.is_set() else HAND_OVER_SECONDS)
+    await noticed
+    await resources.streams.close(STREAMS_SECONDS)
+    log.info("drained")
+
+
+async def _first(*waits: Coroutine[Any, Any, Any]) -> None:
+    """Waits for whichever ends first."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+
+
+class Server(uvicorn.Server):
+    """uvicorn closes its port at once on SIGTERM, and probes would be refused: we drain first, then tell it to exit.
+
+    It would also raise the signal again at the end, and the exit code would not be 0.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stop_asked = asyncio.Event()
+        self.hurry_asked = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's signature
+        """The first signal asks to stop, the second to hurry. Runs in a signal handler, between two bytecodes."""
+        event = self.hurry_asked if self.stop_asked.is_set() else self.stop_asked
+        self._loop.call_soon_threadsafe(event.set)
 
 
 def _listen(settings: Settings) -> socket.socket:

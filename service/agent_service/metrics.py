@@ -60,6 +60,8 @@ class Metrics:
         self.routes = counter("routes_total", "Runs by the route that the graph took", ["route"])
         self.feedback = counter("feedback_total", "Thumbs", ["score"])
         self.guardrail_blocks = counter("guardrail_blocks_total", "Questions refused by an input rule", ["rule"])
+        # Are processes dying with runs? Hand-overs are rollouts, crashes are not.
+        self.runs_recovered = counter("runs_recovered_total", "Runs taken over from another process", ["reason"])
         self.stream_resumes = counter("stream_resumes_total", "Streams re-opened with a last event id", ["result"])
         self.http_requests = counter("http_requests_total", "HTTP requests by route template", ["method", "route", "code"])
         self.http_seconds = histogram("http_request_duration_seconds", "HTTP request, streams left out", HTTP_BUCKETS)
@@ -92,6 +94,8 @@ class Metrics:
             self.feedback.labels(score)
         for rule in guardrail_rules:
             self.guardrail_blocks.labels(rule)
+        for reason in ("handover", "crash"):
+            self.runs_recovered.labels(reason)
         for result in ("memory", "log", "finished", "gap"):
             self.stream_resumes.labels(result)
         for state in ("in_use", "idle", "waiting"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 from langchain_core.tools import BaseTool
-from langgraph.graph.state import CompiledStateGraph
+from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 from langgraph.store.postgres import AsyncPostgresStore
 
@@ -25,15 +25,14 @@ from agent_service.documents.search import DocumentSearch
 from agent_service.errors import DatabaseUnavailable
 from agent_service.health import DATABASE_SECONDS, ENDPOINT_SECONDS, Health
 from agent_service.metrics import Metrics
-from agent_service.prices import PriceTable
 from agent_service.runs.checkpoints import Checkpointer
-from agent_service.runs.event_log import EventLog
-from agent_service.runs.executor import Executor
-from agent_service.runs.live import LiveRuns
+from agent_service.runs.recovery import Graph
+from agent_service.runs.runtime import open_runtime
 from agent_service.runs.service import RunService
 from agent_service.runs.sessions import SessionStore
-from agent_service.runs.store import RunStore
+from agent_service.runs.worker import Worker
 from agent_service.settings import Settings
+from agent_service.streams import Streams
 from agent_service.tracing import LangSmith, open_langsmith
 
 log = structlog.stdlib.get_logger(__name__)
@@ -53,6 +52,8 @@ class Resources:
     metrics: Metrics
     pool: Pool
     runs: RunService
+    worker: Worker
+    streams: Streams
     sessions: SessionStore
     authenticator: Authenticator
     langsmith: LangSmith | None
@@ -87,41 +88,47 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
         if models.ping:
             health.add("model_endpoint", models.ping, ENDPOINT_SECONDS)
         langsmith = await stack.enter_async_context(open_langsmith(settings))
-        graph = await _open_graph(settings, models, pool, stack)
-        declare_names(metrics, graph)
-        authenticator = build_authenticator(settings, await _stream_secret(pool))
+        graph = _load(settings, models, pool)
+        store = await stack.enter_async_context(AsyncPostgresStore(pool))
 
-        live = LiveRuns()
-        events = EventLog(pool, live)
-        executor = Executor(
-            graph,
-            metrics,
-            PriceTable.load(settings.price_file),
-            settings.max_turn_seconds,
-            settings.max_steps,
-            langsmith.tracer if langsmith else None,
-        )
-        runs = RunService(
-            store=RunStore(pool),
-            events=events,
-            live=live,
-            executor=executor,
-            metrics=metrics,
-            check_input=check_input if settings.guardrails == "on" else lambda _: None,
-            max_concurrent=settings.max_concurrent_runs,
-            max_queued=settings.max_queued_runs,
+        def compiled(checkpointer: Checkpointer) -> Graph:
+            ready = compile_graph(graph, checkpointer=checkpointer, store=store)
+            declare_names(metrics, ready)
+            return ready
+
+        authenticator = build_authenticator(settings, await _stream_secret(pool))
+        runtime = await stack.enter_async_context(
+            open_runtime(
+                settings,
+                pool,
+                metrics,
+                compiled,
+                check_input if settings.guardrails == "on" else lambda _: None,
+                langsmith.tracer if langsmith else None,
+            )
         )
         _background(stack, "health", health.watch(metrics))
-        _background(stack, "event-log", events.run_forever())
         _background(stack, "pool-metrics", _watch_pool(pool, metrics))
         health.started = True
 
         def status() -> dict[str, Any]:
             keys = {"api_keys": authenticator.api_keys, "openai": models.keys}
             revisions = {name: source.revision() for name, source in keys.items() if source}
-            return {"version": VERSION, "draining": health.draining, **runs.counts(), "keys": revisions}
+            return {"version": VERSION, "draining": health.draining, **runtime.service.counts(), "keys": revisions}
 
-        yield Resources(settings, health, metrics, pool, runs, SessionStore(pool), authenticator, langsmith, status)
+        yield Resources(
+            settings=settings,
+            health=health,
+            metrics=metrics,
+            pool=pool,
+            runs=runtime.service,
+            worker=runtime.worker,
+            streams=Streams(metrics),
+            sessions=SessionStore(pool),
+            authenticator=authenticator,
+            langsmith=langsmith,
+            status=status,
+        )
 
 
 async def _ping(pool: Pool) -> None:
@@ -148,9 +155,7 @@ async def _stream_secret(pool: Pool) -> bytes:
     return bytes(row["value"])
 
 
-async def _open_graph(
-    settings: Settings, models: ChatModels, pool: Pool, stack: AsyncExitStack
-) -> CompiledStateGraph[Any, Any, Any, Any]:
+def _load(settings: Settings, models: ChatModels, pool: Pool) -> StateGraph[Any, Any, Any, Any]:
     context = AgentContext(
         chat_model=models.chat,
         cheap_model=models.cheap,
@@ -160,12 +165,10 @@ async def _open_graph(
             pool, schemas=settings.data_schema_names, timeout=settings.data_timeout, row_limit=settings.data_row_limit
         ),
     )
-    graph = load_graph(settings.agent_graph, settings.agent_graph_dir, context)
-    store = await stack.enter_async_context(AsyncPostgresStore(pool))
-    return compile_graph(graph, checkpointer=Checkpointer(pool), store=store)
+    return load_graph(settings.agent_graph, settings.agent_graph_dir, context)
 
 
-def declare_names(metrics: Metrics, graph: CompiledStateGraph[Any, Any, Any, Any]) -> None:
+def declare_names(metrics: Metrics, graph: Graph) -> None:
     """Bounds the labels to the nodes, tools and routes that this graph has."""
     nodes: set[str] = set()
     tools: set[str] = set()

@@ -101,7 +101,13 @@ class Settings(BaseModel):
         100, description="LangGraph steps of one run (recursion limit) before it stops with outcome `iteration_limit`."
     )
     max_concurrent_runs: Count = Field(100, description="Runs one process executes at the same time.")
-    max_queued_runs: int = Field(200, ge=0, description="Runs one process lets wait for a place; beyond it new runs get 503.")
+    max_queued_runs: int = Field(200, ge=0, description="Runs that may wait for a place, all processes together; then 503.")
+    on_busy: Literal["reject", "enqueue", "interrupt"] = Field(
+        "reject", description="A second question while the session's run is going: 409, wait for its end, or cancel it."
+    )
+    on_disconnect: Literal["continue", "cancel"] = Field(
+        "continue", description="What becomes of a run whose last stream on this process is closed by the client."
+    )
     max_question_chars: Count = Field(20_000, description="Characters of a question.")
     max_body_bytes: Count = Field(1_048_576, description="Bytes of a request body.")
     context_turns: Count = Field(5, description="Last turns of a session that the default graph shows the model.")
@@ -112,6 +118,21 @@ class Settings(BaseModel):
     heartbeat_seconds: Seconds = Field(
         15.0, description="Seconds between comments on a silent stream; under every common proxy's idle limit."
     )
+
+    # Durability
+    lease_seconds: Seconds = Field(
+        5.0, description="Seconds after which a dead process's runs are taken over; renewed at a third."
+    )
+    max_attempts: Count = Field(3, description="Processes that may die with a run before it ends as `failed`.")
+    drain_seconds: Seconds = Field(
+        300.0, description="Seconds after SIGTERM in which runs may finish here; then they are handed over."
+    )
+    drain_min_seconds: float = Field(
+        0.0, ge=0, description="Seconds the port stays open after SIGTERM at least, until load balancers have noticed."
+    )
+    event_retention_hours: float = Field(24.0, gt=0, description="Hours the events of an ended run are kept for reconnects.")
+    session_retention_days: float = Field(0.0, ge=0, description="Days after its last use that a session is erased; 0 keeps it.")
+    prune_interval_seconds: Seconds = Field(300.0, description="Seconds between two passes of the background clean-up.")
 
     # The default graph's data tool
     data_schemas: Annotated[str, AfterValidator(_comma_separated)] = Field(

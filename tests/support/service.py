@@ -57,5 +57,6 @@ async def running_service(database_url: str, **env: str) -> AsyncIterator[Runnin
                 yield RunningService(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{ops.port}", resources)
             finally:
                 server.should_exit = True
+                await resources.streams.close(0.5)
                 await task
-                await resources.runs.drain(0)
+                await resources.worker.hand_over(0)

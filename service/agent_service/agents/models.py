@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from agent_service.agents.embeddings import EndpointEmbeddings
 from agent_service.agents.endpoint import OnRequest, open_endpoint
 from agent_service.agents.offline import OfflineChatModel
+from agent_service.agents.keys import ApiKeySource
 from agent_service.agents.reader import CompletionsReader
 from agent_service.settings import OFFLINE_MODEL, Settings
 
@@ -30,6 +31,7 @@ class ChatModels:
     embeddings: Embeddings | None = None
     ping: Callable[[], Awaitable[None]] | None = None
     """Raises ModelUnavailable while the endpoint is down; None without an endpoint."""
+    keys: ApiKeySource | None = None
 
 
 @asynccontextmanager
@@ -47,6 +49,7 @@ async def open_models(settings: Settings, on_request: OnRequest = lambda _model,
             cheap=_cheap_model(settings, reader) or chat,
             embeddings=EndpointEmbeddings(endpoint, settings.embedding_model) if settings.embedding_model else None,
             ping=endpoint.ping,
+            keys=endpoint.keys,
         )
 
 

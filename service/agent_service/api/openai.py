@@ -7,14 +7,16 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 from starlette.responses import Response
 
-from agent_service.api.deps import Caller, IdempotencyKeyDep, ResourcesDep
+from agent_service.api.deps import Caller, IdempotencyKeyDep, ResourcesDep, run_in_log
 from agent_service.api.json_body import JsonResponse, JsonRoute, json_bytes
+from agent_service.api.openapi import PROBLEMS
 from agent_service.api.schemas import Text
 from agent_service.api.sse import HEARTBEAT, StreamResponse
 from agent_service.errors import InvalidRequest
+from agent_service.middleware.problem import problem_response
 from agent_service.principal import Principal
 from agent_service.resources import Resources
 from agent_service.runs.model import Event, Run
@@ -23,6 +25,9 @@ from agent_service.runs.usage import run_usage
 router = APIRouter(prefix="/v1", route_class=JsonRoute, tags=["openai"])
 
 MODEL_ID = "slipway"
+
+STARTS_AGAIN = "\n\n(The answer broke off there; it starts again.)\n\n"
+"""This wire cannot take text back."""
 
 
 class TextPart(BaseModel):
@@ -36,7 +41,10 @@ class ChatMessage(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | Annotated[list[TextPart], Field(min_length=1)]
+    content: Annotated[
+        Annotated[Text, Tag("text")] | Annotated[list[TextPart], Field(min_length=1), Tag("parts")],
+        Discriminator(lambda content: "text" if isinstance(content, str) else "parts"),
+    ]
 
     @property
     def text(self) -> str:
@@ -63,26 +71,85 @@ class CompletionRequest(BaseModel):
     n: Literal[1] = 1
 
 
+class Model(BaseModel):
+    id: str = MODEL_ID
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = "slipway"
+
+
+class ModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[Model] = [Model()]
+
+
+class CompletionMessage(BaseModel):
+    role: Literal["assistant"]
+    content: str
+
+
+class Choice(BaseModel):
+    index: int
+    message: CompletionMessage
+    finish_reason: Literal["stop", "length"]
+
+
+class CompletionUsage(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: dict[str, int]
+
+
+class Completion(BaseModel):
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: CompletionUsage
+
+
+GOODBYE = (
+    b'data: {"error":{"message":"the server is going away; ask again","type":"server_error","code":"server_restarting","param":null}}\n\n'
+)
+
+
 @router.get("/models")
-async def list_models(_: Caller) -> dict[str, Any]:
+async def list_models(_: Caller) -> ModelList:
     """The one model: the agent."""
-    return {"object": "list", "data": [{"id": MODEL_ID, "object": "model", "created": 0, "owned_by": "slipway"}]}
+    return ModelList()
 
 
-@router.post("/chat/completions")
+@router.post(
+    "/chat/completions",
+    response_model=Completion,
+    responses={
+        200: {"content": {StreamResponse.media_type: {"schema": {"type": "string"}}}},
+        502: PROBLEMS[500] | {"description": "The run failed; `code` says why."},
+        504: PROBLEMS[500] | {"description": "The turn took longer than MAX_TURN_SECONDS."},
+    },
+)
 async def complete(body: CompletionRequest, res: ResourcesDep, principal: Caller, key: IdempotencyKeyDep) -> Response:
     """Chat Completions, streaming and not."""
-    run = await _start(res, principal, body, key)
+    run = run_in_log(await _start(res, principal, body, key))
     if body.stream:
         include_usage = body.stream_options is not None and body.stream_options.include_usage
         chunks = _chunks(res, run, include_usage=include_usage)
-        return StreamResponse(chunks, res.metrics.streams_open.inc, res.metrics.streams_open.dec)
+
+        async def on_leave() -> None:
+            # This wire has no way to come back for the rest.
+            await res.runs.cancel_unwatched(run.id)
+
+        return StreamResponse(chunks, res.streams, goodbye=GOODBYE, on_leave=on_leave)
     ended = await res.runs.wait(principal, run.id)
     if ended.error:
         status = 504 if ended.outcome == "timeout" else 502
-        return JsonResponse({"error": _error(ended.error)}, status)
+        code, message, retryable = ended.error["code"], ended.error["message"], ended.error["retryable"]
+        return problem_response(status, code, message, path=router.prefix, retryable=retryable)
     spent = await run_usage(res.pool, run.id)
-    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": ended.answer + _approval(ended)}}
+    message = {"role": "assistant", "content": ended.answer + _approval(ended)}
+    choice = {"index": 0, "finish_reason": _finish_reason(ended.outcome), "message": message}
     return JsonResponse({**_envelope(run, "chat.completion"), "choices": [choice], "usage": _usage(spent)})
 
 
@@ -111,6 +178,10 @@ def _envelope(run: Run, kind: str) -> dict[str, Any]:
         "created": int(run.created_at.timestamp() or time.time()),
         "model": MODEL_ID,
     }
+
+
+def _finish_reason(outcome: str | None) -> str:
+    return "length" if outcome in {"iteration_limit", "budget"} else "stop"
 
 
 def _usage(spent: dict[str, Any]) -> dict[str, Any]:
@@ -144,18 +215,22 @@ async def _chunks(res: Resources, run: Run, *, include_usage: bool) -> AsyncIter
 
 def _encode(envelope: dict[str, Any], run_id: UUID, event: Event, *, include_usage: bool) -> list[bytes]:
     match event.kind:
-        case "text":
-            return [_chunk(envelope, {"content": event.payload})]
-        case "interrupt":
-            return [_chunk(envelope, {"content": approval_text(run_id)})]
+        case "text" | "interrupt" | "reset":
+            return [_chunk(envelope, {"content": _content(event, run_id)})]
         case "error":
             return [_data({"error": _error(event.payload)})]
         case "usage":
             usage = [_data({**envelope, "choices": [], "usage": _usage(event.payload)})] if include_usage else []
-            return [_chunk(envelope, {}, "stop"), *usage]
+            return [_chunk(envelope, {}, _finish_reason(event.payload["outcome"])), *usage]
         case "end":
             return [b"data: [DONE]\n\n"]
     return []
+
+
+def _content(event: Event, run_id: UUID) -> str:
+    if event.kind == "text":
+        return str(event.payload)
+    return STARTS_AGAIN + event.payload["text"] if event.kind == "reset" else approval_text(run_id)
 
 
 def _chunk(envelope: dict[str, Any], delta: dict[str, Any], finish: str | None = None) -> bytes:

@@ -1,19 +1,25 @@
 """The SSE wire: a view of the neutral events, and the response that carries it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from uuid import UUID
 
 import orjson
-from starlette.background import BackgroundTask
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from agent_service.runs.model import Event
+from agent_service.streams import Streams
 
 HEADERS: Mapping[str, str] = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 HEARTBEAT = b": heartbeat\n\n"
+
+RETRY_MILLISECONDS = 500
+"""What an EventSource waits before it reconnects; browsers' own 3 s would show in a rollout."""
+
+RECONNECT = f'event: reconnect\ndata: {{"retry_ms":{RETRY_MILLISECONDS}}}\n\n'.encode()
+"""The server is going away: come back now, with the last event's id."""
 
 
 def encode(run_id: UUID, event: Event) -> bytes:
@@ -22,8 +28,12 @@ def encode(run_id: UUID, event: Event) -> bytes:
     event_id = f"id: {run_id}-{attempt}-{seq}\n"
     if kind == "text":
         return f"{event_id}data: {payload.replace(chr(10), chr(10) + 'data: ')}\n\n".encode()
+    if kind == "message":
+        return b""
     if kind == "end":
         return f"{event_id}data: [DONE]\n\n".encode()
+    if kind == "run":
+        event_id = f"retry: {RETRY_MILLISECONDS}\n{event_id}"
     return f"{event_id}event: {kind}\ndata: ".encode() + orjson.dumps(payload, default=str) + b"\n\n"
 
 
@@ -34,44 +44,53 @@ async def encode_stream(run_id: UUID, batches: AsyncIterator[list[Event]]) -> As
 
 
 class StreamResponse(Response):
-    """Sends chunks as they come, and stops as soon as the client has gone. No framework object per token."""
+    """Sends chunks as they come, and stops as soon as the client has gone. No framework object per token.
+
+    Args:
+        goodbye: sent when the process closes its streams before the last chunk.
+        on_leave: called when the client has gone before the last chunk.
+    """
 
     media_type = "text/event-stream"
 
     def __init__(
-        self,
-        chunks: AsyncIterator[bytes],
-        on_open: Callable[[], None],
-        on_close: Callable[[], None],
-        background: BackgroundTask | None = None,
+        self, chunks: AsyncIterator[bytes], streams: Streams, *, goodbye: bytes, on_leave: Callable[[], Awaitable[None]] | None = None
     ) -> None:
-        super().__init__(None, 200, dict(HEADERS), background=background)
+        super().__init__(None, 200, dict(HEADERS))
         del self.headers["content-length"]
         self._chunks = chunks
-        self._on_open = on_open
-        self._on_close = on_close
+        self._streams = streams
+        self._goodbye = goodbye
+        self._on_leave = on_leave
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI
-        self._on_open()
-        sending = asyncio.create_task(self._send(send), name="stream")
-        leaving = asyncio.create_task(_disconnected(receive), name="stream-disconnect")
-        try:
-            await asyncio.wait([sending, leaving], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (sending, leaving):
-                task.cancel()
-            await asyncio.gather(sending, leaving, return_exceptions=True)
-            self._on_close()
-        if not sending.cancelled() and (error := sending.exception()):
-            raise error
-        if self.background:
-            await self.background()
+        with self._streams.track():
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            sending = asyncio.create_task(self._send(send), name="stream")
+            leaving = asyncio.create_task(_disconnected(receive), name="stream-disconnect")
+            closing = asyncio.create_task(self._streams.closing.wait(), name="stream-closing")
+            try:
+                done, _ = await asyncio.wait([sending, leaving, closing], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (sending, leaving, closing):
+                    task.cancel()
+                await asyncio.gather(sending, leaving, closing, return_exceptions=True)
+            if sending in done:
+                sending.result()
+            elif closing in done:
+                await _write(send, self._goodbye)
+            elif self._on_leave:
+                await self._on_leave()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async for chunk in self._chunks:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            if chunk:
+                await _write(send, chunk)
+
+
+async def _write(send: Send, chunk: bytes) -> None:
+    await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -1,12 +1,13 @@
 """A run as a stream: where to begin, and the response."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Header, Query
 from starlette.responses import Response
 
-from agent_service.api.sse import StreamResponse, encode_stream
+from agent_service.api.deps import run_in_log
+from agent_service.api.sse import RECONNECT, StreamResponse, encode_stream
 from agent_service.errors import InvalidRequest
 from agent_service.principal import Principal
 from agent_service.resources import Resources
@@ -14,6 +15,11 @@ from agent_service.runs.model import START, EventId, Position
 
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", description="Sent by EventSource when it reconnects.")]
 LastEventIdQuery = Annotated[str | None, Query(description="The same, for a new EventSource object.")]
+
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Server-sent events: unnamed ones are the answer, the last is `[DONE]`."},
+    204: {"description": "Nothing is left to come; an EventSource stops."},
+}
 
 
 def last_event(header: str | None, query: str | None) -> EventId | None:
@@ -26,7 +32,7 @@ async def stream_run(res: Resources, principal: Principal, run_id: UUID, last: E
     """The run's events after the last one seen; 204 when there are none left, so that EventSource stops."""
     if last and last.run_id != run_id:
         raise InvalidRequest("Last-Event-ID: expected the id of an event of this run", field="Last-Event-ID")
-    await res.runs.get(principal, run_id)
+    run_in_log(await res.runs.get(principal, run_id))
     after = last.position if last else START
     if last:
         result = await _resume_result(res, run_id, after)
@@ -38,7 +44,12 @@ async def stream_run(res: Resources, principal: Principal, run_id: UUID, last: E
 
 def open_stream(res: Resources, run_id: UUID, after: Position = START) -> StreamResponse:
     chunks = encode_stream(run_id, res.runs.follow(run_id, after, idle=res.settings.heartbeat_seconds))
-    return StreamResponse(chunks, res.metrics.streams_open.inc, res.metrics.streams_open.dec)
+
+    async def on_leave() -> None:
+        if res.settings.on_disconnect == "cancel":
+            await res.runs.cancel_unwatched(run_id)
+
+    return StreamResponse(chunks, res.streams, goodbye=RECONNECT, on_leave=on_leave)
 
 
 async def _resume_result(res: Resources, run_id: UUID, after: Position) -> str:

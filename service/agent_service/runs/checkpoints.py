@@ -1,23 +1,78 @@
-"""LangGraph's checkpointer on our pool."""
+"""LangGraph's checkpointer on our pool, fenced: only the current attempt at a run writes."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
+import psycopg
+import structlog
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata, CheckpointTuple
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from psycopg import AsyncCursor
 from psycopg.rows import DictRow, dict_row
 
 from agent_service.db.pool import Pool, connection
+from agent_service.errors import DatabaseUnavailable, LeaseLost
+from agent_service.runs.live import LiveRun
+
+log = structlog.stdlib.get_logger(__name__)
+
+FENCE_STATE = "SW001"
+"""SQLSTATE that slipway.fence raises."""
+
+RETRY_SECONDS = 0.5
+"""Between attempts while the database is away: a step waits, it does not fail."""
+
+CURRENT_LIVE = "slipway_live"
+"""Name under `configurable` of the LiveRun that writes."""
+
+T = TypeVar("T")
 
 
 class Checkpointer(AsyncPostgresSaver):
-    """AsyncPostgresSaver without its lock: that one makes all runs of a process take turns at the database,
-    though each takes a connection of its own from the pool (langgraph-checkpoint-postgres 3.2, aio.py `_cursor`).
+    """AsyncPostgresSaver, fenced, that waits for a database that is away, and without its lock: that one makes all runs
+    of a process take turns at the database, though each takes a connection of its own from the pool
+    (langgraph-checkpoint-postgres 3.2, aio.py `_cursor`).
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, written: Callable[[LiveRun], Awaitable[None]]) -> None:
         super().__init__(pool)
         self._pool = pool
+        self._written = written
+        self._writer: ContextVar[LiveRun | None] = ContextVar("writer", default=None)
+
+    async def aput(
+        self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions
+    ) -> RunnableConfig:
+        with self._fenced(config) as live:
+            if live:
+                # What a checkpoint holds must be in the log: a recovery keeps just that text.
+                await self._written(live)
+            return await _until_database_answers(
+                lambda: super(Checkpointer, self).aput(config, checkpoint, metadata, new_versions)
+            )
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        with self._fenced(config):
+            await _until_database_answers(lambda: super(Checkpointer, self).aput_writes(config, writes, task_id, task_path))
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        return await _until_database_answers(lambda: super(Checkpointer, self).aget_tuple(config))
+
+    @contextlib.contextmanager
+    def _fenced(self, config: RunnableConfig) -> Iterator[LiveRun | None]:
+        live: LiveRun | None = config["configurable"].get(CURRENT_LIVE)
+        token = self._writer.set(live)
+        try:
+            yield live
+        finally:
+            self._writer.reset(token)
 
     @asynccontextmanager
     async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:
@@ -26,5 +81,22 @@ class Checkpointer(AsyncPostgresSaver):
                 async with conn.cursor(binary=True, row_factory=dict_row) as cursor:
                     yield cursor
                 return
-            async with conn.transaction(), conn.pipeline(), conn.cursor(binary=True, row_factory=dict_row) as cursor:
-                yield cursor
+            try:
+                async with conn.transaction(), conn.pipeline(), conn.cursor(binary=True, row_factory=dict_row) as cursor:
+                    if live := self._writer.get():
+                        await conn.execute("SELECT slipway.fence(%s, %s)", (live.run.id, live.run.attempt))
+                    yield cursor
+            except psycopg.Error as error:
+                if error.sqlstate == FENCE_STATE:
+                    raise LeaseLost("another process took the run over") from error
+                raise
+
+
+async def _until_database_answers(call: Callable[[], Awaitable[T]]) -> T:
+    # Writing again is safe: the saver's statements are upserts.
+    while True:
+        try:
+            return await call()
+        except DatabaseUnavailable:
+            log.warning("a checkpoint waits for the database")
+            await asyncio.sleep(RETRY_SECONDS)

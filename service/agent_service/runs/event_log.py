@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -12,10 +12,12 @@ import psycopg
 import structlog
 from psycopg.types.json import Jsonb
 
-from agent_service.db.pool import Pool, connection
+from agent_service.db.pool import Connection, Pool, connection
 from agent_service.errors import DatabaseUnavailable
 from agent_service.runs.live import LiveRun, LiveRuns
 from agent_service.runs.model import Ending, Event, ModelCall, Position
+from agent_service.runs.notices import EVENTS_CHANNEL, IDS_PER_NOTICE
+from agent_service.runs.store import WORK_CHANNEL
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -26,14 +28,22 @@ RETRY_SECONDS = 0.5
 """Between attempts to end a run while the database is away; its stream stays open meanwhile."""
 
 
+class HandOver:
+    """Instead of an ending: the run goes back into the queue, for a peer to go on from its last checkpoint."""
+
+
 class EventLog:
     """One writer a process: it alone writes events, ledger and outcomes, so batches never overlap."""
 
-    def __init__(self, pool: Pool, live: LiveRuns) -> None:
+    def __init__(self, pool: Pool, live: LiveRuns, on_lost: Callable[[LiveRun], None] = lambda _: None) -> None:
         self._pool = pool
         self._live = live
-        self._endings: dict[LiveRun, tuple[Ending, asyncio.Future[bool]]] = {}
+        self._on_lost = on_lost
+        self._endings: dict[LiveRun, tuple[Ending | HandOver, asyncio.Future[bool]]] = {}
+        self._written: asyncio.Future[None] | None = None
         self._wake = asyncio.Event()
+        self.exclusive = asyncio.Lock()
+        """Held while rows of slipway.runs are locked: two statements of one process in two orders would deadlock."""
 
     async def run_forever(self) -> None:
         while True:
@@ -48,8 +58,8 @@ class EventLog:
                 await asyncio.sleep(RETRY_SECONDS)
                 self._wake.set()
 
-    async def finish(self, run: LiveRun, ending: Ending) -> bool:
-        """Writes the rest of the run and its outcome; waits while the database is away.
+    async def finish(self, run: LiveRun, ending: Ending | HandOver) -> bool:
+        """Writes the rest of the run and its outcome, or puts it back into the queue; waits while the database is away.
 
         Returns False when the run was no longer this attempt's to end.
         """
@@ -58,8 +68,17 @@ class EventLog:
         self._wake.set()
         return await asyncio.shield(done)
 
+    async def written(self, run: LiveRun) -> None:
+        """Waits until all that the run has published so far is in the log."""
+        target = len(run.events)
+        while run.logged_events < target and not run.stopped:
+            if self._written is None:
+                self._written = asyncio.get_running_loop().create_future()
+            self._wake.set()
+            await asyncio.shield(self._written)
+
     async def flush(self) -> None:
-        """Writes what is not yet written, of all runs, in one transaction of three statements at most."""
+        """Writes what is not yet written, of all runs, in one transaction."""
         runs = [run for run in {*self._live, *self._endings} if run in self._endings or run.unwritten]
         if not runs:
             return
@@ -70,6 +89,9 @@ class EventLog:
             log.exception("a batch was refused; writing run by run")
             for run in runs:
                 await self._write_alone(run)
+        if self._written:
+            self._written.set_result(None)
+            self._written = None
 
     async def _write_alone(self, run: LiveRun) -> None:
         try:
@@ -84,24 +106,36 @@ class EventLog:
 
     async def _write(self, runs: Sequence[LiveRun]) -> None:
         marks = [(run, len(run.events), len(run.calls)) for run in runs]
-        batches = [_batch(run) for run in runs if run.logged_events < len(run.events)]
-        calls = [_ledger_row(run, call) for run in runs for call in run.calls[run.logged_calls :]]
         endings = {run: self._endings[run] for run in runs if run in self._endings}
-        ended: set[UUID] = set()
-        async with connection(self._pool) as conn, conn.transaction(), conn.pipeline():
-            if batches:
-                await conn.execute(INSERT_EVENTS, [list(column) for column in zip(*batches, strict=True)])
-            if calls:
-                await conn.execute(INSERT_LEDGER, (Jsonb(calls),))
-            if endings:
-                rows = [_ending_row(run, ending) for run, (ending, _) in endings.items()]
-                cursor = await conn.execute(FINISH_RUNS, (Jsonb(rows, dumps=_dumps),))
-                ended = {row["id"] for row in await cursor.fetchall()}
-        for run, events, written_calls in marks:
-            run.logged_events, run.logged_calls = events, written_calls
+        async with self.exclusive, connection(self._pool) as conn, conn.transaction(), conn.pipeline():
+            alive = await self._statements(conn, runs, {run: ending for run, (ending, _) in endings.items()})
+        for run, events, calls in marks:
+            run.logged_events, run.logged_calls = events, calls
+            if run.run.id not in alive:
+                self._on_lost(run)
         for run, (_, done) in endings.items():
             del self._endings[run]
-            done.set_result(run.run.id in ended)
+            done.set_result(run.run.id in alive)
+
+    async def _statements(
+        self, conn: Connection, runs: Sequence[LiveRun], endings: Mapping[LiveRun, Ending | HandOver]
+    ) -> set[UUID]:
+        """Returns the runs that are still this process's: of the others nothing is written."""
+        fence = await conn.execute(FENCE, ([run.run.id for run in runs], [run.run.attempt for run in runs]))
+        if batches := [_batch(run) for run in runs if run.logged_events < len(run.events)]:
+            await conn.execute(INSERT_EVENTS, [list(column) for column in zip(*batches, strict=True)])
+        if calls := [_ledger_row(run, call) for run in runs for call in run.calls[run.logged_calls :]]:
+            await conn.execute(INSERT_LEDGER, (Jsonb(calls),))
+        if rows := [_ending_row(run, ending) for run, ending in endings.items() if isinstance(ending, Ending)]:
+            await conn.execute(FINISH_RUNS, (Jsonb(rows, dumps=_dumps),))
+        if given := [run.run for run, ending in endings.items() if isinstance(ending, HandOver)]:
+            await conn.execute(HAND_OVER, ([run.id for run in given], [run.attempt for run in given]))
+        if endings:
+            await conn.execute("SELECT pg_notify(%s, '')", (WORK_CHANNEL,))
+        for start in range(0, len(runs), IDS_PER_NOTICE):
+            ids = " ".join(str(run.run.id) for run in runs[start : start + IDS_PER_NOTICE])
+            await conn.execute("SELECT pg_notify(%s, %s)", (EVENTS_CHANNEL, ids))
+        return {row["id"] for row in await fence.fetchall()}
 
     async def read(self, run_id: UUID, after: Position) -> tuple[list[Event], bool]:
         """Logged events after a position, and whether the run has ended (then nothing more will come)."""
@@ -156,7 +190,14 @@ def _dumps(value: Any) -> str:
     return json.dumps(value, default=str)
 
 
-# The join on attempt and status is the fence: a process that lost the run writes nothing.
+# First in the transaction: what it returns is still ours and stays so until the commit (FOR SHARE).
+FENCE = """
+SELECT r.id FROM slipway.runs r
+JOIN unnest(%s::uuid[], %s::int[]) AS mine (id, attempt) ON mine.id = r.id AND mine.attempt = r.attempt
+WHERE r.status = 'running' ORDER BY r.id FOR SHARE OF r
+"""
+
+# The join on attempt and status: a process that lost the run writes nothing.
 # ON CONFLICT: a commit whose answer was lost is written again, and changes nothing.
 INSERT_EVENTS = """
 INSERT INTO slipway.run_events (run_id, attempt, first_seq, last_seq, events)
@@ -179,11 +220,17 @@ ON CONFLICT DO NOTHING
 
 FINISH_RUNS = """
 UPDATE slipway.runs r
-SET status = 'finished', outcome = e.outcome, answer = e.answer, route = e.route,
+SET status = 'finished', lease_expires_at = NULL, outcome = e.outcome, answer = e.answer, route = e.route,
     interrupts = e.interrupts, error = e.error, finished_at = now()
 FROM jsonb_to_recordset(%s) AS e (id uuid, attempt int, outcome text, answer text, route text, interrupts jsonb, error jsonb)
 WHERE r.id = e.id AND r.attempt = e.attempt AND r.status = 'running'
 RETURNING r.id
+"""
+
+HAND_OVER = """
+UPDATE slipway.runs r SET status = 'queued', lease_expires_at = NULL
+FROM unnest(%s::uuid[], %s::int[]) AS mine (id, attempt)
+WHERE r.id = mine.id AND r.attempt = mine.attempt AND r.status = 'running'
 """
 
 READ_EVENTS = """

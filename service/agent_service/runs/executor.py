@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,16 +10,18 @@ import structlog
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import convert_to_messages
 from langchain_core.runnables import RunnableConfig
-from langgraph.errors import GraphRecursionError
-from langgraph.graph.state import CompiledStateGraph
+from langgraph.errors import GraphDrained, GraphRecursionError
+from langgraph.runtime import RunControl
 from langgraph.types import Command
 
-from agent_service.errors import GraphFailed, SlipwayError
+from agent_service.errors import DatabaseUnavailable, GraphFailed, LeaseLost, SlipwayError
 from agent_service.metrics import Metrics
 from agent_service.outcomes import OUTCOMES, Outcome
 from agent_service.prices import PriceTable
+from agent_service.runs.checkpoints import CURRENT_LIVE
 from agent_service.runs.live import LiveRun
-from agent_service.runs.model import Ending, Run
+from agent_service.runs.model import Ending, Event, Run
+from agent_service.runs.recovery import Graph, kept_text, saved_messages
 from agent_service.runs.tap import Tap
 
 log = structlog.stdlib.get_logger(__name__)
@@ -31,53 +33,84 @@ STEP_LIMIT_ANSWER = "I stopped because this took more steps than a turn may have
 class Executor:
     """Everything that an attempt needs. `tracer` makes LangSmith's handler for a run, when it is on."""
 
-    graph: CompiledStateGraph[Any, Any, Any, Any]
+    graph: Graph
     metrics: Metrics
     prices: PriceTable
     max_turn_seconds: float
     max_steps: int
+    max_attempts: int
+    history: Callable[[Run], Awaitable[list[Event]]]
+    """Reads the logged events of a run's earlier attempts."""
     tracer: Callable[[], BaseCallbackHandler] | None = None
 
-    async def execute(self, live: LiveRun) -> Ending:
-        """Runs the graph to an outcome; never raises but for cancellation of the whole process."""
-        run = live.run
+    async def execute(self, live: LiveRun, control: RunControl) -> Ending | None:
+        """Runs the graph to an outcome; None when the run stopped here without one: it was handed over or lost."""
         tap = Tap(live, self.metrics, self.prices)
+        try:
+            async with asyncio.timeout(self.max_turn_seconds):
+                ending = await self._attempt(live, control, tap)
+        except (GraphDrained, LeaseLost):
+            ending = None
+        except asyncio.CancelledError:
+            ending = Ending("cancelled") if live.stop == "cancel" else None
+        except Exception as error:
+            ending = self._failure(live, error)
+        tap.settle()
+        if ending:
+            _publish(live, ending)
+        return ending
+
+    def _failure(self, live: LiveRun, error: Exception) -> Ending:
+        match error:
+            case TimeoutError():
+                return _failed("timeout", "timeout", f"the turn took longer than {self.max_turn_seconds:g} s", retryable=True)
+            case GraphRecursionError():
+                live.publish_text(STEP_LIMIT_ANSWER, "")
+                return Ending("iteration_limit")
+            case SlipwayError():
+                log.warning("run failed", code=error.code, detail=error.detail)
+                return _failed("failed", error.code, error.detail, retryable=error.retryable)
+        log.error("the graph raised", exc_info=error)
+        return _failed("failed", GraphFailed.code, f"the graph raised {type(error).__name__}", retryable=False)
+
+    async def _attempt(self, live: LiveRun, control: RunControl, tap: Tap) -> Ending:
+        run = live.run
         live.publish(
             "run", {"run_id": str(run.id), "session_id": run.session_id, "attempt": run.attempt, "question": run.question}
         )
-        try:
-            async with asyncio.timeout(self.max_turn_seconds):
-                ending = await self._drive(live, tap)
-        except TimeoutError:
-            ending = _failure("timeout", "timeout", f"the turn took longer than {self.max_turn_seconds:g} s", retryable=True)
-        except asyncio.CancelledError:
-            ending = Ending("cancelled")
-        except GraphRecursionError:
-            live.publish_text(STEP_LIMIT_ANSWER, "")
-            ending = Ending("iteration_limit")
-        except SlipwayError as error:
-            log.warning("run failed", code=error.code, detail=error.detail)
-            ending = _failure("failed", error.code, error.detail, retryable=error.retryable)
-        except Exception as error:
-            log.exception("the graph raised")
-            ending = _failure("failed", GraphFailed.code, f"the graph raised {type(error).__name__}", retryable=False)
-        tap.settle()
-        publish_ending(live, ending)
-        return ending
-
-    async def _drive(self, live: LiveRun, tap: Tap) -> Ending:
-        run = live.run
+        if run.cancel_requested:
+            return Ending("cancelled")
+        if run.crashes >= self.max_attempts:
+            return _failed("failed", "too_many_attempts", f"{run.crashes} processes died executing this run", retryable=False)
         config: RunnableConfig = {
             "run_id": run.id,
             "run_name": "turn",
-            "configurable": {"thread_id": run.session_id, "principal": run.principal},
+            "configurable": {"thread_id": run.session_id, "principal": run.principal, CURRENT_LIVE: live},
             "callbacks": [tap, self.tracer()] if self.tracer else [tap],
             "recursion_limit": self.max_steps,
-            "metadata": {"slipway_run_id": str(run.id), "session_id": run.session_id},
         }
+        started = run.attempt > 1 and await self._recover(live, config)
+        return await self._drive(None if started else graph_input(run), config, control)
+
+    async def _recover(self, live: LiveRun, config: RunnableConfig) -> bool:
+        """Whether the graph goes on from a checkpoint of this run. Tells readers which text still stands."""
+        saved = await saved_messages(self.graph, config, live.run)
+        live.text = kept_text(await self._history(live.run), saved or set())
+        live.publish("reset", {"text": live.answer})
+        return saved is not None
+
+    async def _history(self, run: Run) -> list[Event]:
+        while True:
+            try:
+                return await self.history(run)
+            except DatabaseUnavailable:
+                await asyncio.sleep(0.5)
+
+    async def _drive(self, given: Any, config: RunnableConfig, control: RunControl) -> Ending:
         interrupts: dict[str, dict[str, Any]] = {}
         outcome: Outcome = "completed"
-        async for update in self.graph.astream(graph_input(run), config, stream_mode="updates", durability="async"):
+        stream = self.graph.astream(given, config, stream_mode="updates", durability="async", control=control)
+        async for update in stream:
             for node, value in update.items():
                 if node == "__interrupt__":
                     interrupts |= {i.id: {"id": i.id, "value": i.value} for i in value}
@@ -99,20 +132,20 @@ def graph_input(run: Run) -> Any:
     return {"messages": messages}
 
 
-def _failure(outcome: Outcome, code: str, message: str, *, retryable: bool) -> Ending:
+def _failed(outcome: Outcome, code: str, message: str, *, retryable: bool) -> Ending:
     return Ending(outcome, error={"code": code, "message": message, "retryable": retryable})
 
 
-def publish_ending(live: LiveRun, ending: Ending) -> None:
+def _publish(live: LiveRun, ending: Ending) -> None:
     if ending.interrupts:
         live.publish("interrupt", {"interrupts": ending.interrupts})
     if ending.error:
         live.publish("error", ending.error)
-    live.publish("usage", {"outcome": ending.outcome, **usage_of(live)})
-    live.close()
+    live.publish("usage", {"outcome": ending.outcome, **_usage(live)})
+    live.publish("end", "")
 
 
-def usage_of(live: LiveRun) -> dict[str, Any]:
+def _usage(live: LiveRun) -> dict[str, Any]:
     """Tokens and cost of this attempt; cost is None when a model has no price."""
     calls = live.calls
     priced = [call.cost_usd for call in calls if call.cost_usd is not None]

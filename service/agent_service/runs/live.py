@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 from uuid import UUID
 
 from agent_service.runs.model import Event, EventKind, ModelCall, Position, Run
+
+StopReason = Literal["cancel", "hand_over", "lost"]
 
 DONE_MARK = "[DONE]"
 """The wire's last unnamed event; an answer that contains it is split so that no event's text equals it."""
@@ -24,9 +26,16 @@ class LiveRun:
         self.logged_events = 0
         self.logged_calls = 0
         self.ended = False
+        self.done = False
         self.text: list[str] = []
         self.route: str | None = None
+        self.stop: StopReason | None = None
         self._wakers: set[asyncio.Event] = set()
+
+    @property
+    def stopped(self) -> bool:
+        """True once the run is not to go on here."""
+        return self.stop is not None
 
     @property
     def unwritten(self) -> bool:
@@ -51,25 +60,37 @@ class LiveRun:
             text = text[1:]
         self.publish("text", text, node)
 
+    def end_message(self, message_id: str) -> None:
+        """The text since the last such mark is the message's: a recovery keeps the messages that a checkpoint holds."""
+        self.publish("message", message_id)
+
     def reset_text(self, keep: int, node: str) -> None:
         """Drops the text published after the first `keep` pieces; it is being produced again."""
         del self.text[keep:]
         self.publish("reset", {"text": self.answer}, node)
 
-    def close(self) -> None:
-        """The last event. Readers get it with `release`, once the outcome is stored: who has seen the end may ask again."""
-        self.publish("end", "")
-
-    def release(self) -> None:
+    def release(self, *, done: bool) -> None:
+        """Lets readers go: to the end, or (a run that was handed over or lost) back to the log."""
+        self.done = done
         self.ended = True
         for waker in self._wakers:
             waker.set()
 
     def since(self, position: Position) -> list[Event]:
+        """Events after a position; the last one only once the outcome is stored: who has seen the end may ask again."""
         if position.attempt > self.run.attempt:
             return []
         new = self.events[position.seq if position.attempt == self.run.attempt else 0 :]
-        return new[:-1] if new and new[-1].kind == "end" and not self.ended else new
+        return new[:-1] if new and new[-1].kind == "end" and not self.done else new
+
+    @property
+    def closing(self) -> bool:
+        """True once the last event is published; its outcome may still be on its way to the database."""
+        return bool(self.events) and self.events[-1].kind == "end"
+
+    @property
+    def watched(self) -> bool:
+        return bool(self._wakers)
 
     def watch(self) -> "Watch":
         return Watch(self._wakers)

@@ -12,7 +12,7 @@ from agent_service.principal import Principal
 
 Status = Literal["queued", "running", "finished"]
 
-EventKind = Literal["text", "run", "node", "tool_start", "tool_end", "interrupt", "usage", "reset", "error", "end"]
+EventKind = Literal["text", "message", "run", "node", "tool_start", "tool_end", "interrupt", "usage", "reset", "error", "end"]
 
 
 class Position(NamedTuple):
@@ -29,7 +29,8 @@ START = Position(0, 0)
 class Event(NamedTuple):
     """One item of a run's stream in its neutral form; each wire is a view of it.
 
-    `payload` is a string for `text` and `end` (empty), else a JSON object.
+    `payload` is a string for `text`, `end` (empty) and `message` (the id of the message that ends there; kept for
+    recoveries, shown on no wire), else a JSON object.
     """
 
     attempt: int
@@ -73,6 +74,9 @@ class Run:
     input: dict[str, Any]
     status: Status
     attempt: int
+    crashes: int
+    cancel_requested: bool
+    events_pruned: bool
     created_at: datetime
     resumes: UUID | None = None
     outcome: Outcome | None = None

@@ -1,49 +1,53 @@
-"""Runs in Postgres. Each transition is one statement with its guard in the WHERE clause."""
+"""Runs in Postgres: reading, starting, cancelling. What a lease is for stands in leases.py."""
 
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 from uuid import UUID
 
 from psycopg import errors
 from psycopg.types.json import Jsonb
 
 from agent_service.db.pool import Connection, Pool, connection
-from agent_service.errors import NotFound, NotInterrupted, SessionBusy, SessionInterrupted
+from agent_service.errors import NotFound, NotInterrupted, Overloaded, SessionBusy, SessionInterrupted
 from agent_service.principal import Principal
 from agent_service.runs.model import Run
 
-RUN_COLUMNS = ", ".join(get_type_hints(Run))
+RUN_COLUMNS = ", ".join(f"r.{name}" for name in get_type_hints(Run))
 
 TITLE_CHARS = 80
 """Characters of the first question that name a session in a list."""
 
+WORK_CHANNEL = "slipway_work"
+"""A run waits for a process with a free place."""
 
-def _run(row: dict[str, Any] | None) -> Run | None:
+CANCEL_CHANNEL = "slipway_cancel"
+"""Payload: the id of a run that is to stop."""
+
+OnBusy = Literal["reject", "enqueue", "interrupt"]
+
+
+def as_run(row: dict[str, Any] | None) -> Run | None:
     return Run(**row) if row else None
 
 
 class RunStore:
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, holder: str, lease_seconds: float, max_queued: int, on_busy: OnBusy) -> None:
         self._pool = pool
+        self._holder = holder
+        self._lease_seconds = lease_seconds
+        self._max_queued = max_queued
+        self._on_busy = on_busy
 
     async def get(self, run_id: UUID, principal: Principal) -> Run:
         """The run, if it is the principal's. Raises NotFound otherwise."""
         async with connection(self._pool) as conn:
-            run = _run(await _one(conn, f"SELECT {RUN_COLUMNS} FROM slipway.runs WHERE id = %s", run_id))
+            run = as_run(await one(conn, f"SELECT {RUN_COLUMNS} FROM slipway.runs r WHERE id = %s", run_id))
         if run is None or not run.belongs_to(principal):
             raise NotFound("no such run")
         return run
 
     async def by_idempotency_key(self, principal: Principal, key: str) -> Run | None:
         async with connection(self._pool) as conn:
-            return _run(
-                await _one(
-                    conn,
-                    f"SELECT {RUN_COLUMNS} FROM slipway.runs WHERE tenant = %s AND user_id = %s AND idempotency_key = %s",
-                    principal.tenant,
-                    principal.user,
-                    key,
-                )
-            )
+            return as_run(await one(conn, BY_IDEMPOTENCY_KEY, principal.tenant, principal.user, key))
 
     async def start(
         self,
@@ -53,83 +57,109 @@ class RunStore:
         question: str,
         run_input: dict[str, Any],
         *,
+        here: bool,
         listed: bool,
         idempotency_key: str | None,
     ) -> Run | None:
-        """Inserts a queued run, and its session if it is new.
+        """Inserts a run, and its session if it is new: leased to this process if `here`, else queued for any.
 
         Returns None when another request with the same idempotency key came first.
 
         Raises:
             NotFound: the session is another principal's.
-            SessionBusy: a run of the session is going.
+            SessionBusy: a run of the session is going, and ON_BUSY is `reject`.
             SessionInterrupted: the session's last run waits for a decision.
+            Overloaded: too many runs wait.
         """
+        owner = (principal.tenant, principal.user)
         try:
             async with connection(self._pool) as conn, conn.transaction():
-                session = await _one(
-                    conn, UPSERT_SESSION, session_id, principal.tenant, principal.user, question[:TITLE_CHARS], listed
-                )
-                if session is None:
+                # The upsert locks the session's row, so that two questions at once take turns from here on.
+                if await one(conn, UPSERT_SESSION, session_id, *owner, question[:TITLE_CHARS], listed) is None:
                     raise NotFound("no such session")
-                if waiting := await _one(conn, WAITING_RUN, session_id):
-                    raise SessionInterrupted(
-                        "the session waits for a decision: POST /runs/{run_id}/resume", run_id=str(waiting["id"])
-                    )
-                args = (run_id, session_id, principal.tenant, principal.user, question, Jsonb(run_input), None, idempotency_key)
-                return _run(await _one(conn, INSERT_RUN, *args))
+                state = await one(conn, SESSION_STATE, session_id, session_id) or {}
+                if state["waiting"]:
+                    run = str(state["waiting"])
+                    raise SessionInterrupted("the session waits for a decision: POST /runs/{run_id}/resume", run_id=run)
+                if state["active"]:
+                    await self._when_busy(conn, session_id)
+                leased = here and not state["active"]
+                return await self._insert(
+                    conn, run_id, session_id, *owner, question, run_input, None, idempotency_key, leased=leased
+                )
         except errors.UniqueViolation as error:
             _raise_unless_idempotent(error)
             return None
 
     async def start_resume(
-        self, run_id: UUID, interrupted: Run, run_input: dict[str, Any], *, idempotency_key: str | None
+        self, run_id: UUID, interrupted: Run, run_input: dict[str, Any], *, here: bool, idempotency_key: str | None
     ) -> Run | None:
         """Inserts the run that carries the decision; an interrupt is decided once. None as in `start`."""
         if interrupted.outcome != "interrupted":
             raise NotInterrupted(f"the run does not wait for a decision: its outcome is {interrupted.outcome or 'not known yet'}")
-        args = (
-            run_id,
-            interrupted.session_id,
-            interrupted.tenant,
-            interrupted.user_id,
-            interrupted.question,
-            Jsonb(run_input),
-            interrupted.id,
-            idempotency_key,
-        )
+        it = interrupted
         try:
-            async with connection(self._pool) as conn:
-                return _run(await _one(conn, INSERT_RUN, *args))
+            async with connection(self._pool) as conn, conn.transaction():
+                row = (run_id, it.session_id, it.tenant, it.user_id, it.question, run_input, it.id, idempotency_key)
+                return await self._insert(conn, *row, leased=here)
         except errors.UniqueViolation as error:
             _raise_unless_idempotent(error)
             return None
 
-    async def claim(self, run_id: UUID, holder: str) -> Run:
-        """Takes a queued run for this process under a new attempt. Raises NotFound if it is no longer queued."""
+    async def _when_busy(self, conn: Connection, session_id: str) -> None:
+        if self._on_busy == "reject":
+            raise SessionBusy("a run of this session is going; wait for its end or cancel it", retry_after=1)
+        if self._on_busy == "interrupt":
+            await conn.execute(CANCEL_SESSION, (session_id,))
+
+    async def _insert(
+        self,
+        conn: Connection,
+        run_id: UUID,
+        session_id: str,
+        tenant: str,
+        user_id: str,
+        question: str,
+        run_input: dict[str, Any],
+        resumes: UUID | None,
+        idempotency_key: str | None,
+        *,
+        leased: bool,
+    ) -> Run | None:
+        values = {
+            "id": run_id,
+            "session_id": session_id,
+            "tenant": tenant,
+            "user_id": user_id,
+            "question": question,
+            "input": Jsonb(run_input),
+            "resumes": resumes,
+            "idempotency_key": idempotency_key,
+            "leased": leased,
+            "holder": self._holder,
+            "lease": self._lease_seconds,
+            "max_queued": self._max_queued,
+        }
+        row = await (await conn.execute(INSERT_RUN.encode(), values)).fetchone()
+        if row is None:
+            raise Overloaded("all places and the queue are taken")
+        if not leased:
+            await conn.execute("SELECT pg_notify(%s, '')", (WORK_CHANNEL,))
+        return as_run(row)
+
+    async def request_cancel(self, run_id: UUID) -> None:
+        """Asks whichever process executes the run to stop it; one that has ended stays as it is."""
         async with connection(self._pool) as conn:
-            run = _run(await _one(conn, CLAIM_RUN, holder, run_id))
-        if run is None:
-            raise NotFound("the run is no longer queued")
-        return run
-
-    async def fail_orphans(self) -> int:
-        """Ends runs that a process left behind when it died. Returns how many.
-
-        Only for a single process: with several, a run of a living peer looks the same. Leases tell them apart
-        (the durable-run change).
-        """
-        async with connection(self._pool) as conn:
-            return (await conn.execute(FAIL_ORPHANS)).rowcount
+            await conn.execute(REQUEST_CANCEL, (run_id,))
 
 
-async def _one(conn: Connection, query: str, *args: Any) -> dict[str, Any] | None:
+async def one(conn: Connection, query: str, *args: Any) -> dict[str, Any] | None:
     return await (await conn.execute(query.encode(), args)).fetchone()
 
 
 def _raise_unless_idempotent(error: errors.UniqueViolation) -> None:
     constraint = error.diag.constraint_name
-    if constraint == "runs_one_active_per_session":
+    if constraint == "runs_one_running_per_session":
         raise SessionBusy("a run of this session is going; wait for its end or cancel it", retry_after=1) from error
     if constraint == "runs_resumes_key":
         raise NotInterrupted("the decision for this run was made already") from error
@@ -142,27 +172,36 @@ WHERE s.tenant = EXCLUDED.tenant AND s.user_id = EXCLUDED.user_id
 RETURNING id
 """
 
-WAITING_RUN = """
-SELECT id FROM slipway.runs r
-WHERE session_id = %s AND outcome = 'interrupted'
-  AND NOT EXISTS (SELECT 1 FROM slipway.runs later WHERE later.resumes = r.id)
+SESSION_STATE = """
+SELECT EXISTS (SELECT 1 FROM slipway.runs WHERE session_id = %s AND status <> 'finished') AS active,
+       (SELECT r.id FROM slipway.runs r
+        WHERE r.session_id = %s AND r.outcome = 'interrupted'
+          AND NOT EXISTS (SELECT 1 FROM slipway.runs later WHERE later.resumes = r.id)) AS waiting
 """
 
 INSERT_RUN = f"""
-INSERT INTO slipway.runs (id, session_id, tenant, user_id, question, input, resumes, idempotency_key)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+INSERT INTO slipway.runs AS r
+    (id, session_id, tenant, user_id, question, input, resumes, idempotency_key,
+     status, attempt, holder, lease_expires_at, started_at)
+SELECT %(id)s, %(session_id)s, %(tenant)s, %(user_id)s, %(question)s, %(input)s, %(resumes)s, %(idempotency_key)s,
+       CASE WHEN %(leased)s THEN 'running' ELSE 'queued' END, %(leased)s::int, %(holder)s,
+       CASE WHEN %(leased)s THEN now() + %(lease)s * interval '1 second' END, CASE WHEN %(leased)s THEN now() END
+WHERE %(leased)s OR (SELECT count(*) FROM slipway.runs WHERE status = 'queued') < %(max_queued)s
 RETURNING {RUN_COLUMNS}
 """
 
-CLAIM_RUN = f"""
-UPDATE slipway.runs SET status = 'running', attempt = attempt + 1, holder = %s, started_at = coalesce(started_at, now())
-WHERE id = %s AND status = 'queued'
-RETURNING {RUN_COLUMNS}
+BY_IDEMPOTENCY_KEY = f"SELECT {RUN_COLUMNS} FROM slipway.runs r WHERE tenant = %s AND user_id = %s AND idempotency_key = %s"
+
+REQUEST_CANCEL = f"""
+WITH asked AS (
+    UPDATE slipway.runs SET cancel_requested = true WHERE id = %s AND status <> 'finished' RETURNING id, status
+)
+SELECT CASE status WHEN 'queued' THEN pg_notify('{WORK_CHANNEL}', '') ELSE pg_notify('{CANCEL_CHANNEL}', id::text) END FROM asked
 """
 
-FAIL_ORPHANS = """
-UPDATE slipway.runs
-SET status = 'finished', outcome = 'failed', finished_at = now(),
-    error = '{"code": "process_lost", "message": "the process that ran this died", "retryable": true}'
-WHERE status <> 'finished'
+CANCEL_SESSION = f"""
+WITH asked AS (
+    UPDATE slipway.runs SET cancel_requested = true WHERE session_id = %s AND status <> 'finished' RETURNING id
+)
+SELECT pg_notify('{CANCEL_CHANNEL}', id::text) FROM asked
 """

@@ -125,6 +125,8 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
             return
         if message.id:
             self._seen.add(message.id)
+            if call.visible:
+                self._on_loop(self._end_message, call, message.id)
         usage = message.usage_metadata
         if not usage:
             self._on_loop(self._bill_estimate, call, message.text)
@@ -132,6 +134,10 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         model = str(message.response_metadata.get("model_name") or call.model)
         cached = (usage.get("input_token_details") or {}).get("cache_read") or 0
         self._on_loop(self._bill, call, model, usage["input_tokens"], cached, usage["output_tokens"], False)
+
+    def _end_message(self, call: _OpenModelCall, message_id: str) -> None:
+        if call.spoke:
+            self._live.end_message(message_id)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, response: LLMResult | None = None, **_: Any) -> None:  # noqa: ARG002
         call = self._model_calls.pop(run_id, None)
@@ -210,6 +216,7 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
             if message.id not in self._seen and isinstance(message, AIMessage) and message.text:
                 call = _OpenModelCall(span.name, "", span.started, (), visible=True, text_start=len(self._live.text))
                 self._say(call, message.text)
+                self._live.end_message(message.id)
             self._seen.add(message.id)
         if isinstance(outputs, Mapping) and isinstance(outputs.get("route"), str):
             self._live.route = outputs["route"]

@@ -32,7 +32,8 @@ async def test_a_stream_carries_the_answer_as_unnamed_events_and_ends_with_done(
     assert [e["state"] for e in stream.named("node")] == ["start", "end"]
     assert stream.named("usage")[0]["outcome"] == "completed"
     run_id = stream.named("run")[0]["run_id"]
-    assert stream.ids == [(run_id, 1, n + 1) for n in range(len(stream.events))]
+    assert stream.ids == sorted(set(stream.ids))
+    assert {(run, attempt) for run, attempt, _ in stream.ids} == {(run_id, 1)}
 
 
 async def test_a_second_turn_of_a_session_shows_the_model_the_first(client: httpx.AsyncClient, model: FakeModel) -> None:
@@ -64,7 +65,7 @@ async def test_a_client_that_leaves_and_returns_misses_nothing(client: httpx.Asy
     rest = await sse.read(client, "GET", "/chat/stream", params={"question": "long"}, headers=headers)
 
     assert first.text + rest.text == "".join(echo_tokens("long", 40))
-    assert [seq for *_, seq in first.ids + rest.ids] == list(range(1, len(first.events) + len(rest.events) + 1))
+    assert first.ids + rest.ids == sorted(set(first.ids + rest.ids))
     assert len(completions(model)) == 1
 
 

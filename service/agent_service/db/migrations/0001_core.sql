@@ -23,8 +23,11 @@ CREATE TABLE slipway.runs (
     status           text NOT NULL DEFAULT 'queued' CHECK (status IN ('queued', 'running', 'finished')),
     outcome          text CHECK (outcome IN ('completed', 'interrupted', 'iteration_limit', 'timeout', 'budget', 'cancelled', 'failed')),
     attempt          integer NOT NULL DEFAULT 0,
-    holder           text,
+    crashes          integer NOT NULL DEFAULT 0,       -- holders that died with it; a hand-over is none
+    holder           text,                             -- the process that executes it, while it is running
+    lease_expires_at timestamptz,                      -- by the database's clock alone
     cancel_requested boolean NOT NULL DEFAULT false,
+    events_pruned    boolean NOT NULL DEFAULT false,
     idempotency_key  text,
     answer           text NOT NULL DEFAULT '',
     route            text,
@@ -33,11 +36,24 @@ CREATE TABLE slipway.runs (
     created_at       timestamptz NOT NULL DEFAULT now(),
     started_at       timestamptz,
     finished_at      timestamptz,
-    CHECK ((status = 'finished') = (outcome IS NOT NULL))
+    CHECK ((status = 'finished') = (outcome IS NOT NULL)),
+    CHECK ((status = 'running') = (lease_expires_at IS NOT NULL))
 );
-CREATE UNIQUE INDEX runs_one_active_per_session ON slipway.runs (session_id) WHERE status <> 'finished';
+CREATE UNIQUE INDEX runs_one_running_per_session ON slipway.runs (session_id) WHERE status = 'running';
+CREATE INDEX runs_unfinished ON slipway.runs (created_at) WHERE status <> 'finished';
 CREATE UNIQUE INDEX runs_idempotency ON slipway.runs (tenant, user_id, idempotency_key);
 CREATE INDEX runs_of_session ON slipway.runs (session_id, created_at);
+
+-- Called first in a transaction that writes for a run: it fails unless the run is still at this attempt,
+-- and keeps it there until the transaction ends (FOR SHARE makes a claim by another process wait).
+CREATE FUNCTION slipway.fence(run uuid, token integer) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 FROM slipway.runs WHERE id = run AND attempt = token AND status = 'running' FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'run % is no longer at attempt %', run, token USING ERRCODE = 'SW001';
+    END IF;
+END
+$$;
 
 -- One row is a batch of consecutive events: [[kind, node, payload], ...] from first_seq on.
 CREATE TABLE slipway.run_events (

@@ -1,0 +1,95 @@
+"""LISTEN: one connection a process that wakes readers, claims and cancels. Everything also works without it, slower."""
+
+import asyncio
+from collections.abc import Callable
+from uuid import UUID, uuid4
+
+import psycopg
+import structlog
+
+from agent_service.runs.live import Watch
+from agent_service.runs.store import CANCEL_CHANNEL, WORK_CHANNEL
+
+log = structlog.stdlib.get_logger(__name__)
+
+EVENTS_CHANNEL = "slipway_events"
+"""Payload: ids of runs with new events in the log, separated by spaces."""
+
+IDS_PER_NOTICE = 200
+"""A payload holds under 8,000 bytes; an id takes 37."""
+
+ECHO_CHANNEL = "slipway_echo"
+"""Payload: a name of our own. Behind a transaction pooler LISTEN succeeds and nothing ever comes."""
+
+ECHO_SECONDS = 5.0
+"""Between two such tests, and how long the answer may take."""
+
+RECONNECT_SECONDS = 1.0
+
+POLL_SECONDS = 1.0
+"""How often to look where notices work: one may still be lost."""
+
+FAST_POLL_SECONDS = 0.2
+"""How often to look where they do not."""
+
+
+class Notices:
+    def __init__(self, url: str, on_cancel: Callable[[UUID], None]) -> None:
+        self._url = url
+        self._on_cancel = on_cancel
+        self._watchers: dict[UUID, set[asyncio.Event]] = {}
+        self._name = uuid4().hex
+        self.work = asyncio.Event()
+        self.heard = False
+
+    @property
+    def poll_seconds(self) -> float:
+        return POLL_SECONDS if self.heard else FAST_POLL_SECONDS
+
+    def watch(self, run_id: UUID) -> Watch:
+        """Wakes when the log may have news of that run."""
+        # Watchers of runs that nobody reads any more go with the next reader of any run.
+        for idle in [run for run, wakers in self._watchers.items() if not wakers]:
+            del self._watchers[idle]
+        return Watch(self._watchers.setdefault(run_id, set()))
+
+    async def run_forever(self) -> None:
+        while True:
+            try:
+                await self._listen()
+            except psycopg.Error as error:
+                log.warning("no notices from the database; polling", error=type(error).__name__)
+            self.heard = False
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _listen(self) -> None:
+        async with await psycopg.AsyncConnection.connect(self._url, autocommit=True, application_name="slipway-listen") as conn:
+            for channel in (WORK_CHANNEL, CANCEL_CHANNEL, EVENTS_CHANNEL, ECHO_CHANNEL):
+                await conn.execute(f"LISTEN {channel}".encode())
+            self._wake_all()
+            while True:
+                await conn.execute("SELECT pg_notify(%s, %s)", (ECHO_CHANNEL, self._name))
+                echoed = False
+                async for notice in conn.notifies(timeout=ECHO_SECONDS):
+                    echoed = echoed or (notice.channel == ECHO_CHANNEL and notice.payload == self._name)
+                    self.heard = self.heard or echoed
+                    self._dispatch(notice.channel, notice.payload)
+                self.heard = echoed
+
+    def _dispatch(self, channel: str, payload: str) -> None:
+        match channel:
+            case "slipway_work":
+                self.work.set()
+            case "slipway_cancel":
+                self._on_cancel(UUID(payload))
+            case "slipway_events":
+                for run_id in payload.split():
+                    for waker in self._watchers.get(UUID(run_id), ()):
+                        waker.set()
+
+    def _wake_all(self) -> None:
+        """After a gap in listening anything may have happened."""
+        self.work.set()
+        for wakers in self._watchers.values():
+            for waker in wakers:
+                waker.set()

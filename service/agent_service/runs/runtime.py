@@ -1,0 +1,111 @@
+"""Puts the parts of durable runs together, and keeps their tasks going."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from langchain_core.callbacks import BaseCallbackHandler
+
+from agent_service.db.pool import Pool
+from agent_service.metrics import Metrics
+from agent_service.prices import PriceTable
+from agent_service.runs.checkpoints import Checkpointer
+from agent_service.runs.event_log import EventLog
+from agent_service.runs.executor import Executor
+from agent_service.runs.leases import Leases
+from agent_service.runs.live import LiveRun, LiveRuns
+from agent_service.runs.model import START, Event, Run
+from agent_service.runs.notices import Notices
+from agent_service.runs.recovery import Graph
+from agent_service.runs.service import RunService
+from agent_service.runs.store import RunStore
+from agent_service.runs.worker import Worker
+from agent_service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Runs of one process: `service` for the API, `worker` to be drained."""
+
+    service: RunService
+    worker: Worker
+
+
+@asynccontextmanager
+async def open_runtime(
+    settings: Settings,
+    pool: Pool,
+    metrics: Metrics,
+    compile_graph: Callable[[Checkpointer], Graph],
+    check_input: Callable[[str], str | None],
+    tracer: Callable[[], BaseCallbackHandler] | None,
+) -> AsyncIterator[Runtime]:
+    """Executes runs until it is closed; drain the worker first."""
+    holder = f"{socket.gethostname()}-{uuid4().hex[:12]}"
+    live = LiveRuns()
+
+    def on_lost(run: LiveRun) -> None:
+        worker.lose(run)
+
+    def on_cancel(run_id: UUID) -> None:
+        worker.cancel(run_id)
+
+    events = EventLog(pool, live, on_lost)
+
+    async def history(run: Run) -> list[Event]:
+        logged, _ = await events.read(run.id, START)
+        return [event for event in logged if event.attempt < run.attempt]
+
+    notices = Notices(settings.database_url.get_secret_value(), on_cancel)
+    worker = Worker(
+        leases=Leases(pool, holder=holder, lease_seconds=settings.lease_seconds),
+        events=events,
+        live=live,
+        executor=Executor(
+            graph=compile_graph(Checkpointer(pool, events.written)),
+            metrics=metrics,
+            prices=PriceTable.load(settings.price_file),
+            max_turn_seconds=settings.max_turn_seconds,
+            max_steps=settings.max_steps,
+            max_attempts=settings.max_attempts,
+            history=history,
+            tracer=tracer,
+        ),
+        notices=notices,
+        metrics=metrics,
+        max_concurrent=settings.max_concurrent_runs,
+        lease_seconds=settings.lease_seconds,
+    )
+    service = RunService(
+        store=RunStore(
+            pool,
+            holder=holder,
+            lease_seconds=settings.lease_seconds,
+            max_queued=settings.max_queued_runs,
+            on_busy=settings.on_busy,
+        ),
+        events=events,
+        live=live,
+        worker=worker,
+        notices=notices,
+        metrics=metrics,
+        check_input=check_input,
+    )
+    loops = {
+        "event-log": events.run_forever(),
+        "notices": notices.run_forever(),
+        "claims": worker.claim_forever(),
+        "leases": worker.renew_forever(),
+    }
+    tasks = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
+    try:
+        yield Runtime(service, worker)
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task

@@ -1,0 +1,207 @@
+"""What a process does with runs: takes them under a lease, executes, renews, hands over."""
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import structlog
+from langgraph.runtime import RunControl
+
+from agent_service.errors import DatabaseUnavailable
+from agent_service.metrics import Metrics
+from agent_service.runs.event_log import EventLog, HandOver
+from agent_service.runs.executor import Executor
+from agent_service.runs.leases import Claimed, Leases
+from agent_service.runs.live import LiveRun, LiveRuns, StopReason
+from agent_service.runs.model import Ending, Run
+from agent_service.runs.notices import Notices
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    live: LiveRun
+    control: RunControl = field(default_factory=RunControl)
+    task: asyncio.Task[None] | None = None
+
+
+class Worker:
+    def __init__(
+        self,
+        *,
+        leases: Leases,
+        events: EventLog,
+        live: LiveRuns,
+        executor: Executor,
+        notices: Notices,
+        metrics: Metrics,
+        max_concurrent: int,
+        lease_seconds: float,
+    ) -> None:
+        self._leases = leases
+        self._events = events
+        self._live = live
+        self._executor = executor
+        self._notices = notices
+        self._metrics = metrics
+        self._max_concurrent = max_concurrent
+        self._lease_seconds = lease_seconds
+        self._jobs: dict[UUID, _Job] = {}
+        self._reserved = 0
+        self._taking = True
+        self._adopt_after = 0.0
+        self._turn_seconds: deque[float] = deque([1.0], maxlen=50)
+        self.queued = 0
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._jobs)
+
+    @property
+    def _free(self) -> int:
+        return self._max_concurrent - len(self._jobs) - self._reserved if self._taking else 0
+
+    def retry_after(self) -> int:
+        """Seconds until a place is likely to be free: the queue at the pace of the last turns."""
+        mean = sum(self._turn_seconds) / len(self._turn_seconds)
+        return max(1, min(60, round(mean * (self.queued + 1) / self._max_concurrent)))
+
+    # Taking
+
+    def reserve(self) -> bool:
+        """Keeps a place for a run that is about to be inserted; `take` or `unreserve` follows."""
+        if self._free <= 0:
+            return False
+        self._reserved += 1
+        return True
+
+    def unreserve(self) -> None:
+        self._reserved -= 1
+
+    def take(self, run: Run) -> None:
+        """Executes a run whose lease this process has."""
+        job = _Job(self._live.add(run))
+        self._jobs[run.id] = job
+        self._metrics.runs_in_flight.set(len(self._jobs))
+        job.task = asyncio.create_task(self._execute(job), name=f"run-{run.id}")
+
+    async def claim_forever(self) -> None:
+        """Takes queued runs when there is news or a free place, and dead processes' runs when their leases run out."""
+        while True:
+            await self._claim()
+            try:
+                async with asyncio.timeout(min(self._notices.poll_seconds, self._lease_seconds / 5)):
+                    await self._notices.work.wait()
+            except TimeoutError:
+                continue
+
+    async def _claim(self) -> None:
+        self._notices.work.clear()
+        if not self._taking:
+            return
+        try:
+            claimed = await self._leases.claim(self._free, adopt=time.monotonic() >= self._adopt_after)
+            self.queued = await self._leases.queued_here() if self.queued or self._free <= 0 else 0
+        except DatabaseUnavailable:
+            # Everyone's leases ran out meanwhile: their holders get the time of a lease to renew them.
+            self._adopt_after = time.monotonic() + self._lease_seconds
+            return
+        self._metrics.runs_queued.set(self.queued)
+        for item in claimed:
+            self._welcome(item)
+
+    def _welcome(self, item: Claimed) -> None:
+        if item.reason != "queued":
+            self._metrics.runs_recovered.labels(item.reason).inc()
+            log.info("run taken over", run_id=str(item.run.id), attempt=item.run.attempt, reason=item.reason)
+        self.take(item.run)
+
+    # Executing
+
+    async def _execute(self, job: _Job) -> None:
+        live = job.live
+        structlog.contextvars.bind_contextvars(run_id=str(live.run.id), session_id=live.run.session_id, attempt=live.run.attempt)
+        started = time.monotonic()
+        done = False
+        try:
+            ending = await self._executor.execute(live, job.control)
+            live.stop = live.stop or (None if ending else "hand_over")
+            ours = live.stop != "lost" and await self._events.finish(live, ending or HandOver())
+            done = ours and ending is not None
+            if ending and done:
+                self._count(live, ending, time.monotonic() - started)
+            else:
+                log.info("run stopped here", reason=live.stop or "lost")
+        finally:
+            self._jobs.pop(live.run.id, None)
+            self._metrics.runs_in_flight.set(len(self._jobs))
+            self._live.discard(live)
+            live.release(done=done)
+            self._notices.work.set()
+
+    def _count(self, live: LiveRun, ending: Ending, seconds: float) -> None:
+        self._turn_seconds.append(seconds)
+        self._metrics.turn_seconds.observe(seconds)
+        self._metrics.runs.labels(ending.outcome).inc()
+        if live.route:
+            self._metrics.routes.labels(self._metrics.route_label(live.route)).inc()
+        log.info("run ended", outcome=ending.outcome, seconds=round(seconds, 3), model_calls=len(live.calls))
+
+    # Keeping, stopping
+
+    async def renew_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease_seconds / 3)
+            if not self._jobs:
+                continue
+            held = {job.live.run.id: job for job in self._jobs.values()}
+            try:
+                async with self._events.exclusive:
+                    kept = await self._leases.renew([(job.live.run.id, job.live.run.attempt) for job in held.values()])
+            except DatabaseUnavailable:
+                continue
+            for run_id, job in held.items():
+                if run_id not in kept:
+                    self.lose(job.live)
+                elif kept[run_id]:
+                    self.cancel(run_id)
+
+    def cancel(self, run_id: UUID) -> None:
+        """Stops a run if it executes here."""
+        if job := self._jobs.get(run_id):
+            self._stop(job, "cancel")
+
+    def lose(self, live: LiveRun) -> None:
+        """Another process has the run, or it has ended: nothing more may be done for it here."""
+        job = self._jobs.get(live.run.id)
+        if job and job.live is live and not live.closing:
+            log.warning("run lost to another process", run_id=str(live.run.id), attempt=live.run.attempt)
+            self._stop(job, "lost")
+
+    def _stop(self, job: _Job, reason: StopReason) -> None:
+        if job.live.stop is None and job.task and not job.live.closing:
+            job.live.stop = reason
+            job.task.cancel()
+
+    def stop_taking(self) -> None:
+        self._taking = False
+
+    async def finish(self, seconds: float) -> None:
+        """Lets runs finish for so long."""
+        await self._wait(seconds)
+
+    async def hand_over(self, seconds: float) -> None:
+        """Hands what still runs to a peer: at a step boundary if one comes within `seconds`, else in mid-step."""
+        for job in self._jobs.values():
+            job.control.request_drain("shutdown")
+        await self._wait(seconds)
+        for job in list(self._jobs.values()):
+            self._stop(job, "hand_over")
+        await self._wait(None)
+
+    async def _wait(self, seconds: float | None) -> None:
+        if tasks := [job.task for job in self._jobs.values() if job.task]:
+            await asyncio.wait(tasks, timeout=seconds)
