@@ -104,9 +104,7 @@ def ingest(paths: tuple[Path, ...], as_json: bool) -> None:
         counts = {"ingested": report.ingested, "unchanged": report.unchanged, "passages": report.passages}
         click.echo(json.dumps({**counts, "failed": failed}))
     else:
-        click.echo(
-            f"{report.ingested} ingested ({report.passages} passages), {report.unchanged} unchanged, {len(failed)} failed"
-        )
+        click.echo(f"{report.ingested} ingested ({report.passages} passages), {report.unchanged} unchanged, {len(failed)} failed")
         for item in failed:
             click.echo(f"  {item['path']}: {item['reason']}", err=True)
     if failed:

@@ -6,32 +6,41 @@ import sys
 from typing import Any, TextIO
 
 import structlog
+from structlog.dev import ConsoleRenderer, plain_traceback
+from structlog.processors import ExceptionRenderer, JSONRenderer
+from structlog.tracebacks import ExceptionDictTransformer
+from structlog.typing import Processor
 
-QUERY_TOKEN = re.compile(r"([?&]token=)[^&\s\"']+")
+TRACEBACK_FRAMES = 30
+"""Of each exception in a chain; a node of a graph is 15 to 20 deep in LangGraph."""
+
+HIDDEN = "[hidden]"
+
+_CREDENTIALS = re.compile(r"([?&]token=|[Bb]earer\s+)[\w.~+/=-]{8,}|\b(?:sk-|slw_|eyJ)[\w.-]{16,}")
+"""Stream tokens in a query (EventSource cannot set headers), bearers, keys of OpenAI and of ours, JWTs."""
 
 
-def _hide_query_token(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
-    # EventSource cannot set headers, so stream tokens travel in the query; uvicorn would log them.
-    if isinstance(event.get("event"), str):
-        event["event"] = QUERY_TOKEN.sub(r"\1[hidden]", event["event"])
-    return event
+def _hide_credentials(_: Any, __: str, event: Any) -> Any:
+    # Last, over the rendered line: a library's message and an exception's text may quote one too.
+    return _CREDENTIALS.sub(lambda found: f"{found[1] or ''}{HIDDEN}", event) if isinstance(event, str) else event
+
+
+def _renderers(*, readable: bool) -> list[Processor]:
+    # Without locals: they hold questions, answers and keys, and to print them took 3 s of CPU for one exception.
+    if readable:
+        return [ConsoleRenderer(exception_formatter=plain_traceback)]
+    tracebacks = ExceptionDictTransformer(show_locals=False, max_frames=TRACEBACK_FRAMES)
+    return [ExceptionRenderer(tracebacks), JSONRenderer(sort_keys=True)]
 
 
 def setup_logging(level: str, stream: TextIO = sys.stderr) -> None:
     """Routes structlog's, uvicorn's and every library's lines into one shape. Called once by a command."""
-    shared: list[Any] = [
+    shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _hide_query_token,
     ]
-    pretty = stream.isatty()
-    final: list[Any] = (
-        [structlog.dev.ConsoleRenderer()]
-        if pretty
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(sort_keys=True)]
-    )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -42,7 +51,11 @@ def setup_logging(level: str, stream: TextIO = sys.stderr) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_renderers(readable=stream.isatty()),
+                _hide_credentials,
+            ],
         )
     )
     root = logging.getLogger()

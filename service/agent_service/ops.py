@@ -10,10 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import orjson
+import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from agent_service.health import Health
+
+log = structlog.stdlib.get_logger(__name__)
 
 JSON = "application/json"
 
@@ -29,6 +32,10 @@ class OpsServer(ThreadingHTTPServer):
         self.registry = registry
         self.status: Callable[[], dict[str, Any]] = dict
         super().__init__(address, _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  # the base class's signature
+        """A prober that hung up; the base class prints a traceback."""
+        log.debug("ops connection broke")
 
     @property
     def port(self) -> int:
@@ -71,7 +78,11 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 10
 
     def do_GET(self) -> None:
-        status, content_type, body = self.server.answer(self.path.partition("?")[0], self.headers.get("Accept", ""))
+        try:
+            status, content_type, body = self.server.answer(self.path.partition("?")[0], self.headers.get("Accept", ""))
+        except Exception:
+            log.exception("the ops port failed", path=self.path)
+            status, content_type, body = 500, JSON, b'{"code":"internal","detail":"it is in the log"}'
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))

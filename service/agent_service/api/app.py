@@ -2,14 +2,15 @@
 
 from fastapi import FastAPI
 
-from agent_service.api import chat, openai, probes, runs, sessions
-from agent_service.api.problems import Problem, install
+from agent_service.api import chat, openai, openapi, probes, problems, runs, sessions
 from agent_service.middleware.context import ContextMiddleware
+from agent_service.middleware.errors import ErrorMiddleware
 from agent_service.middleware.limits import LimitsMiddleware
 from agent_service.middleware.metrics import MetricsMiddleware
 from agent_service.resources import VERSION, Resources
 
-PROBLEMS = (401, 403, 404, 405, 409, 413, 422, 431, 500, 502, 503)
+ROUTERS = (chat.router, runs.router, sessions.router, openai.router)
+"""All that need authentication."""
 
 
 def create_app(resources: Resources) -> FastAPI:
@@ -18,15 +19,18 @@ def create_app(resources: Resources) -> FastAPI:
         title="Slipway",
         version=VERSION,
         description="LangGraph agents over HTTP and SSE.",
-        responses={status: {"model": Problem, "description": "Problem details"} for status in PROBLEMS},
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # the redirect would name the host that the request claims
     )
     app.state.resources = resources
-    for module in (chat, runs, sessions, openai, probes):
-        app.include_router(module.router)
-    install(app)
+    for router in ROUTERS:
+        app.include_router(router, responses=openapi.PROBLEMS)
+    app.include_router(probes.router)
+    problems.install(app, [route for router in (*ROUTERS, probes.router) for route in router.routes])
+    openapi.install(app)
     app.add_middleware(LimitsMiddleware, max_body_bytes=resources.settings.max_body_bytes)
+    app.add_middleware(ErrorMiddleware)
     app.add_middleware(MetricsMiddleware, metrics=resources.metrics)
     app.add_middleware(ContextMiddleware)
     return app

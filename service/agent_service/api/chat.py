@@ -1,14 +1,15 @@
 """Asking: to the end, as a stream, or accepted and followed later."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from agent_service.api.deps import Caller, IdempotencyKeyDep, ResourcesDep, RespondAsync, Watcher
+from agent_service.api.deps import Caller, IdempotencyKeyDep, ResourcesDep, RespondAsync, Watcher, run_in_log
 from agent_service.api.json_body import JsonResponse, JsonRoute
 from agent_service.api.schemas import ChatRequest, Question, RunAccepted, RunState, SessionId
-from agent_service.api.streams import LastEventId, LastEventIdQuery, last_event, open_stream, stream_run
+from agent_service.api.sse import StreamResponse
+from agent_service.api.streams import STREAM, LastEventId, LastEventIdQuery, last_event, open_stream, stream_run
 from agent_service.errors import InvalidRequest
 from agent_service.principal import Principal
 from agent_service.resources import Resources
@@ -17,15 +18,19 @@ from agent_service.runs.usage import run_usage
 
 router = APIRouter(route_class=JsonRoute, tags=["chat"])
 
+ACCEPTED: dict[int | str, dict[str, Any]] = {
+    202: {"model": RunAccepted, "description": "Asked for with `Prefer: respond-async`; the run goes on."}
+}
 
-@router.post("/chat", response_model=RunState, responses={202: {"model": RunAccepted}})
+
+@router.post("/chat", response_model=RunState, responses=ACCEPTED)
 async def chat(body: ChatRequest, res: ResourcesDep, principal: Caller, key: IdempotencyKeyDep, later: RespondAsync) -> Response:
     """Asks and waits for the answer; with `Prefer: respond-async` answers 202 at once."""
     run = await start(res, principal, body.question, body.session_id, key)
     return await answer(res, principal, run, later=later)
 
 
-@router.get("/chat/stream")
+@router.get("/chat/stream", responses=STREAM, response_class=StreamResponse)
 async def stream_question(
     res: ResourcesDep,
     principal: Watcher,
@@ -42,7 +47,7 @@ async def stream_question(
     return open_stream(res, run.id)
 
 
-@router.post("/chat/stream")
+@router.post("/chat/stream", responses=STREAM, response_class=StreamResponse)
 async def stream_chat(
     body: ChatRequest, res: ResourcesDep, principal: Caller, key: IdempotencyKeyDep, last_event_id: LastEventId = None
 ) -> Response:
@@ -57,7 +62,7 @@ async def start(res: Resources, principal: Principal, question: str, session_id:
     limit = res.settings.max_question_chars
     if len(question) > limit:
         raise InvalidRequest(f"question: expected at most {limit} characters, got {len(question)}", field="question")
-    return await res.runs.start(principal, question, session_id=session_id, idempotency_key=key)
+    return run_in_log(await res.runs.start(principal, question, session_id=session_id, idempotency_key=key))
 
 
 async def answer(res: Resources, principal: Principal, run: Run, *, later: bool) -> Response:

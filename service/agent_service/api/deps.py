@@ -2,12 +2,14 @@
 
 from typing import Annotated
 
+import structlog
 from fastapi import Depends, Header, Query, Request, Security
 from fastapi.security import HTTPBearer
 
 from agent_service.api.schemas import IdempotencyKey
 from agent_service.principal import Principal
 from agent_service.resources import Resources
+from agent_service.runs.model import Run
 
 bearer_scheme = HTTPBearer(auto_error=False, description="An API key (`slipway keys create`) or a JWT.")
 
@@ -27,12 +29,23 @@ async def watcher(
     token: Annotated[str | None, Query(description="Stream token of POST /auth/stream-token, for EventSource.")] = None,
 ) -> Principal:
     """Who reads a stream: a bearer, or a stream token in the query."""
-    return await res.authenticator.authenticate(request.headers.get("authorization"), token)
+    return _in_log(await res.authenticator.authenticate(request.headers.get("authorization"), token))
 
 
 async def caller(request: Request, res: ResourcesDep, _: Annotated[object, Security(bearer_scheme)]) -> Principal:
     """Who calls; stream tokens are not enough."""
-    return await res.authenticator.authenticate(request.headers.get("authorization"), None)
+    return _in_log(await res.authenticator.authenticate(request.headers.get("authorization"), None))
+
+
+def _in_log(principal: Principal) -> Principal:
+    structlog.contextvars.bind_contextvars(principal=principal.label)
+    return principal
+
+
+def run_in_log(run: Run) -> Run:
+    """Puts the ids of the run on every further line of this request."""
+    structlog.contextvars.bind_contextvars(run_id=str(run.id), session_id=run.session_id)
+    return run
 
 
 def idempotency_key(

@@ -3,6 +3,7 @@
 from importlib.resources import files
 
 from fastapi import APIRouter
+from pydantic import BaseModel
 from starlette.responses import HTMLResponse, Response
 
 from agent_service import ops
@@ -16,25 +17,48 @@ PAGE_CSP = (
 )
 
 
-@router.get("/live")
+class Alive(BaseModel):
+    status: str
+    silent_seconds: float
+
+
+class Ready(BaseModel):
+    status: str
+    reason: str | None = None
+
+
+class DependencyHealth(BaseModel):
+    ok: bool
+    detail: str
+    checked_seconds_ago: float | None
+
+
+class HealthReport(BaseModel):
+    status: str
+    version: str
+    draining: bool
+    dependencies: dict[str, DependencyHealth]
+
+
+@router.get("/live", response_model=Alive, responses={503: {"model": Alive}})
 async def live(res: ResourcesDep) -> Response:
     """Is the process alive? Touches no dependency."""
     return _response(ops.live(res.health))
 
 
-@router.get("/ready")
+@router.get("/ready", response_model=Ready, responses={503: {"model": Ready}})
 async def ready(res: ResourcesDep) -> Response:
     """Take traffic now?"""
     return _response(ops.ready(res.health))
 
 
-@router.get("/health")
+@router.get("/health", response_model=HealthReport, responses={503: {"model": HealthReport}})
 async def health(res: ResourcesDep) -> Response:
     """Every dependency by name."""
     return _response(ops.health_report(res.health))
 
 
-@router.get("/", include_in_schema=False)
+@router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
 async def page() -> Response:
     html = (files("agent_service") / "static" / "index.html").read_text(encoding="utf-8")
     return HTMLResponse(html, headers={"Content-Security-Policy": PAGE_CSP, "X-Content-Type-Options": "nosniff"})

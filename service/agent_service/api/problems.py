@@ -1,83 +1,94 @@
-"""Every error as problem details (RFC 9457) with a stable `code`: the one place where errors become responses."""
+"""Every error becomes a response here: problem details (RFC 9457) with a stable `code`."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
 
-from agent_service.api.json_body import json_bytes
 from agent_service.errors import SlipwayError
+from agent_service.middleware.problem import problem_response
 
-log = structlog.stdlib.get_logger(__name__)
+HTTP_CODES = {400: "invalid_request", 404: "no_such_route", 405: "method_not_allowed", 415: "unsupported_media_type"}
 
-MEDIA_TYPE = "application/problem+json"
-
-HTTP_CODES = {400: "invalid_request", 404: "no_such_route", 405: "method_not_allowed", 413: "too_large", 431: "headers_too_large"}
+PLACES = frozenset({"body", "query", "path", "header"})
 
 
 class Problem(BaseModel):
-    """What every error response looks like."""
+    """What every error response looks like; some have more fields, such as `run_id` with `session_interrupted`."""
 
     type: str = Field(examples=["about:blank"])
     title: str
     status: int
     code: str = Field(description="Stable name of the error, for programs.")
     detail: str = Field(description="One sentence for people; names the field and what was expected.")
-    field: str | None = None
-    retryable: bool = False
+    retryable: bool = Field(description="Whether the same request may succeed later.")
+    field: str | None = Field(None, description="What is wrong in the request, such as `question` or `decisions.0.type`.")
 
 
-def problem(
-    status: int, code: str, detail: str, *, retryable: bool = False, field: str | None = None, **extra: str
-) -> dict[str, Any]:
-    body = {"type": "about:blank", "title": code.replace("_", " "), "status": status, "code": code, "detail": detail}
-    return {**body, "retryable": retryable, **({"field": field} if field else {}), **extra}
-
-
-def problem_response(body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
-    return Response(json_bytes(body), body["status"], headers, media_type=MEDIA_TYPE)
-
-
-def of_slipway(error: SlipwayError) -> Response:
+def of_slipway(error: SlipwayError, path: str) -> Response:
     headers = {"Retry-After": str(error.retry_after or 1)} if error.status in {429, 503} else {}
     if error.status == 401:  # noqa: PLR2004  # HTTP
         headers["WWW-Authenticate"] = "Bearer"
-    body = problem(error.status, error.code, error.detail, retryable=error.retryable, field=error.field, **error.extra)
-    return problem_response(body, headers)
+    return problem_response(
+        error.status,
+        error.code,
+        error.detail,
+        path=path,
+        field=error.field,
+        retryable=error.retryable,
+        headers=headers,
+        **error.extra,
+    )
 
 
-def of_validation(error: RequestValidationError) -> Response:
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"] if part not in {"body", "query", "path", "header"}]
+def of_validation(errors: Sequence[Mapping[str, Any]], path: str) -> Response:
+    first = errors[0]
     if first["type"] == "json_invalid":
-        path, first["msg"] = ["body"], "expected valid JSON in UTF-8, nested less than 1,000 deep"
-    field = ".".join(path) or "body"
-    return problem_response(problem(422, "invalid_request", f"{field}: {first['msg']}", field=field))
+        field, message = "body", "expected valid JSON in UTF-8, nested less than 1,000 deep"
+    else:
+        field = ".".join(str(part) for part in first["loc"] if part not in PLACES) or "body"
+        message = first["msg"].removeprefix("Value error, ")
+    detail = message if message.startswith(f"{field}: ") else f"{field}: {message}"
+    return problem_response(422, "invalid_request", detail, path=path, field=field)
 
 
-def install(app: FastAPI) -> None:
-    async def on_slipway(_: Request, error: Exception) -> Response:
+def of_http(error: HTTPException, request: Request, routes: Sequence[BaseRoute]) -> Response:
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # noqa: PLR2004  # HTTP
+        headers["Allow"] = ", ".join(allowed_methods(routes, request))
+    code = HTTP_CODES.get(error.status_code, "http_error")
+    return problem_response(error.status_code, code, str(error.detail), path=request.url.path, headers=headers)
+
+
+def allowed_methods(routes: Sequence[BaseRoute], request: Request) -> list[str]:
+    """Methods of every route with the request's path; Starlette names those of the first one only."""
+    matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in matching for method in getattr(route, "methods", None) or ()})
+
+
+def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Makes problem details of every error of an app with these routes."""
+
+    async def on_slipway(request: Request, error: Exception) -> Response:
         assert isinstance(error, SlipwayError)  # noqa: S101  # Starlette's handler type is wider
-        return of_slipway(error)
+        return of_slipway(error, request.url.path)
 
-    async def on_validation(_: Request, error: Exception) -> Response:
+    async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101  # Starlette's handler type is wider
-        return of_validation(error)
+        return of_validation(error.errors(), request.url.path)
 
-    async def on_http(_: Request, error: Exception) -> Response:
+    async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101  # Starlette's handler type is wider
-        code = HTTP_CODES.get(error.status_code, "http_error")
-        return problem_response(problem(error.status_code, code, str(error.detail)), dict(error.headers or {}))
-
-    async def on_any(_: Request, error: Exception) -> Response:
-        log.error("unexpected error", exc_info=error)
-        return problem_response(problem(500, "internal", "an unexpected error; it is in the log under the request's id"))
+        # FastAPI wraps what reading the body raises, such as the limit on its size.
+        if isinstance(error.__cause__, SlipwayError):
+            return of_slipway(error.__cause__, request.url.path)
+        return of_http(error, request, routes)
 
     app.add_exception_handler(SlipwayError, on_slipway)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
-    app.add_exception_handler(Exception, on_any)

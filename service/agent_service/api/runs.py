@@ -6,11 +6,12 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
-from agent_service.api.chat import answer, run_state
-from agent_service.api.deps import Caller, IdempotencyKeyDep, ResourcesDep, RespondAsync, Watcher
+from agent_service.api.chat import ACCEPTED, answer, run_state
+from agent_service.api.deps import Caller, IdempotencyKeyDep, ResourcesDep, RespondAsync, Watcher, run_in_log
 from agent_service.api.json_body import JsonResponse, JsonRoute
 from agent_service.api.schemas import ResumeRequest, RunAccepted, RunState
-from agent_service.api.streams import LastEventId, LastEventIdQuery, last_event, open_stream, stream_run
+from agent_service.api.sse import StreamResponse
+from agent_service.api.streams import STREAM, LastEventId, LastEventIdQuery, last_event, open_stream, stream_run
 
 router = APIRouter(route_class=JsonRoute, tags=["runs"])
 
@@ -18,10 +19,10 @@ router = APIRouter(route_class=JsonRoute, tags=["runs"])
 @router.get("/runs/{run_id}", response_model=RunState)
 async def get_run(run_id: UUID, res: ResourcesDep, principal: Caller) -> Response:
     """State and answer of a run."""
-    return await run_state(res, await res.runs.get(principal, run_id))
+    return await run_state(res, run_in_log(await res.runs.get(principal, run_id)))
 
 
-@router.get("/runs/{run_id}/stream")
+@router.get("/runs/{run_id}/stream", responses=STREAM, response_class=StreamResponse)
 async def get_run_stream(
     run_id: UUID,
     res: ResourcesDep,
@@ -33,7 +34,14 @@ async def get_run_stream(
     return await stream_run(res, principal, run_id, last_event(last_event_id, last_seen))
 
 
-@router.post("/runs/{run_id}/resume", response_model=RunState, responses={202: {"model": RunAccepted}})
+@router.post(
+    "/runs/{run_id}/resume",
+    response_model=RunState,
+    responses={
+        200: {"content": {StreamResponse.media_type: {"schema": {"type": "string"}}}},
+        **ACCEPTED,
+    },
+)
 async def resume_run(
     run_id: UUID,
     body: ResumeRequest,
@@ -44,8 +52,10 @@ async def resume_run(
     accept: Annotated[str, Header()] = "",
 ) -> Response:
     """Decides an interrupt: starts the run that goes on from it. `Accept: text/event-stream` streams it."""
-    run = await res.runs.resume(
-        principal, run_id, values=body.resume_value, by_interrupt=body.values is not None, idempotency_key=key
+    run = run_in_log(
+        await res.runs.resume(
+            principal, run_id, values=body.resume_value, by_interrupt=body.values is not None, idempotency_key=key
+        )
     )
     if "text/event-stream" in accept:
         return open_stream(res, run.id)
@@ -55,5 +65,5 @@ async def resume_run(
 @router.post("/runs/{run_id}/cancel", status_code=202, response_model=RunAccepted)
 async def cancel_run(run_id: UUID, res: ResourcesDep, principal: Caller) -> Response:
     """Stops a run wherever it executes; one that has ended stays as it is."""
-    run = await res.runs.cancel(principal, run_id)
+    run = run_in_log(await res.runs.cancel(principal, run_id))
     return JsonResponse(RunAccepted(run_id=run.id, session_id=run.session_id, status=run.status).model_dump(), 202)

@@ -1,8 +1,11 @@
-"""Refuses what is too large before any work is done."""
+"""Refuses what is too large or malformed before any work is done."""
+
+from urllib.parse import unquote_to_bytes
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent_service.errors import TooLarge
+from agent_service.errors import InvalidRequest, TooLarge
+from agent_service.middleware.problem import problem_response
 
 MAX_HEADER_BYTES = 32_768
 """Names and values together; uvicorn's httptools parser has no limit of its own. A JWT rarely passes 8 KiB."""
@@ -17,12 +20,12 @@ class LimitsMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
-            await _refuse(send, 431, "headers_too_large", f"headers: expected at most {MAX_HEADER_BYTES} bytes")
-            return
-        detail = f"body: expected at most {self._max_body_bytes} bytes"
-        if _content_length(scope) > self._max_body_bytes:
-            await _refuse(send, 413, TooLarge.code, detail)
+        if refusal := self._refusal(scope):
+            status, code, field, detail = refusal
+            response = problem_response(
+                status, code, f"{field}: {detail}", path=scope["path"], field=field, headers={"Connection": "close"}
+            )
+            await response(scope, receive, send)
             return
         received = 0
 
@@ -31,10 +34,24 @@ class LimitsMiddleware:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._max_body_bytes:
-                raise TooLarge(detail, field="body")
+                raise TooLarge(f"body: {self._body_limit}", field="body")
             return message
 
         await self._app(scope, limited, send)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str, str, str] | None:
+        """Status, code, field and what was expected, if the head of the request is reason enough."""
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+            return 431, "headers_too_large", "headers", f"expected at most {MAX_HEADER_BYTES} bytes"
+        if _content_length(scope) > self._max_body_bytes:
+            return 413, TooLarge.code, "body", self._body_limit
+        if not _is_utf8(scope["query_string"]):
+            return InvalidRequest.status, InvalidRequest.code, "query", "expected percent-encoded UTF-8"
+        return None
+
+    @property
+    def _body_limit(self) -> str:
+        return f"expected at most {self._max_body_bytes} bytes"
 
 
 def _content_length(scope: Scope) -> int:
@@ -42,9 +59,9 @@ def _content_length(scope: Scope) -> int:
     return int(value) if value.isdigit() else 0
 
 
-async def _refuse(send: Send, status: int, code: str, detail: str) -> None:
-    title = code.replace("_", " ")
-    body = f'{{"type":"about:blank","title":"{title}","status":{status},"code":"{code}","detail":"{detail}","retryable":false}}'
-    headers = [(b"content-type", b"application/problem+json"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body.encode()})
+def _is_utf8(query: bytes) -> bool:
+    try:
+        unquote_to_bytes(query).decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,6 +1,7 @@
 """A fake model and the real service on it."""
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 
 import httpx
 import pytest
@@ -15,16 +16,20 @@ async def model() -> AsyncIterator[FakeModel]:
         yield fake
 
 
+def plain_service(database_url: str, model: FakeModel, **env: str) -> AbstractAsyncContextManager[RunningService]:
+    """The react example on the fake model: one model call a turn, unless the script calls tools."""
+    settings = {
+        "AGENT_GRAPH": "tests.support.graphs:plain",
+        "MODEL": "gpt-4o",
+        "OPENAI_BASE_URL": model.url,
+        "OPENAI_API_KEY": "sk-test",
+    }
+    return running_service(database_url, **{**settings, **env})
+
+
 @pytest.fixture
 async def service(database_url: str, model: FakeModel) -> AsyncIterator[RunningService]:
-    """The react example on the fake model: one model call a turn, unless the script calls tools."""
-    async with running_service(
-        database_url,
-        AGENT_GRAPH="tests.support.graphs:plain",
-        MODEL="gpt-4o",
-        OPENAI_BASE_URL=model.url,
-        OPENAI_API_KEY="sk-test",
-    ) as running:
+    async with plain_service(database_url, model) as running:
         yield running
 
 

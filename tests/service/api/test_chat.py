@@ -46,7 +46,8 @@ async def test_a_second_turn_of_a_session_shows_the_model_the_first(client: http
 
 async def test_tools_show_as_events_and_their_errors_too(client: httpx.AsyncClient, model: FakeModel) -> None:
     model.script = Script(
-        tokens=["done"], tool_calls=[ToolCall(name="lookup", arguments={"query": "x"}), ToolCall(name="explode", arguments={"query": "y"})]
+        tokens=["done"],
+        tool_calls=[ToolCall(name="lookup", arguments={"query": "x"}), ToolCall(name="explode", arguments={"query": "y"})],
     )
 
     stream = await sse.read(client, "POST", "/chat/stream", json={"question": "go"})
@@ -182,11 +183,14 @@ async def test_a_hundred_streams_and_a_hundred_chats_at_once_get_every_token(
 
 
 async def test_heartbeats_keep_a_silent_stream_alive(database_url: str) -> None:
-    async with running_service(database_url, AGENT_GRAPH="tests.support.graphs:endless", HEARTBEAT_SECONDS="0.05") as service:
-        async with service.client() as client, client.stream("GET", "/chat/stream", params={"question": "hm"}) as response:
-            lines = response.aiter_lines()
-            while await anext(lines) != ": heartbeat":
-                pass
-            assert response.headers["x-accel-buffering"] == "no"
-            assert response.headers["cache-control"] == "no-store"
-            assert json.loads((await client.get("/sessions")).text)["sessions"][0]["title"] == "hm"
+    async with (
+        running_service(database_url, AGENT_GRAPH="tests.support.graphs:endless", HEARTBEAT_SECONDS="0.05") as service,
+        service.client() as client,
+        client.stream("GET", "/chat/stream", params={"question": "hm"}) as response,
+    ):
+        lines = response.aiter_lines()
+        while await anext(lines) != ": heartbeat":
+            pass
+        assert response.headers["x-accel-buffering"] == "no"
+        assert response.headers["cache-control"] == "no-store"
+        assert json.loads((await client.get("/sessions")).text)["sessions"][0]["title"] == "hm"

@@ -1,0 +1,44 @@
+"""The OpenAPI document: which errors a route can answer, in their own media type."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from agent_service.api.problems import Problem
+from agent_service.middleware.problem import MEDIA_TYPE
+
+ERRORS = {
+    401: "No credential, or one that is not good (any more).",
+    403: "A stream token opens streams only.",
+    404: "No such thing, or it is another principal's.",
+    409: "The state of the session or run forbids it: `session_busy`, `session_interrupted`, `not_interrupted`.",
+    413: "The body is larger than MAX_BODY_BYTES.",
+    415: "The body is not declared as JSON.",
+    422: "Something in the request is wrong; `field` names it.",
+    429: "A limit of the caller; `Retry-After` tells when to come back.",
+    431: "The headers are too large.",
+    500: "An unexpected error.",
+    503: "The process or the database cannot take it now; `Retry-After` tells when to come back.",
+}
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": description,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}},
+    }
+    for status, description in ERRORS.items()
+}
+
+
+def install(app: FastAPI) -> None:
+    """Makes the document whole: FastAPI would list the problem under the media type of each route's own answer."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            whole = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+            whole.setdefault("components", {}).setdefault("schemas", {})[Problem.__name__] = Problem.model_json_schema()
+            app.openapi_schema = whole
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
