@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 from agent_service.db.pool import Connection, Pool, connection
 from agent_service.errors import DatabaseUnavailable
 from agent_service.runs.live import LiveRun, LiveRuns
-from agent_service.runs.model import Ending, Event, ModelCall, Position
+from agent_service.runs.model import Ending, Event, ModelCall, Position, Run
 from agent_service.runs.notices import EVENTS_CHANNEL, IDS_PER_NOTICE
 from agent_service.runs.store import WORK_CHANNEL
 
@@ -105,10 +105,11 @@ class EventLog:
                 run.text.clear()
 
     async def _write(self, runs: Sequence[LiveRun]) -> None:
-        marks = [(run, len(run.events), len(run.calls)) for run in runs]
-        endings = {run: self._endings[run] for run in runs if run in self._endings}
         async with self.exclusive, connection(self._pool) as conn, conn.transaction(), conn.pipeline():
-            alive = await self._statements(conn, runs, {run: ending for run, (ending, _) in endings.items()})
+            # From here to the statements nothing is awaited: what is marked as written is just what is written.
+            marks = [(run, len(run.events), len(run.calls)) for run in runs]
+            endings = {run: self._endings[run] for run in runs if run in self._endings}
+            alive = await _execute(conn, _statements(runs, {run: ending for run, (ending, _) in endings.items()}))
         for run, events, calls in marks:
             run.logged_events, run.logged_calls = events, calls
             if run.run.id not in alive:
@@ -116,26 +117,6 @@ class EventLog:
         for run, (_, done) in endings.items():
             del self._endings[run]
             done.set_result(run.run.id in alive)
-
-    async def _statements(
-        self, conn: Connection, runs: Sequence[LiveRun], endings: Mapping[LiveRun, Ending | HandOver]
-    ) -> set[UUID]:
-        """Returns the runs that are still this process's: of the others nothing is written."""
-        fence = await conn.execute(FENCE, ([run.run.id for run in runs], [run.run.attempt for run in runs]))
-        if batches := [_batch(run) for run in runs if run.logged_events < len(run.events)]:
-            await conn.execute(INSERT_EVENTS, [list(column) for column in zip(*batches, strict=True)])
-        if calls := [_ledger_row(run, call) for run in runs for call in run.calls[run.logged_calls :]]:
-            await conn.execute(INSERT_LEDGER, (Jsonb(calls),))
-        if rows := [_ending_row(run, ending) for run, ending in endings.items() if isinstance(ending, Ending)]:
-            await conn.execute(FINISH_RUNS, (Jsonb(rows, dumps=_dumps),))
-        if given := [run.run for run, ending in endings.items() if isinstance(ending, HandOver)]:
-            await conn.execute(HAND_OVER, ([run.id for run in given], [run.attempt for run in given]))
-        if endings:
-            await conn.execute("SELECT pg_notify(%s, '')", (WORK_CHANNEL,))
-        for start in range(0, len(runs), IDS_PER_NOTICE):
-            ids = " ".join(str(run.run.id) for run in runs[start : start + IDS_PER_NOTICE])
-            await conn.execute("SELECT pg_notify(%s, %s)", (EVENTS_CHANNEL, ids))
-        return {row["id"] for row in await fence.fetchall()}
 
     async def read(self, run_id: UUID, after: Position) -> tuple[list[Event], bool]:
         """Logged events after a position, and whether the run has ended (then nothing more will come)."""
@@ -146,6 +127,38 @@ class EventLog:
             batches = await cursor.fetchall()
         events = [event for batch in batches for event in _unpack(batch) if event.position > after]
         return events, row is None or row["status"] == "finished"
+
+
+Statement = tuple[str, Sequence[Any]]
+
+
+async def _execute(conn: Connection, statements: Sequence[Statement]) -> set[UUID]:
+    """Runs them all in the open transaction; returns the ids that the first, the fence, let through."""
+    fence, *_ = [await conn.execute(query.encode(), values) for query, values in statements]
+    return {row["id"] for row in await fence.fetchall()}
+
+
+def _statements(runs: Sequence[LiveRun], endings: Mapping[LiveRun, Ending | HandOver]) -> list[Statement]:
+    """What is to be written, fenced: of runs that are no longer this process's nothing is."""
+    statements: list[Statement] = [(FENCE, _keys([run.run for run in runs]))]
+    if batches := [_batch(run) for run in runs if run.logged_events < len(run.events)]:
+        statements.append((INSERT_EVENTS, [list(column) for column in zip(*batches, strict=True)]))
+    if calls := [_ledger_row(run, call) for run in runs for call in run.calls[run.logged_calls :]]:
+        statements.append((INSERT_LEDGER, [Jsonb(calls)]))
+    if ended := [_ending_row(run, ending) for run, ending in endings.items() if isinstance(ending, Ending)]:
+        statements.append((FINISH_RUNS, [Jsonb(ended, dumps=_dumps)]))
+    if given := [run.run for run, ending in endings.items() if isinstance(ending, HandOver)]:
+        statements.append((HAND_OVER, _keys(given)))
+    if endings:
+        statements.append((NOTIFY, [WORK_CHANNEL, ""]))
+    for start in range(0, len(runs), IDS_PER_NOTICE):
+        ids = " ".join(str(run.run.id) for run in runs[start : start + IDS_PER_NOTICE])
+        statements.append((NOTIFY, [EVENTS_CHANNEL, ids]))
+    return statements
+
+
+def _keys(runs: Sequence[Run]) -> list[Any]:
+    return [[run.id for run in runs], [run.attempt for run in runs]]
 
 
 def _unpack(batch: dict[str, Any]) -> Iterable[Event]:
@@ -232,6 +245,8 @@ UPDATE slipway.runs r SET status = 'queued', lease_expires_at = NULL
 FROM unnest(%s::uuid[], %s::int[]) AS mine (id, attempt)
 WHERE r.id = mine.id AND r.attempt = mine.attempt AND r.status = 'running'
 """
+
+NOTIFY = "SELECT pg_notify(%s, %s)"
 
 READ_EVENTS = """
 SELECT attempt, first_seq, events FROM slipway.run_events

@@ -1,0 +1,96 @@
+"""Replicas of the service as real processes: started, stopped, killed, paused."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+READY_SECONDS = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(eq=False)
+class Replica:
+    """One `slipway serve`; `log` holds what it wrote."""
+
+    env: dict[str, str]
+    log: Path
+    port: int = field(default_factory=free_port)
+    ops_port: int = field(default_factory=free_port)
+    process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ops_url(self) -> str:
+        return f"http://127.0.0.1:{self.ops_port}"
+
+    async def start(self) -> None:
+        env = {**os.environ, **self.env, "PORT": str(self.port), "OPS_PORT": str(self.ops_port), "PYTHONFAULTHANDLER": "1"}
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", "from agent_service.cli import main; main()", "serve", env=env, stdout=log, stderr=log
+            )
+        async with httpx.AsyncClient(base_url=self.ops_url) as ops, asyncio.timeout(READY_SECONDS):
+            while not await is_ready(ops):
+                if self.process.returncode is not None:
+                    raise RuntimeError(f"exit code {self.process.returncode}: {self.log.read_text()[-2000:]}")
+                await asyncio.sleep(0.05)
+
+    def send(self, number: signal.Signals) -> None:
+        assert self.process
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+    async def wait(self, seconds: float = 60.0) -> int:
+        assert self.process
+        async with asyncio.timeout(seconds):
+            return await self.process.wait()
+
+    async def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        self.send(signal.SIGTERM)
+        return await self.wait()
+
+    async def kill(self) -> None:
+        self.send(signal.SIGKILL)
+        await self.wait()
+
+
+async def is_ready(ops: httpx.AsyncClient) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return (await ops.get("/ready")).status_code == 200
+    return False
+
+
+@asynccontextmanager
+async def running_replicas(count: int, env: dict[str, str], folder: Path) -> AsyncIterator[list[Replica]]:
+    """So many ready replicas; killed at the end, whatever happened."""
+    replicas = [Replica({"AUTH": "disabled", **env}, folder / f"replica-{n}.log") for n in range(count)]
+    try:
+        await asyncio.gather(*(replica.start() for replica in replicas))
+        yield replicas
+    finally:
+        await stop_all(replicas)
+
+
+async def stop_all(replicas: Iterable[Replica]) -> None:
+    for replica in replicas:
+        if replica.process and replica.process.returncode is None:
+            replica.send(signal.SIGCONT)
+            await replica.kill()
