@@ -77,7 +77,7 @@ class Reader:
 
     def _take(self, name: str, data: str, event_id: str) -> bool:
         """True at the end."""
-        if event_id:
+        if event_id and name != "reconnect":  # which has none of its own: parsers show the last one again
             if self._last_id and sse.parse_id(event_id) <= sse.parse_id(self._last_id):
                 self.visible_errors.append(f"{event_id} after {self._last_id}")
             self._last_id = event_id
