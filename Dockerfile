@@ -53,6 +53,8 @@ USER 10001:10001
 FROM runtime AS operator
 LABEL org.opencontainers.image.title="slipway-operator" \
       org.opencontainers.image.description="Rotates keys, applies alert rules and reports the health of Slipway's agents."
+# kopf asks who it runs as, and a number has no name.
+ENV LOGNAME=slipway-operator
 COPY --from=build-operator /opt/slipway /opt/slipway
 RUN python -c "import agent_operator.main"
 EXPOSE 8080

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from tests.support.no_skips import pytest_sessionfinish  # noqa: F401  # pytest finds it here
 from tests.support.postgres import ensure_template, fresh_database, start_server
 
 
