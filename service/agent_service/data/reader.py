@@ -1,5 +1,6 @@
 """Read-only SQL for a model: checked and rebuilt here, and confined by the database once more."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString
@@ -56,7 +57,8 @@ class DataReader:
             QueryRefused: it is not allowed, PostgreSQL reports an error in it, or it takes too long.
             DatabaseUnavailable: the database does not answer.
         """
-        statement = prepare(sql, self._schemas)
+        # A thread has a stack of its own: 1,000 frames are few for a parser that starts below a graph, a node and a tool.
+        statement = await asyncio.to_thread(prepare, sql, self._schemas)
         values = _values(statement.parameters, params or {})
         async with connection(self._pool) as conn:
             try:

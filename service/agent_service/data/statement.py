@@ -15,7 +15,7 @@ from agent_service.data.grammar import NODES, PLAIN_FUNCTIONS, TYPES
 from agent_service.errors import SlipwayError
 
 MAX_SQL_CHARS: Final = 10_000
-"""Characters. Parsing that many took 40 ms of the event loop here; a query a model writes has a tenth."""
+"""Characters. Parsing that many took 50 to 220 ms here, and 1 ms for the usual hundred."""
 
 _STARTS: Final = frozenset({TokenType.SELECT, TokenType.WITH, TokenType.L_PAREN})
 _WORD: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)

@@ -11,8 +11,9 @@ CREATE TABLE slipway.documents (
 CREATE INDEX documents_of_folder ON slipway.documents (folder);
 
 -- '.' and '/' part words, so that `maxTurnSeconds` finds `streaming.maxTurnSeconds`: the parser takes that for one host name.
+-- A leading hyphen is dropped: of `kill -9` the parser makes the number -9, and a question with it means "without 9".
 CREATE FUNCTION slipway.words(value text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-RETURN regexp_replace(value, '[./]', ' ', 'g');
+RETURN regexp_replace(value, '[./]|(?<!\S)-+', ' ', 'g');
 
 CREATE TABLE slipway.passages (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -1,0 +1,54 @@
+"""A parsed document: what every format becomes before it is cut into passages."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["text", "code", "table"]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A piece that reads as one: a paragraph, a list item, a code block, a table (a line per row)."""
+
+    text: str
+    kind: Kind = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Blocks under one heading; `path` holds the headings above them, outermost first, without the title."""
+
+    path: tuple[str, ...]
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    title: str
+    sections: tuple[Section, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    level: int
+    text: str
+
+
+class UnreadableDocument(Exception):
+    """The file is not what its name says, or holds no text; the message says which."""
+
+
+def sections(items: list[Block | Heading], title: str) -> tuple[Section, ...]:
+    """Groups blocks under their headings. A heading equal to `title` adds nothing to a path."""
+    found: list[Section] = []
+    path: list[Heading] = []
+    blocks: list[Block] = []
+    for item in [*items, Heading(0, "")]:
+        if isinstance(item, Block):
+            blocks.append(item)
+            continue
+        if blocks:
+            found.append(Section(tuple(h.text for h in path if h.text != title), tuple(blocks)))
+            blocks = []
+        path = [*(h for h in path if h.level < item.level), item]
+    return tuple(found)

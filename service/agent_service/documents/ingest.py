@@ -1,0 +1,112 @@
+"""`slipway ingest PATH`: files become searchable passages."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psycopg
+from langchain_core.embeddings import Embeddings
+
+from agent_service.db.pool import Pool, connection
+from agent_service.documents.chunk import Chunk, chunk
+from agent_service.documents.discover import Discovery, Failure, Found, discover
+from agent_service.documents.document import UnreadableDocument
+from agent_service.documents.embed import embed_chunks, model_name
+from agent_service.documents.parse import parse
+from agent_service.documents.store import StoredDocument, enable_vectors, remove_missing, replace, unchanged
+
+PASSAGE_VERSION: Final = b"1"
+"""Part of a document's hash: another number makes every document be cut anew, after a change of parser or chunker."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """Counts of documents, passages written, documents removed as their file is gone, and what could not be read."""
+
+    ingested: int
+    unchanged: int
+    passages: int
+    removed: int
+    failed: tuple[Failure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    passages: int = 0
+    unchanged: bool = False
+    failure: str | None = None
+
+
+async def ingest(
+    paths: Sequence[Path],
+    pool: Pool,
+    *,
+    embeddings: Embeddings | None = None,
+    on_progress: Callable[[int, int, str], None] = lambda _done, _total, _source: None,
+) -> IngestReport:
+    """Brings the database in line with the files of `paths`; what cannot be read is reported, and the rest goes in.
+
+    `on_progress` gets (documents done, documents in all, source) after each.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer; documents before that are in.
+    """
+    found = await asyncio.to_thread(discover, paths)
+    failed = list(found.failed)
+    if embeddings is not None and not await _vectors_enabled(pool):
+        embeddings = None
+        failed.append(("pgvector", "not available in this database, so documents are searchable by words only"))
+    outcomes: list[_Outcome] = []
+    for done, file in enumerate(found.files, 1):
+        outcomes.append(await _ingest_file(file, pool, embeddings))
+        on_progress(done, len(found.files), file.source)
+    failed += [(str(f.file), o.failure) for f, o in zip(found.files, outcomes, strict=True) if o.failure]
+    return IngestReport(
+        ingested=sum(1 for o in outcomes if o.passages),
+        unchanged=sum(1 for o in outcomes if o.unchanged),
+        passages=sum(o.passages for o in outcomes),
+        removed=await _remove_gone(found, pool),
+        failed=tuple(failed),
+    )
+
+
+async def _ingest_file(found: Found, pool: Pool, embeddings: Embeddings | None) -> _Outcome:
+    model = model_name(embeddings) if embeddings else None
+    try:
+        content = await asyncio.to_thread(found.file.read_bytes)
+        content_hash = hashlib.sha256(PASSAGE_VERSION + content).hexdigest()
+        async with connection(pool) as conn:
+            if await unchanged(conn, found.source, content_hash, model):
+                return _Outcome(unchanged=True)
+        title, chunks = await asyncio.to_thread(_read, found.file.name, content)
+    except OSError as error:
+        return _Outcome(failure=error.strerror or type(error).__name__)
+    except UnreadableDocument as error:
+        return _Outcome(failure=str(error))
+    vectors, failure = await embed_chunks(embeddings, title, chunks)
+    document = StoredDocument(found.source, found.folder, title, content_hash, chunks, model, vectors)
+    try:
+        async with connection(pool) as conn:
+            await replace(conn, document)
+    except psycopg.DataError as error:
+        return _Outcome(failure=f"the database does not take it: {error.diag.message_primary or error}")
+    return _Outcome(passages=len(chunks), failure=failure)
+
+
+def _read(name: str, content: bytes) -> tuple[str, list[Chunk]]:
+    document = parse(name, content)
+    return document.title, chunk(document)
+
+
+async def _vectors_enabled(pool: Pool) -> bool:
+    async with connection(pool) as conn:
+        return await enable_vectors(conn)
+
+
+async def _remove_gone(found: Discovery, pool: Pool) -> int:
+    present = [file.source for file in found.files]
+    async with connection(pool) as conn:
+        return sum([await remove_missing(conn, folder, present) for folder in sorted(found.complete)])
