@@ -54,9 +54,15 @@ class StreamResponse(Response):
     media_type = "text/event-stream"
 
     def __init__(
-        self, chunks: AsyncIterator[bytes], streams: Streams, *, goodbye: bytes, on_leave: Callable[[], Awaitable[None]] | None = None
+        self,
+        chunks: AsyncIterator[bytes],
+        streams: Streams,
+        *,
+        goodbye: bytes,
+        on_leave: Callable[[], Awaitable[None]] | None = None,
+        status_code: int = 200,  # FastAPI reads the default when it writes the OpenAPI document
     ) -> None:
-        super().__init__(None, 200, dict(HEADERS))
+        super().__init__(None, status_code, dict(HEADERS))
         del self.headers["content-length"]
         self._chunks = chunks
         self._streams = streams
