@@ -7,9 +7,9 @@ from starlette.responses import Response
 
 from agent_service.api.deps import Caller, IdempotencyKeyDep, ResourcesDep, RespondAsync, Watcher, run_in_log
 from agent_service.api.json_body import JsonResponse, JsonRoute
-from agent_service.api.schemas import ChatRequest, Question, RunAccepted, RunState, SessionId
-from agent_service.api.sse import StreamResponse
+from agent_service.api.schemas import ChatRequest, RunAccepted, RunState
 from agent_service.api.streams import STREAM, LastEventId, LastEventIdQuery, last_event, open_stream, stream_run
+from agent_service.api.text import Question, SessionId
 from agent_service.errors import InvalidRequest
 from agent_service.principal import Principal
 from agent_service.resources import Resources
@@ -30,15 +30,15 @@ async def chat(body: ChatRequest, res: ResourcesDep, principal: Caller, key: Ide
     return await answer(res, principal, run, later=later)
 
 
-@router.get("/chat/stream", responses=STREAM, response_class=StreamResponse)
+@router.get("/chat/stream", responses=STREAM, response_class=Response)
 async def stream_question(
     res: ResourcesDep,
     principal: Watcher,
     key: IdempotencyKeyDep,
     question: Annotated[Question, Query()],
     session_id: Annotated[SessionId | None, Query()] = None,
-    last_event_id: LastEventId = None,
-    last_seen: Annotated[LastEventIdQuery, Query(alias="last_event_id")] = None,
+    last_event_id: LastEventId = "",
+    last_seen: Annotated[LastEventIdQuery, Query(alias="last_event_id")] = "",
 ) -> Response:
     """Asks, and streams the answer to a browser's EventSource; its reconnect continues the same run."""
     if last := last_event(last_event_id, last_seen):
@@ -47,12 +47,12 @@ async def stream_question(
     return open_stream(res, run.id)
 
 
-@router.post("/chat/stream", responses=STREAM, response_class=StreamResponse)
+@router.post("/chat/stream", responses=STREAM, response_class=Response)
 async def stream_chat(
-    body: ChatRequest, res: ResourcesDep, principal: Caller, key: IdempotencyKeyDep, last_event_id: LastEventId = None
+    body: ChatRequest, res: ResourcesDep, principal: Caller, key: IdempotencyKeyDep, last_event_id: LastEventId = ""
 ) -> Response:
     """Asks, and streams the answer. A retry with Last-Event-ID continues the same run."""
-    if last := last_event(last_event_id, None):
+    if last := last_event(last_event_id, ""):
         return await stream_run(res, principal, last.run_id, last)
     run = await start(res, principal, body.question, body.session_id, key)
     return open_stream(res, run.id)

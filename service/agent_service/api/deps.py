@@ -6,7 +6,7 @@ import structlog
 from fastapi import Depends, Header, Query, Request, Security
 from fastapi.security import HTTPBearer
 
-from agent_service.api.schemas import IdempotencyKey
+from agent_service.api.text import IdempotencyKey
 from agent_service.principal import Principal
 from agent_service.resources import Resources
 from agent_service.runs.model import Run
@@ -49,10 +49,10 @@ def run_in_log(run: Run) -> Run:
 
 
 def idempotency_key(
-    header: Annotated[IdempotencyKey | None, Header(alias="Idempotency-Key", description="A retry joins the first run.")] = None,
-    query: Annotated[IdempotencyKey | None, Query(alias="idempotency_key", description="The same for EventSource.")] = None,
+    header: Annotated[IdempotencyKey, Header(alias="Idempotency-Key", description="A retry joins the first run.")] = "",
+    query: Annotated[IdempotencyKey, Query(alias="idempotency_key", description="The same for EventSource.")] = "",
 ) -> str | None:
-    return header or query
+    return header or query or None
 
 
 def respond_async(prefer: Annotated[str | None, Header(description="`respond-async`: answer 202 at once.")] = None) -> bool:

@@ -3,17 +3,16 @@
 import hashlib
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal
+from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 from starlette.responses import Response
 
 from agent_service.api.deps import Caller, IdempotencyKeyDep, ResourcesDep, run_in_log
 from agent_service.api.json_body import JsonResponse, JsonRoute, json_bytes
-from agent_service.api.openapi import PROBLEMS
-from agent_service.api.schemas import Text
+from agent_service.api.openai_schemas import MODEL_ID, Completion, CompletionRequest, ModelList
+from agent_service.api.openapi import PROBLEMS, event_stream
 from agent_service.api.sse import HEARTBEAT, StreamResponse
 from agent_service.errors import InvalidRequest
 from agent_service.middleware.problem import problem_response
@@ -24,95 +23,10 @@ from agent_service.runs.usage import run_usage
 
 router = APIRouter(prefix="/v1", route_class=JsonRoute, tags=["openai"])
 
-MODEL_ID = "slipway"
-
 STARTS_AGAIN = "\n\n(The answer broke off there; it starts again.)\n\n"
 """This wire cannot take text back."""
 
-
-class TextPart(BaseModel):
-    type: Literal["text"]
-    text: Text
-
-
-class ChatMessage(BaseModel):
-    """Messages of tools are refused: the agent's tools are its own."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[
-        Annotated[Text, Tag("text")] | Annotated[list[TextPart], Field(min_length=1), Tag("parts")],
-        Discriminator(lambda content: "text" if isinstance(content, str) else "parts"),
-    ]
-
-    @property
-    def text(self) -> str:
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
-
-
-class StreamOptions(BaseModel):
-    include_usage: bool = False
-
-
-class CompletionRequest(BaseModel):
-    """Fields that tune a model (temperature, …) are accepted and left to the graph."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    model: Text = MODEL_ID
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=500)]
-    stream: bool = False
-    stream_options: StreamOptions | None = None
-    user: Annotated[Text, StringConstraints(min_length=1, max_length=256)] | None = Field(
-        None,
-        description="Names a session of the caller: the agent remembers earlier turns itself and reads the last message only.",
-    )
-    n: Literal[1] = 1
-
-
-class Model(BaseModel):
-    id: str = MODEL_ID
-    object: Literal["model"] = "model"
-    created: int = 0
-    owned_by: str = "slipway"
-
-
-class ModelList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[Model] = [Model()]
-
-
-class CompletionMessage(BaseModel):
-    role: Literal["assistant"]
-    content: str
-
-
-class Choice(BaseModel):
-    index: int
-    message: CompletionMessage
-    finish_reason: Literal["stop", "length"]
-
-
-class CompletionUsage(BaseModel):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: dict[str, int]
-
-
-class Completion(BaseModel):
-    id: str
-    object: Literal["chat.completion"]
-    created: int
-    model: str
-    choices: list[Choice]
-    usage: CompletionUsage
-
-
-GOODBYE = (
-    b'data: {"error":{"message":"the server is going away; ask again","type":"server_error","code":"server_restarting","param":null}}\n\n'
-)
+GOODBYE = b'data: {"error":{"message":"the server stops; ask again","type":"server_error","code":"server_restarting"}}\n\n'
 
 
 @router.get("/models")
@@ -125,7 +39,7 @@ async def list_models(_: Caller) -> ModelList:
     "/chat/completions",
     response_model=Completion,
     responses={
-        200: {"content": {StreamResponse.media_type: {"schema": {"type": "string"}}}},
+        200: {"content": event_stream("A chunk as JSON; the last is `[DONE]`.")},
         502: PROBLEMS[500] | {"description": "The run failed; `code` says why."},
         504: PROBLEMS[500] | {"description": "The turn took longer than MAX_TURN_SECONDS."},
     },

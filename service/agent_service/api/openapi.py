@@ -31,6 +31,20 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
+def event_stream(description: str) -> dict[str, Any]:
+    """Content of a response that is a stream, event by event (OpenAPI 3.2's `itemSchema`)."""
+    event = {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string"},
+            "event": {"type": "string"},
+            "data": {"type": "string", "description": description},
+        },
+        "required": ["data"],
+    }
+    return {"text/event-stream": {"itemSchema": event}}
+
+
 def install(app: FastAPI) -> None:
     """Makes the document whole: FastAPI would list the problem under the media type of each route's own answer."""
 

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
 from agent_service.api.chat import ACCEPTED, answer, run_state
+from agent_service.api.decisions import ResumeRequest, check_decisions
 from agent_service.api.deps import Caller, IdempotencyKeyDep, ResourcesDep, RespondAsync, Watcher, run_in_log
 from agent_service.api.json_body import JsonResponse, JsonRoute
-from agent_service.api.schemas import ResumeRequest, RunAccepted, RunState
-from agent_service.api.sse import StreamResponse
+from agent_service.api.schemas import RunAccepted, RunState
 from agent_service.api.streams import STREAM, LastEventId, LastEventIdQuery, last_event, open_stream, stream_run
 
 router = APIRouter(route_class=JsonRoute, tags=["runs"])
@@ -22,13 +22,13 @@ async def get_run(run_id: UUID, res: ResourcesDep, principal: Caller) -> Respons
     return await run_state(res, run_in_log(await res.runs.get(principal, run_id)))
 
 
-@router.get("/runs/{run_id}/stream", responses=STREAM, response_class=StreamResponse)
+@router.get("/runs/{run_id}/stream", responses=STREAM, response_class=Response)
 async def get_run_stream(
     run_id: UUID,
     res: ResourcesDep,
     principal: Watcher,
-    last_event_id: LastEventId = None,
-    last_seen: Annotated[LastEventIdQuery, Query(alias="last_event_id")] = None,
+    last_event_id: LastEventId = "",
+    last_seen: Annotated[LastEventIdQuery, Query(alias="last_event_id")] = "",
 ) -> Response:
     """Joins or re-joins a run's stream; 204 when nothing is left to come."""
     return await stream_run(res, principal, run_id, last_event(last_event_id, last_seen))
@@ -37,10 +37,7 @@ async def get_run_stream(
 @router.post(
     "/runs/{run_id}/resume",
     response_model=RunState,
-    responses={
-        200: {"content": {StreamResponse.media_type: {"schema": {"type": "string"}}}},
-        **ACCEPTED,
-    },
+    responses={200: {"content": STREAM[200]["content"]}, **ACCEPTED},
 )
 async def resume_run(
     run_id: UUID,
@@ -52,10 +49,10 @@ async def resume_run(
     accept: Annotated[str, Header()] = "",
 ) -> Response:
     """Decides an interrupt: starts the run that goes on from it. `Accept: text/event-stream` streams it."""
+    if body.decisions:
+        check_decisions(body.decisions, (await res.runs.get(principal, run_id)).interrupts or [])
     run = run_in_log(
-        await res.runs.resume(
-            principal, run_id, values=body.resume_value, by_interrupt=body.values is not None, idempotency_key=key
-        )
+        await res.runs.resume(principal, run_id, values=body.resume_value, by_interrupt=body.by_interrupt, idempotency_key=key)
     )
     if "text/event-stream" in accept:
         return open_stream(res, run.id)

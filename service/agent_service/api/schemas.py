@@ -1,34 +1,13 @@
-"""Requests and responses of the API. Unknown fields are refused; text is checked for what Postgres or a terminal cannot take."""
+"""Requests and responses of the API. Unknown fields of a request are refused."""
 
-import unicodedata
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from agent_service.api.text import Question, SessionId, Text
 from agent_service.outcomes import Outcome
-
-ALLOWED_CONTROLS = "\n\r\t"
-
-
-def _no_controls(text: str) -> str:
-    for char in text:
-        if unicodedata.category(char) in {"Cc", "Cs"} and char not in ALLOWED_CONTROLS:
-            raise ValueError(f"control character U+{ord(char):04X} is not allowed")
-    return text
-
-
-def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("expected some text, got only white space")
-    return text
-
-
-Text = Annotated[str, AfterValidator(_no_controls)]
-Question = Annotated[Text, StringConstraints(min_length=1), AfterValidator(_not_blank)]
-SessionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,128}$")]
 
 
 class Body(BaseModel):
@@ -70,47 +49,6 @@ class RunAccepted(BaseModel):
     run_id: UUID
     session_id: str
     status: Literal["queued", "running", "finished"]
-
-
-class EditedAction(Body):
-    name: str
-    args: dict[str, Any]
-
-
-class Decision(Body):
-    type: Literal["approve", "edit", "reject", "respond"]
-    edited_action: EditedAction | None = None
-    message: Text | None = None
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if (self.type == "edit") != (self.edited_action is not None):
-            raise ValueError("edited_action: expected with type `edit`, and only there")
-        return self
-
-
-class ResumeRequest(Body):
-    """Exactly one of the three."""
-
-    decisions: Annotated[list[Decision], Field(min_length=1, max_length=50)] | None = Field(
-        None, description="One for each action that a tool's approval asked for, in order."
-    )
-    value: Any = Field(None, description="What a graph's own interrupt() returns.")
-    values: dict[str, Any] | None = Field(None, description="The same by interrupt id, when several wait.")
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if len(self.model_fields_set) != 1 or (
-            self.decisions is None and self.values is None and "value" not in self.model_fields_set
-        ):
-            raise ValueError("expected exactly one of decisions, value, values")
-        return self
-
-    @property
-    def resume_value(self) -> Any:
-        if self.decisions is not None:
-            return {"decisions": [d.model_dump(exclude_none=True) for d in self.decisions]}
-        return self.values if self.values is not None else self.value
 
 
 class FeedbackRequest(Body):

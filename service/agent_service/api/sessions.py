@@ -9,12 +9,15 @@ from starlette.responses import Response
 from agent_service.api.deps import Caller, ResourcesDep
 from agent_service.api.json_body import JsonResponse, JsonRoute
 from agent_service.api.schemas import FeedbackRequest, History, SessionList, StreamToken, UsageReport
+from agent_service.api.text import SESSION_ID_PATTERN
 from agent_service.errors import InvalidRequest
 from agent_service.runs.usage import GROUPS, Group, usage
 
 router = APIRouter(route_class=JsonRoute)
 
-SessionPath = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+SessionPath = Annotated[str, Path(pattern=SESSION_ID_PATTERN)]
+
+GROUP_BY_PATTERN = f"^({'|'.join(GROUPS)})(,({'|'.join(GROUPS)}))*$"
 
 
 @router.get("/sessions", response_model=SessionList, tags=["sessions"])
@@ -50,7 +53,10 @@ async def give_feedback(body: FeedbackRequest, res: ResourcesDep, principal: Cal
 async def get_usage(
     res: ResourcesDep,
     principal: Caller,
-    group_by: Annotated[str, Query(description=f"Any of {', '.join(GROUPS)}, separated by commas.")] = "day,model",
+    group_by: Annotated[
+        str,
+        Query(description=f"Any of {', '.join(GROUPS)}, separated by commas.", json_schema_extra={"pattern": GROUP_BY_PATTERN}),
+    ] = "day,model",
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Response:
@@ -68,7 +74,6 @@ async def make_stream_token(res: ResourcesDep, principal: Caller) -> Response:
 
 def _groups(text: str) -> list[Group]:
     names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in GROUPS]
-    if unknown or len(set(names)) != len(names):
-        raise InvalidRequest(f"group_by: expected some of {', '.join(GROUPS)}, each once", field="group_by")
+    if not set(names) <= set(GROUPS):
+        raise InvalidRequest(f"group_by: expected some of {', '.join(GROUPS)}, separated by commas", field="group_by")
     return [group for group in GROUPS if group in names]

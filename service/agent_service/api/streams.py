@@ -4,25 +4,33 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Header, Query
+from pydantic import Field
 from starlette.responses import Response
 
 from agent_service.api.deps import run_in_log
+from agent_service.api.openapi import event_stream
 from agent_service.api.sse import RECONNECT, StreamResponse, encode_stream
 from agent_service.errors import InvalidRequest
 from agent_service.principal import Principal
 from agent_service.resources import Resources
 from agent_service.runs.model import START, EventId, Position
 
-LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", description="Sent by EventSource when it reconnects.")]
-LastEventIdQuery = Annotated[str | None, Query(description="The same, for a new EventSource object.")]
+EVENT_ID_PATTERN = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-[0-9]{1,9}-[0-9]{1,9}$"
+
+_EventIdText = Annotated[str, Field(json_schema_extra={"pattern": EVENT_ID_PATTERN})]
+LastEventId = Annotated[_EventIdText, Header(alias="Last-Event-ID", description="Sent by EventSource when it reconnects.")]
+LastEventIdQuery = Annotated[_EventIdText, Query(description="The same, for a new EventSource object.")]
 
 STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Server-sent events: unnamed ones are the answer, the last is `[DONE]`."},
+    200: {
+        "description": "Server-sent events: unnamed ones are the answer, the last is `[DONE]`.",
+        "content": event_stream("Text of the answer; JSON when `event` names another kind."),
+    },
     204: {"description": "Nothing is left to come; an EventSource stops."},
 }
 
 
-def last_event(header: str | None, query: str | None) -> EventId | None:
+def last_event(header: str, query: str) -> EventId | None:
     if header:
         return EventId.parse(header, field="Last-Event-ID")
     return EventId.parse(query, field="last_event_id") if query else None
@@ -30,9 +38,9 @@ def last_event(header: str | None, query: str | None) -> EventId | None:
 
 async def stream_run(res: Resources, principal: Principal, run_id: UUID, last: EventId | None = None) -> Response:
     """The run's events after the last one seen; 204 when there are none left, so that EventSource stops."""
+    run_in_log(await res.runs.get(principal, run_id))
     if last and last.run_id != run_id:
         raise InvalidRequest("Last-Event-ID: expected the id of an event of this run", field="Last-Event-ID")
-    run_in_log(await res.runs.get(principal, run_id))
     after = last.position if last else START
     if last:
         result = await _resume_result(res, run_id, after)

@@ -1,0 +1,91 @@
+"""Decisions of a person about an interrupt: their form, and whether they fit what was asked."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from agent_service.api.text import JsonObject, JsonValue, Text
+from agent_service.errors import InvalidRequest
+
+MAX_DECISIONS = 50
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class EditedAction(_Body):
+    name: Text
+    args: JsonObject
+
+
+class Approve(_Body):
+    type: Literal["approve"]
+
+
+class Edit(_Body):
+    type: Literal["edit"]
+    edited_action: EditedAction
+
+
+class Reject(_Body):
+    type: Literal["reject"]
+    message: Text = Field("", description="Why; the model reads it.")
+
+
+class Respond(_Body):
+    type: Literal["respond"]
+    message: Text = Field(description="What the model gets in place of the tool's output.")
+
+
+Decision = Annotated[Approve | Edit | Reject | Respond, Field(discriminator="type")]
+
+
+class ResumeRequest(_Body):
+    """Exactly one of the three."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+
+    decisions: list[Decision] = Field(
+        default_factory=list,
+        min_length=1,
+        max_length=MAX_DECISIONS,
+        description="One for each action that a tool's approval asked for, in order.",
+    )
+    value: JsonValue = Field(None, description="What a graph's own interrupt() returns.")
+    values: JsonObject = Field(default_factory=dict, description="The same by interrupt id, when several wait.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if len(self.model_fields_set) != 1:
+            raise ValueError("expected exactly one of decisions, value, values")
+        return self
+
+    @property
+    def by_interrupt(self) -> bool:
+        return "values" in self.model_fields_set
+
+    @property
+    def resume_value(self) -> Any:
+        if self.decisions:
+            return {"decisions": [decision.model_dump(exclude_unset=True) for decision in self.decisions]}
+        return self.values if self.by_interrupt else self.value
+
+
+def check_decisions(decisions: Sequence[Any], interrupts: Sequence[Mapping[str, Any]]) -> None:
+    """Raises InvalidRequest unless there is one allowed decision for each action that waits.
+
+    Otherwise the graph would raise, and the interrupt would be used up. Interrupts of another form are let through.
+    """
+    asked = [item["value"] for item in interrupts if isinstance(item["value"], Mapping) and "action_requests" in item["value"]]
+    for request in asked:
+        actions = request["action_requests"]
+        if len(actions) != len(decisions):
+            names = ", ".join(str(action.get("name")) for action in actions)
+            raise InvalidRequest(f"decisions: expected {len(actions)}, for {names}, got {len(decisions)}", field="decisions")
+        for number, (decision, config) in enumerate(zip(decisions, request.get("review_configs") or [], strict=False)):
+            allowed = config.get("allowed_decisions") or [decision.type]
+            if decision.type not in allowed:
+                field = f"decisions.{number}.type"
+                raise InvalidRequest(f"{field}: expected one of {', '.join(allowed)}", field=field)

@@ -1,0 +1,69 @@
+"""Text as the API takes it: nothing that Postgres or a terminal cannot, with patterns that say so in the document."""
+
+import unicodedata
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+ALLOWED_CONTROLS = "\n\r\t"
+
+MAX_DEPTH = 32
+"""Levels of a JSON value that a graph is given; the checkpoint's encoder recurses, and real decisions have under 5."""
+
+_CONTROLS = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f"
+_TEXT_PATTERN = f"^[^{_CONTROLS}]*$"
+_QUESTION_PATTERN = rf"^[^{_CONTROLS}]*[^\s\u001c-\u001f{_CONTROLS}][^{_CONTROLS}]*$"
+
+
+def _no_controls(text: str) -> str:
+    for char in text:
+        if unicodedata.category(char) in {"Cc", "Cs"} and char not in ALLOWED_CONTROLS:
+            raise ValueError(f"control character U+{ord(char):04X} is not allowed")
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("expected some text, got only white space")
+    return text
+
+
+def _plain_json(value: Any) -> Any:
+    for level, found in _walk(value, 1):
+        if level > MAX_DEPTH:
+            raise ValueError(f"expected at most {MAX_DEPTH} levels of objects and arrays")
+        if isinstance(found, str):
+            _no_controls(found)
+    return value
+
+
+def _walk(value: Any, level: int) -> Iterator[tuple[int, Any]]:
+    """Every key and value with its level, those below the limit left out."""
+    yield level, value
+    if level > MAX_DEPTH or not isinstance(value, dict | list):
+        return
+    if isinstance(value, dict):
+        yield from ((level, key) for key in value)
+    for item in value.values() if isinstance(value, dict) else value:
+        yield from _walk(item, level + 1)
+
+
+Text = Annotated[str, AfterValidator(_no_controls), Field(json_schema_extra={"pattern": _TEXT_PATTERN})]
+
+Question = Annotated[
+    str,
+    StringConstraints(min_length=1),
+    AfterValidator(_no_controls),
+    AfterValidator(_not_blank),
+    Field(json_schema_extra={"pattern": _QUESTION_PATTERN}),
+]
+
+JsonValue = Annotated[Any, AfterValidator(_plain_json)]
+"""Any JSON that can be kept: its texts without control characters, not too deep."""
+
+JsonObject = Annotated[dict[str, Any], AfterValidator(_plain_json)]
+
+SESSION_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+SessionId = Annotated[str, StringConstraints(pattern=SESSION_ID_PATTERN)]
+IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,128}$")]

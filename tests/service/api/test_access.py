@@ -1,0 +1,196 @@
+"""Every route by every caller who must not: another user, another tenant, nobody, a stream token."""
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute
+
+from agent_service.api import probes
+from agent_service.api.app import ROUTERS, create_app
+from tests.service.api.conftest import plain_service
+from tests.support import sse
+from tests.support.fake_model import FakeModel
+from tests.support.problems import check_problem
+from tests.support.service import JWT_SECRET, RunningService
+from tests.support.tokens import bearer
+
+UNKNOWN_RUN = UUID("5f0e4a9c-8f4b-4d5e-9a54-0c5b8f0d2a11")
+
+OWNER = bearer("alice", "acme")
+OTHERS = {
+    "other user": bearer("bob", "acme"),
+    "other tenant": bearer("alice", "globex"),
+    "admin": bearer("root", "acme", "admin"),
+}
+
+BODIES: dict[str, dict[str, Any]] = {
+    "/chat": {"question": "hi", "session_id": "{session_id}"},
+    "/chat/stream": {"question": "hi", "session_id": "{session_id}"},
+    "/runs/{run_id}/resume": {"value": 1},
+    "/feedback": {"run_id": "{run_id}", "score": 1},
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
+}
+"""Of the routes that take one, with every id that they can take."""
+
+QUERIES = {"/chat/stream": {"question": "hi", "session_id": "{session_id}"}}
+
+STREAMS = {("GET", "/chat/stream"), ("GET", "/runs/{run_id}/stream")}
+"""What a stream token opens."""
+
+NO_IDS = {
+    ("GET", "/sessions"),
+    ("GET", "/usage"),
+    ("POST", "/auth/stream-token"),
+    ("GET", "/v1/models"),
+    ("POST", "/v1/chat/completions"),
+}
+"""Routes without an id of a run or session; what they show is the caller's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    method: str
+    path: str
+
+    async def send(self, client: httpx.AsyncClient, run_id: object, session_id: str, **options: Any) -> httpx.Response:
+        def fill(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: fill(item) for key, item in value.items()}
+            return value.format(run_id=run_id, session_id=session_id) if isinstance(value, str) else value
+
+        params = fill(QUERIES.get(self.path, {})) if self.method == "GET" else {}
+        body = fill(BODIES[self.path]) if self.method == "POST" and self.path in BODIES else None
+        more = options.pop("params", {})
+        return await client.request(self.method, fill(self.path), json=body, params={**params, **more}, **options)
+
+
+def calls() -> Iterator[Call]:
+    for route in (route for router in ROUTERS for route in router.routes):
+        assert isinstance(route, APIRoute)
+        yield from (Call(method, route.path) for method in route.methods)
+
+
+ALL = sorted(calls(), key=lambda call: (call.path, call.method))
+
+
+@pytest.fixture
+async def service(database_url: str, model: FakeModel) -> AsyncIterator[RunningService]:
+    async with plain_service(database_url, model, AUTH="required", JWT_SECRET=JWT_SECRET) as running:
+        yield running
+
+
+@pytest.fixture
+async def run_id(client: httpx.AsyncClient) -> str:
+    """A finished run of the owner in her session `hers`."""
+    answer = await client.post("/chat", json={"question": "mine", "session_id": "hers"}, headers=OWNER)
+    return str(answer.json()["run_id"])
+
+
+async def test_the_lists_here_know_every_route(service: RunningService) -> None:
+    documented = create_app(service.resources).openapi()["paths"]
+    listed = {call.path for call in ALL} | {route.path for route in probes.router.routes if isinstance(route, APIRoute)} - {"/"}
+    assert set(documented) == listed
+    for call in ALL:
+        takes_ids = re.search(r"{(run|session)_id}", call.path + str(BODIES.get(call.path, QUERIES.get(call.path))))
+        assert bool(takes_ids) != ((call.method, call.path) in NO_IDS), f"{call}: new here? add it to the lists"
+
+
+async def test_anothers_id_is_answered_as_an_unknown_one(client: httpx.AsyncClient, run_id: str) -> None:
+    before = (await client.get(f"/runs/{run_id}", headers=OWNER)).json()
+    for call in ALL:
+        if (call.method, call.path) in NO_IDS:
+            continue
+        for who, headers in OTHERS.items():
+            answer = await call.send(client, run_id, "hers", headers=headers)
+            problem = check_problem(answer, 404, "not_found")
+            if call.path not in {"/chat", "/chat/stream"}:  # there an unknown session is a new one
+                unknown = await call.send(client, UNKNOWN_RUN, "unknown", headers=headers)
+                assert problem == check_problem(unknown, 404, "not_found"), (call, who)
+
+    assert (await client.get(f"/runs/{run_id}", headers=OWNER)).json() == before
+    assert len((await client.get("/sessions/hers/messages", headers=OWNER)).json()["messages"]) == 2
+
+
+async def test_anothers_last_event_id_is_answered_as_an_unknown_one(client: httpx.AsyncClient, run_id: str) -> None:
+    for headers in OTHERS.values():
+        bodies = []
+        for run in (run_id, UNKNOWN_RUN):
+            last = {**headers, "Last-Event-ID": f"{run}-1-1"}
+            for answer in (
+                await client.get("/chat/stream", params={"question": "x"}, headers=last),
+                await client.post("/chat/stream", json={"question": "x"}, headers=last),
+                await client.get(f"/runs/{run}/stream", headers=last),
+            ):
+                bodies.append(check_problem(answer, 404, "not_found"))  # noqa: PERF401  # reads better than nested
+        assert all(body == bodies[0] for body in bodies)
+
+
+async def test_lists_show_the_callers_own(client: httpx.AsyncClient, run_id: str) -> None:
+    assert run_id
+    for headers in OTHERS.values():
+        assert (await client.get("/sessions", headers=headers)).json() == {"sessions": []}
+    for who in ("other user", "other tenant"):
+        assert (await client.get("/usage?group_by=user", headers=OTHERS[who])).json() == {"rows": []}
+    everyone = (await client.get("/usage?group_by=user", headers=OTHERS["admin"])).json()["rows"]
+    assert [row["user"] for row in everyone] == ["acme/alice"]
+
+
+async def test_an_idempotency_key_is_the_callers_own(client: httpx.AsyncClient) -> None:
+    runs = set()
+    for headers in (OWNER, *OTHERS.values()):
+        answer = await client.post("/chat", json={"question": "same"}, headers={**headers, "Idempotency-Key": "one"})
+        runs.add(answer.json()["run_id"])
+    assert len(runs) == 4
+
+
+async def test_the_same_user_of_the_openai_wire_is_another_session_for_another_caller(
+    client: httpx.AsyncClient, model: FakeModel
+) -> None:
+    for headers in (OWNER, *OTHERS.values()):
+        body = {"messages": [{"role": "user", "content": "hi"}], "user": "same name"}
+        assert (await client.post("/v1/chat/completions", json=body, headers=headers)).status_code == 200
+    told = [r.payload["messages"] for r in model.requests if r.path == "/v1/chat/completions"]
+    assert [len(messages) for messages in told] == [1, 1, 1, 1]
+
+
+BAD_CREDENTIALS = [
+    {},
+    {"Authorization": "Bearer"},
+    {"Authorization": "Bearer nonsense"},
+    {"Authorization": "Bearer slw_aaaaaaaa_" + "a" * 43},
+    {"Authorization": "Basic YTpi"},
+    {"Authorization": "Bearer " + "x" * 9_000},
+]
+
+
+async def test_nobody_gets_401_everywhere(client: httpx.AsyncClient, run_id: str) -> None:
+    for call in ALL:
+        for headers in BAD_CREDENTIALS:
+            check_problem(await call.send(client, run_id, "hers", headers=headers), 401, "unauthenticated")
+    for open_path in ("/", "/live", "/ready", "/health", "/openapi.json"):
+        assert (await client.get(open_path)).status_code == 200
+
+
+async def test_a_stream_token_opens_streams_and_nothing_else(client: httpx.AsyncClient, run_id: str) -> None:
+    token = (await client.post("/auth/stream-token", headers=OWNER)).json()["token"]
+    for call in ALL:
+        in_query = await call.send(client, run_id, "hers", params={"token": token})
+        in_header = await call.send(client, run_id, "hers", headers={"Authorization": f"Bearer {token}"})
+        check_problem(in_header, 401, "unauthenticated")
+        if (call.method, call.path) in STREAMS:
+            assert in_query.status_code == 200, call
+        else:
+            check_problem(in_query, 401, "unauthenticated")
+
+
+async def test_a_stream_token_is_its_owners(client: httpx.AsyncClient, run_id: str) -> None:
+    token = (await client.post("/auth/stream-token", headers=OTHERS["other user"])).json()["token"]
+    check_problem(await client.get(f"/runs/{run_id}/stream", params={"token": token}), 404, "not_found")
+    mine = (await client.post("/auth/stream-token", headers=OWNER)).json()["token"]
+    assert (await sse.read(client, "GET", f"/runs/{run_id}/stream", params={"token": mine})).done
+    check_problem(await client.get(f"/runs/{run_id}/stream", params={"token": mine[:-2]}), 401, "unauthenticated")

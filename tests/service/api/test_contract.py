@@ -1,0 +1,94 @@
+"""The OpenAPI document is kept: schemathesis makes requests of it, and holds the answers against it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import hypothesis
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase
+from schemathesis.core.failures import FailureGroup
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
+
+from tests.support.service import RunningService, running_service
+
+EXAMPLES = 25
+"""For each operation: all of them in about 10 s."""
+
+BEYOND_JSON_SCHEMA = {"POST /runs/{run_id}/resume", "POST /v1/chat/completions"}
+"""No control character at any depth; the last message must be the user's. Such rules cannot be written down there."""
+
+
+@pytest.fixture
+async def service(database_url: str) -> AsyncIterator[RunningService]:
+    """The default graph on the offline model: each stream comes to its end."""
+    async with running_service(database_url) as running:
+        yield running
+
+
+async def test_streams_and_problems_are_documented_with_their_media_types(client: httpx.AsyncClient) -> None:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+
+    streams = {
+        (method, path)
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+        if "text/event-stream" in operation["responses"].get("200", {}).get("content", {})
+    }
+    assert streams == {
+        ("get", "/chat/stream"), ("post", "/chat/stream"), ("get", "/runs/{run_id}/stream"),
+        ("post", "/runs/{run_id}/resume"), ("post", "/v1/chat/completions"),
+    }  # fmt: skip
+    for path, operations in paths.items():
+        for operation in operations.values():
+            errors = {s: r for s, r in operation["responses"].items() if int(s) >= 400}
+            kind = "application/json" if path in {"/live", "/ready", "/health"} else "application/problem+json"
+            assert errors or path == "/live"
+            assert all(response["content"].keys() == {kind} for response in errors.values()), path
+    assert {"202"} <= paths["/chat"]["post"]["responses"].keys()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # schemathesis does
+async def test_made_up_requests_get_documented_answers(service: RunningService) -> None:
+    await asyncio.to_thread(_exercise, f"{service.url}/openapi.json")
+    assert await service.metric("agent_runs_total", outcome="completed") > 5
+    assert await service.metric("agent_runs_total", outcome="failed") == 0
+
+
+def _exercise(url: str) -> None:
+    schema = schemathesis.openapi.from_url(url)
+    failures = []
+    for result in schema.get_all_operations():
+        assert isinstance(result, Ok)
+        operation = result.ok()
+        try:
+            _exercise_operation(operation)
+        except (FailureGroup, BaseExceptionGroup) as group:
+            failures += [f"{operation.label}: {failure}" for failure in group.exceptions]
+    assert not failures, "\n\n".join(failures)
+
+
+def _exercise_operation(operation: Any) -> None:
+    # The service under test has no authentication.
+    excluded = [ignored_auth, *([positive_data_acceptance] if operation.label in BEYOND_JSON_SCHEMA else [])]
+
+    @hypothesis.settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @hypothesis.given(case=operation.as_strategy())
+    def exercise(case: Any) -> None:
+        # A key that is made up twice rightly refuses the second question.
+        for place, name in ((case.headers, "Idempotency-Key"), (case.query, "idempotency_key")):
+            (place or {}).pop(name, None)
+        case.call_and_validate(timeout=20, excluded_checks=excluded)
+
+    exercise()
