@@ -1,4 +1,4 @@
-"""What routes ask for, one alias per thing."""
+"""What routes ask for, one alias per thing. All are `async`: FastAPI runs others in a thread, a hop per request each."""
 
 from typing import Annotated
 
@@ -14,7 +14,7 @@ from agent_service.runs.model import Run
 bearer_scheme = HTTPBearer(auto_error=False, description="An API key (`slipway keys create`) or a JWT.")
 
 
-def resources(request: Request) -> Resources:
+async def resources(request: Request) -> Resources:
     found: Resources = request.app.state.resources
     return found
 
@@ -48,14 +48,14 @@ def run_in_log(run: Run) -> Run:
     return run
 
 
-def idempotency_key(
+async def idempotency_key(
     header: Annotated[IdempotencyKey, Header(alias="Idempotency-Key", description="A retry joins the first run.")] = "",
     query: Annotated[IdempotencyKey, Query(alias="idempotency_key", description="The same for EventSource.")] = "",
 ) -> str | None:
     return header or query or None
 
 
-def respond_async(prefer: Annotated[str | None, Header(description="`respond-async`: answer 202 at once.")] = None) -> bool:
+async def respond_async(prefer: Annotated[str | None, Header(description="`respond-async`: answer 202 at once.")] = None) -> bool:
     return prefer is not None and "respond-async" in {part.strip().lower() for part in prefer.split(",")}
 
 
