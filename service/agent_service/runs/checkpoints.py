@@ -65,6 +65,13 @@ class Checkpointer(AsyncPostgresSaver):
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         return await _until_database_answers(lambda: super(Checkpointer, self).aget_tuple(config))
 
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        return await _until_database_answers(
+            lambda: super(Checkpointer, self).aget_delta_channel_history(config=config, channels=channels)
+        )
+
     @contextlib.contextmanager
     def _fenced(self, config: RunnableConfig) -> Iterator[LiveRun | None]:
         live: LiveRun | None = config["configurable"].get(CURRENT_LIVE)

@@ -14,10 +14,12 @@ from psycopg.types.json import Jsonb
 
 from agent_service.db.pool import Connection, Pool, connection
 from agent_service.errors import DatabaseUnavailable
+from agent_service.runs.expired import remaining_events
 from agent_service.runs.live import LiveRun, LiveRuns
 from agent_service.runs.model import Ending, Event, ModelCall, Position, Run
 from agent_service.runs.notices import EVENTS_CHANNEL, IDS_PER_NOTICE
-from agent_service.runs.store import WORK_CHANNEL
+from agent_service.runs.store import RUN_COLUMNS, WORK_CHANNEL, as_run, one
+from agent_service.runs.usage import run_usage
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -35,8 +37,11 @@ class HandOver:
 class EventLog:
     """One writer a process: it alone writes events, ledger and outcomes, so batches never overlap."""
 
-    def __init__(self, pool: Pool, live: LiveRuns, on_lost: Callable[[LiveRun], None] = lambda _: None) -> None:
+    def __init__(
+        self, pool: Pool, live: LiveRuns, on_lost: Callable[[LiveRun], None] = lambda _: None, *, readers: Pool | None = None
+    ) -> None:
         self._pool = pool
+        self._readers = readers or pool
         self._live = live
         self._on_lost = on_lost
         self._endings: dict[LiveRun, tuple[Ending | HandOver, asyncio.Future[bool]]] = {}
@@ -119,14 +124,29 @@ class EventLog:
             done.set_result(run.run.id in alive)
 
     async def read(self, run_id: UUID, after: Position) -> tuple[list[Event], bool]:
-        """Logged events after a position, and whether the run has ended (then nothing more will come)."""
-        async with connection(self._pool) as conn:
+        """Logged events after a position, and whether the run has ended (then nothing more will come).
+
+        Of a run whose events were pruned: what its row still tells.
+        """
+        async with connection(self._readers) as conn:
             # The status is read first: events are written with it or before, so "finished" means that all are there.
-            row = await (await conn.execute("SELECT status FROM slipway.runs WHERE id = %s", (run_id,))).fetchone()
+            before = await (await conn.execute(READ_STATE, (run_id,))).fetchone()
             cursor = await conn.execute(READ_EVENTS, (run_id, after.attempt, after.attempt, after.seq))
             batches = await cursor.fetchall()
+            state = await (await conn.execute(READ_STATE, (run_id,))).fetchone() if _ended(before) else before
+        if state and state["events_pruned"]:
+            return await self._read_expired(run_id, after), True
         events = [event for batch in batches for event in _unpack(batch) if event.position > after]
-        return events, row is None or row["status"] == "finished"
+        return events, _ended(before)
+
+    async def _read_expired(self, run_id: UUID, after: Position) -> list[Event]:
+        async with connection(self._readers) as conn:
+            run = as_run(await one(conn, f"SELECT {RUN_COLUMNS} FROM slipway.runs r WHERE id = %s", run_id))
+        return remaining_events(run, await run_usage(self._readers, run_id), after) if run else []
+
+
+def _ended(state: dict[str, Any] | None) -> bool:
+    return state is None or state["status"] == "finished"
 
 
 Statement = tuple[str, Sequence[Any]]
@@ -211,13 +231,14 @@ WHERE r.status = 'running' ORDER BY r.id FOR SHARE OF r
 """
 
 # The join on attempt and status: a process that lost the run writes nothing.
-# ON CONFLICT: a commit whose answer was lost is written again, and changes nothing.
+# ON CONFLICT: a commit whose answer was lost is written again, by now perhaps with more events.
 INSERT_EVENTS = """
 INSERT INTO slipway.run_events (run_id, attempt, first_seq, last_seq, events)
 SELECT b.run_id, b.attempt, b.first_seq, b.last_seq, b.events::json
 FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::int[], %s::text[]) AS b (run_id, attempt, first_seq, last_seq, events)
 JOIN slipway.runs r ON r.id = b.run_id AND r.attempt = b.attempt AND r.status = 'running'
-ON CONFLICT DO NOTHING
+ON CONFLICT (run_id, attempt, first_seq) DO UPDATE SET last_seq = EXCLUDED.last_seq, events = EXCLUDED.events
+WHERE run_events.last_seq < EXCLUDED.last_seq
 """
 
 INSERT_LEDGER = """
@@ -247,6 +268,8 @@ WHERE r.id = mine.id AND r.attempt = mine.attempt AND r.status = 'running'
 """
 
 NOTIFY = "SELECT pg_notify(%s, %s)"
+
+READ_STATE = "SELECT status, events_pruned FROM slipway.runs WHERE id = %s"
 
 READ_EVENTS = """
 SELECT attempt, first_seq, events FROM slipway.run_events

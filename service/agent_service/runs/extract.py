@@ -1,0 +1,71 @@
+"""What events need of LangChain's objects: pure functions."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
+from langgraph.constants import TAG_NOSTREAM
+from langgraph.types import Command
+
+
+def node_name(metadata: Mapping[str, Any]) -> str:
+    return str(metadata.get("langgraph_node") or "")
+
+
+def graph_path(metadata: Mapping[str, Any]) -> list[str]:
+    """Names of the graphs around the node, outermost first: `agent:<task>|tools:<task>` -> [agent, tools]."""
+    return [part.partition(":")[0] for part in str(metadata.get("langgraph_checkpoint_ns") or "").split("|")]
+
+
+def is_hidden(tags: list[str] | None, metadata: Mapping[str, Any]) -> bool:
+    return TAG_NOSTREAM in (tags or ()) or "lc_internal_call" in metadata or metadata.get("lc_source") == "summarization"
+
+
+def ai_message(response: LLMResult) -> AIMessage | None:
+    generation = response.generations[0][0] if response.generations and response.generations[0] else None
+    message = generation.message if isinstance(generation, ChatGeneration) else None
+    return message if isinstance(message, AIMessage) else None
+
+
+def messages_in(value: Any) -> Iterator[BaseMessage]:
+    """Messages in a node's input or output: a message, a list, a state mapping or object, Commands."""
+    if isinstance(value, BaseMessage):
+        yield value
+    elif isinstance(value, Command):
+        yield from messages_in(value.update)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from (m for m in messages_in(item))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from messages_in(item)
+    elif (
+        fields := getattr(type(value), "model_fields", None) or getattr(value, "__dataclass_fields__", None)
+    ) and not isinstance(value, type):
+        for name in fields:
+            yield from messages_in(getattr(value, name, None))
+
+
+def plain_args(value: Any) -> Any:
+    """JSON-ready copy of a tool's arguments; injected objects (runtime, state) are left out."""
+    if isinstance(value, Mapping):
+        return {str(k): plain_args(v) for k, v in value.items() if _is_plain(v)}
+    if isinstance(value, list | tuple):
+        return [plain_args(v) for v in value if _is_plain(v)]
+    return value
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float | bool | Mapping | list | tuple)
+
+
+def citations(artifact: Any) -> list[dict[str, str]]:
+    """Citations, when a tool's artifact is a list of things with a title, a section and a source."""
+    if not isinstance(artifact, list):
+        return []
+    names = ("title", "section", "source")
+    found = (
+        {name: item.get(name) if isinstance(item, Mapping) else getattr(item, name, None) for name in names} for item in artifact
+    )
+    return [{k: str(v) for k, v in source.items()} for source in found if all(isinstance(v, str) for v in source.values())]
