@@ -61,7 +61,8 @@ class Answering:
         await self._send({"role": "assistant", "content": ""})
         self._record.started.set()
         calls = self._script.calls(self._payload)
-        deltas = tool_deltas(calls) or [{"content": t} for t in self._script.answer(self._payload["messages"])]
+        text = self._script.preface if calls else self._script.answer(self._payload["messages"])
+        deltas = [{"content": token} for token in text] + tool_deltas(calls)
         await asyncio.sleep(self._script.first_token_seconds)
         for number, delta in enumerate(deltas):
             if await self._fault_is_due(number):

@@ -49,6 +49,7 @@ class Script(BaseModel):
     tokens: of the answer; None: `token_count` tokens derived from the last user message.
     first_token_seconds, tokens_per_second: pace of the answer; by default as fast as it can.
     tool_calls: emitted when the request offers tools, until a tool result stands in the messages.
+    preface: text tokens before the tool calls.
     accepted_keys: None takes any. answers_as: model name in the answer. has_models: whether /models exists.
     """
 
@@ -57,6 +58,7 @@ class Script(BaseModel):
     first_token_seconds: float = 0.0
     tokens_per_second: float | None = None
     tool_calls: list[ToolCall] = []
+    preface: list[str] = []
     accepted_keys: set[str] | None = None
     cached_tokens: int = 0
     answers_as: str | None = None

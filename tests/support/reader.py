@@ -17,7 +17,7 @@ RETRY_SECONDS = 0.1
 
 @dataclass
 class Reader:
-    """Asks a question of the replicas at `urls` and reads the answer to its end."""
+    """Asks a question of the replicas at `urls` (or joins `run_id`) and reads the answer to its end."""
 
     urls: Callable[[], list[str]]
     question: str
@@ -30,11 +30,14 @@ class Reader:
     errors: list[str] = field(default_factory=list)
     visible_errors: list[str] = field(default_factory=list)
     """What a person would have seen: refused questions, error events, gaps, ids that do not grow."""
+    kept: list[str] = field(default_factory=list)
+    """What each `reset` left standing."""
     longest_silence: float = 0.0
     _last_id: str = ""
 
     async def run(self, client: httpx.AsyncClient) -> "Reader":
-        await self._ask(client)
+        if not self.run_id:
+            await self._ask(client)
         heard = time.monotonic()
         for url in self._rotation():
             try:
@@ -91,6 +94,7 @@ class Reader:
             case "reset":
                 self.resets += 1
                 self.text = json.loads(data)["text"]
+                self.kept.append(self.text)
             case "error" | "gap":
                 self.visible_errors.append(f"{name}: {data}")
             case "usage":
