@@ -49,7 +49,8 @@ class Settings(BaseModel):
         SecretStr("postgresql:///slipway"), description="PostgreSQL connection string (libpq URI or keywords)."
     )
     database_pool_size: Count = Field(
-        10, description="Connections one process may hold. Times replicas must stay under max_connections."
+        10,
+        description="Connections of one process; it takes 3 more for leases and notices. Times replicas must stay under max_connections.",
     )
     database_timeout: Seconds = Field(5.0, description="Seconds a request waits for a database connection before it gets 503.")
 

@@ -13,7 +13,7 @@ from agent_service.api.sse import RECONNECT, StreamResponse, encode_stream
 from agent_service.errors import InvalidRequest
 from agent_service.principal import Principal
 from agent_service.resources import Resources
-from agent_service.runs.model import START, EventId, Position
+from agent_service.runs.model import START, EventId, Position, Run
 
 EVENT_ID_PATTERN = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-[0-9]{1,9}-[0-9]{1,9}$"
 
@@ -38,12 +38,12 @@ def last_event(header: str, query: str) -> EventId | None:
 
 async def stream_run(res: Resources, principal: Principal, run_id: UUID, last: EventId | None = None) -> Response:
     """The run's events after the last one seen; 204 when there are none left, so that EventSource stops."""
-    run_in_log(await res.runs.get(principal, run_id))
+    run = run_in_log(await res.runs.get(principal, run_id))
     if last and last.run_id != run_id:
         raise InvalidRequest("Last-Event-ID: expected the id of an event of this run", field="Last-Event-ID")
     after = last.position if last else START
     if last:
-        result = await _resume_result(res, run_id, after)
+        result = await _resume_result(res, run, after)
         res.metrics.stream_resumes.labels(result).inc()
         if result == "finished":
             return Response(status_code=204)
@@ -60,7 +60,9 @@ def open_stream(res: Resources, run_id: UUID, after: Position = START) -> Stream
     return StreamResponse(chunks, res.streams, goodbye=RECONNECT, on_leave=on_leave)
 
 
-async def _resume_result(res: Resources, run_id: UUID, after: Position) -> str:
-    if res.runs.is_live(run_id):
+async def _resume_result(res: Resources, run: Run, after: Position) -> str:
+    if res.runs.is_live(run.id):
         return "memory"
-    return "finished" if await res.runs.finished(run_id, after) else "log"
+    if await res.runs.finished(run.id, after):
+        return "finished"
+    return "gap" if run.events_pruned else "log"

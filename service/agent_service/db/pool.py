@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
@@ -18,20 +19,56 @@ RETRY_AFTER_SECONDS = 2
 MAX_IDLE_SECONDS = 300.0
 """Under the idle limit of common load balancers (350 s), which drop a connection without a word."""
 
+RECONNECT_SECONDS = 2.0
+"""After so long the pool gives an attempt up and the next request starts one. By its default of 300 s the pause between
+two attempts doubles, and a database that was away for a minute would be asked half a minute after its return."""
 
-def make_pool(url: str, *, size: int, timeout: float) -> Pool:
+CONNECT_OPTIONS = {
+    # A standby, or a server whose disk is full, takes no run: of several hosts the one that takes writes is ours.
+    "target_session_attrs": "read-write",
+    "connect_timeout": "5",
+    # A host that vanished says nothing, and the kernel's own patience is 15 minutes; these are 11 s. Seconds, but
+    # for tcp_user_timeout: milliseconds.
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "11000",
+}
+"""libpq's options (https://www.postgresql.org/docs/18/libpq-connect.html); DATABASE_URL overrides each."""
+
+READ_ONLY_STATES = ("in_hot_standby", "default_transaction_read_only")
+"""What the server reports on its own when it changes: asking for it costs no round trip."""
+
+UNAVAILABLE = (
+    psycopg.OperationalError,  # lost, refused, shut down, disk full, out of memory or connections
+    psycopg.InterfaceError,  # used after it was lost
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    PoolTimeout,
+    PoolClosed,
+    TooManyRequests,
+)
+
+
+def connect_string(url: str) -> str:
+    """The address with our options where it names none."""
+    return make_conninfo("", **{**CONNECT_OPTIONS, **conninfo_to_dict(url)})
+
+
+def make_pool(url: str, *, size: int, timeout: float, name: str = "slipway") -> Pool:
     """A closed pool; rows are dicts, statements commit on their own unless in `transaction()`."""
     return AsyncConnectionPool(
-        url,
+        connect_string(url),
         connection_class=Connection,
-        kwargs={"autocommit": True, "row_factory": dict_row, "application_name": "slipway", "connect_timeout": 5},
+        kwargs={"autocommit": True, "row_factory": dict_row, "application_name": name},
         min_size=1,
         max_size=size,
         timeout=timeout,
         max_idle=MAX_IDLE_SECONDS,
-        check=AsyncConnectionPool.check_connection,
+        reconnect_timeout=RECONNECT_SECONDS,
+        check=_check,
         open=False,
-        name="slipway",
+        name=name,
     )
 
 
@@ -40,12 +77,23 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
     """A connection from the pool.
 
     Raises:
-        DatabaseUnavailable: none to be had in time, or it broke while in use.
+        DatabaseUnavailable: none to be had in time, or it broke while in use, or the server takes no writes. Whether
+            what was under way has been committed is not known.
     """
     try:
         async with pool.connection() as conn:
-            yield conn
-    except (PoolTimeout, PoolClosed, TooManyRequests, psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise DatabaseUnavailable(
-            "the database does not answer; nothing was changed by this call", retry_after=RETRY_AFTER_SECONDS
-        ) from error
+            try:
+                yield conn
+            except psycopg.errors.ReadOnlySqlTransaction:
+                # The pool replaces a closed connection: after a failover, by one to the new primary.
+                await conn.close()
+                raise
+    except UNAVAILABLE as error:
+        raise DatabaseUnavailable("the database does not answer; try again", retry_after=RETRY_AFTER_SECONDS) from error
+
+
+async def _check(conn: Connection) -> None:
+    await AsyncConnectionPool.check_connection(conn)
+    if any(conn.info.parameter_status(name) == "on" for name in READ_ONLY_STATES):
+        await conn.close()
+        raise psycopg.OperationalError("the server takes no writes any more")

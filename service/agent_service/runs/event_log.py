@@ -129,24 +129,17 @@ class EventLog:
         Of a run whose events were pruned: what its row still tells.
         """
         async with connection(self._readers) as conn:
-            # The status is read first: events are written with it or before, so "finished" means that all are there.
-            before = await (await conn.execute(READ_STATE, (run_id,))).fetchone()
-            cursor = await conn.execute(READ_EVENTS, (run_id, after.attempt, after.attempt, after.seq))
-            batches = await cursor.fetchall()
-            state = await (await conn.execute(READ_STATE, (run_id,))).fetchone() if _ended(before) else before
-        if state and state["events_pruned"]:
+            cursor = await conn.execute(READ_EVENTS, (after.attempt, after.attempt, after.seq, run_id))
+            rows = await cursor.fetchall()
+        if rows and rows[0]["events_pruned"]:
             return await self._read_expired(run_id, after), True
-        events = [event for batch in batches for event in _unpack(batch) if event.position > after]
-        return events, _ended(before)
+        events = [event for row in rows if row["events"] for event in _unpack(row) if event.position > after]
+        return events, not rows or rows[0]["status"] == "finished"
 
     async def _read_expired(self, run_id: UUID, after: Position) -> list[Event]:
         async with connection(self._readers) as conn:
             run = as_run(await one(conn, f"SELECT {RUN_COLUMNS} FROM slipway.runs r WHERE id = %s", run_id))
         return remaining_events(run, await run_usage(self._readers, run_id), after) if run else []
-
-
-def _ended(state: dict[str, Any] | None) -> bool:
-    return state is None or state["status"] == "finished"
 
 
 Statement = tuple[str, Sequence[Any]]
@@ -269,10 +262,11 @@ WHERE r.id = mine.id AND r.attempt = mine.attempt AND r.status = 'running'
 
 NOTIFY = "SELECT pg_notify(%s, %s)"
 
-READ_STATE = "SELECT status, events_pruned FROM slipway.runs WHERE id = %s"
-
+# One statement, one snapshot: the status "finished" means that all events are there, or that they were pruned.
 READ_EVENTS = """
-SELECT attempt, first_seq, events FROM slipway.run_events
-WHERE run_id = %s AND (attempt > %s OR (attempt = %s AND last_seq > %s))
-ORDER BY attempt, first_seq
+SELECT r.status, r.events_pruned, e.attempt, e.first_seq, e.events
+FROM slipway.runs r
+LEFT JOIN slipway.run_events e ON e.run_id = r.id AND (e.attempt > %s OR (e.attempt = %s AND e.last_seq > %s))
+WHERE r.id = %s
+ORDER BY e.attempt, e.first_seq
 """

@@ -16,9 +16,7 @@ def remaining_events(run: Run, usage: Mapping[str, Any], after: Position) -> lis
     """
     rest = LiveRun(replace(run, attempt=run.attempt + 1))
     rest.publish("gap", {"reason": "expired"})
-    rest.publish(
-        "run", {"run_id": str(run.id), "session_id": run.session_id, "attempt": run.attempt, "question": run.question}
-    )
+    rest.publish("run", {"run_id": str(run.id), "session_id": run.session_id, "attempt": run.attempt, "question": run.question})
     if after == START:
         rest.publish_text(run.answer, "")
     else:

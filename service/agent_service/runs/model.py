@@ -12,7 +12,9 @@ from agent_service.principal import Principal
 
 Status = Literal["queued", "running", "finished"]
 
-EventKind = Literal["text", "message", "run", "node", "tool_start", "tool_end", "interrupt", "usage", "reset", "gap", "error", "end"]
+EventKind = Literal[
+    "text", "message", "run", "node", "tool_start", "tool_end", "interrupt", "usage", "reset", "gap", "error", "end"
+]
 
 
 class Position(NamedTuple):

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import psycopg
 import structlog
 
+from agent_service.db.pool import connect_string
 from agent_service.runs.live import Watch
 from agent_service.runs.store import CANCEL_CHANNEL, WORK_CHANNEL
 
@@ -63,7 +64,8 @@ class Notices:
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _listen(self) -> None:
-        async with await psycopg.AsyncConnection.connect(self._url, autocommit=True, application_name="slipway-listen") as conn:
+        url = connect_string(self._url)
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True, application_name="slipway-listen") as conn:
             for channel in (WORK_CHANNEL, CANCEL_CHANNEL, EVENTS_CHANNEL, ECHO_CHANNEL):
                 await conn.execute(f"LISTEN {channel}".encode())
             self._wake_all()

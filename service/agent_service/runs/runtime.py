@@ -2,14 +2,15 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
+import structlog
 from langchain_core.callbacks import BaseCallbackHandler
 
-from agent_service.db.pool import Pool
+from agent_service.db.pool import Pool, make_pool
 from agent_service.metrics import Metrics
 from agent_service.prices import PriceTable
 from agent_service.runs.checkpoints import Checkpointer
@@ -24,6 +25,14 @@ from agent_service.runs.service import RunService
 from agent_service.runs.store import RunStore
 from agent_service.runs.worker import Worker
 from agent_service.settings import Settings
+
+log = structlog.stdlib.get_logger(__name__)
+
+KEEPING_POOL_SIZE = 2
+"""Connections apart for leases and the event log: requests that take all others must not cost this process its runs."""
+
+RESTART_SECONDS = 1.0
+"""Before a failed background loop starts again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +62,17 @@ async def open_runtime(
     def on_cancel(run_id: UUID) -> None:
         worker.cancel(run_id)
 
-    events = EventLog(pool, live, on_lost)
+    url = settings.database_url.get_secret_value()
+    keeping = make_pool(url, size=KEEPING_POOL_SIZE, timeout=settings.database_timeout, name="slipway-keeping")
+    events = EventLog(keeping, live, on_lost, readers=pool)
 
     async def history(run: Run) -> list[Event]:
         logged, _ = await events.read(run.id, START)
         return [event for event in logged if event.attempt < run.attempt]
 
-    notices = Notices(settings.database_url.get_secret_value(), on_cancel)
+    notices = Notices(url, on_cancel)
     worker = Worker(
-        leases=Leases(pool, holder=holder, lease_seconds=settings.lease_seconds),
+        leases=Leases(keeping, holder=holder, lease_seconds=settings.lease_seconds),
         events=events,
         live=live,
         executor=Executor(
@@ -95,17 +106,28 @@ async def open_runtime(
         check_input=check_input,
     )
     loops = {
-        "event-log": events.run_forever(),
-        "notices": notices.run_forever(),
-        "claims": worker.claim_forever(),
-        "leases": worker.renew_forever(),
+        "event-log": events.run_forever,
+        "notices": notices.run_forever,
+        "claims": worker.claim_forever,
+        "leases": worker.renew_forever,
     }
-    tasks = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
-    try:
-        yield Runtime(service, worker)
-    finally:
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+    async with keeping:
+        tasks = [asyncio.create_task(_keep_going(name, loop), name=name) for name, loop in loops.items()]
+        try:
+            yield Runtime(service, worker)
+        finally:
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                with suppress(asyncio.CancelledError):
+                    await task
+
+
+async def _keep_going(name: str, loop: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Without one of its loops a process would hold runs that nobody renews or writes: a failed one starts again."""
+    while True:
+        try:
+            await loop()
+        except Exception:
+            log.exception("a background loop failed; it starts again", loop=name)
+        await asyncio.sleep(RESTART_SECONDS)

@@ -1,11 +1,12 @@
 """Runs from the outside: start, resume, cancel, follow, wait. Connections only watch; the worker executes."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import UUID, uuid4
 
-from agent_service.errors import GuardrailBlocked, IdempotencyConflict, InvalidRequest, Overloaded
+from agent_service.errors import DatabaseUnavailable, GuardrailBlocked, IdempotencyConflict, InvalidRequest, Overloaded
 from agent_service.metrics import Metrics
 from agent_service.principal import Principal
 from agent_service.runs.event_log import EventLog
@@ -14,6 +15,9 @@ from agent_service.runs.model import START, Event, Position, Run
 from agent_service.runs.notices import Notices
 from agent_service.runs.store import RunStore
 from agent_service.runs.worker import Worker
+
+RETRY_SECONDS = 0.5
+"""Between attempts to read an ended run while the database is away."""
 
 
 class RunService:
@@ -170,11 +174,18 @@ class RunService:
         async for batch in self._from_log(run_id, position, idle):
             yield batch
 
+    async def _read(self, run_id: UUID, position: Position) -> tuple[list[Event], bool]:
+        """As the log has it; nothing new while the database is away: a stream waits with its heartbeat."""
+        try:
+            return await self._events.read(run_id, position)
+        except DatabaseUnavailable:
+            return [], False
+
     async def _from_log(self, run_id: UUID, position: Position, idle: float) -> AsyncIterator[list[Event]]:
         heard = time.monotonic()
         with self._notices.watch(run_id) as watch:
             while True:
-                events, ended = await self._events.read(run_id, position)
+                events, ended = await self._read(run_id, position)
                 if events:
                     position, heard = events[-1].position, time.monotonic()
                     yield events
@@ -190,7 +201,11 @@ class RunService:
         """The run once it has ended."""
         async for _ in self.follow(run_id):
             pass
-        return await self._store.get(run_id, principal)
+        while True:
+            try:
+                return await self._store.get(run_id, principal)
+            except DatabaseUnavailable:
+                await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _from_memory(live: LiveRun, position: Position, idle: float) -> AsyncIterator[list[Event]]:
