@@ -23,6 +23,7 @@ class RunningService:
     url: str
     ops_url: str
     resources: Resources
+    ops: OpsServer
 
     def client(self, **options: object) -> httpx.AsyncClient:
         headers = options.pop("headers", None)
@@ -54,7 +55,7 @@ async def running_service(database_url: str, **env: str) -> AsyncIterator[Runnin
                 while not server.started:
                     await asyncio.sleep(0.005)
                 port = server.servers[0].sockets[0].getsockname()[1]
-                yield RunningService(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{ops.port}", resources)
+                yield RunningService(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{ops.port}", resources, ops)
             finally:
                 server.should_exit = True
                 await resources.streams.close(0.5)

@@ -97,7 +97,8 @@ class RunService:
         pending = [str(item["id"]) for item in interrupted.interrupts or []]
         if by_interrupt and interrupted.interrupts and set(values) != set(pending):
             raise InvalidRequest(f"values: expected one for each of {', '.join(pending)}", field="values")
-        resume = values if by_interrupt or len(pending) == 1 else dict.fromkeys(pending, values)
+        # By interrupt id also when there is one: LangGraph raises on a bare None.
+        resume = values if by_interrupt else dict.fromkeys(pending, values)
         here = self._worker.reserve()
         run = None
         try:

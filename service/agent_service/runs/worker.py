@@ -123,7 +123,10 @@ class Worker:
 
     async def _execute(self, job: _Job) -> None:
         live = job.live
-        structlog.contextvars.bind_contextvars(run_id=str(live.run.id), session_id=live.run.session_id, attempt=live.run.attempt)
+        run = live.run
+        structlog.contextvars.bind_contextvars(
+            run_id=str(run.id), session_id=run.session_id, principal=run.principal.label, attempt=run.attempt
+        )
         started = time.monotonic()
         done = False
         try:
