@@ -7,7 +7,7 @@ MINIMUM := import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Slipway 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check fix e2e settings-docs lock version-set clean
+.PHONY: help run test check fix e2e bench settings-docs lock version-set clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ fix: $(VENV)/.dev ## Let the linter and the formatter correct what they can
 e2e: $(VENV)/.dev ## Tests on the cluster of KUBECONFIG, with the images SLIPWAY_IMAGE and OPERATOR_IMAGE in its nodes
 	@test -n "$$KUBECONFIG" || { echo "make e2e: set KUBECONFIG to a cluster that may be used for tests" >&2; exit 2; }
 	$(BIN)/pytest -m e2e tests/e2e -s $(ARGS)
+
+bench: $(VENV)/.dev ## Slipway beside the tutorial way: CPU, turns, gaps (Linux, two cores, two minutes)
+	$(BIN)/python -m bench
 
 settings-docs: $(VENV)/.dev ## Write docs/operations/settings.md from the code
 	$(BIN)/python -m scripts.settings_docs
