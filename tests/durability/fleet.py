@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,19 +32,25 @@ class Fleet:
     client: httpx.AsyncClient
     database_url: str
     effects_file: Path
+    starting: dict[Replica, asyncio.Task[None]] = field(default_factory=dict)
 
     async def heal(self) -> None:
-        """Every replica is up again, and the model back at its usual pace."""
+        """Two replicas are up, others that died are on their way, and the model is back at its usual pace."""
         self.model.script = SCRIPT
-        down = [r for r in self.replicas if r.process is None or r.process.returncode is not None]
-        await asyncio.gather(*(replica.start() for replica in down))
+        for replica in self.replicas:
+            if replica.dead and replica not in self.starting:
+                self.starting[replica] = asyncio.create_task(replica.start())
+        await until(lambda: len(self.alive()) >= 2)
+        self.replicas.sort(key=lambda replica: replica in self.starting)
 
-    def urls(self) -> list[str]:
-        return [replica.url for replica in self.replicas]
+    def alive(self) -> list[Replica]:
+        for replica in [replica for replica, task in self.starting.items() if task.done()]:
+            self.starting.pop(replica).result()
+        return [replica for replica in self.replicas if not replica.dead and replica not in self.starting]
 
-    def reader(self, question: str, *, first: int = 0) -> Reader:
-        """Asks the replica of that index, reads there, and goes round when it is gone."""
-        return Reader(self.urls, question, offset=first)
+    def reader(self, question: str) -> Reader:
+        """Asks the first replica, reads there, and goes round when it is gone."""
+        return Reader(lambda: [replica.url for replica in self.replicas], question)
 
     async def ask(self, replica: Replica, question: str, key: str | None = None, **body: Any) -> httpx.Response:
         """Starts a run and does not wait for it."""
@@ -71,7 +77,7 @@ class Fleet:
         return []
 
 
-async def until(look: Callable[[], Awaitable[T] | T], seconds: float = 20.0) -> T:
+async def until(look: Callable[[], Awaitable[T | None] | T | None], seconds: float = 20.0) -> T:
     """Waits until what is looked at is true, and returns it."""
     async with asyncio.timeout(seconds):
         while True:
@@ -99,4 +105,6 @@ async def running_fleet(admin_url: str, folder: Path, count: int, **env: str) ->
                 **env,
             }
             async with running_replicas(count, everything, folder) as replicas:
-                yield Fleet(replicas, model, client, database_url, folder / "effects")
+                fleet = Fleet(replicas, model, client, database_url, folder / "effects")
+                yield fleet
+                await asyncio.gather(*fleet.starting.values())

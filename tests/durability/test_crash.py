@@ -14,7 +14,7 @@ from tests.support.replicas import running_replicas
 
 async def test_a_run_goes_on_at_a_peer_after_kill_9(env: dict[str, str], client: httpx.AsyncClient, tmp_path: Path) -> None:
     async with running_replicas(2, env, tmp_path) as replicas:
-        first, second = replicas
+        first = replicas[0]
         readers = [Reader(lambda: [r.url for r in replicas], f"question {n}") for n in range(5)]
         reading = asyncio.gather(*(reader.run(client) for reader in readers))
         while not all(len(reader.text) > 20 for reader in readers):
@@ -33,7 +33,7 @@ async def test_a_paused_and_revived_process_writes_nothing_more(
     env: dict[str, str], client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     async with running_replicas(2, env, tmp_path) as replicas:
-        first, second = replicas
+        first = replicas[0]
         reader = Reader(lambda: [r.url for r in replicas], "zombie")
         reading = asyncio.create_task(reader.run(client))
         while len(reader.text) < 20:
@@ -60,7 +60,7 @@ async def test_sigterm_hands_runs_over_and_exits_0(
 ) -> None:
     model.script = Script(token_count=160, tokens_per_second=20)
     async with running_replicas(2, {**env, "DRAIN_SECONDS": "0.2"}, tmp_path) as replicas:
-        first, second = replicas
+        first = replicas[0]
         readers = [Reader(lambda: [r.url for r in replicas], f"roll {n}") for n in range(5)]
         reading = asyncio.gather(*(reader.run(client) for reader in readers))
         while not all(len(reader.text) > 20 for reader in readers):

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -67,13 +67,10 @@ class Reader:
                     return
             await asyncio.sleep(RETRY_SECONDS)
 
-    def _rotation(self) -> "itertools.chain[str]":
-        def forever() -> "itertools.chain[str]":
-            for n in itertools.count(self.offset):
-                urls = self.urls()
-                yield urls[n % len(urls)]
-
-        return itertools.chain(forever())
+    def _rotation(self) -> Iterator[str]:
+        for n in itertools.count(self.offset):
+            urls = self.urls()
+            yield urls[n % len(urls)]
 
     def _headers(self) -> dict[str, str]:
         return {"Last-Event-ID": self._last_id} if self._last_id else {}

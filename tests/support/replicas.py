@@ -52,6 +52,10 @@ class Replica:
                     raise RuntimeError(f"exit code {self.process.returncode}: {self.log.read_text()[-2000:]}")
                 await asyncio.sleep(0.05)
 
+    @property
+    def dead(self) -> bool:
+        return self.process is None or self.process.returncode is not None
+
     def send(self, number: signal.Signals) -> None:
         assert self.process
         with contextlib.suppress(ProcessLookupError):

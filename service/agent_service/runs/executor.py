@@ -85,6 +85,7 @@ class Executor:
         config: RunnableConfig = {
             "run_id": run.id,
             "run_name": "turn",
+            "metadata": {"run_id": str(run.id)},
             "configurable": {"thread_id": run.session_id, "principal": run.principal, CURRENT_LIVE: live},
             "callbacks": [tap, self.tracer()] if self.tracer else [tap],
             "recursion_limit": self.max_steps,

@@ -1,6 +1,6 @@
 """A later attempt: what the graph goes on from, and which text readers keep."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from langchain_core.messages import BaseMessage
@@ -14,9 +14,9 @@ Graph = CompiledStateGraph[Any, Any, Any, Any]
 
 
 async def saved_messages(graph: Graph, config: RunnableConfig, run: Run) -> set[str] | None:
-    """Ids of the messages in the thread's last checkpoint, subgraphs included; None if it is not this run's.
+    """Ids of the messages that the thread's last checkpoint holds; None if it is not this run's.
 
-    LangGraph keeps the `run_id` of the config that wrote a checkpoint in its metadata.
+    LangGraph keeps the metadata of the config that wrote a checkpoint with it: `run_id` is ours.
     """
     state = await graph.aget_state(config, subgraphs=True)
     if (state.metadata or {}).get("run_id") != str(run.id):
@@ -25,12 +25,23 @@ async def saved_messages(graph: Graph, config: RunnableConfig, run: Run) -> set[
 
 
 def _messages(state: StateSnapshot) -> Iterator[BaseMessage]:
-    values = state.values if isinstance(state.values, dict) else {}
-    for value in values.values():
-        yield from (item for item in (value if isinstance(value, list) else [value]) if isinstance(item, BaseMessage))
+    """Messages in the state, in that of subgraphs, and of tasks that ended beside one that did not: they do not run again."""
+    yield from _in_value(state.values)
     for task in state.tasks:
+        yield from _in_value(task.result)
         if isinstance(task.state, StateSnapshot):
             yield from _messages(task.state)
+
+
+def _in_value(value: Any) -> Iterator[BaseMessage]:
+    if isinstance(value, BaseMessage):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _in_value(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _in_value(item)
 
 
 def kept_text(events: Iterable[Event], saved: set[str]) -> list[str]:

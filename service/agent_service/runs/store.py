@@ -78,6 +78,8 @@ class RunStore:
                 if await one(conn, UPSERT_SESSION, session_id, *owner, question[:TITLE_CHARS], listed) is None:
                     raise NotFound("no such session")
                 state = await one(conn, SESSION_STATE, session_id, session_id) or {}
+                if idempotency_key and state["active"] and await one(conn, BY_IDEMPOTENCY_KEY, *owner, idempotency_key):
+                    return None
                 if state["waiting"]:
                     run = str(state["waiting"])
                     raise SessionInterrupted("the session waits for a decision: POST /runs/{run_id}/resume", run_id=run)
@@ -88,7 +90,7 @@ class RunStore:
                     conn, run_id, session_id, *owner, question, run_input, None, idempotency_key, leased=leased
                 )
         except errors.UniqueViolation as error:
-            _raise_unless_idempotent(error)
+            await self._raise_unless_joined(error, principal, idempotency_key)
             return None
 
     async def start_resume(
@@ -103,8 +105,18 @@ class RunStore:
                 row = (run_id, it.session_id, it.tenant, it.user_id, it.question, run_input, it.id, idempotency_key)
                 return await self._insert(conn, *row, leased=here)
         except errors.UniqueViolation as error:
-            _raise_unless_idempotent(error)
+            await self._raise_unless_joined(error, it.principal, idempotency_key)
             return None
+
+    async def _raise_unless_joined(self, error: errors.UniqueViolation, principal: Principal, key: str | None) -> None:
+        # A request that raced with its own retry may break any of the three constraints first.
+        if key and await self.by_idempotency_key(principal, key):
+            return
+        match error.diag.constraint_name:
+            case "runs_one_running_per_session":
+                raise SessionBusy("a run of this session is going; wait for its end or cancel it", retry_after=1) from error
+            case "runs_resumes_key":
+                raise NotInterrupted("the decision for this run was made already") from error
 
     async def _when_busy(self, conn: Connection, session_id: str) -> None:
         if self._on_busy == "reject":
@@ -155,14 +167,6 @@ class RunStore:
 
 async def one(conn: Connection, query: str, *args: Any) -> dict[str, Any] | None:
     return await (await conn.execute(query.encode(), args)).fetchone()
-
-
-def _raise_unless_idempotent(error: errors.UniqueViolation) -> None:
-    constraint = error.diag.constraint_name
-    if constraint == "runs_one_running_per_session":
-        raise SessionBusy("a run of this session is going; wait for its end or cancel it", retry_after=1) from error
-    if constraint == "runs_resumes_key":
-        raise NotInterrupted("the decision for this run was made already") from error
 
 
 UPSERT_SESSION = """
