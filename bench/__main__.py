@@ -21,6 +21,7 @@ CLIENTS, TURNS = 16, 160
 WARM_UP = 20
 SINGLE_TURNS = 20
 STREAMS, STREAM_TOKENS, TOKENS_PER_SECOND = 50, 100, 50
+ALL_TURNS = REPETITIONS * (WARM_UP + SINGLE_TURNS + TURNS + STREAMS)
 FAST = {"token_count": 50}
 PACED = {"token_count": STREAM_TOKENS, "tokens_per_second": TOKENS_PER_SECOND}
 
@@ -32,7 +33,6 @@ class Figures:
     CPU_ms_a_turn_of_50_tokens: float
     turns_a_second: float
     first_text_alone_ms: float
-    commits_a_turn: float
     CPU_ms_a_paced_stream: float
     paced_gap_p95_ms: float
 
@@ -64,9 +64,9 @@ class Bench:
         await self.script(FAST)
         await self.turns(server, WARM_UP, CLIENTS)
         alone = await self.turns(server, SINGLE_TURNS, 1)
-        commits, cpu, started = server.commits(), server.cpu_seconds(), loop.time()
+        cpu, started = server.cpu_seconds(), loop.time()
         await self.turns(server, TURNS, CLIENTS)
-        seconds, busy, commits = loop.time() - started, server.cpu_seconds() - cpu, server.commits() - commits
+        seconds, busy = loop.time() - started, server.cpu_seconds() - cpu
         await self.script(PACED)
         cpu = server.cpu_seconds()
         streams = await self.turns(server, STREAMS, STREAMS)
@@ -75,7 +75,6 @@ class Bench:
             1000 * busy / TURNS,
             TURNS / seconds,
             1000 * statistics.median(turn.first for turn in alone),
-            commits / TURNS,
             1000 * (server.cpu_seconds() - cpu) / STREAMS,
             1000 * gaps[int(0.95 * len(gaps))],
         )
@@ -91,29 +90,33 @@ async def both(stack: AsyncExitStack, model_url: str) -> AsyncIterator[list[serv
         yield [tutorial, slipway]
 
 
-async def bench() -> dict[str, list[Figures]]:
+async def bench() -> str:
     servers.pin(0, servers.OTHERS_CPU)
     results: dict[str, list[Figures]] = {}
     async with AsyncExitStack() as stack:
         model_url = await stack.enter_async_context(servers.fake_model())
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
         running = await stack.enter_async_context(both(stack, model_url))
+        before = [server.commits() for server in running]
         for repetition in range(REPETITIONS):
             for server in running:
                 print(f"{server.name}, repetition {repetition + 1} of {REPETITIONS} …", flush=True)
                 results.setdefault(server.name, []).append(await Bench(session, model_url).measure(server))
-    return results
+        await asyncio.sleep(servers.STATISTICS_SECONDS)
+        commits = [(server.commits() - start) / ALL_TURNS for server, start in zip(running, before, strict=True)]
+    return table(results, commits)
 
 
-def table(results: dict[str, list[Figures]]) -> str:
+def table(results: dict[str, list[Figures]], commits: list[float]) -> str:
     """Medians, and tutorial / Slipway for each row."""
     medians = [[statistics.median(column) for column in zip(*map(astuple, runs), strict=True)] for runs in results.values()]
+    named = [(field.name.replace("_", " "), *pair) for field, *pair in zip(fields(Figures), *medians, strict=True)]
     rows = [
-        f"| {field.name.replace('_', ' ')} | {first:.1f} | {second:.1f} | {first / second:.1f} |"
-        for field, first, second in zip(fields(Figures), *medians, strict=True)
+        f"| {name} | {first:.1f} | {second:.1f} | {first / second:.1f} |"
+        for name, first, second in [*named, ("database commits a turn", *commits)]
     ]
     return "\n".join([f"| | {' | '.join(results)} | ratio |", "| --- | --- | --- | --- |", *rows])
 
 
 if __name__ == "__main__":
-    print(table(asyncio.run(bench())))
+    print(asyncio.run(bench()))
