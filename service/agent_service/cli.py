@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -154,6 +155,25 @@ def dev(directory: Path, docs: tuple[Path, ...]) -> None:
             click.echo(f"  {report.ingested} new or changed, {report.unchanged} unchanged, {len(report.failed)} failed")
         setup_logging(settings.log_level)
         run(settings, on_ready=lambda address: click.echo(f"\nSlipway is ready: {address}   (Ctrl-C stops it)\n"))
+
+
+@main.command(epilog="\b\nExample:\n  SESSION_RETENTION_DAYS=90 slipway prune --dry-run")
+@click.option("--dry-run", is_flag=True, help="Only count.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+def prune(dry_run: bool, as_json: bool) -> None:
+    """Removes expired events, old checkpoints and old sessions, as `serve` does in the background."""
+    from agent_service.commands import prune_database  # noqa: PLC0415  # see serve
+
+    done = asyncio.run(prune_database(_command_settings(), dry_run=dry_run))
+    if done is None:
+        raise SlipwayError("another process is pruning; nothing was done here")
+    if as_json:
+        click.echo(json.dumps(asdict(done)))
+        return
+    would = "would be " if dry_run else ""
+    click.echo(f"events of {done.runs} runs ({done.event_rows} rows) {would}removed; {done.sessions} sessions {would}erased")
+    kept = f", {done.delta_threads} left alone (DeltaChannel)" if done.delta_threads else ""
+    click.echo(f"{done.threads} threads {would}cut to their latest checkpoint{kept}")
 
 
 @main.command(epilog="\b\nExample:\n  slipway costs --by user,model --days 7")

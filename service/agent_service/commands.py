@@ -12,6 +12,7 @@ from agent_service.agents.models import open_models
 from agent_service.db.pool import Pool, make_pool
 from agent_service.documents.ingest import IngestReport, ingest
 from agent_service.errors import SettingsError
+from agent_service.runs.prune import Pruned, Retention, prunable, prune
 from agent_service.runs.usage import GROUPS, usage
 from agent_service.settings import Settings
 
@@ -37,6 +38,13 @@ async def cost_report(url: str, by: str, since: datetime) -> list[dict[str, Any]
         raise SettingsError(f"--by: expected some of {', '.join(GROUPS)}, each once, got {by!r}")
     async with _command_pool(url) as pool:
         return await usage(pool, None, groups, since=since)
+
+
+async def prune_database(settings: Settings, *, dry_run: bool) -> Pruned | None:
+    """`slipway prune`: what was pruned, or would be; None when another process prunes."""
+    retention = Retention.of(settings)
+    async with _command_pool(settings.database_url.get_secret_value()) as pool:
+        return await (prunable(pool, retention) if dry_run else prune(pool, retention))
 
 
 @contextmanager

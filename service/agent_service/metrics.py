@@ -17,6 +17,10 @@ HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
 MODEL_STATUSES = ("ok", "rate_limited", "client_error", "server_error", "connection_error", "timeout", "auth")
 TOOL_STATUSES = ("ok", "error")
 TOKEN_TYPES = ("input", "cached", "output")
+PRUNED = ("runs", "threads", "sessions")
+TABLES = ("checkpoint_blobs", "checkpoint_writes", "checkpoints", "ledger", "passages", "run_events", "runs", "sessions", "store")
+"""Tables that grow with use."""
+
 OTHER = "other"
 """Label value of what is not in a closed set: a model, tool, node or route nobody declared."""
 
@@ -72,6 +76,9 @@ class Metrics:
         self.draining = gauge("draining", "1 while the process finishes its runs before it exits")
         self.pool_connections = gauge("db_pool_connections", "Database connections", ["state"])
         self.loop_lag_seconds = gauge("event_loop_lag_seconds", "How late the event loop runs its timers")
+        # Is the database growing, and does the clean-up keep up?
+        self.table_bytes = gauge("table_bytes", "Size on disk with indexes, at the last clean-up", ["table"])
+        self.pruned = counter("pruned_total", "Runs (events), threads (old checkpoints), sessions pruned here", ["what"])
         self.key_revision = Gauge(
             "agent_key_revision", "1 for the revision of a key in use", ["key", "revision"], registry=registry
         )
@@ -80,8 +87,19 @@ class Metrics:
 
     def _create_children(self, guardrail_rules: Iterable[str]) -> None:
         # A counter that appears with its first error has no rate for that error.
-        for outcome in OUTCOMES:
-            self.runs.labels(outcome)
+        closed: dict[Counter | Gauge, Iterable[str]] = {
+            self.runs: OUTCOMES,
+            self.feedback: ("0", "1"),
+            self.guardrail_blocks: guardrail_rules,
+            self.runs_recovered: ("handover", "crash"),
+            self.stream_resumes: ("memory", "log", "finished", "gap"),
+            self.pool_connections: ("in_use", "idle", "waiting"),
+            self.table_bytes: TABLES,
+            self.pruned: PRUNED,
+        }
+        for metric, values in closed.items():
+            for value in values:
+                metric.labels(value)
         for model in (*self._models, OTHER):
             self.cost_usd.labels(model)
             self.unpriced.labels(model)
@@ -90,16 +108,6 @@ class Metrics:
                 self.model_requests.labels(model, status)
             for kind in TOKEN_TYPES:
                 self.tokens.labels(model, kind)
-        for score in ("0", "1"):
-            self.feedback.labels(score)
-        for rule in guardrail_rules:
-            self.guardrail_blocks.labels(rule)
-        for reason in ("handover", "crash"):
-            self.runs_recovered.labels(reason)
-        for result in ("memory", "log", "finished", "gap"):
-            self.stream_resumes.labels(result)
-        for state in ("in_use", "idle", "waiting"):
-            self.pool_connections.labels(state)
         self.declare(nodes=(), tools=(), routes=())
 
     def declare(self, *, nodes: Iterable[str], tools: Iterable[str], routes: Iterable[str]) -> None:

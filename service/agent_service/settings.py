@@ -50,7 +50,7 @@ class Settings(BaseModel):
     )
     database_pool_size: Count = Field(
         10,
-        description="Connections of one process; it takes 3 more for leases and notices. Times replicas must stay under max_connections.",
+        description="Connections of one process, and 3 more for leases and notices; max_connections must allow all replicas.",
     )
     database_timeout: Seconds = Field(5.0, description="Seconds a request waits for a database connection before it gets 503.")
 

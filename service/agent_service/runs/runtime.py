@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID, uuid4
 
 import structlog
@@ -20,6 +21,7 @@ from agent_service.runs.leases import Leases
 from agent_service.runs.live import LiveRun, LiveRuns
 from agent_service.runs.model import START, Event, Run
 from agent_service.runs.notices import Notices
+from agent_service.runs.prune import Retention, prune_forever
 from agent_service.runs.recovery import Graph
 from agent_service.runs.service import RunService
 from agent_service.runs.store import RunStore
@@ -105,11 +107,12 @@ async def open_runtime(
         metrics=metrics,
         check_input=check_input,
     )
-    loops = {
+    loops: dict[str, Callable[[], Coroutine[None, None, None]]] = {
         "event-log": events.run_forever,
         "notices": notices.run_forever,
         "claims": worker.claim_forever,
         "leases": worker.renew_forever,
+        "prune": partial(prune_forever, pool, Retention.of(settings), settings.prune_interval_seconds, metrics),
     }
     async with keeping:
         tasks = [asyncio.create_task(_keep_going(name, loop), name=name) for name, loop in loops.items()]

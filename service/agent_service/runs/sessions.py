@@ -44,8 +44,8 @@ class SessionStore:
             going = await conn.execute("SELECT 1 FROM slipway.runs WHERE session_id = %s AND status <> 'finished'", (session_id,))
             if await going.fetchone():
                 raise SessionBusy("a run of this session is going; cancel it first", retry_after=1)
-            for statement in ERASE_SESSION:
-                await conn.execute(statement.encode(), (session_id,))
+            for statement in ERASE_SESSIONS:
+                await conn.execute(statement.encode(), ([session_id],))
 
     async def rate(self, principal: Principal, run_id: UUID, score: int, comment: str | None) -> None:
         """Keeps a thumb for a run; a later one replaces it. Raises NotFound."""
@@ -86,11 +86,11 @@ WHERE r.session_id = %s
 ORDER BY r.created_at, r.id
 """
 
-ERASE_SESSION = (
-    "DELETE FROM public.checkpoint_writes WHERE thread_id = %s",
-    "DELETE FROM public.checkpoint_blobs WHERE thread_id = %s",
-    "DELETE FROM public.checkpoints WHERE thread_id = %s",
-    "DELETE FROM slipway.sessions WHERE id = %s",
+ERASE_SESSIONS = (
+    "DELETE FROM public.checkpoint_writes WHERE thread_id = ANY(%s)",
+    "DELETE FROM public.checkpoint_blobs WHERE thread_id = ANY(%s)",
+    "DELETE FROM public.checkpoints WHERE thread_id = ANY(%s)",
+    "DELETE FROM slipway.sessions WHERE id = ANY(%s)",
 )
 
 UPSERT_FEEDBACK = """

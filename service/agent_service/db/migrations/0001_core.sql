@@ -7,9 +7,12 @@ CREATE TABLE slipway.sessions (
     title          text NOT NULL,
     listed         boolean NOT NULL DEFAULT true,   -- false: a stateless call of the OpenAI API
     created_at     timestamptz NOT NULL DEFAULT now(),
-    last_active_at timestamptz NOT NULL DEFAULT now()
+    last_active_at timestamptz NOT NULL DEFAULT now(),
+    compacted_at   timestamptz                      -- last_active_at when its old checkpoints were pruned; NULL: never
 );
 CREATE INDEX sessions_of_principal ON slipway.sessions (tenant, user_id, last_active_at DESC) WHERE listed;
+CREATE INDEX sessions_by_age ON slipway.sessions (last_active_at);
+CREATE INDEX sessions_to_compact ON slipway.sessions (last_active_at, id) WHERE compacted_at IS DISTINCT FROM last_active_at;
 
 -- `attempt` is the fencing token: events, ledger and outcome are written only under the current one.
 CREATE TABLE slipway.runs (
@@ -42,6 +45,7 @@ CREATE TABLE slipway.runs (
 CREATE UNIQUE INDEX runs_one_running_per_session ON slipway.runs (session_id) WHERE status = 'running';
 CREATE INDEX runs_unfinished ON slipway.runs (created_at) WHERE status <> 'finished';
 CREATE UNIQUE INDEX runs_idempotency ON slipway.runs (tenant, user_id, idempotency_key);
+CREATE INDEX runs_with_events ON slipway.runs (finished_at) WHERE status = 'finished' AND NOT events_pruned;
 CREATE INDEX runs_of_session ON slipway.runs (session_id, created_at);
 
 -- Called first in a transaction that writes for a run: it fails unless the run is still at this attempt,
