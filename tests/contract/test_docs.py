@@ -3,12 +3,14 @@
 import asyncio
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
+from playwright.async_api import async_playwright
 
 from agent_service.api.app import create_app
 from agent_service.metrics import Metrics
@@ -96,3 +98,22 @@ async def test_the_python_examples_work(database_url: str) -> None:
 
     assert examples
     assert all(output.strip() for output in outputs)
+
+
+async def test_the_javascript_example_works_in_a_browser(database_url: str) -> None:
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("needs chromium")
+    (example,) = blocks(ROOT / "docs/user/http-api.md", "js")
+    script = f"""() => new Promise((resolve) => {{
+        {example}
+        source.addEventListener("message", (event) => event.data === "[DONE]" && resolve(answer));
+    }})"""
+    async with running_service(database_url) as service, async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = await browser.new_page()
+        await page.goto(f"{service.url}/live")
+        answer = await page.evaluate(script)
+        await browser.close()
+
+    assert "no LLM" in answer
