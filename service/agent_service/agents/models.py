@@ -16,8 +16,8 @@ from pydantic import BaseModel
 
 from agent_service.agents.embeddings import EndpointEmbeddings
 from agent_service.agents.endpoint import OnRequest, open_endpoint
-from agent_service.agents.offline import OfflineChatModel
 from agent_service.agents.keys import ApiKeySource
+from agent_service.agents.offline import OfflineChatModel
 from agent_service.agents.reader import CompletionsReader
 from agent_service.settings import OFFLINE_MODEL, Settings
 

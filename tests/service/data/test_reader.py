@@ -273,7 +273,7 @@ async def test_connection_lost_during_a_query_is_not_a_refusal(seeded_url: str, 
     kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE %s AND pid <> pg_backend_pid()"
     query = asyncio.create_task(reader.query(slow, principal=ANN))
     async with await psycopg.AsyncConnection.connect(seeded_url, autocommit=True) as conn:
-        while not await (await conn.execute(kill, ("FETCH%query_data%",))).fetchall():  # noqa: ASYNC110  # the event is in another process
+        while not await (await conn.execute(kill, ("FETCH%query_data%",))).fetchall():  # the event is in another process
             await asyncio.sleep(0.01)
 
     with pytest.raises(DatabaseUnavailable):
