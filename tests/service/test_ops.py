@@ -52,7 +52,7 @@ async def test_metrics_come_in_the_format_that_is_asked_for(ops: httpx.AsyncClie
     assert text.headers["content-type"].startswith("text/plain")
     assert modern.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     assert modern.text.endswith("# EOF\n")
-    names = {family.name for family in parse_openmetrics(modern.text)}
+    names = {family.name for family in parse_openmetrics(modern.text)}  # type: ignore[no-untyped-call]  # prometheus_client has no types here
     assert names >= {"agent_runs", "agent_turn_duration_seconds", "agent_build", "process_cpu_seconds"}
 
 

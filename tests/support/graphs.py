@@ -31,7 +31,7 @@ class AskState(MessagesState):
     """Messages only."""
 
 
-async def _ask(_: AskState) -> dict[str, Any]:
+async def _ask(state: AskState) -> dict[str, Any]:  # noqa: ARG001  # LangGraph names it
     answer = interrupt({"ask": "which colour?"})
     return {"messages": [AIMessage(f"You chose {answer}.")]}
 
@@ -41,7 +41,7 @@ def asking(_: Any) -> StateGraph[AskState]:
     return StateGraph(AskState).add_node("ask", _ask).add_edge(START, "ask").add_edge("ask", END)
 
 
-async def _work(_: AskState) -> dict[str, Any]:
+async def _work(state: AskState) -> dict[str, Any]:  # noqa: ARG001  # LangGraph names it
     await asyncio.sleep(3600)
     return {}
 
@@ -51,7 +51,7 @@ def endless(_: Any) -> StateGraph[AskState]:
     return StateGraph(AskState).add_node("work", _work).add_edge(START, "work").add_edge("work", END)
 
 
-async def _loop(_: AskState) -> dict[str, Any]:
+async def _loop(state: AskState) -> dict[str, Any]:  # noqa: ARG001  # LangGraph names it
     return {}
 
 
@@ -60,7 +60,7 @@ def looping(_: Any) -> StateGraph[AskState]:
     return StateGraph(AskState).add_node("loop", _loop).add_edge(START, "loop").add_edge("loop", "loop")
 
 
-async def _raise(_: AskState) -> dict[str, Any]:
+async def _raise(state: AskState) -> dict[str, Any]:  # noqa: ARG001  # LangGraph names it
     raise RuntimeError("secret detail of the graph")
 
 
@@ -69,7 +69,7 @@ def raising(_: Any) -> StateGraph[AskState]:
     return StateGraph(AskState).add_node("boom", _raise).add_edge(START, "boom").add_edge("boom", END)
 
 
-def _sync_say(_: AskState) -> dict[str, Any]:
+def _sync_say(state: AskState) -> dict[str, Any]:  # noqa: ARG001  # LangGraph names it
     return {"messages": [AIMessage("one\r\ntwo\rthree\n\nfour \0 \ud800 [DONE]")]}
 
 

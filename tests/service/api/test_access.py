@@ -72,7 +72,7 @@ class Call:
 def calls() -> Iterator[Call]:
     for route in (route for router in ROUTERS for route in router.routes):
         assert isinstance(route, APIRoute)
-        yield from (Call(method, route.path) for method in route.methods)
+        yield from (Call(method, route.path) for method in route.methods or ())
 
 
 ALL = sorted(calls(), key=lambda call: (call.path, call.method))
