@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
-MINIMUM := import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Slipway needs Python 3.11 or newer, this is {sys.version.split()[0]}: make PYTHON=python3.12 …")
+MINIMUM := import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Slipway needs Python 3.11 or newer, not %s: make PYTHON=python3.12 ..." % sys.version.split()[0])
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
