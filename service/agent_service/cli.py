@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -22,6 +22,9 @@ from agent_service.settings import Settings, load_settings, settings_table
 
 if TYPE_CHECKING:
     from agent_service.documents.ingest import IngestReport
+
+PIPE_COLUMNS = 200
+"""Width of a table that goes to a file or a pipe, where rich would take 80 and fold most of them."""
 
 PARTIAL = 3
 """Exit code of `ingest` when some files could not be read."""
@@ -188,10 +191,17 @@ def costs(by: str, days: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, default=str))
         return
-    table = Table(*(rows[0] if rows else ["no model calls in this time"]))
+    cells = [[f"{v:.6f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
+    _print_table(rows[0] if rows else ["no model calls in this time"], cells)
+
+
+def _print_table(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
+    table = Table()
+    for column in columns:
+        table.add_column(column, overflow="fold")  # a name is never cut, so that it can be copied
     for row in rows:
-        table.add_row(*(f"{v:.6f}" if isinstance(v, float) else str(v) for v in row.values()))
-    Console().print(table)
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
 
 
 @main.group()
@@ -224,7 +234,7 @@ def create_key(directory: Path, user: str, tenant: str, role: Literal["user", "a
     click.echo(api_keys.create_key(directory, user=user, tenant=tenant, role=role, expires_at=expires))
 
 
-@keys.command("list")
+@keys.command("list", epilog="\b\nExample:\n  slipway keys list --dir ./keys")
 @_directory
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_keys(directory: Path, as_json: bool) -> None:
@@ -238,10 +248,8 @@ def list_keys(directory: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(records, default=str))
         return
-    table = Table("id", "tenant", "user", "role", "created", "expires")
-    for record in records:
-        table.add_row(*("" if value is None else str(value) for value in record.values()))
-    Console().print(table)
+    cells = [["" if value is None else str(value) for value in record.values()] for record in records]
+    _print_table(["id", "tenant", "user", "role", "created", "expires"], cells)
 
 
 @keys.command("revoke", epilog="\b\nExample:\n  slipway keys revoke k3x9w2ab --dir ./keys")

@@ -21,6 +21,7 @@ COMMAND_TIMEOUT_SECONDS = 10.0
 
 
 def _command_pool(url: str) -> Pool:
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # each attempt would be a line; the command's error is one
     return make_pool(url, size=COMMAND_POOL_SIZE, timeout=COMMAND_TIMEOUT_SECONDS)
 
 

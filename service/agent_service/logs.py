@@ -16,6 +16,9 @@ TRACEBACK_FRAMES = 30
 
 HIDDEN = "[hidden]"
 
+WITH_CONTENT = ("uvicorn.access", "aiohttp.access", "httpx", "httpcore", "openai")
+"""Libraries that log whole addresses or bodies, and so questions; quiet at every level. The metrics count requests."""
+
 _CREDENTIALS = re.compile(r"([?&]token=|[Bb]earer\s+)[\w.~+/=-]{8,}|\b(?:sk-|slw_|eyJ)[\w.-]{16,}")
 """Stream tokens in a query (EventSource cannot set headers), bearers, keys of OpenAI and of ours, JWTs."""
 
@@ -64,9 +67,9 @@ def setup_logging(level: str, stream: TextIO = sys.stderr) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = True
-    # The access log repeats what the metrics count, once a probe every few seconds; libraries' chatter is for debugging.
-    for name in ("uvicorn.access", "httpx", "httpcore", "aiohttp.access", "psycopg.pool", "openai"):
-        logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
+    for name in WITH_CONTENT:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("psycopg.pool").setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -1,0 +1,176 @@
+"""The `slipway` command: its help, its output, its exit codes."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import psycopg
+import pytest
+from click.testing import CliRunner, Result
+
+from agent_service.auth.api_keys import ApiKeys
+from agent_service.cli import main
+from agent_service.settings import Settings
+from tests.support.service import running_service
+
+DONE, FAILED, WRONG, PARTIAL = 0, 1, 2, 3
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def slipway(*args: str, **env: str) -> Result:
+    return CliRunner().invoke(main, args, env=env)
+
+
+def commands(command: click.Command = main, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            yield from commands(child, (*path, name))
+    else:
+        yield path
+
+
+@pytest.mark.parametrize("path", list(commands()), ids=" ".join)
+def test_help_tells_what_it_does_and_gives_an_example(path: tuple[str, ...]) -> None:
+    result = slipway(*path, "--help")
+    assert result.exit_code == DONE
+    assert "Example:" in result.output
+    assert f"slipway {' '.join(path)}" in result.output.partition("Example:")[2]
+
+
+def test_serve_help_lists_every_setting() -> None:
+    text = slipway("serve", "--help").output
+    assert [name for name in Settings.model_fields if f"  {name.upper()}  [" not in text] == []
+
+
+def test_a_bare_call_and_an_unknown_command_say_what_there_is() -> None:
+    assert "serve" in slipway("--help").output
+    unknown = slipway("serv")
+    assert unknown.exit_code == WRONG
+    assert "serv" in unknown.stderr
+
+
+@pytest.mark.parametrize(
+    ("env", "named"),
+    [
+        ({}, "AUTH=required needs"),
+        ({"AUTH": "maybe"}, "AUTH"),
+        ({"AUTH": "disabled", "HOST": "0.0.0.0"}, "AUTH=disabled"),  # an address that others reach
+        ({"AUTH": "disabled", "PORT": "eighty"}, "PORT"),
+        ({"AUTH": "disabled", "AGENT_GRPAH": "x:y"}, "AGENT_GRPAH"),
+        ({"AUTH": "disabled", "MODEL": "gpt-4o"}, "MODEL"),
+        ({"JWT_SECRET": "short"}, "JWT_SECRET"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(env: dict[str, str], named: str) -> None:
+    result = slipway("serve", **env)
+    assert result.exit_code == WRONG
+    assert result.stderr.startswith("slipway: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert named in result.stderr
+
+
+def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
+    folder = {"API_KEYS_DIR": str(tmp_path)}
+    created = slipway("keys", "create", "--user", "alice", "--tenant", "acme", "--role", "admin", "--days", "30", **folder)
+    assert created.exit_code == DONE, created.output
+    key = created.stdout.strip()
+    principal = ApiKeys(tmp_path).authenticate(key)
+    assert principal
+    assert (principal.label, principal.role) == ("acme/alice", "admin")
+
+    (listed,) = json.loads(slipway("keys", "list", "--json", **folder).stdout)
+    assert (listed["user"], listed["tenant"], listed["role"]) == ("alice", "acme", "admin")
+    assert listed["expires_at"]
+    table = slipway("keys", "list", "--dir", str(tmp_path)).stdout
+    assert listed["id"] in table
+    assert key.rpartition("_")[2] not in table + json.dumps(listed)
+
+    assert slipway("keys", "revoke", listed["id"], **folder).exit_code == DONE
+    assert ApiKeys(tmp_path).authenticate(key) is None
+    assert json.loads(slipway("keys", "list", "--json", **folder).stdout) == []
+    again = slipway("keys", "revoke", listed["id"], **folder)
+    assert again.exit_code in {FAILED, WRONG}
+    assert len(again.stderr.splitlines()) == 1
+
+
+def test_keys_without_a_folder_or_with_a_bad_name_are_refused(tmp_path: Path) -> None:
+    assert slipway("keys", "list").exit_code == WRONG
+    assert slipway("keys", "create", "--user", "", "--dir", str(tmp_path)).exit_code in {FAILED, WRONG}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_migrate_says_what_it_did_and_is_safe_to_run_twice(empty_database_url: str) -> None:
+    first = slipway("migrate", DATABASE_URL=empty_database_url)
+    assert first.exit_code == DONE, first.output
+    assert "applying 0001" in first.stdout
+    assert slipway("migrate", DATABASE_URL=empty_database_url).stdout == "0 migrations applied; the schema is current\n"
+
+
+def test_costs_are_everyones_as_a_table_and_as_json(database_url: str) -> None:
+    async def spend() -> None:
+        async with running_service(database_url) as service, service.client() as client:
+            await client.post("/chat", json={"question": "hello"})
+
+    empty = slipway("costs", DATABASE_URL=database_url)
+    assert "no model calls" in empty.stdout
+    asyncio.run(spend())
+
+    rows = json.loads(slipway("costs", "--by", "user,model", "--json", DATABASE_URL=database_url).stdout)
+    assert [(row["user"], row["model"], row["runs"], row["cost_usd"]) for row in rows] == [("default/local", "offline", 1, 0.0)]
+    assert "offline" in slipway("costs", DATABASE_URL=database_url).stdout
+    wrong = slipway("costs", "--by", "colour", DATABASE_URL=database_url)
+    assert (wrong.exit_code, len(wrong.stderr.splitlines())) == (WRONG, 1)
+    assert "colour" in wrong.stderr
+
+
+def test_ingest_brings_documents_in_and_says_when_some_failed(database_url: str, tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.md", tmp_path / "bad.pdf"
+    good.write_text("# Drains\n\nA drain lets runs finish.\n")
+    whole = slipway("ingest", str(good), "--json", DATABASE_URL=database_url)
+    assert whole.exit_code == DONE, whole.output
+    assert json.loads(whole.stdout)["ingested"] == 1
+
+    bad.write_bytes(b"no pdf at all")
+    partial = slipway("ingest", str(tmp_path), DATABASE_URL=database_url)
+    assert partial.exit_code == PARTIAL, partial.output
+    assert "bad.pdf" in partial.stderr
+    assert "Traceback" not in partial.output
+    with psycopg.connect(database_url) as conn:
+        assert conn.execute("SELECT count(*) > 0 FROM slipway.passages").fetchone() == (True,)
+    assert slipway("ingest", str(tmp_path / "nowhere"), DATABASE_URL=database_url).exit_code == WRONG
+
+
+def run_slipway(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """As a process of its own: what a terminal sees, libraries' lines included."""
+    code = "from agent_service.cli import main; main()"
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), **env}
+    return subprocess.run(
+        [sys.executable, "-c", code, *args], env=environ, capture_output=True, text=True, timeout=50, check=False
+    )  # fmt: skip
+
+
+def test_serve_on_a_database_that_was_not_migrated_says_so_in_one_line(empty_database_url: str) -> None:
+    result = run_slipway("serve", AUTH="disabled", DATABASE_URL=empty_database_url, PORT="0", OPS_PORT="0")
+    assert result.returncode == FAILED
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("slipway: database schema is 0, this build needs ")
+    assert last.endswith(": run `slipway migrate`")
+    assert "Traceback" not in result.stderr
+
+
+def test_a_database_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    for command in (("migrate",), ("costs",)):
+        result = run_slipway(*command, DATABASE_URL=f"postgresql:///x?host={tmp_path}&connect_timeout=1")
+        assert result.returncode == FAILED
+        assert len(result.stderr.splitlines()) == 1, result.stderr
+        assert result.stderr.startswith("slipway: ")

@@ -1,0 +1,75 @@
+"""Settings: read from the environment, and refused in one line that names the variable."""
+
+import pytest
+from pydantic import ValidationError
+
+from agent_service.errors import SettingsError
+from agent_service.settings import Settings, load_settings, settings_table
+
+OPEN = {"AUTH": "disabled"}
+
+
+def test_defaults_need_only_a_choice_of_authentication() -> None:
+    settings = load_settings(OPEN)
+    assert (settings.host, settings.port, settings.ops_port, settings.model) == ("127.0.0.1", 8000, 9090, "offline")
+    assert settings.ops_address == "127.0.0.1"
+
+
+def test_an_empty_variable_counts_as_unset_and_other_variables_do_not_matter() -> None:
+    assert load_settings({**OPEN, "PORT": "", "PATH": "/bin", "HOME": "/root"}).port == 8000
+
+
+@pytest.mark.parametrize(
+    ("env", "named"),
+    [
+        ({}, "AUTH=required needs"),
+        ({"AUTH": "disabled", "HOST": "0.0.0.0"}, "AUTH_DISABLED_ON_ANY_ADDRESS"),
+        ({"AUTH": "disabled", "HOST": "example.org"}, "AUTH_DISABLED_ON_ANY_ADDRESS"),
+        ({"JWT_SECRET": "x" * 31}, "JWT_SECRET"),
+        ({**OPEN, "MODEL": "gpt-4o"}, "OPENAI_KEY_DIR"),
+        ({**OPEN, "OPENAI_API_KEY": "k", "OPENAI_KEY_DIR": "/keys"}, "not both"),
+        ({**OPEN, "AGENT_GRAFH": "x:y"}, "AGENT_GRAFH: unknown setting"),
+        ({**OPEN, "AGENT_GRAPH": "no colon"}, "AGENT_GRAPH"),
+        ({**OPEN, "PORT": "65536"}, "PORT"),
+        ({**OPEN, "MAX_TURN_SECONDS": "0"}, "MAX_TURN_SECONDS"),
+        ({**OPEN, "MAX_CONCURRENT_RUNS": "0"}, "MAX_CONCURRENT_RUNS"),
+        ({**OPEN, "LOG_LEVEL": "loud"}, "LOG_LEVEL"),
+        ({**OPEN, "DATA_SCHEMAS": "a;drop"}, "DATA_SCHEMAS"),
+    ],
+)
+def test_a_wrong_setting_is_refused_in_one_line_that_names_it(env: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(env)
+    assert named in caught.value.detail
+    assert "\n" not in caught.value.detail
+
+
+def test_a_refusal_does_not_quote_a_secret() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings({"JWT_SECRET": "hunter2", "OPENAI_API_KEY": "sk-hunter2"})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_secrets_do_not_show_when_settings_are_printed() -> None:
+    env = {"JWT_SECRET": "s" * 32, "OPENAI_API_KEY": "sk-hidden", "DATABASE_URL": "postgresql://u:pass@h/d"}
+    shown = repr(load_settings(env))
+    assert "s" * 32 not in shown
+    assert "hidden" not in shown
+    assert "pass@" not in shown
+
+
+def test_settings_cannot_change_under_the_process() -> None:
+    settings = load_settings(OPEN)
+    with pytest.raises(ValidationError):
+        settings.port = 1  # type: ignore[misc]  # the point
+
+
+def test_a_second_switch_opens_any_address() -> None:
+    assert load_settings({**OPEN, "HOST": "0.0.0.0", "AUTH_DISABLED_ON_ANY_ADDRESS": "true"}).host == "0.0.0.0"
+
+
+def test_every_setting_has_a_description_and_stands_in_the_table() -> None:
+    table = settings_table()
+    for name, info in Settings.model_fields.items():
+        assert info.description, name
+        assert f"  {name.upper()}  [" in table
