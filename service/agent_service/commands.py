@@ -2,11 +2,13 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import psycopg
 
 from agent_service.agents.models import open_models
 from agent_service.db.pool import Pool, make_pool
@@ -20,9 +22,12 @@ COMMAND_POOL_SIZE = 2
 COMMAND_TIMEOUT_SECONDS = 10.0
 
 
-def _command_pool(url: str) -> Pool:
-    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # each attempt would be a line; the command's error is one
-    return make_pool(url, size=COMMAND_POOL_SIZE, timeout=COMMAND_TIMEOUT_SECONDS)
+@asynccontextmanager
+async def _command_pool(url: str) -> AsyncIterator[Pool]:
+    # A pool would try again for 10 s, and log each attempt; a connection of its own fails at once, and says why.
+    await (await psycopg.AsyncConnection.connect(url)).close()
+    async with make_pool(url, size=COMMAND_POOL_SIZE, timeout=COMMAND_TIMEOUT_SECONDS) as pool:
+        yield pool
 
 
 async def ingest_paths(settings: Settings, paths: Sequence[Path], on_progress: Callable[[int, int, str], None]) -> IngestReport:

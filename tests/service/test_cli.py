@@ -173,4 +173,4 @@ def test_a_database_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         result = run_slipway(*command, DATABASE_URL=f"postgresql:///x?host={tmp_path}&connect_timeout=1")
         assert result.returncode == FAILED
         assert len(result.stderr.splitlines()) == 1, result.stderr
-        assert result.stderr.startswith("slipway: ")
+        assert result.stderr.startswith("slipway: database: ")

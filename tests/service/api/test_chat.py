@@ -7,6 +7,7 @@ import pytest
 from tests.support import sse
 from tests.support.fake_model import FakeModel, Recorded
 from tests.support.fake_script import Script, ToolCall, echo_tokens
+from tests.support.problems import check_problem
 from tests.support.service import RunningService, running_service
 
 
@@ -79,6 +80,13 @@ async def test_a_finished_stream_answers_a_reconnect_with_204(client: httpx.Asyn
 
     assert again.status_code == 204
     assert [(e.id, e.data) for e in replay.events] == [(e.id, e.data) for e in stream.events]
+
+
+async def test_the_last_event_id_of_another_run_is_refused(client: httpx.AsyncClient) -> None:
+    one, two = [await sse.read(client, "GET", "/chat/stream", params={"question": q}) for q in ("one", "two")]
+    last = {"Last-Event-ID": two.events[-1].id}
+    answer = await client.get(f"/runs/{one.ids[0][0]}/stream", headers=last)
+    check_problem(answer, 422, "invalid_request", field="Last-Event-ID")
 
 
 async def test_an_idempotency_key_joins_the_first_run_also_when_both_race(client: httpx.AsyncClient, model: FakeModel) -> None:
