@@ -11,7 +11,6 @@ import structlog
 from langchain_core.tools import BaseTool
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
-from langgraph.store.postgres import AsyncPostgresStore
 
 from agent_service.agents.context import AgentContext
 from agent_service.agents.guardrails import RULES, check_input
@@ -26,6 +25,7 @@ from agent_service.errors import DatabaseUnavailable
 from agent_service.health import DATABASE_SECONDS, ENDPOINT_SECONDS, Health
 from agent_service.metrics import Metrics
 from agent_service.runs.checkpoints import Checkpointer
+from agent_service.runs.graph_store import GraphStore
 from agent_service.runs.recovery import Graph
 from agent_service.runs.runtime import open_runtime
 from agent_service.runs.service import RunService
@@ -89,7 +89,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
             health.add("model_endpoint", models.ping, ENDPOINT_SECONDS)
         langsmith = await stack.enter_async_context(open_langsmith(settings))
         graph = _load(settings, models, pool)
-        store = await stack.enter_async_context(AsyncPostgresStore(pool))
+        store = await stack.enter_async_context(GraphStore(pool))
 
         def compiled(checkpointer: Checkpointer) -> Graph:
             ready = compile_graph(graph, checkpointer=checkpointer, store=store)

@@ -1,20 +1,30 @@
 """The connection pool, and the one place where a database error becomes ours."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeVar
 
 import psycopg
+import structlog
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from agent_service.errors import DatabaseUnavailable
 
+log = structlog.stdlib.get_logger(__name__)
+
+T = TypeVar("T")
+
 Connection = psycopg.AsyncConnection[DictRow]
 Pool = AsyncConnectionPool[Connection]
 
 RETRY_AFTER_SECONDS = 2
 """A restarted PostgreSQL took under 2 s here; a client that waits that long rarely asks twice."""
+
+RETRY_SECONDS = 0.5
+"""Between attempts of what waits for the database: short beside the time that a lease leaves."""
 
 MAX_IDLE_SECONDS = 300.0
 """Under the idle limit of common load balancers (350 s), which drop a connection without a word."""
@@ -80,7 +90,7 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
         DatabaseUnavailable: none to be had in time, or it broke while in use, or the server takes no writes. Whether
             what was under way has been committed is not known.
     """
-    try:
+    with database_errors():
         async with pool.connection() as conn:
             try:
                 yield conn
@@ -88,8 +98,26 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
                 # The pool replaces a closed connection: after a failover, by one to the new primary.
                 await conn.close()
                 raise
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Raises DatabaseUnavailable for what says that the database is away; a wrong statement stays an error of its own."""
+    try:
+        yield
     except UNAVAILABLE as error:
         raise DatabaseUnavailable("the database does not answer; try again", retry_after=RETRY_AFTER_SECONDS) from error
+
+
+async def until_database_answers(call: Callable[[], Awaitable[T]], what: str) -> T:
+    """The result of a call that may be repeated, as often as the database is away."""
+    while True:
+        try:
+            with database_errors():
+                return await call()
+        except DatabaseUnavailable:
+            log.warning("waiting for the database", what=what)
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _check(conn: Connection) -> None:

@@ -1,36 +1,27 @@
 """LangGraph's checkpointer on our pool, fenced: only the current attempt at a run writes."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
-import structlog
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata, CheckpointTuple, DeltaChannelHistory
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from psycopg import AsyncCursor
 from psycopg.rows import DictRow, dict_row
 
-from agent_service.db.pool import Pool, connection
-from agent_service.errors import DatabaseUnavailable, LeaseLost
+from agent_service.db.pool import Pool, connection, until_database_answers
+from agent_service.errors import LeaseLost
 from agent_service.runs.live import LiveRun
-
-log = structlog.stdlib.get_logger(__name__)
 
 FENCE_STATE = "SW001"
 """SQLSTATE that slipway.fence raises."""
 
-RETRY_SECONDS = 0.5
-"""Between attempts while the database is away: a step waits, it does not fail."""
-
 CURRENT_LIVE = "slipway_live"
 """Name under `configurable` of the LiveRun that writes."""
-
-T = TypeVar("T")
 
 
 class Checkpointer(AsyncPostgresSaver):
@@ -52,24 +43,27 @@ class Checkpointer(AsyncPostgresSaver):
             if live:
                 # What a checkpoint holds must be in the log: a recovery keeps just that text.
                 await self._written(live)
-            return await _until_database_answers(
-                lambda: super(Checkpointer, self).aput(config, checkpoint, metadata, new_versions)
+            # Writing again is safe: the saver's statements are upserts.
+            return await until_database_answers(
+                lambda: super(Checkpointer, self).aput(config, checkpoint, metadata, new_versions), "checkpoint"
             )
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         with self._fenced(config):
-            await _until_database_answers(lambda: super(Checkpointer, self).aput_writes(config, writes, task_id, task_path))
+            await until_database_answers(
+                lambda: super(Checkpointer, self).aput_writes(config, writes, task_id, task_path), "writes of a step"
+            )
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        return await _until_database_answers(lambda: super(Checkpointer, self).aget_tuple(config))
+        return await until_database_answers(lambda: super(Checkpointer, self).aget_tuple(config), "checkpoint")
 
     async def aget_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
-        return await _until_database_answers(
-            lambda: super(Checkpointer, self).aget_delta_channel_history(config=config, channels=channels)
+        return await until_database_answers(
+            lambda: super(Checkpointer, self).aget_delta_channel_history(config=config, channels=channels), "checkpoints"
         )
 
     @contextlib.contextmanager
@@ -97,13 +91,3 @@ class Checkpointer(AsyncPostgresSaver):
                 if error.sqlstate == FENCE_STATE:
                     raise LeaseLost("another process took the run over") from error
                 raise
-
-
-async def _until_database_answers(call: Callable[[], Awaitable[T]]) -> T:
-    # Writing again is safe: the saver's statements are upserts.
-    while True:
-        try:
-            return await call()
-        except DatabaseUnavailable:
-            log.warning("a checkpoint waits for the database")
-            await asyncio.sleep(RETRY_SECONDS)

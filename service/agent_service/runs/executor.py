@@ -14,7 +14,8 @@ from langgraph.errors import GraphDrained, GraphRecursionError
 from langgraph.runtime import RunControl
 from langgraph.types import Command
 
-from agent_service.errors import DatabaseUnavailable, GraphFailed, LeaseLost, SlipwayError
+from agent_service.db.pool import until_database_answers
+from agent_service.errors import GraphFailed, LeaseLost, SlipwayError
 from agent_service.metrics import Metrics
 from agent_service.outcomes import OUTCOMES, Outcome
 from agent_service.prices import PriceTable
@@ -96,16 +97,10 @@ class Executor:
     async def _recover(self, live: LiveRun, config: RunnableConfig) -> bool:
         """Whether the graph goes on from a checkpoint of this run. Tells readers which text still stands."""
         saved = await saved_messages(self.graph, config, live.run)
-        live.text = kept_text(await self._history(live.run), saved or set())
+        history = await until_database_answers(lambda: self.history(live.run), "history")
+        live.text = kept_text(history, saved or set())
         live.publish("reset", {"text": live.answer})
         return saved is not None
-
-    async def _history(self, run: Run) -> list[Event]:
-        while True:
-            try:
-                return await self.history(run)
-            except DatabaseUnavailable:
-                await asyncio.sleep(0.5)
 
     async def _drive(self, given: Any, config: RunnableConfig, control: RunControl) -> Ending:
         interrupts: dict[str, dict[str, Any]] = {}

@@ -13,10 +13,9 @@ from typing import Any, Self
 
 import structlog
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
-from psycopg import OperationalError
 from psycopg.errors import DeadlockDetected, SerializationFailure
 
-from agent_service.db.pool import Pool, connection
+from agent_service.db.pool import Pool, connection, database_errors
 from agent_service.errors import DatabaseUnavailable
 from agent_service.metrics import TABLES, Metrics
 from agent_service.runs.sessions import ERASE_SESSIONS
@@ -65,7 +64,7 @@ async def prune(pool: Pool, retention: Retention, *, pause: float = PAUSE_SECOND
     """One pass; None when another process is at it.
 
     Raises:
-        DatabaseUnavailable, psycopg.OperationalError: what was done stays done, and the next pass does the rest.
+        DatabaseUnavailable: what was done stays done, and the next pass does the rest.
     """
     async with _only_one(pool) as alone:
         if not alone:
@@ -90,7 +89,7 @@ async def prune_forever(pool: Pool, retention: Retention, interval: float, metri
     while True:
         try:
             await _pass(pool, retention, metrics)
-        except (DatabaseUnavailable, OperationalError):
+        except DatabaseUnavailable:
             log.warning("the clean-up waits for the database")
         await asyncio.sleep(interval)
 
@@ -158,13 +157,14 @@ async def _compact(pool: Pool, saver: AsyncPostgresSaver, session: dict[str, Any
     """Keeps the latest checkpoint. A run that starts meanwhile loses nothing: the saver prunes what one snapshot holds,
     keeps that snapshot's latest checkpoint, and what the run goes on from is that one or a newer one.
     """
-    try:
-        await saver.aprune([session["id"]], strategy="keep_latest")
-        done.threads += 1
-    except NotImplementedError:
-        done.delta_threads += 1
-    except (SerializationFailure, DeadlockDetected):
-        return  # the session was erased or used just then; the next pass looks again
+    with database_errors():
+        try:
+            await saver.aprune([session["id"]], strategy="keep_latest")
+            done.threads += 1
+        except NotImplementedError:
+            done.delta_threads += 1
+        except (SerializationFailure, DeadlockDetected):
+            return  # the session was erased or used just then; the next pass looks again
     async with connection(pool) as conn:
         await conn.execute(MARK_COMPACTED, (session["last_active_at"], session["id"]))
 

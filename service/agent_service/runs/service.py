@@ -1,11 +1,11 @@
 """Runs from the outside: start, resume, cancel, follow, wait. Connections only watch; the worker executes."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import UUID, uuid4
 
+from agent_service.db.pool import until_database_answers
 from agent_service.errors import DatabaseUnavailable, GuardrailBlocked, IdempotencyConflict, InvalidRequest, Overloaded
 from agent_service.metrics import Metrics
 from agent_service.principal import Principal
@@ -15,9 +15,6 @@ from agent_service.runs.model import START, Event, Position, Run
 from agent_service.runs.notices import Notices
 from agent_service.runs.store import RunStore
 from agent_service.runs.worker import Worker
-
-RETRY_SECONDS = 0.5
-"""Between attempts to read an ended run while the database is away."""
 
 
 class RunService:
@@ -202,11 +199,7 @@ class RunService:
         """The run once it has ended."""
         async for _ in self.follow(run_id):
             pass
-        while True:
-            try:
-                return await self._store.get(run_id, principal)
-            except DatabaseUnavailable:
-                await asyncio.sleep(RETRY_SECONDS)
+        return await until_database_answers(lambda: self._store.get(run_id, principal), "ended run")
 
 
 async def _from_memory(live: LiveRun, position: Position, idle: float) -> AsyncIterator[list[Event]]:

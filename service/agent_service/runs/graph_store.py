@@ -1,0 +1,15 @@
+"""LangGraph's long-term store on our pool: a node that reads or writes it waits for a database that is away."""
+
+from collections.abc import Iterable
+
+from langgraph.store.base import Op, Result
+from langgraph.store.postgres import AsyncPostgresStore
+
+from agent_service.db.pool import until_database_answers
+
+
+class GraphStore(AsyncPostgresStore):
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+        """Every call of the store ends here. Doing them again is safe: reads, upserts, deletes."""
+        kept = list(ops)
+        return await until_database_answers(lambda: super(GraphStore, self).abatch(kept), "store")
