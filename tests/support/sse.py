@@ -40,7 +40,9 @@ async def iterate(client: httpx.AsyncClient, method: str, url: str, **options: A
     async with aconnect_sse(client, method, url, **options) as source:
         source.response.raise_for_status()
         async for event in source.aiter_sse():
-            yield event
+            # The standard drops an event without data; httpx-sse makes one of each heartbeat.
+            if event.data:
+                yield event
 
 
 async def read(client: httpx.AsyncClient, method: str, url: str, *, stop_after: int | None = None, **options: Any) -> Stream:
