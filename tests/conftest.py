@@ -1,12 +1,18 @@
 """Fixtures that every folder shares: a real PostgreSQL, and logs as the service writes them."""
 
+import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import structlog
 
 from tests.support.no_skips import pytest_sessionfinish  # noqa: F401  # pytest finds it here
 from tests.support.postgres import ensure_template, fresh_database, start_server
+
+# No deadline: on a busy machine the first example may take long. In CI the same examples each time.
+hypothesis.settings.register_profile("slipway", deadline=None, derandomize=os.environ.get("CI") == "true")
+hypothesis.settings.load_profile("slipway")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -270,7 +270,10 @@ async def test_database_down_is_not_a_refusal(pool: Pool, reader: DataReader) ->
 
 async def test_connection_lost_during_a_query_is_not_a_refusal(seeded_url: str, reader: DataReader) -> None:
     slow = "SELECT count(*) FROM generate_series(1, 100000) AS a, generate_series(1, 100000) AS b"
-    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE %s AND datname = current_database() AND pid <> pg_backend_pid()"
+    kill = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE query LIKE %s AND datname = current_database() AND pid <> pg_backend_pid()"
+    )
     query = asyncio.create_task(reader.query(slow, principal=ANN))
     async with await psycopg.AsyncConnection.connect(seeded_url, autocommit=True) as conn:
         while not await (await conn.execute(kill, ("FETCH%query_data%",))).fetchall():  # the event is in another process
