@@ -1,0 +1,124 @@
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.async_api import Route, expect
+
+from tests.service.page.chat import Chat
+from tests.service.page.conftest import OpenChat, Site, fake_model_env
+from tests.service.page.proxy import running_proxy
+from tests.support.fake_model import FakeModel
+from tests.support.fake_script import echo_tokens
+from tests.support.replicas import Replica, running_replicas
+from tests.support.tokens import bearer
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+TOKENS = 40
+
+
+def whole(question: str) -> str:
+    return "".join(echo_tokens(question, TOKENS))
+
+
+async def begin(chat: Chat, model: FakeModel, question: str) -> None:
+    """Asks, and returns in mid-answer, which then comes slowly until `model` is hurried."""
+    model.script.tokens_per_second = 10
+    await chat.type(question)
+    await expect(chat.answer).to_contain_text(echo_tokens(question)[5])
+    model.script.tokens_per_second = 2
+
+
+def hurry(model: FakeModel) -> None:
+    model.script.tokens_per_second = None
+
+
+async def test_a_reload_in_mid_answer_goes_on_without_loss_or_duplicate(
+    scripted: Site, model: FakeModel, open_chat: OpenChat
+) -> None:
+    chat = await open_chat(scripted.service.url)
+    await begin(chat, model, "reload")
+
+    await chat.page.reload()
+    await expect(chat.answer).to_contain_text(echo_tokens("reload")[6])
+    await expect(chat.button("Stop")).to_be_visible()
+    hurry(model)
+
+    await chat.says(whole("reload"))
+    await expect(chat.page.locator(".usage")).to_contain_text("completed")
+
+
+@pytest.mark.usefixtures("model")
+async def test_a_refused_stream_token_is_replaced(scripted: Site, open_chat: OpenChat) -> None:
+    chat = await open_chat(scripted.service.url)
+
+    async def refuse(route: Route) -> None:
+        await route.fulfill(status=401, content_type="application/problem+json", body='{"code": "unauthenticated"}')
+
+    await chat.page.route("**/stream?*", refuse, times=1)
+    await chat.ask("expired")
+
+    await chat.says(whole("expired"))
+
+
+async def test_a_cut_connection_is_picked_up_without_loss_or_duplicate(
+    scripted: Site, model: FakeModel, open_chat: OpenChat
+) -> None:
+    async with running_proxy(httpx.URL(scripted.service.url).port or 0) as proxy:
+        chat = await open_chat(proxy.url)
+        await begin(chat, model, "cut")
+        for number in (7, 9):
+            proxy.cut()
+            await expect(chat.answer).to_contain_text(echo_tokens("cut")[number])
+        hurry(model)
+        await chat.says(whole("cut"))
+
+
+async def test_a_killed_and_a_drained_server_cost_no_word(
+    database_url: str, model: FakeModel, open_chat: OpenChat, tmp_path: Path
+) -> None:
+    env = {
+        "DATABASE_URL": database_url,
+        "AGENT_GRAPH": "tests.support.graphs:plain",
+        "LEASE_SECONDS": "2",
+        "DRAIN_SECONDS": "0.2",
+    }
+    async with running_replicas(1, {**env, **fake_model_env(model)}, tmp_path) as [only]:
+        chat = await open_chat(only.url, key="")
+        for question, end in (("killed", Replica.kill), ("drained", Replica.stop)):
+            await begin(chat, model, question)
+            await end(only)
+            await expect(chat.status).to_have_text("Reconnecting…")
+            hurry(model)
+            await only.start()
+            await chat.says(whole(question))
+            await expect(chat.page.locator(".usage").last).to_contain_text("completed")
+
+
+TEN_LINES = """([question, token]) => {
+    const source = new EventSource(`/chat/stream?question=${question}&token=${token}`);
+    window.answer = "";
+    window.connections = 0;
+    source.onopen = () => (window.connections += 1);
+    source.onmessage = (event) => {
+        if (event.data === "[DONE]") { source.close(); window.done = true; }
+        else window.answer += event.data;
+    };
+    source.addEventListener("reset", (event) => (window.answer = JSON.parse(event.data).text));
+}"""
+
+
+async def test_a_ten_line_eventsource_client_reconnects_by_itself(scripted: Site, model: FakeModel, open_chat: OpenChat) -> None:
+    async with running_proxy(httpx.URL(scripted.service.url).port or 0) as proxy, scripted.service.client() as client:
+        token = (await client.post("/auth/stream-token", headers=bearer("ten-lines"))).json()["token"]
+        page = (await open_chat(f"{proxy.url}/live")).page
+        model.script.tokens_per_second = 10
+        await page.evaluate(TEN_LINES, ["lines", token])
+        await page.wait_for_function("window.answer.includes('-5 ')")
+
+        proxy.cut()
+        await page.wait_for_function("window.connections === 2")
+        hurry(model)
+        await page.wait_for_function("window.done")
+
+        assert await page.evaluate("window.answer") == whole("lines")

@@ -1,0 +1,162 @@
+import re
+
+import psycopg
+import pytest
+from playwright.async_api import expect
+
+from tests.service.page.chat import Chat
+from tests.service.page.conftest import OpenChat, Site
+from tests.support.fake_model import FakeModel
+from tests.support.fake_script import Fault, Script, ToolCall, echo_tokens
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+WATCH_ANSWER = """() => {
+    window.lengths = new Set();
+    new MutationObserver(() => window.lengths.add(document.querySelector(".answer")?.textContent.length ?? 0))
+        .observe(document.querySelector("#log"), {childList: true, subtree: true});
+}"""
+
+
+async def test_the_answer_grows_token_by_token(scripted: Site, model: FakeModel, open_chat: OpenChat) -> None:
+    model.script.tokens_per_second = 50
+    chat = await open_chat(scripted.service.url)
+    await chat.page.evaluate(WATCH_ANSWER)
+
+    await chat.ask("grow")
+
+    await chat.says("".join(echo_tokens("grow", 40)))
+    assert await chat.page.evaluate("window.lengths.size") > 10
+
+
+async def test_nodes_and_tools_are_shown_with_arguments_duration_and_output(
+    scripted: Site, model: FakeModel, open_chat: OpenChat
+) -> None:
+    calls = [ToolCall(name="lookup", arguments={"query": "anchor"})]
+    model.script = Script(tokens=["Done."], tool_calls=calls, preface=["Let me look."])
+    chat = await open_chat(scripted.service.url)
+
+    await chat.ask("use it")
+
+    await expect(chat.page.get_by_label("Steps")).to_have_text(re.compile(r"model .2 [\d.]+ s.*tools"))
+    tool = chat.page.locator(".tool")
+    await expect(tool.locator("summary")).to_have_text(re.compile(r"lookup\s*ok\s*query: anchor\s*\d+\.\d\d s"))
+    await tool.locator("summary").click()
+    await expect(tool.get_by_text("found anchor")).to_be_visible()
+    await chat.says("Let me look.Done.")
+    await expect(chat.page.locator(".usage")).to_contain_text("2 model calls")
+
+
+async def test_citations_and_sql_of_the_default_graph_are_shown(offline: Site, open_chat: OpenChat) -> None:
+    chat = await open_chat(offline.service.url)
+
+    await chat.ask("How is a vessel moored?")
+    await expect(chat.page.locator(".sources li")).to_have_text(re.compile(r"Harbour manual › Mooring — .*harbour\.md"))
+    await expect(chat.answer.locator("blockquote")).to_contain_text("two ropes")
+    await expect(chat.answer.locator("cite")).to_have_text("[Harbour manual › Mooring]")
+
+    await chat.ask("How many runs were there today?")
+    await expect(chat.page.get_by_label("SQL")).to_contain_text("FROM slipway_data.runs")
+    await expect(chat.answer.get_by_role("columnheader", name="outcome")).to_be_visible()
+
+    await chat.ask("Run this SQL: SELECT * FROM no_such_table")
+    await expect(chat.page.locator(".tool summary").last).to_contain_text("error")
+
+
+async def test_a_turn_that_is_stopped_ends_as_cancelled_and_the_next_one_works(
+    scripted: Site, model: FakeModel, open_chat: OpenChat
+) -> None:
+    model.script.faults = [Fault(kind="hang", after_tokens=10)]
+    chat = await open_chat(scripted.service.url)
+    await chat.type("stop me")
+    await chat.says("".join(echo_tokens("stop me", 10)))
+
+    await chat.button("Stop").click()
+
+    await expect(chat.page.locator(".usage")).to_contain_text("cancelled")
+    await chat.says("".join(echo_tokens("stop me", 10)))
+    await chat.ask("go on")
+    await chat.says("".join(echo_tokens("go on", 40)))
+
+
+async def test_an_error_is_shown_with_its_code_and_a_retryable_one_can_be_retried(
+    scripted: Site, model: FakeModel, open_chat: OpenChat
+) -> None:
+    model.script.faults = [Fault(kind="bad_request")]
+    chat = await open_chat(scripted.service.url)
+
+    await chat.ask("refused")
+    await expect(chat.page.get_by_role("alert")).to_contain_text("model_rejected")
+    await expect(chat.button("Retry")).to_have_count(0)
+
+    model.script.faults = [Fault(kind="server_error")]
+    await chat.ask("again")
+    await expect(chat.page.get_by_role("alert").last).to_contain_text("model_unavailable")
+    await chat.button("Retry").click()
+    await chat.says("".join(echo_tokens("again", 40)))
+
+
+async def test_a_thumb_and_its_comment_are_stored_and_shown_again(offline: Site, open_chat: OpenChat) -> None:
+    chat = await open_chat(offline.service.url)
+    await chat.ask("How is a vessel moored?")
+    run_id = (await chat.page.locator(".usage code").get_attribute("title") or "").removeprefix("Run ")
+
+    await chat.button("Bad answer").click()
+    await chat.page.get_by_label("Anything to add? (optional)").fill("which ropes?")
+    await chat.button("Send comment").click()
+    await expect(chat.page.get_by_text("Comment sent.")).to_be_visible()
+
+    assert feedback(offline, run_id) == (0, "which ropes?")
+    await chat.page.reload()
+    await expect(chat.button("Bad answer")).to_have_attribute("aria-pressed", "true")
+    await chat.button("Good answer").click()
+    await expect(chat.button("Good answer")).to_have_attribute("aria-pressed", "true")
+    assert feedback(offline, run_id) == (1, None)
+
+
+def feedback(site: Site, run_id: str) -> object:
+    with psycopg.connect(site.database_url) as conn:
+        return conn.execute("SELECT score, comment FROM slipway.feedback WHERE run_id = %s", (run_id,)).fetchone()
+
+
+async def test_steps_and_cost_of_an_old_turn_are_read_again(offline: Site, open_chat: OpenChat) -> None:
+    chat = await open_chat(offline.service.url)
+    await chat.ask("How is a vessel moored?")
+    shown = await chat.page.locator("#log").inner_text()
+
+    await chat.page.reload()
+    await chat.button("Steps and cost").click()
+
+    await expect(chat.page.locator(".usage")).to_contain_text("model call")
+    assert await chat.page.locator("#log").inner_text() == shown
+
+
+HOSTILE = (
+    '<img src=x onerror="window.hit=1"><script>window.hit=1</script>[x](javascript:window.hit=1)</pre>"><svg onload=window.hit=1>'
+)
+
+
+async def test_markup_in_question_answer_and_tool_output_stays_text(
+    scripted: Site, model: FakeModel, open_chat: OpenChat
+) -> None:
+    model.script = Script(
+        tokens=[HOSTILE, f"\n\n# {HOSTILE}\n\n| a |\n|---|\n| {HOSTILE} |\n\n- {HOSTILE}\n\n```{HOSTILE}\n{HOSTILE}\n```"],
+        tool_calls=[ToolCall(name="lookup", arguments={"query": HOSTILE})],
+    )
+    chat = await open_chat(scripted.service.url)
+    await chat.ask(HOSTILE)
+    await chat.page.locator(".tool summary").click()
+
+    await expect(chat.page.locator(".question")).to_contain_text(HOSTILE)
+    await expect(chat.page.locator(".tool pre").last).to_have_text(f"found {HOSTILE}")
+    await expect(chat.answer.locator("p").first).to_contain_text("<img src=x onerror=")
+    await expect(chat.page.locator("#sessions a")).to_contain_text("<img")
+    await assert_no_markup(chat)
+    await chat.page.reload()
+    await expect(chat.answer.locator("p").first).to_contain_text("<img src=x onerror=")
+    await assert_no_markup(chat)
+
+
+async def assert_no_markup(chat: Chat) -> None:
+    await expect(chat.page.locator("#log :is(img, script, svg[onload], a), #sessions :is(img, script)")).to_have_count(0)
+    assert await chat.page.evaluate("window.hit") is None
