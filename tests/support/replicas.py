@@ -46,8 +46,8 @@ class Replica:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", "from agent_service.cli import main; main()", "serve", env=env, stdout=log, stderr=log
             )
-        async with httpx.AsyncClient(base_url=self.ops_url) as ops, asyncio.timeout(READY_SECONDS):
-            while not await is_ready(ops):
+        async with httpx.AsyncClient() as client, asyncio.timeout(READY_SECONDS):
+            while not await is_ready(client, self.ops_url):
                 if self.process.returncode is not None:
                     raise RuntimeError(f"exit code {self.process.returncode}: {self.log.read_text()[-2000:]}")
                 await asyncio.sleep(0.05)
@@ -76,9 +76,9 @@ class Replica:
         await self.wait()
 
 
-async def is_ready(ops: httpx.AsyncClient) -> bool:
+async def is_ready(client: httpx.AsyncClient, url: str) -> bool:
     with contextlib.suppress(httpx.HTTPError):
-        return (await ops.get("/ready")).status_code == 200
+        return (await client.get(f"{url}/ready")).status_code == 200
     return False
 
 

@@ -17,8 +17,8 @@ from agent_service.errors import DatabaseUnavailable
 from agent_service.runs.expired import remaining_events
 from agent_service.runs.live import LiveRun, LiveRuns
 from agent_service.runs.model import Ending, Event, ModelCall, Position, Run
-from agent_service.runs.notices import EVENTS_CHANNEL, IDS_PER_NOTICE
-from agent_service.runs.store import RUN_COLUMNS, WORK_CHANNEL, as_run, one
+from agent_service.runs.notices import IDS_PER_NOTICE
+from agent_service.runs.store import EVENTS_CHANNEL, RUN_COLUMNS, WORK_CHANNEL, as_run, one
 from agent_service.runs.usage import run_usage
 
 log = structlog.stdlib.get_logger(__name__)
@@ -163,7 +163,7 @@ def _statements(runs: Sequence[LiveRun], endings: Mapping[LiveRun, Ending | Hand
     if given := [run.run for run, ending in endings.items() if isinstance(ending, HandOver)]:
         statements.append((HAND_OVER, _keys(given)))
     if endings:
-        statements.append((NOTIFY, [WORK_CHANNEL, ""]))
+        statements.append((NOTIFY_WORK, [WORK_CHANNEL]))
     for start in range(0, len(runs), IDS_PER_NOTICE):
         ids = " ".join(str(run.run.id) for run in runs[start : start + IDS_PER_NOTICE])
         statements.append((NOTIFY, [EVENTS_CHANNEL, ids]))
@@ -261,6 +261,9 @@ WHERE r.id = mine.id AND r.attempt = mine.attempt AND r.status = 'running'
 """
 
 NOTIFY = "SELECT pg_notify(%s, %s)"
+
+# Only when there is work: each notice makes every process ask for it.
+NOTIFY_WORK = "SELECT pg_notify(%s, '') WHERE EXISTS (SELECT 1 FROM slipway.runs WHERE status = 'queued')"
 
 # One statement, one snapshot: the status "finished" means that all events are there, or that they were pruned.
 READ_EVENTS = """

@@ -79,6 +79,8 @@ class Executor:
         live.publish(
             "run", {"run_id": str(run.id), "session_id": run.session_id, "attempt": run.attempt, "question": run.question}
         )
+        if live.stopped:
+            raise asyncio.CancelledError
         if run.cancel_requested:
             return Ending("cancelled")
         if run.crashes >= self.max_attempts:

@@ -9,12 +9,9 @@ import structlog
 
 from agent_service.db.pool import connect_string
 from agent_service.runs.live import Watch
-from agent_service.runs.store import CANCEL_CHANNEL, WORK_CHANNEL
+from agent_service.runs.store import CANCEL_CHANNEL, EVENTS_CHANNEL, WORK_CHANNEL
 
 log = structlog.stdlib.get_logger(__name__)
-
-EVENTS_CHANNEL = "slipway_events"
-"""Payload: ids of runs with new events in the log, separated by spaces."""
 
 IDS_PER_NOTICE = 200
 """A payload holds under 8,000 bytes; an id takes 37."""
@@ -53,6 +50,9 @@ class Notices:
         for idle in [run for run, wakers in self._watchers.items() if not wakers]:
             del self._watchers[idle]
         return Watch(self._watchers.setdefault(run_id, set()))
+
+    def watched(self, run_id: UUID) -> bool:
+        return bool(self._watchers.get(run_id))
 
     async def run_forever(self) -> None:
         while True:

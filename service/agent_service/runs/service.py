@@ -136,7 +136,7 @@ class RunService:
     async def cancel_unwatched(self, run_id: UUID) -> None:
         """Stops a run that nobody on this process watches any more."""
         live = self._live.get(run_id)
-        if live is None or not live.watched:
+        if not (live and live.watched) and not self._notices.watched(run_id):
             await self._store.request_cancel(run_id)
             self._worker.cancel(run_id)
 

@@ -22,6 +22,9 @@ WORK_CHANNEL = "slipway_work"
 CANCEL_CHANNEL = "slipway_cancel"
 """Payload: the id of a run that is to stop."""
 
+EVENTS_CHANNEL = "slipway_events"
+"""Payload: ids of runs with new events in the log, separated by spaces."""
+
 OnBusy = Literal["reject", "enqueue", "interrupt"]
 
 
@@ -122,7 +125,7 @@ class RunStore:
         if self._on_busy == "reject":
             raise SessionBusy("a run of this session is going; wait for its end or cancel it", retry_after=1)
         if self._on_busy == "interrupt":
-            await conn.execute(CANCEL_SESSION, (session_id,))
+            await conn.execute(CANCEL.encode(), {"run": None, "session": session_id})
 
     async def _insert(
         self,
@@ -160,9 +163,9 @@ class RunStore:
         return as_run(row)
 
     async def request_cancel(self, run_id: UUID) -> None:
-        """Asks whichever process executes the run to stop it; one that has ended stays as it is."""
+        """Asks whichever process executes the run to stop it, or ends it in the queue; one that has ended stays as it is."""
         async with connection(self._pool) as conn:
-            await conn.execute(REQUEST_CANCEL, (run_id,))
+            await conn.execute(CANCEL.encode(), {"run": run_id, "session": None})
 
 
 async def one(conn: Connection, query: str, *args: Any) -> dict[str, Any] | None:
@@ -196,16 +199,28 @@ RETURNING {RUN_COLUMNS}
 
 BY_IDEMPOTENCY_KEY = f"SELECT {RUN_COLUMNS} FROM slipway.runs r WHERE tenant = %s AND user_id = %s AND idempotency_key = %s"
 
-REQUEST_CANCEL = f"""
+# A run that nobody has begun ends here: it may stand behind one that is going, or wait for a decision.
+CANCEL = f"""
 WITH asked AS (
-    UPDATE slipway.runs SET cancel_requested = true WHERE id = %s AND status <> 'finished' RETURNING id, status
+    UPDATE slipway.runs r
+    SET cancel_requested = true, attempt = attempt + unbegun::int, status = CASE WHEN unbegun THEN 'finished' ELSE status END,
+        outcome = CASE WHEN unbegun THEN 'cancelled' END, finished_at = CASE WHEN unbegun THEN now() END
+    FROM (SELECT id, status = 'queued' AND attempt = 0 AS unbegun FROM slipway.runs
+          WHERE (id = %(run)s OR session_id = %(session)s) AND status <> 'finished' FOR UPDATE) AS locked
+    WHERE r.id = locked.id
+    RETURNING r.id, r.session_id, r.question, r.attempt, r.status
+), told AS (
+    INSERT INTO slipway.run_events (run_id, attempt, first_seq, last_seq, events)
+    SELECT id, attempt, 1, 3, json_build_array(
+        json_build_array('run', '', json_build_object(
+            'run_id', id, 'session_id', session_id, 'attempt', attempt, 'question', question)),
+        json_build_array('usage', '', json_build_object(
+            'outcome', 'cancelled', 'model_calls', 0, 'input_tokens', 0, 'cached_tokens', 0, 'output_tokens', 0, 'cost_usd', 0)),
+        json_build_array('end', '', ''))
+    FROM asked WHERE status = 'finished'
 )
-SELECT CASE status WHEN 'queued' THEN pg_notify('{WORK_CHANNEL}', '') ELSE pg_notify('{CANCEL_CHANNEL}', id::text) END FROM asked
-"""
-
-CANCEL_SESSION = f"""
-WITH asked AS (
-    UPDATE slipway.runs SET cancel_requested = true WHERE session_id = %s AND status <> 'finished' RETURNING id
-)
-SELECT pg_notify('{CANCEL_CHANNEL}', id::text) FROM asked
+SELECT CASE status WHEN 'queued' THEN pg_notify('{WORK_CHANNEL}', '')
+                   WHEN 'running' THEN pg_notify('{CANCEL_CHANNEL}', id::text)
+                   ELSE pg_notify('{EVENTS_CHANNEL}', id::text) END
+FROM asked
 """

@@ -20,12 +20,16 @@ from agent_service.runs.notices import Notices
 
 log = structlog.stdlib.get_logger(__name__)
 
+UNHEARD_CANCEL_SECONDS = 0.5
+"""How often to ask for cancelled runs where notices do not come: a cancel takes effect within a second."""
+
 
 @dataclass(eq=False, slots=True)
 class _Job:
     live: LiveRun
     control: RunControl = field(default_factory=RunControl)
     task: asyncio.Task[None] | None = None
+    started: bool = False
 
 
 class Worker:
@@ -122,7 +126,7 @@ class Worker:
     # Executing
 
     async def _execute(self, job: _Job) -> None:
-        live = job.live
+        live, job.started = job.live, True
         run = live.run
         structlog.contextvars.bind_contextvars(
             run_id=str(run.id), session_id=run.session_id, principal=run.principal.label, attempt=run.attempt
@@ -139,11 +143,12 @@ class Worker:
             else:
                 log.info("run stopped here", reason=live.stop or "lost")
         finally:
+            if self._free <= 0:
+                self._notices.work.set()
             self._jobs.pop(live.run.id, None)
             self._metrics.runs_in_flight.set(len(self._jobs))
             self._live.discard(live)
             live.release(done=done)
-            self._notices.work.set()
 
     def _count(self, live: LiveRun, ending: Ending, seconds: float) -> None:
         self._turn_seconds.append(seconds)
@@ -157,7 +162,8 @@ class Worker:
 
     async def renew_forever(self) -> None:
         while True:
-            await asyncio.sleep(self._lease_seconds / 3)
+            often = self._lease_seconds / 3
+            await asyncio.sleep(often if self._notices.heard else min(often, UNHEARD_CANCEL_SECONDS))
             if not self._jobs:
                 continue
             held = {job.live.run.id: job for job in self._jobs.values()}
@@ -187,7 +193,8 @@ class Worker:
     def _stop(self, job: _Job, reason: StopReason) -> None:
         if job.live.stop is None and job.task and not job.live.closing:
             job.live.stop = reason
-            job.task.cancel()
+            if job.started:  # a task that is cancelled before its first step never gets to end its run
+                job.task.cancel()
 
     def stop_taking(self) -> None:
         self._taking = False
