@@ -40,15 +40,20 @@ async def readers_through(
     async with running_replicas(2, {**env, **patience, "DATABASE_URL": url}, folder) as replicas:
         asking = [Reader(lambda: [r.url for r in replicas], f"question {n}", offset=n) for n in range(RUNS)]
         tasks = [asyncio.create_task(reader.run(client)) for reader in asking]
-        while not all(len(reader.text) > 20 for reader in asking):
-            await asyncio.sleep(0.05)
+        await all_speak(asking)
         joining = [Reader(r.urls, r.question, offset=r.offset + 1, run_id=r.run_id) for r in asking]
         tasks += [asyncio.create_task(reader.run(client)) for reader in joining]
-        while not all(len(reader.text) > 20 for reader in joining):
-            await asyncio.sleep(0.05)
+        await all_speak(joining)
         await fault(replicas, asking[0].run_id)
-        await asyncio.gather(*tasks)
+        async with asyncio.timeout(30):
+            await asyncio.gather(*tasks)
     return [*asking, *joining]
+
+
+async def all_speak(readers: list[Reader]) -> None:
+    async with asyncio.timeout(10):
+        while not all(len(reader.text) > 20 for reader in readers):
+            await asyncio.sleep(0.05)
 
 
 def assert_nothing_was_lost_or_doubled(readers: list[Reader], url: str) -> None:
