@@ -9,7 +9,7 @@ from tests.service.page.conftest import OpenChat, Site, fake_model_env
 from tests.service.page.proxy import running_proxy
 from tests.support.fake_model import FakeModel
 from tests.support.fake_script import echo_tokens
-from tests.support.replicas import Replica, running_replicas
+from tests.support.replicas import running_replicas
 from tests.support.tokens import bearer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -74,25 +74,36 @@ async def test_a_cut_connection_is_picked_up_without_loss_or_duplicate(
         await chat.says(whole("cut"))
 
 
-async def test_a_killed_and_a_drained_server_cost_no_word(
+async def test_a_server_that_says_reconnect_costs_no_word(scripted: Site, model: FakeModel, open_chat: OpenChat) -> None:
+    closing = scripted.service.resources.streams.closing
+    chat = await open_chat(scripted.service.url)
+    await begin(chat, model, "drained")
+
+    closing.set()
+    await expect(chat.status).to_have_text("Reconnecting…")
+    closing.clear()
+    await expect(chat.status).to_have_text("Working…")
+    hurry(model)
+
+    await chat.says(whole("drained"))
+
+
+async def test_a_server_that_is_killed_and_comes_back_costs_no_word(
     database_url: str, model: FakeModel, open_chat: OpenChat, tmp_path: Path
 ) -> None:
-    env = {
-        "DATABASE_URL": database_url,
-        "AGENT_GRAPH": "tests.support.graphs:plain",
-        "LEASE_SECONDS": "2",
-        "DRAIN_SECONDS": "0.2",
-    }
-    async with running_replicas(1, {**env, **fake_model_env(model)}, tmp_path) as [only]:
+    env = {"DATABASE_URL": database_url, "LEASE_SECONDS": "2", **fake_model_env(model)}
+    async with running_replicas(1, env, tmp_path) as [only]:
         chat = await open_chat(only.url, key="")
-        for question, end in (("killed", Replica.kill), ("drained", Replica.stop)):
-            await begin(chat, model, question)
-            await end(only)
-            await expect(chat.status).to_have_text("Reconnecting…")
-            hurry(model)
-            await only.start()
-            await chat.says(whole(question))
-            await expect(chat.page.locator(".usage").last).to_contain_text("completed")
+        await begin(chat, model, "killed")
+
+        await only.kill()
+        await expect(chat.status).to_have_text("Reconnecting…")
+        hurry(model)
+        await only.start()
+
+        await chat.says(whole("killed"))
+        await expect(chat.page.get_by_text("another one took over (attempt 2)")).to_be_visible()
+        await expect(chat.page.locator(".usage")).to_contain_text("completed")
 
 
 TEN_LINES = """([question, token]) => {
