@@ -4,12 +4,16 @@ import psycopg
 import pytest
 from playwright.async_api import expect
 
+from agent_service.runs.prune import Retention, prune
 from tests.service.page.chat import Chat
 from tests.service.page.conftest import OpenChat, Site
 from tests.support.fake_model import FakeModel
 from tests.support.fake_script import Fault, Script, ToolCall, echo_tokens
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+MODEL = "gpt-4o"
+"""Faults name it, so that the health check of the endpoint does not take them."""
 
 WATCH_ANSWER = """() => {
     window.lengths = new Set();
@@ -66,7 +70,7 @@ async def test_citations_and_sql_of_the_default_graph_are_shown(offline: Site, o
 async def test_a_turn_that_is_stopped_ends_as_cancelled_and_the_next_one_works(
     scripted: Site, model: FakeModel, open_chat: OpenChat
 ) -> None:
-    model.script.faults = [Fault(kind="hang", after_tokens=10)]
+    model.script.faults = [Fault(kind="hang", model=MODEL, after_tokens=10)]
     chat = await open_chat(scripted.service.url)
     await chat.type("stop me")
     await chat.says("".join(echo_tokens("stop me", 10)))
@@ -82,14 +86,14 @@ async def test_a_turn_that_is_stopped_ends_as_cancelled_and_the_next_one_works(
 async def test_an_error_is_shown_with_its_code_and_a_retryable_one_can_be_retried(
     scripted: Site, model: FakeModel, open_chat: OpenChat
 ) -> None:
-    model.script.faults = [Fault(kind="bad_request")]
+    model.script.faults = [Fault(kind="bad_request", model=MODEL)]
     chat = await open_chat(scripted.service.url)
 
     await chat.ask("refused")
     await expect(chat.page.get_by_role("alert")).to_contain_text("model_rejected")
     await expect(chat.button("Retry")).to_have_count(0)
 
-    model.script.faults = [Fault(kind="server_error")]
+    model.script.faults = [Fault(kind="server_error", model=MODEL)]
     await chat.ask("again")
     await expect(chat.page.get_by_role("alert").last).to_contain_text("model_unavailable")
     await chat.button("Retry").click()
@@ -129,6 +133,29 @@ async def test_steps_and_cost_of_an_old_turn_are_read_again(offline: Site, open_
 
     await expect(chat.page.locator(".usage")).to_contain_text("3 model calls")
     await expect(chat.page.locator("#log")).to_have_text(shown, use_inner_text=True)
+
+
+async def test_an_old_turn_whose_events_are_gone_keeps_its_answer_and_says_so(
+    scripted: Site, model: FakeModel, open_chat: OpenChat
+) -> None:
+    chat = await open_chat(scripted.service.url)
+    await chat.ask("old")
+    await expire_events(scripted)
+
+    await chat.page.reload()
+    await chat.button("Steps and cost").click()
+
+    await expect(chat.page.get_by_text("The steps of this turn are no longer kept.")).to_be_visible()
+    await expect(chat.page.locator(".usage")).to_contain_text("1 model call")
+    await chat.says("".join(echo_tokens("old", model.script.token_count)))
+
+
+async def expire_events(site: Site) -> None:
+    with psycopg.connect(site.database_url) as conn:
+        conn.execute("UPDATE slipway.runs SET finished_at = finished_at - interval '2 hours' WHERE finished_at IS NOT NULL")
+    pruned = await prune(site.service.resources.pool, Retention(event_hours=1, session_days=0))
+    assert pruned
+    assert pruned.runs > 0
 
 
 HOSTILE = (
