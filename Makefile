@@ -7,7 +7,7 @@ MINIMUM := import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Slipway n
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check fix e2e bench settings-docs lock version-set clean
+.PHONY: help run test chaos check fix e2e bench settings-docs lock version-set clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ run: $(VENV)/.run ## Chat with the agent on localhost: database, documents, serv
 
 test: $(VENV)/.dev ## Every test that needs no cluster, on a real PostgreSQL; ARGS="-k name" picks
 	$(BIN)/pytest -n auto $(ARGS)
+
+chaos: $(VENV)/.dev ## Ten minutes of rollouts, kills and database faults under load; prints what was lost (nothing)
+	$(BIN)/pytest -q -m chaos tests/chaos $(ARGS)
 
 check: $(VENV)/.dev ## Lint, format, types, layers, generated pages, lock files
 	$(BIN)/ruff check .

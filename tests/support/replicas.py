@@ -6,14 +6,14 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0
 
 
 def free_port() -> int:
@@ -83,9 +83,12 @@ async def is_ready(client: httpx.AsyncClient, url: str) -> bool:
 
 
 @asynccontextmanager
-async def running_replicas(count: int, env: dict[str, str], folder: Path) -> AsyncIterator[list[Replica]]:
-    """So many ready replicas; killed at the end, whatever happened."""
-    replicas = [Replica({"AUTH": "disabled", **env}, folder / f"replica-{n}.log") for n in range(count)]
+async def running_replicas(
+    count: int, env: dict[str, str], folder: Path, each: Sequence[dict[str, str]] = ()
+) -> AsyncIterator[list[Replica]]:
+    """So many ready replicas, with `each` one's own variables; killed at the end, whatever happened."""
+    own = [*each, *([{}] * (count - len(each)))]
+    replicas = [Replica({"AUTH": "disabled", **env, **own[n]}, folder / f"replica-{n}.log") for n in range(count)]
     try:
         await asyncio.gather(*(replica.start() for replica in replicas))
         yield replicas

@@ -1,0 +1,71 @@
+"""Readers who ask again and again while something breaks, and the count of what they got."""
+
+import asyncio
+import contextlib
+import itertools
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from statistics import median
+
+import httpx
+
+from tests.support.reader import Reader
+
+
+@dataclass
+class Tally:
+    """What came of many streams."""
+
+    readers: list[Reader] = field(default_factory=list)
+
+    def line(self, scenario: str, expected: Callable[[Reader], Sequence[str]]) -> tuple[str, dict[str, int]]:
+        """The summary, and its counts."""
+        answered = [reader for reader in self.readers if reader.outcome == "completed"]
+        wanted, lost, doubled = 0, 0, 0
+        for reader in answered:
+            want, got = Counter(expected(reader)), Counter(reader.text.split())
+            wanted += want.total()
+            lost += (want - got).total()
+            doubled += (got - want).total()
+        counts = {
+            "streams": len(self.readers),
+            "recovered": sum(reader.attempts > 1 for reader in self.readers),
+            "tokens": wanted,
+            "lost": lost,
+            "duplicated": doubled,
+            "failed": sum(reader.outcome == "failed" for reader in self.readers),
+            "errors": sum(len(reader.visible_errors) for reader in answered),
+            "unfinished": sum(reader.outcome == "" for reader in self.readers),
+        }
+        silences = [reader.longest_silence for reader in self.readers if reader.attempts > 1] or [
+            reader.longest_silence for reader in self.readers
+        ]
+        told = ", ".join(f"{count} {name}" for name, count in counts.items())
+        return f"{scenario}: {told}; silence p50 {median(silences):.1f} s, max {max(silences):.1f} s", counts
+
+
+@asynccontextmanager
+async def load(streams: int, urls: Callable[[], list[str]], client: httpx.AsyncClient, word: str) -> AsyncIterator[Tally]:
+    """So many streams at any time; on leaving, those that are open are read to their end."""
+    tally, stopping, numbers = Tally(), asyncio.Event(), itertools.count()
+
+    async def ask_again_and_again() -> None:
+        while not stopping.is_set():
+            number = next(numbers)
+            reader = Reader(urls, f"{word} {number}", offset=number)
+            tally.readers.append(reader)
+            await reader.run(client)
+
+    tasks = [asyncio.create_task(ask_again_and_again()) for _ in range(streams)]
+    try:
+        yield tally
+        stopping.set()
+        async with asyncio.timeout(120):
+            await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
