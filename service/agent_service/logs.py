@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+import traceback
 from typing import Any, TextIO
 
 import structlog
@@ -21,6 +22,9 @@ WITH_CONTENT = ("uvicorn.access", "aiohttp.access", "httpx", "httpcore", "openai
 
 _CREDENTIALS = re.compile(r"([?&]token=|[Bb]earer\s+)[\w.~+/=-]{8,}|\b(?:sk-|slw_|eyJ)[\w.-]{16,}")
 """Stream tokens in a query (EventSource cannot set headers), bearers, keys of OpenAI and of ours, JWTs."""
+
+FRAMES = 8
+"""Frames of an error in its log line: enough to find the node and the line."""
 
 
 def _hide_credentials(_: Any, __: str, event: Any) -> Any:
@@ -70,6 +74,11 @@ def setup_logging(level: str, stream: TextIO = sys.stderr) -> None:
     for name in WITH_CONTENT:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("psycopg.pool").setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
+
+
+def frames(error: BaseException) -> list[str]:
+    """Where an error came from, innermost last: `file:line function`. Without its message, which may quote a question."""
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)[-FRAMES:]]
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:

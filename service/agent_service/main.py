@@ -1,8 +1,10 @@
 """`slipway serve`: one process, from settings to exit."""
 
 import asyncio
+import signal
 import socket
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -62,6 +64,8 @@ async def _serve_until_drained(settings: Settings, resources: Resources, listene
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=CONNECTIONS_SECONDS,
     )
+    # Both loops call their own handlers beside uvicorn's, by the wake-up pipe.
+    asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
     server = Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="server")
     stopping = asyncio.create_task(server.stop_asked.wait(), name="stop")
@@ -125,8 +129,16 @@ def _listen(settings: Settings) -> socket.socket:
 
 def run(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -> None:
     """`serve` on uvloop."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(serve(settings, on_ready))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner, suppress(asyncio.CancelledError):
+        runner.run(_until_signal(settings, on_ready))
+
+
+async def _until_signal(settings: Settings, on_ready: Callable[[str], None]) -> None:
+    """A SIGTERM while the database is waited for ends the process too; as PID 1 it has no default to do so."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  # we are in one
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await serve(settings, on_ready)
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:

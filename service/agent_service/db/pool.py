@@ -82,6 +82,15 @@ def make_pool(url: str, *, size: int, timeout: float, name: str = "slipway") -> 
     )
 
 
+LIMIT_IDLE = "SELECT set_config('idle_in_transaction_session_timeout', %s, true)"
+"""First in a transaction that locks runs: a process that vanishes in its middle must not keep them locked from its peers."""
+
+
+def idle_limit(lease_seconds: float) -> str:
+    """PostgreSQL's milliseconds: about a lease, after which peers want the run."""
+    return str(max(1_000, round(lease_seconds * 1_000)))
+
+
 @asynccontextmanager
 async def connection(pool: Pool) -> AsyncIterator[Connection]:
     """A connection from the pool.

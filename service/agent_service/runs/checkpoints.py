@@ -13,7 +13,7 @@ from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from psycopg import AsyncCursor
 from psycopg.rows import DictRow, dict_row
 
-from agent_service.db.pool import Pool, connection, until_database_answers
+from agent_service.db.pool import LIMIT_IDLE, Pool, connection, idle_limit, until_database_answers
 from agent_service.errors import LeaseLost
 from agent_service.runs.live import LiveRun
 
@@ -30,8 +30,9 @@ class Checkpointer(AsyncPostgresSaver):
     (langgraph-checkpoint-postgres 3.2, aio.py `_cursor`).
     """
 
-    def __init__(self, pool: Pool, written: Callable[[LiveRun], Awaitable[None]]) -> None:
+    def __init__(self, pool: Pool, written: Callable[[LiveRun], Awaitable[None]], lease_seconds: float) -> None:
         super().__init__(pool)
+        self._idle_limit = idle_limit(lease_seconds)
         self._pool = pool
         self._written = written
         self._writer: ContextVar[LiveRun | None] = ContextVar("writer", default=None)
@@ -51,7 +52,9 @@ class Checkpointer(AsyncPostgresSaver):
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        with self._fenced(config):
+        with self._fenced(config) as live:
+            if live:
+                await self._written(live)
             await until_database_answers(
                 lambda: super(Checkpointer, self).aput_writes(config, writes, task_id, task_path), "writes of a step"
             )
@@ -84,9 +87,11 @@ class Checkpointer(AsyncPostgresSaver):
                 return
             try:
                 async with conn.transaction(), conn.pipeline(), conn.cursor(binary=True, row_factory=dict_row) as cursor:
+                    await conn.execute(LIMIT_IDLE, (self._idle_limit,))
+                    yield cursor
+                    # Last: the saver serialises in a thread while its cursor is open, and the lock must not wait for that.
                     if live := self._writer.get():
                         await conn.execute("SELECT slipway.fence(%s, %s)", (live.run.id, live.run.attempt))
-                    yield cursor
             except psycopg.Error as error:
                 if error.sqlstate == FENCE_STATE:
                     raise LeaseLost("another process took the run over") from error

@@ -2,20 +2,18 @@
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import orjson
-import psycopg
 import structlog
 from psycopg.types.json import Jsonb
 
-from agent_service.db.pool import Connection, Pool, connection
+from agent_service.db.pool import LIMIT_IDLE, Connection, Pool, connection, idle_limit
 from agent_service.errors import DatabaseUnavailable
 from agent_service.runs.expired import remaining_events
-from agent_service.runs.live import LiveRun, LiveRuns
+from agent_service.runs.live import LiveRun, LiveRuns, storable
 from agent_service.runs.model import Ending, Event, ModelCall, Position, Run
 from agent_service.runs.notices import IDS_PER_NOTICE
 from agent_service.runs.store import EVENTS_CHANNEL, RUN_COLUMNS, WORK_CHANNEL, as_run, one
@@ -38,8 +36,15 @@ class EventLog:
     """One writer a process: it alone writes events, ledger and outcomes, so batches never overlap."""
 
     def __init__(
-        self, pool: Pool, live: LiveRuns, on_lost: Callable[[LiveRun], None] = lambda _: None, *, readers: Pool | None = None
+        self,
+        pool: Pool,
+        live: LiveRuns,
+        on_lost: Callable[[LiveRun], None] = lambda _: None,
+        *,
+        readers: Pool | None = None,
+        lease_seconds: float = 5.0,
     ) -> None:
+        self._idle_limit = idle_limit(lease_seconds)
         self._pool = pool
         self._readers = readers or pool
         self._live = live
@@ -74,8 +79,8 @@ class EventLog:
         return await asyncio.shield(done)
 
     async def written(self, run: LiveRun) -> None:
-        """Waits until all that the run has published so far is in the log."""
-        target = len(run.events)
+        """Waits until the answer so far is in the log."""
+        target = run.text_end
         while run.logged_events < target and not run.stopped:
             if self._written is None:
                 self._written = asyncio.get_running_loop().create_future()
@@ -89,9 +94,11 @@ class EventLog:
             return
         try:
             await self._write(runs)
-        except psycopg.DataError:
-            # One run's odd content must not hold up the others.
-            log.exception("a batch was refused; writing run by run")
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:
+            # Whatever one run's content does must not hold up the others. (The message may quote it.)
+            log.error("a batch was refused; writing run by run", error=type(error).__name__)  # noqa: TRY400  # no message
             for run in runs:
                 await self._write_alone(run)
         if self._written:
@@ -101,16 +108,19 @@ class EventLog:
     async def _write_alone(self, run: LiveRun) -> None:
         try:
             await self._write([run])
-        except psycopg.DataError:
-            log.exception("events of a run were refused", run_id=str(run.run.id))
-            run.events[run.logged_events :] = [event._replace(payload={}) for event in run.events[run.logged_events :]]
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:
+            name = type(error).__name__
+            log.error("what a run wrote was refused and is dropped", run_id=str(run.run.id), error=name)  # noqa: TRY400  # likewise
+            _drop_unwritten(run)
             if run in self._endings:
-                error = {"code": "internal", "message": "the answer could not be stored", "retryable": False}
-                self._endings[run] = (Ending("failed", error), self._endings[run][1])
-                run.text.clear()
+                refused = {"code": "internal", "message": "the answer could not be stored", "retryable": False}
+                self._endings[run] = (Ending("failed", refused), self._endings[run][1])
 
     async def _write(self, runs: Sequence[LiveRun]) -> None:
         async with self.exclusive, connection(self._pool) as conn, conn.transaction(), conn.pipeline():
+            await conn.execute(LIMIT_IDLE, (self._idle_limit,))
             # From here to the statements nothing is awaited: what is marked as written is just what is written.
             marks = [(run, len(run.events), len(run.calls)) for run in runs]
             endings = {run: self._endings[run] for run in runs if run in self._endings}
@@ -142,6 +152,17 @@ class EventLog:
         return remaining_events(run, await run_usage(self._readers, run_id), after) if run else []
 
 
+def _drop_unwritten(run: LiveRun) -> None:
+    """Keeps the numbers of the events, and nothing of what they said."""
+    kept = run.events[: run.logged_events]
+    run.events = kept + [event._replace(payload="" if event.kind in TEXT_KINDS else {}) for event in run.events[len(kept) :]]
+    del run.calls[run.logged_calls :]
+    run.text, run.route = [], None
+
+
+TEXT_KINDS = frozenset({"text", "message", "end"})
+"""Kinds whose payload is a string."""
+
 Statement = tuple[str, Sequence[Any]]
 
 
@@ -159,7 +180,7 @@ def _statements(runs: Sequence[LiveRun], endings: Mapping[LiveRun, Ending | Hand
     if calls := [_ledger_row(run, call) for run in runs for call in run.calls[run.logged_calls :]]:
         statements.append((INSERT_LEDGER, [Jsonb(calls)]))
     if ended := [_ending_row(run, ending) for run, ending in endings.items() if isinstance(ending, Ending)]:
-        statements.append((FINISH_RUNS, [Jsonb(ended, dumps=_dumps)]))
+        statements.append((FINISH_RUNS, [Jsonb(ended)]))
     if given := [run.run for run, ending in endings.items() if isinstance(ending, HandOver)]:
         statements.append((HAND_OVER, _keys(given)))
     if endings:
@@ -190,8 +211,8 @@ def _ledger_row(run: LiveRun, call: ModelCall) -> dict[str, Any]:
         "run_id": str(run.run.id),
         "attempt": run.run.attempt,
         "call": call.call,
-        "node": call.node,
-        "model": call.model,
+        "node": storable(call.node),
+        "model": storable(call.model),
         "input_tokens": call.input_tokens,
         "cached_tokens": call.cached_tokens,
         "output_tokens": call.output_tokens,
@@ -206,14 +227,10 @@ def _ending_row(run: LiveRun, ending: Ending) -> dict[str, Any]:
         "attempt": run.run.attempt,
         "outcome": ending.outcome,
         "answer": run.answer,
-        "route": run.route,
-        "interrupts": ending.interrupts or None,
-        "error": ending.error,
+        "route": storable(run.route),
+        "interrupts": storable(ending.interrupts) or None,
+        "error": storable(ending.error),
     }
-
-
-def _dumps(value: Any) -> str:
-    return json.dumps(value, default=str)
 
 
 # First in the transaction: what it returns is still ours and stays so until the commit (FOR SHARE).

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,14 @@ from langgraph.types import Command
 
 from agent_service.db.pool import until_database_answers
 from agent_service.errors import GraphFailed, LeaseLost, SlipwayError
+from agent_service.logs import frames
 from agent_service.metrics import Metrics
 from agent_service.outcomes import OUTCOMES, Outcome
 from agent_service.prices import PriceTable
 from agent_service.runs.checkpoints import CURRENT_LIVE
 from agent_service.runs.live import LiveRun
 from agent_service.runs.model import Ending, Event, Run
-from agent_service.runs.recovery import Graph, kept_text, saved_messages
+from agent_service.runs.recovery import Graph, checkpointed, kept_text
 from agent_service.runs.tap import Tap
 
 log = structlog.stdlib.get_logger(__name__)
@@ -47,35 +48,41 @@ class Executor:
     async def execute(self, live: LiveRun, control: RunControl) -> Ending | None:
         """Runs the graph to an outcome; None when the run stopped here without one: it was handed over or lost."""
         tap = Tap(live, self.metrics, self.prices)
+        limit = asyncio.timeout(self.max_turn_seconds)
         try:
-            async with asyncio.timeout(self.max_turn_seconds):
+            async with limit:
                 ending = await self._attempt(live, control, tap)
         except (GraphDrained, LeaseLost):
             ending = None
         except asyncio.CancelledError:
             ending = Ending("cancelled") if live.stop == "cancel" else None
         except Exception as error:
-            ending = self._failure(live, error)
+            ending = self._timed_out() if limit.expired() else self._failure(live, error)
         tap.settle()
         if ending:
             _publish(live, ending)
         return ending
 
+    def _timed_out(self) -> Ending:
+        return _failed("timeout", "timeout", f"the turn took longer than {self.max_turn_seconds:g} s", retryable=True)
+
     def _failure(self, live: LiveRun, error: Exception) -> Ending:
         match error:
-            case TimeoutError():
-                return _failed("timeout", "timeout", f"the turn took longer than {self.max_turn_seconds:g} s", retryable=True)
             case GraphRecursionError():
-                live.publish_text(STEP_LIMIT_ANSWER, "")
+                live.publish_text(f"\n\n{STEP_LIMIT_ANSWER}" if live.text else STEP_LIMIT_ANSWER, "")
                 return Ending("iteration_limit")
             case SlipwayError():
                 log.warning("run failed", code=error.code, detail=error.detail)
                 return _failed("failed", error.code, error.detail, retryable=error.retryable)
-        log.error("the graph raised", exc_info=error)
+        # Not its message, which may quote a question: that is for LOG_LEVEL=debug.
+        log.error("the graph raised", error=type(error).__name__, at=frames(error))
+        log.debug("what the graph raised", exc_info=error)
         return _failed("failed", GraphFailed.code, f"the graph raised {type(error).__name__}", retryable=False)
 
     async def _attempt(self, live: LiveRun, control: RunControl, tap: Tap) -> Ending:
         run = live.run
+        if live.stopped:  # before its task's first step, when cancelling the task would have run none of it
+            raise asyncio.CancelledError
         live.publish(
             "run", {"run_id": str(run.id), "session_id": run.session_id, "attempt": run.attempt, "question": run.question}
         )
@@ -93,16 +100,16 @@ class Executor:
             "callbacks": [tap, self.tracer()] if self.tracer else [tap],
             "recursion_limit": self.max_steps,
         }
-        started = run.attempt > 1 and await self._recover(live, config)
-        return await self._drive(None if started else graph_input(run), config, control)
+        given = graph_input(run) if run.attempt == 1 else await self._recover(live, config, tap)
+        return await self._drive(given, config, control)
 
-    async def _recover(self, live: LiveRun, config: RunnableConfig) -> bool:
-        """Whether the graph goes on from a checkpoint of this run. Tells readers which text still stands."""
-        saved = await saved_messages(self.graph, config, live.run)
+    async def _recover(self, live: LiveRun, config: RunnableConfig, tap: Tap) -> Any:
+        """What the graph goes on with: None from a checkpoint of this run. Tells readers which text still stands."""
+        saved = await checkpointed(self.graph, config, live.run)
         history = await until_database_answers(lambda: self.history(live.run), "history")
-        live.text = kept_text(history, saved or set())
-        live.publish("reset", {"text": live.answer})
-        return saved is not None
+        tap.keep(saved.messages)
+        live.reset(kept_text(history, saved.messages))
+        return None if saved.started else graph_input(live.run, answered=saved.answered)
 
     async def _drive(self, given: Any, config: RunnableConfig, control: RunControl) -> Ending:
         interrupts: dict[str, dict[str, Any]] = {}
@@ -117,13 +124,15 @@ class Executor:
         return Ending("interrupted", interrupts=list(interrupts.values())) if interrupts else Ending(outcome)
 
 
-def graph_input(run: Run) -> Any:
-    """What the graph is given: messages for a question, a Command for a decision.
+def graph_input(run: Run, answered: Container[str] = ()) -> Any:
+    """What the graph is given: messages for a question, a Command for a decision; None when all of it was given before.
 
-    Message ids derive from the run, so that an attempt which starts over adds nothing twice.
+    Message ids derive from the run, so that an attempt which starts over adds nothing twice. An interrupt that was
+    answered is not answered again: a node that asks twice does so under one id, and the second question is another.
     """
     if "resume" in run.input:
-        return Command(resume=run.input["resume"])
+        resume = {interrupt: value for interrupt, value in run.input["resume"].items() if interrupt not in answered}
+        return Command(resume=resume) if resume else None
     messages = convert_to_messages(run.input["messages"])
     for number, message in enumerate(messages):
         message.id = hashlib.sha256(f"{run.id}:{number}".encode()).hexdigest()[:32]

@@ -37,7 +37,7 @@ def messages_in(value: Any) -> Iterator[BaseMessage]:
     elif isinstance(value, Mapping):
         for item in value.values():
             yield from (m for m in messages_in(item))
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list | tuple) and not (value and isinstance(value[0], str | bytes | int | float)):
         for item in value:
             yield from messages_in(item)
     elif (

@@ -30,12 +30,12 @@ class Leases:
         self._holder = holder
         self._lease_seconds = lease_seconds
 
-    async def claim(self, places: int, *, adopt: bool) -> list[Claimed]:
+    async def claim(self, places: int, *, adopt: bool, held: Sequence[UUID] = ()) -> list[Claimed]:
         """Takes queued runs, and with `adopt` runs whose lease has expired, each under its next attempt.
 
-        Cancelled runs in the queue are taken beyond `places`: they need none to end.
+        `held`: runs that execute here. After a pause their leases may have run out; renewing them is enough.
         """
-        values = {"holder": self._holder, "lease": self._lease_seconds, "places": places, "adopt": adopt}
+        values = {"holder": self._holder, "lease": self._lease_seconds, "places": places, "adopt": adopt, "held": list(held)}
         async with connection(self._pool) as conn:
             rows = await (await conn.execute(CLAIM.encode(), values)).fetchall()
         return [_claimed(row) for row in rows]
@@ -71,9 +71,8 @@ def _claimed(row: dict[str, Any]) -> Claimed:
 # or (but for the decision itself) while a decision is waited for.
 CLAIM = f"""
 WITH candidate AS (
-    SELECT id, status AS was, row_number() OVER (PARTITION BY cancel_requested ORDER BY created_at) AS place, cancel_requested
-    FROM slipway.runs r
-    WHERE (status = 'running' AND %(adopt)s AND lease_expires_at < now()
+    SELECT id, status AS was FROM slipway.runs r
+    WHERE (status = 'running' AND %(adopt)s AND lease_expires_at < now() AND id <> ALL(%(held)s)
            AND pg_postmaster_start_time() < now() - %(lease)s * interval '1 second')
        OR (status = 'queued'
            AND NOT EXISTS (
@@ -85,10 +84,10 @@ WITH candidate AS (
                SELECT 1 FROM slipway.runs asked
                WHERE asked.session_id = r.session_id AND asked.outcome = 'interrupted'
                  AND NOT EXISTS (SELECT 1 FROM slipway.runs later WHERE later.resumes = asked.id))))
+    ORDER BY created_at LIMIT %(places)s
 ), taken AS (
     SELECT r.id, r.status AS was FROM slipway.runs r JOIN candidate c USING (id)
-    WHERE (c.place <= %(places)s OR c.cancel_requested) AND r.status = c.was
-      AND (r.status = 'queued' OR r.lease_expires_at < now())
+    WHERE r.status = c.was AND (r.status = 'queued' OR r.lease_expires_at < now())
     FOR UPDATE OF r SKIP LOCKED
 )
 UPDATE slipway.runs r

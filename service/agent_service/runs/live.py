@@ -1,6 +1,7 @@
 """Runs that execute in this process: their events in memory, and who waits for the next one."""
 
 import asyncio
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self
 from uuid import UUID
@@ -11,6 +12,12 @@ StopReason = Literal["cancel", "hand_over", "lost"]
 
 DONE_MARK = "[DONE]"
 """The wire's last unnamed event; an answer that contains it is split so that no event's text equals it."""
+
+MAX_JSON_INTEGER = 2**63 - 1
+"""orjson refuses larger ones, and readers in JavaScript would round them."""
+
+MAX_JSON_DEPTH = 100
+"""orjson stops at 254 levels; nothing that a person reads is that deep."""
 
 
 class LiveRun:
@@ -27,7 +34,10 @@ class LiveRun:
         self.logged_calls = 0
         self.ended = False
         self.done = False
-        self.text: list[str] = []
+        self.text: list[tuple[str, str]] = []
+        """Pieces of the answer with their source: what is produced again can be taken out."""
+        self.text_end = 0
+        """Events up to the last one that changed the answer."""
         self.route: str | None = None
         self.stop: StopReason | None = None
         self._wakers: set[asyncio.Event] = set()
@@ -43,31 +53,40 @@ class LiveRun:
 
     @property
     def answer(self) -> str:
-        return "".join(self.text)
+        return "".join(piece for _, piece in self.text)
 
     def publish(self, kind: EventKind, payload: Any, node: str = "") -> None:
+        if self.closing:
+            return  # a sync node may outlive its run
         payload = payload if kind == "text" else storable(payload)
         self.events.append(Event(self.run.attempt, len(self.events) + 1, kind, node, payload))
         for waker in self._wakers:
             waker.set()
 
-    def publish_text(self, text: str, node: str) -> None:
+    def publish_text(self, text: str, source: str) -> None:
+        """A piece of the answer. `source` is the node, `#`, and a number that tells calls which speak at the same time apart."""
         # SSE cannot carry a bare CR: its reader would see a newline. One form for the wire, the log and the answer.
         text = storable(text.replace("\r\n", "\n").replace("\r", "\n"))
-        self.text.append(text)
+        self.text.append((source, text))
         if text == DONE_MARK:
-            self.publish("text", text[:1], node)
+            self.publish("text", text[:1], source)
             text = text[1:]
-        self.publish("text", text, node)
+        self.publish("text", text, source)
+        self.text_end = len(self.events)
 
-    def end_message(self, message_id: str) -> None:
-        """The text since the last such mark is the message's: a recovery keeps the messages that a checkpoint holds."""
-        self.publish("message", message_id)
+    def end_message(self, message_id: str, source: str) -> None:
+        """The source's text is that message: a recovery keeps the messages that a checkpoint holds."""
+        self.publish("message", message_id, source)
+        self.text_end = len(self.events)
 
-    def reset_text(self, keep: int, node: str) -> None:
-        """Drops the text published after the first `keep` pieces; it is being produced again."""
-        del self.text[keep:]
-        self.publish("reset", {"text": self.answer}, node)
+    def drop_text(self, source: str) -> None:
+        """Takes the source's text out of the answer: it is being produced again."""
+        self.reset([piece for piece in self.text if piece[0] != source], source)
+
+    def reset(self, text: list[tuple[str, str]], source: str = "") -> None:
+        self.text = text
+        self.publish("reset", {"text": self.answer}, source)
+        self.text_end = len(self.events)
 
     def release(self, *, done: bool) -> None:
         """Lets readers go: to the end, or (a run that was handed over or lost) back to the log."""
@@ -121,17 +140,24 @@ class Watch:
         return True
 
 
-def storable(value: Any) -> Any:
-    """The value as JSON that PostgreSQL keeps: it takes neither NUL nor half a surrogate pair."""
+def storable(value: Any, depth: int = MAX_JSON_DEPTH) -> Any:
+    """The value as JSON that PostgreSQL and every reader take: no NUL, no half surrogate pair, no integer over 64 bits,
+    no NaN, no deep nesting; other things as their text."""
     if isinstance(value, str):
-        return (
-            value.replace("\0", "\ufffd").encode("utf-8", "replace").decode() if not value.isascii() or "\0" in value else value
-        )
-    if isinstance(value, Mapping):
-        return {str(storable(str(key))): storable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [storable(item) for item in value]
-    return value if value is None or isinstance(value, int | float | bool) else storable(str(value))
+        plain = value.isascii() and "\0" not in value
+        return value if plain else value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping) and depth:
+        return {str(storable(str(key))): storable(item, depth - 1) for key, item in value.items()}
+    if isinstance(value, list | tuple) and depth:
+        return [storable(item, depth - 1) for item in value]
+    return value if value is None or _is_json_number(value) else storable(str(value))
+
+
+def _is_json_number(value: Any) -> bool:
+    """A bool, too: for Python it is an int."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and abs(value) <= MAX_JSON_INTEGER
 
 
 class LiveRuns:
@@ -146,7 +172,8 @@ class LiveRuns:
         return live
 
     def discard(self, live: LiveRun) -> None:
-        self._runs.pop(live.run.id, None)
+        if self._runs.get(live.run.id) is live:
+            del self._runs[live.run.id]
 
     def get(self, run_id: UUID) -> LiveRun | None:
         return self._runs.get(run_id)

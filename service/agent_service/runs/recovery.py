@@ -1,10 +1,13 @@
 """A later attempt: what the graph goes on from, and which text readers keep."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.serde.types import RESUME
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import StateSnapshot
 
@@ -13,15 +16,37 @@ from agent_service.runs.model import Event, Run
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 
 
-async def saved_messages(graph: Graph, config: RunnableConfig, run: Run) -> set[str] | None:
-    """Ids of the messages that the thread's last checkpoint holds; None if it is not this run's.
+@dataclass(frozen=True, slots=True)
+class Checkpointed:
+    """What a thread's last checkpoint says of a run."""
 
-    LangGraph keeps the metadata of the config that wrote a checkpoint with it: `run_id` is ours.
-    """
+    started: bool
+    """The run has written a checkpoint of the whole graph: it goes on from there."""
+    messages: set[str]
+    """Ids of all messages in it, subgraphs included."""
+    answered: set[str]
+    """Ids of interrupts whose answer a node has already been given."""
+
+
+async def checkpointed(graph: Graph, config: RunnableConfig, run: Run) -> Checkpointed:
+    """LangGraph keeps the metadata of the config that wrote a checkpoint with it: `run_id` is ours."""
     state = await graph.aget_state(config, subgraphs=True)
-    if (state.metadata or {}).get("run_id") != str(run.id):
-        return None
-    return {message.id for message in _messages(state) if message.id}
+    return Checkpointed(
+        started=(state.metadata or {}).get("run_id") == str(run.id),
+        messages={message.id for message in _messages(state) if message.id},
+        answered=await _answered(graph, state),
+    )
+
+
+async def _answered(graph: Graph, state: StateSnapshot) -> set[str]:
+    saver = graph.checkpointer
+    saved = await saver.aget_tuple(state.config) if isinstance(saver, BaseCheckpointSaver) else None
+    resumed = {task for task, channel, _ in (saved.pending_writes or []) if channel == RESUME} if saved else set()
+    found = {interrupt.id for task in state.tasks if task.id in resumed for interrupt in task.interrupts}
+    for task in state.tasks:
+        if isinstance(task.state, StateSnapshot):
+            found |= await _answered(graph, task.state)
+    return found
 
 
 def _messages(state: StateSnapshot) -> Iterator[BaseMessage]:
@@ -44,27 +69,22 @@ def _in_value(value: Any) -> Iterator[BaseMessage]:
             yield from _in_value(item)
 
 
-def kept_text(events: Iterable[Event], saved: set[str]) -> list[str]:
+def kept_text(events: Iterable[Event], saved: set[str]) -> list[tuple[str, str]]:
     """The logged text of the messages that a checkpoint holds; the rest is produced again.
 
-    Text is a message's when a `message` event with its id follows; a `reset` drops what stands after its own text.
+    Text is a message's when a `message` event of its source names it. A `reset` of a source drops its text; one of none
+    begins an attempt, with the text of the attempts before.
     """
-    messages: list[tuple[str | None, str]] = []
-    current: list[str] = []
+    pieces: list[tuple[str, str]] = []
+    kept = {""}
     for event in events:
         match event.kind:
             case "text":
-                current.append(event.payload)
-            case "message":
-                messages.append((event.payload, "".join(current)))
-                current = []
+                pieces.append((event.node, event.payload))
+            case "message" if event.payload in saved:
+                kept.add(event.node)
+            case "reset" if event.node:
+                pieces = [piece for piece in pieces if piece[0] != event.node]
             case "reset":
-                messages, current = _up_to(messages, event.payload["text"]), []
-    return [text for message_id, text in messages if message_id is None or message_id in saved]
-
-
-def _up_to(messages: list[tuple[str | None, str]], text: str) -> list[tuple[str | None, str]]:
-    kept = list(messages)
-    while kept and "".join(t for _, t in kept) != text:
-        kept.pop()
-    return kept or ([(None, text)] if text else [])
+                pieces, kept = [("", event.payload["text"])], {""}
+    return [("", text) for source, text in pieces if source in kept and text]

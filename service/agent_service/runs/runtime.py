@@ -78,7 +78,7 @@ async def open_runtime(
         events=events,
         live=live,
         executor=Executor(
-            graph=compile_graph(Checkpointer(pool, events.written)),
+            graph=compile_graph(Checkpointer(pool, events.written, settings.lease_seconds)),
             metrics=metrics,
             prices=PriceTable.load(settings.price_file),
             max_turn_seconds=settings.max_turn_seconds,

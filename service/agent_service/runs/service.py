@@ -90,7 +90,7 @@ class RunService:
         """
         interrupted = await self._store.get(run_id, principal)
         if idempotency_key and (first := await self._store.by_idempotency_key(principal, idempotency_key)):
-            return first
+            return _decides(first, run_id)
         pending = [str(item["id"]) for item in interrupted.interrupts or []]
         if by_interrupt and interrupted.interrupts and set(values) != set(pending):
             raise InvalidRequest(f"values: expected one for each of {', '.join(pending)}", field="values")
@@ -104,7 +104,7 @@ class RunService:
             )
         finally:
             self._place(run, here)
-        return run or await self._first(principal, idempotency_key)
+        return run or _decides(await self._first(principal, idempotency_key), run_id)
 
     def _place(self, run: Run | None, reserved: bool) -> None:
         if reserved:
@@ -212,6 +212,12 @@ async def _from_memory(live: LiveRun, position: Position, idle: float) -> AsyncI
                 return
             if not await watch.changed(idle):
                 yield []
+
+
+def _decides(run: Run, run_id: UUID) -> Run:
+    if run.resumes != run_id:
+        raise IdempotencyConflict("Idempotency-Key: it was used for another call", field="Idempotency-Key")
+    return run
 
 
 def _joined(run: Run, question: str) -> Run:

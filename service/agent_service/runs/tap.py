@@ -38,8 +38,8 @@ class _OpenModelCall:
     started: float
     prompt: Sequence[BaseMessage]
     visible: bool
-    text_start: int
-    """Pieces of answer text that stood before this call."""
+    source: str
+    """Where its text comes from, as LiveRun.publish_text has it."""
     spoke: bool = False
     said: list[str] = field(default_factory=list)
     """What it produced so far, shown or not: the bill of a call that never ends."""
@@ -68,7 +68,14 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         self._nodes: dict[UUID, _OpenSpan] = {}
         self._tools: dict[UUID, _OpenSpan] = {}
         self._seen: set[str] = set()
-        self._retracted: int | None = None
+        self._texts: set[tuple[str, str]] = set()
+        self._calls = 0
+        self._broken: dict[str, list[str]] = {}
+        """By node: sources whose text was cut off."""
+
+    def keep(self, message_ids: set[str]) -> None:
+        """Messages of an earlier attempt, which are not to be said again."""
+        self._seen |= message_ids
 
     def tap_output_aiter(self, run_id: UUID, output: Any) -> Any:  # noqa: ARG002  # protocol of langchain-core
         return output
@@ -89,14 +96,17 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         **kwargs: Any,
     ) -> None:
         meta = metadata or {}
+        node, visible = node_name(meta), not is_hidden(tags, meta)
+        if visible:
+            self._on_loop(self._drop_broken, node)
         params = kwargs.get("invocation_params") or {}
         self._model_calls[run_id] = _OpenModelCall(
-            node=node_name(meta),
+            node=node,
             model=str(params.get("model") or params.get("model_name") or meta.get("ls_model_name") or "unknown"),
             started=time.monotonic(),
             prompt=messages[0] if messages else (),
-            visible=not is_hidden(tags, meta),
-            text_start=len(self._live.text),
+            visible=visible,
+            source=self._new_source(node),
         )
 
     def on_llm_new_token(self, token: str, *, run_id: UUID, **_: Any) -> None:  # type: ignore[override]  # text models only
@@ -105,21 +115,25 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
             return
         call.said.append(token)
         if call.visible:
-            self._on_loop(self._say, call, token)
+            first, call.spoke = not call.spoke, True
+            self._on_loop(lambda: self._say(call.source, token, first=first))
 
-    def _say(self, call: _OpenModelCall, token: str) -> None:
+    def _new_source(self, node: str) -> str:
+        self._calls += 1
+        return f"{node}#{self._calls}"
+
+    def _drop_broken(self, node: str) -> None:
+        """The node calls its model again: what the cut-off call had said is being said anew."""
+        for source in self._broken.pop(node, ()):
+            self._live.drop_text(source)
+
+    def _say(self, source: str, text: str, *, first: bool) -> None:
         live = self._live
-        if not call.spoke:
-            call.spoke = True
-            if self._retracted is not None:
-                live.reset_text(self._retracted, call.node)
-                self._retracted = None
-            if not live.text:
-                self._metrics.first_token_seconds.observe(time.monotonic() - self._started)
-            elif live.text[-1]:
-                live.publish_text("\n\n", call.node)
-            call.text_start = len(live.text)
-        live.publish_text(token, call.node)
+        if first and not live.text:
+            self._metrics.first_token_seconds.observe(time.monotonic() - self._started)
+        elif first:
+            live.publish_text("\n\n", source)
+        live.publish_text(text, source)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **_: Any) -> None:
         call = self._model_calls.pop(run_id, None)
@@ -128,13 +142,10 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
             return
         if message.id:
             self._seen.add(message.id)
-            if call.visible:
-                self._on_loop(self._end_message, call, message.id)
+            if call.spoke:
+                self._texts.add((call.node, message.text))
+                self._on_loop(self._live.end_message, message.id, call.source)
         self._on_loop(self._billing.answered, call.node, call.model, call.started, call.prompt, message)
-
-    def _end_message(self, call: _OpenModelCall, message_id: str) -> None:
-        if call.spoke:
-            self._live.end_message(message_id)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002
         call = self._model_calls.pop(run_id, None)
@@ -145,7 +156,7 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         """A call that was cut in mid-stream: what it produced is billed; a retry of it replaces its text."""
         self._bill_unended(call)
         if call.spoke:
-            self._retracted = call.text_start
+            self._broken.setdefault(call.node, []).append(call.source)
 
     def settle(self) -> None:
         """Bills calls that were cancelled before they could end."""
@@ -192,15 +203,20 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         for message in messages_in(outputs):
             message.id = message.id or str(uuid4())
             if message.id not in self._seen and isinstance(message, AIMessage) and message.text:
-                call = _OpenModelCall(span.name, "", span.started, (), visible=True, text_start=len(self._live.text))
-                self._say(call, message.text)
-                self._live.end_message(message.id)
+                self._say_whole(span.name, message.id, message.text)
             self._seen.add(message.id)
         if isinstance(outputs, Mapping) and isinstance(outputs.get("route"), str):
             self._live.route = outputs["route"]
         seconds = time.monotonic() - span.started
         self._metrics.node_seconds.labels(self._metrics.node_label(span.name)).observe(seconds)
         self._live.publish("node", {"node": span.name, "state": "end", "seconds": round(seconds, 3)}, span.name)
+
+    def _say_whole(self, node: str, message_id: str, text: str) -> None:
+        if (node, text) in self._texts:
+            return  # streamed by a model call of the node, which made a message of its own of it
+        source = self._new_source(node)
+        self._say(source, text, first=True)
+        self._live.end_message(message_id, source)
 
     # Tools
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -19,6 +20,9 @@ from agent_service.runs.model import Ending, Run
 from agent_service.runs.notices import Notices
 
 log = structlog.stdlib.get_logger(__name__)
+
+STOP_SECONDS = 10.0
+"""How long, at the end of a drain, cancelled steps and the database may take; what is left is adopted as after a crash."""
 
 UNHEARD_CANCEL_SECONDS = 0.5
 """How often to ask for cancelled runs where notices do not come: a cancel takes effect within a second."""
@@ -77,7 +81,7 @@ class Worker:
 
     def reserve(self) -> bool:
         """Keeps a place for a run that is about to be inserted; `take` or `unreserve` follows."""
-        if self._free <= 0:
+        if self._free <= 0 or self.queued:
             return False
         self._reserved += 1
         return True
@@ -87,6 +91,8 @@ class Worker:
 
     def take(self, run: Run) -> None:
         """Executes a run whose lease this process has."""
+        if older := self._jobs.get(run.id):
+            self._stop(older, "lost")
         job = _Job(self._live.add(run))
         self._jobs[run.id] = job
         self._metrics.runs_in_flight.set(len(self._jobs))
@@ -96,6 +102,7 @@ class Worker:
         """Takes queued runs when there is news or a free place, and dead processes' runs when their leases run out."""
         while True:
             await self._claim()
+            await self._count_queue()
             try:
                 async with asyncio.timeout(min(self._notices.poll_seconds, self._lease_seconds / 5)):
                     await self._notices.work.wait()
@@ -104,18 +111,24 @@ class Worker:
 
     async def _claim(self) -> None:
         self._notices.work.clear()
-        if not self._taking:
+        places = self._free
+        if places < 1:
             return
+        self._reserved += places
         try:
-            claimed = await self._leases.claim(self._free, adopt=time.monotonic() >= self._adopt_after)
-            self.queued = await self._leases.queued_here() if self.queued or self._free <= 0 else 0
+            adopt = time.monotonic() >= self._adopt_after
+            for item in await self._leases.claim(places, adopt=adopt, held=list(self._jobs)):
+                self._welcome(item)
         except DatabaseUnavailable:
             # Everyone's leases ran out meanwhile: their holders get the time of a lease to renew them.
             self._adopt_after = time.monotonic() + self._lease_seconds
-            return
+        finally:
+            self._reserved -= places
+
+    async def _count_queue(self) -> None:
+        with suppress(DatabaseUnavailable):
+            self.queued = await self._leases.queued_here() if self.queued else 0
         self._metrics.runs_queued.set(self.queued)
-        for item in claimed:
-            self._welcome(item)
 
     def _welcome(self, item: Claimed) -> None:
         if item.reason != "queued":
@@ -145,7 +158,8 @@ class Worker:
         finally:
             if self._free <= 0:
                 self._notices.work.set()
-            self._jobs.pop(live.run.id, None)
+            if self._jobs.get(live.run.id) is job:
+                del self._jobs[live.run.id]
             self._metrics.runs_in_flight.set(len(self._jobs))
             self._live.discard(live)
             live.release(done=done)
@@ -210,8 +224,11 @@ class Worker:
         await self._wait(seconds)
         for job in list(self._jobs.values()):
             self._stop(job, "hand_over")
-        await self._wait(None)
+        await self._wait(STOP_SECONDS)
 
-    async def _wait(self, seconds: float | None) -> None:
-        if tasks := [job.task for job in self._jobs.values() if job.task]:
-            await asyncio.wait(tasks, timeout=seconds)
+    async def _wait(self, seconds: float) -> None:
+        """Waits until no run is here or on its way here, or for so long."""
+        deadline = time.monotonic() + seconds
+        while (self._jobs or self._reserved) and (left := deadline - time.monotonic()) > 0:
+            tasks = [job.task for job in self._jobs.values() if job.task]
+            await (asyncio.wait(tasks, timeout=left) if tasks else asyncio.sleep(min(left, 0.02)))
