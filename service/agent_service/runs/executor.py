@@ -109,7 +109,7 @@ class Executor:
         history = await until_database_answers(lambda: self.history(live.run), "history")
         tap.keep(saved.messages)
         live.reset(kept_text(history, saved.messages))
-        return None if saved.started else graph_input(live.run, answered=saved.answered)
+        return None if saved.started else graph_input(live.run, saved.waiting)
 
     async def _drive(self, given: Any, config: RunnableConfig, control: RunControl) -> Ending:
         interrupts: dict[str, dict[str, Any]] = {}
@@ -124,14 +124,18 @@ class Executor:
         return Ending("interrupted", interrupts=list(interrupts.values())) if interrupts else Ending(outcome)
 
 
-def graph_input(run: Run, answered: Container[str] = ()) -> Any:
+def graph_input(run: Run, waiting: Container[str] | None = None) -> Any:
     """What the graph is given: messages for a question, a Command for a decision; None when all of it was given before.
 
-    Message ids derive from the run, so that an attempt which starts over adds nothing twice. An interrupt that was
-    answered is not answered again: a node that asks twice does so under one id, and the second question is another.
+    Args:
+        waiting: ids of the interrupts that still wait, when the run is not at its first attempt. A node may have been
+            given its answer and have asked again: that is another question, which this answer is not for.
+
+    Message ids derive from the run, so that an attempt which starts over adds nothing twice.
     """
     if "resume" in run.input:
-        resume = {interrupt: value for interrupt, value in run.input["resume"].items() if interrupt not in answered}
+        answers = run.input["resume"]
+        resume = answers if waiting is None else {key: value for key, value in answers.items() if key in waiting}
         return Command(resume=resume) if resume else None
     messages = convert_to_messages(run.input["messages"])
     for number, message in enumerate(messages):

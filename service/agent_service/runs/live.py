@@ -84,7 +84,8 @@ class LiveRun:
         self.reset([piece for piece in self.text if piece[0] != source], source)
 
     def reset(self, text: list[tuple[str, str]], source: str = "") -> None:
-        self.text = text
+        """Puts these pieces in the answer's place; without the blank line that parted the first from what is gone."""
+        self.text = [(text[0][0], text[0][1].lstrip("\n")), *text[1:]] if text else []
         self.publish("reset", {"text": self.answer}, source)
         self.text_end = len(self.events)
 

@@ -24,8 +24,8 @@ class Checkpointed:
     """The run has written a checkpoint of the whole graph: it goes on from there."""
     messages: set[str]
     """Ids of all messages in it, subgraphs included."""
-    answered: set[str]
-    """Ids of interrupts whose answer a node has already been given."""
+    waiting: set[str]
+    """Ids of interrupts whose answer no node has been given yet."""
 
 
 async def checkpointed(graph: Graph, config: RunnableConfig, run: Run) -> Checkpointed:
@@ -34,18 +34,18 @@ async def checkpointed(graph: Graph, config: RunnableConfig, run: Run) -> Checkp
     return Checkpointed(
         started=(state.metadata or {}).get("run_id") == str(run.id),
         messages={message.id for message in _messages(state) if message.id},
-        answered=await _answered(graph, state),
+        waiting=await _waiting(graph, state),
     )
 
 
-async def _answered(graph: Graph, state: StateSnapshot) -> set[str]:
+async def _waiting(graph: Graph, state: StateSnapshot) -> set[str]:
     saver = graph.checkpointer
     saved = await saver.aget_tuple(state.config) if isinstance(saver, BaseCheckpointSaver) else None
     resumed = {task for task, channel, _ in (saved.pending_writes or []) if channel == RESUME} if saved else set()
-    found = {interrupt.id for task in state.tasks if task.id in resumed for interrupt in task.interrupts}
+    found = {interrupt.id for task in state.tasks if task.id not in resumed for interrupt in task.interrupts}
     for task in state.tasks:
         if isinstance(task.state, StateSnapshot):
-            found |= await _answered(graph, task.state)
+            found |= await _waiting(graph, task.state)
     return found
 
 

@@ -143,7 +143,7 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         if message.id:
             self._seen.add(message.id)
             if call.spoke:
-                self._texts.add((call.node, message.text))
+                self._texts.add((call.node, message.text.strip()))
                 self._on_loop(self._live.end_message, message.id, call.source)
         self._on_loop(self._billing.answered, call.node, call.model, call.started, call.prompt, message)
 
@@ -212,7 +212,7 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         self._live.publish("node", {"node": span.name, "state": "end", "seconds": round(seconds, 3)}, span.name)
 
     def _say_whole(self, node: str, message_id: str, text: str) -> None:
-        if (node, text) in self._texts:
+        if (node, text.strip()) in self._texts:
             return  # streamed by a model call of the node, which made a message of its own of it
         source = self._new_source(node)
         self._say(source, text, first=True)
