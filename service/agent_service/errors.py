@@ -104,6 +104,14 @@ class Overloaded(SlipwayError):
     retryable = True
 
 
+class ServerLeaving(SlipwayError):
+    """The process drains; asking again (with the same Idempotency-Key) or joining the run works at a peer."""
+
+    code = "server_leaving"
+    status = 503
+    retryable = True
+
+
 class DatabaseUnavailable(SlipwayError):
     code = "database_unavailable"
     status = 503

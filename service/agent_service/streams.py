@@ -1,10 +1,13 @@
-"""The open streams of this process: counted, and closed together at the end of a drain."""
+"""The open streams of this process, and calls that wait for an answer: counted, and ended together when it drains."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from agent_service.metrics import Metrics
+
+T = TypeVar("T")
 
 
 class Streams:
@@ -31,6 +34,17 @@ class Streams:
             self._empty.clear()
         else:
             self._empty.set()
+
+    async def unless_closing(self, wait: Coroutine[Any, Any, T]) -> T | None:
+        """The result of a wait; None when the process closes its streams first."""
+        with self.track():
+            waiting, closing = asyncio.ensure_future(wait), asyncio.ensure_future(self.closing.wait())
+            try:
+                await asyncio.wait([waiting, closing], return_when=asyncio.FIRST_COMPLETED)
+                return waiting.result() if waiting.done() else None
+            finally:
+                waiting.cancel()
+                closing.cancel()
 
     async def close(self, seconds: float) -> None:
         """Tells all to end, and waits until they have, or for so long."""

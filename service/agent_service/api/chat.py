@@ -8,7 +8,7 @@ from starlette.responses import Response
 from agent_service.api.deps import Caller, IdempotencyKeyDep, ResourcesDep, RespondAsync, Watcher, run_in_log
 from agent_service.api.json_body import JsonResponse, JsonRoute
 from agent_service.api.schemas import ChatRequest, RunAccepted, RunState
-from agent_service.api.streams import STREAM, LastEventId, LastEventIdQuery, last_event, open_stream, stream_run
+from agent_service.api.streams import STREAM, LastEventId, LastEventIdQuery, last_event, open_stream, stream_run, until_ended
 from agent_service.api.text import Question, SessionId
 from agent_service.errors import InvalidRequest
 from agent_service.principal import Principal
@@ -70,7 +70,7 @@ async def answer(res: Resources, principal: Principal, run: Run, *, later: bool)
         headers = {"Location": f"/runs/{run.id}", "Preference-Applied": "respond-async"}
         accepted = RunAccepted(run_id=run.id, session_id=run.session_id, status=run.status)
         return JsonResponse(accepted.model_dump(), 202, headers)
-    return await run_state(res, await res.runs.wait(principal, run.id))
+    return await run_state(res, await until_ended(res, principal, run))
 
 
 async def run_state(res: Resources, run: Run) -> JsonResponse:

@@ -14,6 +14,7 @@ from agent_service.api.json_body import JsonResponse, JsonRoute, json_bytes
 from agent_service.api.openai_schemas import MODEL_ID, Completion, CompletionRequest, ModelList
 from agent_service.api.openapi import PROBLEMS, event_stream
 from agent_service.api.sse import HEARTBEAT, StreamResponse
+from agent_service.api.streams import until_ended
 from agent_service.errors import InvalidRequest
 from agent_service.middleware.problem import problem_response
 from agent_service.principal import Principal
@@ -56,7 +57,7 @@ async def complete(body: CompletionRequest, res: ResourcesDep, principal: Caller
             await res.runs.cancel_unwatched(run.id)
 
         return StreamResponse(chunks, res.streams, goodbye=GOODBYE, on_leave=on_leave)
-    ended = await res.runs.wait(principal, run.id)
+    ended = await until_ended(res, principal, run)
     if ended.error:
         status = 504 if ended.outcome == "timeout" else 502
         code, message, retryable = ended.error["code"], ended.error["message"], ended.error["retryable"]

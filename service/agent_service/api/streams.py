@@ -10,7 +10,7 @@ from starlette.responses import Response
 from agent_service.api.deps import run_in_log
 from agent_service.api.openapi import event_stream
 from agent_service.api.sse import RECONNECT, StreamResponse, encode_stream
-from agent_service.errors import InvalidRequest
+from agent_service.errors import InvalidRequest, ServerLeaving
 from agent_service.principal import Principal
 from agent_service.resources import Resources
 from agent_service.runs.model import START, EventId, Position, Run
@@ -58,6 +58,18 @@ def open_stream(res: Resources, run_id: UUID, after: Position = START) -> Stream
             await res.runs.cancel_unwatched(run_id)
 
     return StreamResponse(chunks, res.streams, goodbye=RECONNECT, on_leave=on_leave)
+
+
+async def until_ended(res: Resources, principal: Principal, run: Run) -> Run:
+    """The run once it has ended.
+
+    Raises:
+        ServerLeaving: this process goes away first; the run goes on at a peer.
+    """
+    ended = await res.streams.unless_closing(res.runs.wait(principal, run.id))
+    if ended is None:
+        raise ServerLeaving(f"the server is going away, the run goes on: GET /runs/{run.id}", run_id=str(run.id))
+    return ended
 
 
 async def _resume_result(res: Resources, run: Run, after: Position) -> str:
