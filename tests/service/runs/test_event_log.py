@@ -1,0 +1,107 @@
+"""One odd value in one run stops neither the log nor any other run."""
+
+import asyncio
+import math
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from agent_service.db.pool import Pool
+from agent_service.principal import Principal
+from agent_service.runs.event_log import EventLog
+from agent_service.runs.live import MAX_JSON_DEPTH, LiveRun, LiveRuns
+from agent_service.runs.model import START, Ending, Event
+from agent_service.runs.store import RunStore
+from tests.service.runs import graphs
+from tests.service.runs.conftest import Database, Serve, begin
+
+
+def nested(levels: int) -> Any:
+    value: Any = "core"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def depth(value: Any) -> int:
+    return 1 + depth(value[0]) if isinstance(value, list) else 0
+
+
+@pytest.mark.parametrize(
+    ("argument", "logged"),
+    [
+        (10**30, str(10**30)),
+        (2**63 - 1, 2**63 - 1),
+        (math.nan, "nan"),
+        (-math.inf, "-inf"),
+        ("nul \0 and half \ud83d", "nul \ufffd and half ?"),
+    ],
+)
+async def test_an_odd_tool_argument_is_logged_as_text(serve: Serve, database: Database, argument: Any, logged: Any) -> None:
+    async with serve(graphs.calls_a_tool_with(argument)) as service:
+        odd, innocent = await begin(service, question="odd"), await begin(service, question="innocent")
+        answers = [(await database.finished(run))["answer"] for run in (odd, innocent)]
+
+    assert answers == ["took it: odd", "took it: innocent"]
+    assert [call["args"] for call in database.payloads(odd, "tool_start")] == [{"thing": logged}]
+
+
+async def test_a_deeply_nested_tool_argument_is_logged_to_a_depth(serve: Serve, database: Database) -> None:
+    async with serve(graphs.calls_a_tool_with(nested(300))) as service:
+        odd, innocent = await begin(service, question="odd"), await begin(service, question="innocent")
+        answers = [(await database.finished(run))["answer"] for run in (odd, innocent)]
+
+    assert answers == ["took it: odd", "took it: innocent"]
+    (call,) = database.payloads(odd, "tool_start")
+    assert 0 < depth(call["args"]["thing"]) <= MAX_JSON_DEPTH
+
+
+async def test_a_nul_in_an_interrupt_value_is_replaced(serve: Serve, database: Database) -> None:
+    async with serve(graphs.interrupts_with({"cmd": "rm \0 x"})) as service:
+        odd, innocent = await begin(service, question="odd"), await begin(service, question="innocent")
+        asked, done = await database.finished(odd), await database.finished(innocent)
+
+    assert (asked["outcome"], [item["value"] for item in asked["interrupts"]]) == ("interrupted", [{"cmd": "rm \ufffd x"}])
+    assert (done["outcome"], done["answer"]) == ("completed", "done: innocent")
+
+
+@pytest.mark.parametrize("route", ["A\udc80B", "A\0B"])
+async def test_a_run_that_its_checkpoint_refuses_fails_alone(serve: Serve, database: Database, route: str) -> None:
+    """LangGraph writes short strings of the state as JSON, which takes no half surrogate pair and no NUL."""
+    async with serve(graphs.routes_to(route)) as service:
+        odd, innocent = await begin(service, question="odd"), await begin(service, question="innocent")
+        failed, done = await database.finished(odd), await database.finished(innocent)
+
+    assert (failed["outcome"], failed["error"]["code"]) == ("failed", "graph_failed")
+    assert (done["outcome"], done["answer"]) == ("completed", "done: innocent")
+
+
+async def add(live: LiveRuns, store: RunStore) -> LiveRun:
+    owner = Principal("default", "ann")
+    run = await store.start(uuid4(), f"s{len(live)}", owner, "?", {}, here=True, listed=True, idempotency_key=None)
+    assert run is not None
+    return live.add(run)
+
+
+async def test_a_batch_that_is_refused_is_written_run_by_run(pool: Pool, database: Database) -> None:
+    live_runs, store = LiveRuns(), RunStore(pool, holder="here", lease_seconds=60, max_queued=10, on_busy="reject")
+    log, odd, innocent = EventLog(pool, live_runs), await add(live_runs, store), await add(live_runs, store)
+    odd.publish_text("lost", "node")
+    odd.events.append(Event(1, 2, "node", "node", {"n": 10**30}))  # past `publish`, which would have made it storable
+    innocent.publish_text("kept", "node")
+
+    ends = [
+        asyncio.create_task(log.finish(odd, Ending("completed"))),
+        asyncio.create_task(log.finish(innocent, Ending("completed"))),
+    ]
+    await asyncio.sleep(0)  # both hand their endings in
+    await log.flush()
+    await log.flush()
+
+    assert await asyncio.gather(*ends) == [True, True]
+    refused, kept = database.run(str(odd.run.id)), database.run(str(innocent.run.id))
+    assert (refused["outcome"], refused["answer"], refused["error"]["code"]) == ("failed", "", "internal")
+    assert (kept["outcome"], kept["answer"]) == ("completed", "kept")
+    assert [(e.seq, e.payload) for e in (await log.read(odd.run.id, START))[0]] == [(1, ""), (2, {})]
+    assert [e.payload for e in (await log.read(innocent.run.id, START))[0]] == ["kept"]
