@@ -7,6 +7,11 @@ from tests.service.page.conftest import OpenChat, Site, running_site
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+SEND_ANYWAY = """() => {
+    document.querySelector("#question").value = "Something else";
+    document.querySelector("#composer").requestSubmit();
+}"""
+
 
 async def test_an_approved_note_is_kept(offline: Site, open_chat: OpenChat) -> None:
     chat = await open_chat(offline.service.url)
@@ -29,6 +34,10 @@ async def test_an_edited_note_is_kept_as_edited(offline: Site, open_chat: OpenCh
     await chat.button("Edit").click()
     arguments = chat.page.get_by_label("Arguments (JSON)")
     assert json.loads(await arguments.input_value()) == {"text": "the backup runs at three"}
+    await expect(chat.decision.get_by_role("button")).to_have_text(["Approve edited", "Cancel edit"])
+    await chat.button("Cancel edit").click()
+    await expect(chat.decision.get_by_role("button")).to_have_text(["Approve", "Edit", "Reject"])
+    await chat.button("Edit").click()
 
     await arguments.fill('{"text": ')
     await chat.button("Approve edited").click()
@@ -62,11 +71,17 @@ async def test_a_decision_still_waits_after_a_reload_and_keeps_other_questions_b
     await chat.page.reload()
 
     await expect(chat.decision).to_be_visible()
-    await chat.type("Something else")
-    await expect(chat.decision).to_be_focused()
+    question = chat.page.get_by_label("Question")
+    await expect(question).to_be_disabled()
+    await expect(question).to_have_attribute("placeholder", "Decide above before the next question")
+    await expect(chat.button("Send")).to_be_disabled()
+    await chat.page.evaluate(SEND_ANYWAY)
     await expect(chat.page.locator(".question")).to_have_count(1)
     await chat.button("Approve").click()
     await expect(chat.answer).to_contain_text("Saved the note")
+    await expect(chat.page.get_by_label("Steps").last).to_contain_text("approval")
+    await expect(chat.page.locator(".trail", has_text="_model")).to_have_count(0)
+    await chat.ask("Show my notes")
 
 
 async def test_values_that_a_graph_asks_for_are_given_each_to_its_question(admin_url: str, open_chat: OpenChat) -> None:

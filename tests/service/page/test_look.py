@@ -10,6 +10,7 @@ from tests.service.page.conftest import OpenChat, Site
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 
 COLOURS = """(node) => {
     const clear = "rgba(0, 0, 0, 0)";
@@ -31,14 +32,18 @@ def contrast(one: str, other: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_every_text_can_be_read_in_either_scheme(scheme: Scheme, offline: Site, open_chat: OpenChat) -> None:
-    chat = await open_chat(offline.service.url, color_scheme=scheme)
+async def test_every_text_can_be_read_in_either_scheme(offline: Site, open_chat: OpenChat) -> None:
+    chat = await open_chat(offline.service.url)
     await chat.ask("How is a vessel moored?")
     await chat.ask("Remember that this is a note")
+    for scheme in SCHEMES:
+        await chat.page.emulate_media(color_scheme=scheme)
+        await assert_readable(chat, scheme)
 
+
+async def assert_readable(chat: Chat, scheme: Scheme) -> None:
     texts = ".question, .answer p, .answer cite, .trail, .tool .args, .sources .muted, .usage, .usage b, .card p, .card pre, \
-        #sessions small, .foot, #status, button:not(.quiet):not([hidden])"
+        #sessions small, .foot, #status, button:not(.quiet):not([hidden]):enabled"
     found = [(await node.inner_text(), await node.evaluate(COLOURS)) for node in await chat.page.locator(texts).all()]
     assert len(found) > 15
     assert [(text, colours) for text, colours in found if contrast(*colours) < 4.5] == []

@@ -26,7 +26,7 @@ async def begin(chat: Chat, model: FakeModel, question: str) -> None:
     model.script.tokens_per_second = 10
     await chat.type(question)
     await expect(chat.answer).to_contain_text(echo_tokens(question)[5])
-    model.script.tokens_per_second = 2
+    model.script.tokens_per_second = 4
 
 
 def hurry(model: FakeModel) -> None:
@@ -91,7 +91,7 @@ async def test_a_server_that_says_reconnect_costs_no_word(scripted: Site, model:
 async def test_a_server_that_is_killed_and_comes_back_costs_no_word(
     database_url: str, model: FakeModel, open_chat: OpenChat, tmp_path: Path
 ) -> None:
-    env = {"DATABASE_URL": database_url, "LEASE_SECONDS": "2", **fake_model_env(model)}
+    env = {"DATABASE_URL": database_url, "LEASE_SECONDS": "1", **fake_model_env(model)}
     async with running_replicas(1, env, tmp_path) as [only]:
         chat = await open_chat(only.url, key="")
         await begin(chat, model, "killed")

@@ -67,6 +67,21 @@ async def test_citations_and_sql_of_the_default_graph_are_shown(offline: Site, o
     await expect(chat.page.locator(".tool summary").last).to_contain_text("error")
 
 
+async def test_a_citation_is_marked_with_or_without_a_section(scripted: Site, model: FakeModel, open_chat: OpenChat) -> None:
+    model.script = Script(tokens=["See [Authentication] and [Manual › Keys], not [1] or ", "[Title](elsewhere)."])
+    chat = await open_chat(scripted.service.url)
+    await chat.ask("cite")
+    await expect(chat.answer.locator("cite")).to_have_text(["[Authentication]", "[Manual › Keys]"])
+
+
+async def test_an_empty_session_offers_questions_that_are_asked_with_a_click(offline: Site, open_chat: OpenChat) -> None:
+    chat = await open_chat(offline.service.url)
+    await expect(chat.page.locator("#empty").get_by_role("button")).to_have_count(3)
+    await chat.page.locator("#empty").get_by_role("button", name="Save a note").click()
+    await expect(chat.decision.locator("pre")).to_contain_text("the staging cluster is upgraded")
+    await expect(chat.page.locator("#empty")).to_have_count(0)
+
+
 async def test_a_turn_that_is_stopped_ends_as_cancelled_and_the_next_one_works(
     scripted: Site, model: FakeModel, open_chat: OpenChat
 ) -> None:
