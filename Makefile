@@ -16,7 +16,7 @@ run: $(VENV)/.run ## Chat with the agent on localhost: database, documents, serv
 	@exec $(BIN)/slipway dev --docs docs
 
 test: $(VENV)/.dev ## Every test that needs no cluster, on a real PostgreSQL; ARGS="-k name" picks
-	$(BIN)/pytest -n auto $(ARGS)
+	$(BIN)/pytest -n auto --dist loadgroup $(ARGS)
 
 chaos: $(VENV)/.dev ## Ten minutes of rollouts, kills and database faults under load; prints what was lost (nothing)
 	$(BIN)/pytest -q -m chaos tests/chaos $(ARGS)
@@ -60,8 +60,8 @@ $(VENV)/.made:
 
 # A stamp is older than the files it stands for only when they changed. requirements/dev.txt holds all of run.txt.
 $(VENV)/.run: requirements/run.txt pyproject.toml | $(VENV)/.made
-	@echo "installing the packages of requirements/run.txt (once) …"
-	@$(PIP) install --require-hashes --no-deps -r requirements/run.txt
+	@echo "installing the packages of requirements/run.txt (once, about a minute) …"
+	@$(PIP) install --quiet --require-hashes --no-deps -r requirements/run.txt
 	@$(PIP) install --quiet --no-build-isolation --no-deps --editable .
 	@touch $@
 

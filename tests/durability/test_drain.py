@@ -67,7 +67,7 @@ async def test_while_draining_a_peer_takes_new_questions_and_a_second_sigterm_hu
     hurried = time.monotonic()
     here.send(signal.SIGTERM)
     assert await here.wait(10) == 0
-    assert time.monotonic() - hurried < 5
+    assert time.monotonic() - hurried < 10  # the drain limit is 60
     await reading
 
     assert old.text == "".join(echo_tokens("agent, a long answer", 150))
