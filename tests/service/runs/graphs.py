@@ -5,6 +5,7 @@ Each function makes a new graph on one test's `Effects`; the fixture `serve` put
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.messages import AIMessage
@@ -136,8 +137,8 @@ def two_steps_in_a_subgraph(effects: Effects) -> Graph:
     return within(chain(("one", one), ("two", two)))
 
 
-def calls_a_tool_with(argument: Any) -> Graph:
-    """Calls a tool with the argument if the question is `odd`, with 1 otherwise."""
+def calls_a_tool_with(arguments: Mapping[str, Any]) -> Graph:
+    """Calls a tool with the argument that belongs to the question."""
 
     @tool
     async def take(thing: Any) -> str:
@@ -145,7 +146,7 @@ def calls_a_tool_with(argument: Any) -> Graph:
         return type(thing).__name__
 
     async def call(state: MessagesState, config: RunnableConfig) -> Update:
-        await take.ainvoke({"thing": argument if question(state) == "odd" else 1}, config)
+        await take.ainvoke({"thing": arguments[question(state)]}, config)
         return says(f"took it: {question(state)}")
 
     return chain(("call", call))
@@ -168,12 +169,11 @@ class RoutedState(MessagesState):
     route: str
 
 
-def routes_to(route: str) -> Graph:
-    """Takes the route if the question is `odd`."""
+def routes_to(routes: Mapping[str, str]) -> Graph:
+    """Takes the route that belongs to the question."""
 
     async def choose(state: RoutedState) -> Update:
-        update = says(f"done: {question(state)}")
-        return {**update, "route": route} if question(state) == "odd" else update
+        return {**says(f"done: {question(state)}"), "route": routes[question(state)]}
 
     return chain(("choose", choose), state=RoutedState)
 

@@ -5,8 +5,6 @@ import math
 from typing import Any
 from uuid import uuid4
 
-import pytest
-
 from agent_service.db.pool import Pool
 from agent_service.principal import Principal
 from agent_service.runs.event_log import EventLog
@@ -28,27 +26,29 @@ def depth(value: Any) -> int:
     return 1 + depth(value[0]) if isinstance(value, list) else 0
 
 
-@pytest.mark.parametrize(
-    ("argument", "logged"),
-    [
-        (10**30, str(10**30)),
-        (2**63 - 1, 2**63 - 1),
-        (math.nan, "nan"),
-        (-math.inf, "-inf"),
-        ("nul \0 and half \ud83d", "nul \ufffd and half ?"),
-    ],
-)
-async def test_an_odd_tool_argument_is_logged_as_text(serve: Serve, database: Database, argument: Any, logged: Any) -> None:
-    async with serve(graphs.calls_a_tool_with(argument)) as service:
-        odd, innocent = await begin(service, question="odd"), await begin(service, question="innocent")
-        answers = [(await database.finished(run))["answer"] for run in (odd, innocent)]
+ODD = {
+    "huge": (10**30, str(10**30)),
+    "largest": (2**63 - 1, 2**63 - 1),
+    "nan": (math.nan, "nan"),
+    "infinite": (-math.inf, "-inf"),
+    "half": ("nul \0 and half \ud83d", "nul \ufffd and half ?"),
+    "innocent": (1, 1),
+}
+"""By question: an argument, and what the log may hold of it."""
 
-    assert answers == ["took it: odd", "took it: innocent"]
-    assert [call["args"] for call in database.payloads(odd, "tool_start")] == [{"thing": logged}]
+
+async def test_odd_tool_arguments_are_logged_as_text(serve: Serve, database: Database) -> None:
+    async with serve(graphs.calls_a_tool_with({name: argument for name, (argument, _) in ODD.items()})) as service:
+        runs = {name: await begin(service, question=name) for name in ODD}
+        answers = {name: (await database.finished(run))["answer"] for name, run in runs.items()}
+
+    assert answers == {name: f"took it: {name}" for name in ODD}
+    logged = {name: [call["args"]["thing"] for call in database.payloads(run, "tool_start")] for name, run in runs.items()}
+    assert logged == {name: [as_logged] for name, (_, as_logged) in ODD.items()}
 
 
 async def test_a_deeply_nested_tool_argument_is_logged_to_a_depth(serve: Serve, database: Database) -> None:
-    async with serve(graphs.calls_a_tool_with(nested(300))) as service:
+    async with serve(graphs.calls_a_tool_with({"odd": nested(300), "innocent": 1})) as service:
         odd, innocent = await begin(service, question="odd"), await begin(service, question="innocent")
         answers = [(await database.finished(run))["answer"] for run in (odd, innocent)]
 
@@ -66,15 +66,14 @@ async def test_a_nul_in_an_interrupt_value_is_replaced(serve: Serve, database: D
     assert (done["outcome"], done["answer"]) == ("completed", "done: innocent")
 
 
-@pytest.mark.parametrize("route", ["A\udc80B", "A\0B"])
-async def test_a_run_that_its_checkpoint_refuses_fails_alone(serve: Serve, database: Database, route: str) -> None:
+async def test_runs_that_their_checkpoint_refuses_fail_alone(serve: Serve, database: Database) -> None:
     """LangGraph writes short strings of the state as JSON, which takes no half surrogate pair and no NUL."""
-    async with serve(graphs.routes_to(route)) as service:
-        odd, innocent = await begin(service, question="odd"), await begin(service, question="innocent")
-        failed, done = await database.finished(odd), await database.finished(innocent)
+    async with serve(graphs.routes_to({"half": "A\udc80B", "nul": "A\0B", "innocent": "AB"})) as service:
+        half, nul, innocent = [await begin(service, question=name) for name in ("half", "nul", "innocent")]
+        failed, done = [await database.finished(half), await database.finished(nul)], await database.finished(innocent)
 
-    assert (failed["outcome"], failed["error"]["code"]) == ("failed", "graph_failed")
-    assert (done["outcome"], done["answer"]) == ("completed", "done: innocent")
+    assert [(run["outcome"], run["error"]["code"]) for run in failed] == [("failed", "graph_failed")] * 2
+    assert (done["outcome"], done["answer"], done["route"]) == ("completed", "done: innocent", "AB")
 
 
 async def add(live: LiveRuns, store: RunStore) -> LiveRun:
