@@ -4,12 +4,12 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 import psycopg
@@ -18,10 +18,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from agent_service.errors import SettingsError, SlipwayError
-from agent_service.settings import Settings, load_settings, settings_table
+from agent_service.settings import Settings, load_settings, settings_of_later_versions, settings_table
 
 if TYPE_CHECKING:
     from agent_service.documents.ingest import IngestReport
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 PIPE_COLUMNS = 200
 """Width of a table that goes to a file or a pipe, where rich would take 80 and fold most of them."""
@@ -80,18 +82,23 @@ def _database_url() -> str:
 @main.command(epilog=f"\b\nSettings (environment variables):\n{settings_table()}\n\nExample:\n  AUTH=disabled slipway serve")
 def serve() -> None:
     """Serves the API and the chat page until SIGTERM."""
-    from agent_service.logs import setup_logging  # noqa: PLC0415  # the service's modules take a second to import
+    _run(load_settings())
+
+
+def _run(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -> None:
+    from agent_service.logs import logger, setup_logging  # noqa: PLC0415  # the service's modules take a second to import
     from agent_service.main import run  # noqa: PLC0415  # likewise
 
-    settings = load_settings()
     setup_logging(settings.log_level)
-    run(settings)
+    if later := settings_of_later_versions(os.environ):
+        logger(__name__).warning("not in this version, and without effect", settings=later)
+    run(settings, on_ready)
 
 
 @main.command(epilog="\b\nExample:\n  DATABASE_URL=postgresql://… slipway migrate")
 def migrate() -> None:
     """Brings the database to this version's schema; safe to run twice, also at once."""
-    from agent_service.db.migrate import migrate as apply  # noqa: PLC0415  # see serve
+    from agent_service.db.migrate import migrate as apply  # noqa: PLC0415  # see _run
 
     count = apply(_database_url(), lambda name: click.echo(f"applying {name}"))
     click.echo(f"{count} migration{'' if count == 1 else 's'} applied; the schema is current")
@@ -116,7 +123,7 @@ def ingest(paths: tuple[Path, ...], as_json: bool) -> None:
 
 
 def _ingest(settings: Settings, paths: Sequence[Path], *, quiet: bool = False) -> "IngestReport":
-    from agent_service.commands import ingest_paths  # noqa: PLC0415  # see serve
+    from agent_service.commands import ingest_paths  # noqa: PLC0415  # see _run
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
@@ -142,10 +149,8 @@ def _ingest(settings: Settings, paths: Sequence[Path], *, quiet: bool = False) -
 )
 def dev(directory: Path, docs: tuple[Path, ...]) -> None:
     """Everything on this machine: an embedded PostgreSQL, migrations, documents, and the service, open to loopback only."""
-    from agent_service.commands import embedded_postgres  # noqa: PLC0415  # see serve
-    from agent_service.db.migrate import migrate as apply  # noqa: PLC0415  # see serve
-    from agent_service.logs import setup_logging  # noqa: PLC0415  # see serve
-    from agent_service.main import run  # noqa: PLC0415  # see serve
+    from agent_service.commands import embedded_postgres  # noqa: PLC0415  # see _run
+    from agent_service.db.migrate import migrate as apply  # noqa: PLC0415  # see _run
 
     click.echo(f"starting PostgreSQL in {directory} …")
     with embedded_postgres(directory.resolve()) as url:
@@ -156,8 +161,7 @@ def dev(directory: Path, docs: tuple[Path, ...]) -> None:
             click.echo("ingesting documents …")
             report = _ingest(settings, docs)
             click.echo(f"  {report.ingested} new or changed, {report.unchanged} unchanged, {len(report.failed)} failed")
-        setup_logging(settings.log_level)
-        run(settings, on_ready=lambda address: click.echo(f"\nSlipway is ready: {address}   (Ctrl-C stops it)\n"))
+        _run(settings, on_ready=lambda address: click.echo(f"\nSlipway is ready: {address}   (Ctrl-C stops it)\n"))
 
 
 @main.command(epilog="\b\nExample:\n  SESSION_RETENTION_DAYS=90 slipway prune --dry-run")
@@ -165,7 +169,7 @@ def dev(directory: Path, docs: tuple[Path, ...]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 def prune(dry_run: bool, as_json: bool) -> None:
     """Removes expired events, old checkpoints and old sessions, as `serve` does in the background."""
-    from agent_service.commands import prune_database  # noqa: PLC0415  # see serve
+    from agent_service.commands import prune_database  # noqa: PLC0415  # see _run
 
     done = asyncio.run(prune_database(_command_settings(), dry_run=dry_run))
     if done is None:
@@ -185,14 +189,18 @@ def prune(dry_run: bool, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def costs(by: str, days: int, as_json: bool) -> None:
     """Tokens and USD of everyone, from the ledger."""
-    from agent_service.commands import cost_report  # noqa: PLC0415  # see serve
+    from agent_service.commands import cost_report  # noqa: PLC0415  # see _run
 
     rows = asyncio.run(cost_report(_database_url(), by, datetime.now(UTC) - timedelta(days=days)))
     if as_json:
-        click.echo(json.dumps(rows, default=str))
+        click.echo(json.dumps(rows, default=_iso))
         return
     cells = [[f"{v:.6f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
     _print_table(rows[0] if rows else ["no model calls in this time"], cells)
+
+
+def _iso(value: object) -> str:
+    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def _print_table(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
@@ -209,55 +217,56 @@ def keys() -> None:
     """API keys: hashed records in a folder (API_KEYS_DIR)."""
 
 
-_directory = click.option(
-    "--dir",
-    "directory",
-    envvar="API_KEYS_DIR",
-    required=True,
-    show_envvar=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the key records.",
-)
+def _directory(*, exists: bool) -> Callable[[_Function], _Function]:
+    return click.option(
+        "--dir",
+        "directory",
+        envvar="API_KEYS_DIR",
+        required=True,
+        show_envvar=True,
+        type=click.Path(exists=exists, file_okay=False, path_type=Path),
+        help="Folder of the key records.",
+    )
 
 
 @keys.command("create", epilog="\b\nExample:\n  slipway keys create --user alice --dir ./keys")
-@_directory
+@_directory(exists=False)
 @click.option("--user", required=True, help="Whose sessions and budget it uses.")
 @click.option("--tenant", default="default", show_default=True)
 @click.option("--role", default="user", show_default=True, type=click.Choice(["user", "admin"]))
 @click.option("--days", type=click.IntRange(1, 3650), help="Expires after so many days. Default: never.")
 def create_key(directory: Path, user: str, tenant: str, role: Literal["user", "admin"], days: int | None) -> None:
     """Makes a key and prints it: this is the only time it is seen."""
-    from agent_service.auth import api_keys  # noqa: PLC0415  # see serve
+    from agent_service.auth import api_keys  # noqa: PLC0415  # see _run
 
     expires = datetime.now(UTC) + timedelta(days=days) if days else None
     click.echo(api_keys.create_key(directory, user=user, tenant=tenant, role=role, expires_at=expires))
 
 
 @keys.command("list", epilog="\b\nExample:\n  slipway keys list --dir ./keys")
-@_directory
+@_directory(exists=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_keys(directory: Path, as_json: bool) -> None:
     """The keys' ids, owners and ages; never the keys."""
-    from agent_service.auth import api_keys  # noqa: PLC0415  # see serve
+    from agent_service.auth import api_keys  # noqa: PLC0415  # see _run
 
     records = [
         {"id": r.id, "tenant": r.tenant, "user": r.user, "role": r.role, "created_at": r.created_at, "expires_at": r.expires_at}
         for r in api_keys.list_keys(directory)
     ]
     if as_json:
-        click.echo(json.dumps(records, default=str))
+        click.echo(json.dumps(records, default=_iso))
         return
-    cells = [["" if value is None else str(value) for value in record.values()] for record in records]
+    cells = [["" if value is None else _iso(value) for value in record.values()] for record in records]
     _print_table(["id", "tenant", "user", "role", "created", "expires"], cells)
 
 
 @keys.command("revoke", epilog="\b\nExample:\n  slipway keys revoke k3x9w2ab --dir ./keys")
-@_directory
+@_directory(exists=True)
 @click.argument("key_id")
 def revoke_key(directory: Path, key_id: str) -> None:
     """Deletes a key's record; running processes refuse it within 2 s."""
-    from agent_service.auth import api_keys  # noqa: PLC0415  # see serve
+    from agent_service.auth import api_keys  # noqa: PLC0415  # see _run
 
     api_keys.revoke_key(directory, key_id)
     click.echo(f"{key_id} revoked")

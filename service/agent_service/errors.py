@@ -68,6 +68,12 @@ class NotFound(SlipwayError):
     status = 404
 
 
+class ModelNotFound(NotFound):
+    """The OpenAI wire has one model; clients know this code."""
+
+    code = "model_not_found"
+
+
 class SessionBusy(SlipwayError):
     code = "session_busy"
     status = 409

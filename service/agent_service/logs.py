@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 import traceback
+from collections.abc import MutableMapping
 from typing import Any, TextIO
 
 import structlog
@@ -14,6 +15,9 @@ from structlog.typing import Processor
 
 TRACEBACK_FRAMES = 30
 """Of each exception in a chain; a node of a graph is 15 to 20 deep in LangGraph."""
+
+NOISY = {"psycopg.pool": logging.ERROR, "pypdf": logging.ERROR}
+"""Their warnings come with each attempt and each odd object of a file; health and ingest report what matters."""
 
 HIDDEN = "[hidden]"
 
@@ -30,6 +34,11 @@ FRAMES = 8
 def _hide_credentials(_: Any, __: str, event: Any) -> Any:
     # Last, over the rendered line: a library's message and an exception's text may quote one too.
     return _CREDENTIALS.sub(lambda found: f"{found[1] or ''}{HIDDEN}", event) if isinstance(event, str) else event
+
+
+def _without_colors(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event.pop("color_message", None)  # uvicorn's second copy of its message
+    return event
 
 
 def _renderers(*, readable: bool) -> list[Processor]:
@@ -60,6 +69,7 @@ def setup_logging(level: str, stream: TextIO = sys.stderr) -> None:
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _without_colors,
                 *_renderers(readable=stream.isatty()),
                 _hide_credentials,
             ],
@@ -73,7 +83,8 @@ def setup_logging(level: str, stream: TextIO = sys.stderr) -> None:
         logging.getLogger(name).propagate = True
     for name in WITH_CONTENT:
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("psycopg.pool").setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
+    for name, lowest in NOISY.items():
+        logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else lowest)
 
 
 def frames(error: BaseException) -> list[str]:

@@ -1,10 +1,11 @@
 """`slipway serve`: one process, from settings to exit."""
 
 import asyncio
+import errno
 import signal
 import socket
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -12,6 +13,7 @@ import structlog
 import uvicorn
 
 from agent_service.api.app import create_app
+from agent_service.errors import SettingsError
 from agent_service.health import Health
 from agent_service.ops import OpsServer, serve_ops
 from agent_service.resources import VERSION, Resources, make_metrics, open_resources
@@ -41,7 +43,8 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
     """
     health = Health(VERSION, settings.liveness_timeout)
     metrics = make_metrics(settings)
-    ops = OpsServer((settings.ops_address, settings.ops_port), health, metrics.registry)
+    with _opening("OPS_PORT", settings.ops_address, settings.ops_port):
+        ops = OpsServer((settings.ops_address, settings.ops_port), health, metrics.registry)
     with serve_ops(ops):
         async with open_resources(settings, health, metrics) as resources:
             ops.status = resources.status
@@ -124,7 +127,18 @@ class Server(uvicorn.Server):
 
 def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    with _opening("PORT", settings.host, settings.port):
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+
+
+@contextmanager
+def _opening(name: str, address: str, port: int) -> Iterator[None]:
+    """Turns what the system says about an address into a SettingsError that names the setting."""
+    try:
+        yield
+    except OSError as error:
+        reason = "already in use" if error.errno == errno.EADDRINUSE else f"cannot listen on {address}: {error.strerror}"
+        raise SettingsError(f"{name}={port}: {reason}") from None
 
 
 def run(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -> None:

@@ -21,6 +21,9 @@ PRUNED = ("runs", "threads", "sessions")
 TABLES = ("checkpoint_blobs", "checkpoint_writes", "checkpoints", "ledger", "passages", "run_events", "runs", "sessions", "store")
 """Tables that grow with use."""
 
+HTTP_CODES = (200, 202, 204, 401, 404, 409, 422, 500, 503)
+"""Statuses whose series exist from the start, on the routes that declare them; a rarer one begins with its first answer."""
+
 OTHER = "other"
 """Label value of what is not in a closed set: a model, tool, node or route nobody declared."""
 
@@ -123,6 +126,12 @@ class Metrics:
                 self.tool_calls.labels(tool, status)
         for route in (*self._routes, OTHER):
             self.routes.labels(route)
+
+    def declare_http(self, routes: Iterable[tuple[str, str, Iterable[int]]]) -> None:
+        """Method, template and declared statuses of each route of the API."""
+        for method, route, codes in routes:
+            for code in {*codes}.intersection(HTTP_CODES):
+                self.http_requests.labels(method, route, str(code))
 
     def model_label(self, model: str) -> str:
         """The configured model that `model` names; endpoints answer with a dated name (gpt-4o-2024-08-06)."""

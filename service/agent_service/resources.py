@@ -11,6 +11,7 @@ import structlog
 from langchain_core.tools import BaseTool
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
+from prometheus_client import disable_created_metrics
 
 from agent_service.agents.context import AgentContext
 from agent_service.agents.guardrails import RULES, check_input
@@ -24,6 +25,7 @@ from agent_service.documents.search import DocumentSearch
 from agent_service.errors import DatabaseUnavailable
 from agent_service.health import DATABASE_SECONDS, ENDPOINT_SECONDS, Health
 from agent_service.metrics import Metrics
+from agent_service.prices import PriceTable
 from agent_service.runs.checkpoints import Checkpointer
 from agent_service.runs.graph_store import GraphStore
 from agent_service.runs.recovery import Graph
@@ -31,8 +33,9 @@ from agent_service.runs.runtime import open_runtime
 from agent_service.runs.service import RunService
 from agent_service.runs.sessions import SessionStore
 from agent_service.runs.worker import Worker
-from agent_service.settings import Settings
+from agent_service.settings import Settings, check_folders
 from agent_service.streams import Streams
+from agent_service.tokens import count_tokens
 from agent_service.tracing import LangSmith, open_langsmith
 
 log = structlog.stdlib.get_logger(__name__)
@@ -61,6 +64,7 @@ class Resources:
 
 
 def make_metrics(settings: Settings) -> Metrics:
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # of the whole process: a second series for each counter and histogram, that no query reads
     models = {m for m in (settings.model, settings.cheap_model, settings.fallback_model) if m}
     return Metrics(models=models, version=VERSION, graph=settings.agent_graph, guardrail_rules=RULES)
 
@@ -72,6 +76,8 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
     Raises:
         SettingsError, SchemaMismatch: with one line for whoever starts the process.
     """
+    check_folders(settings)
+    PriceTable.load(settings.price_file)  # a wrong one is told at once, not when the database is there
     async with AsyncExitStack() as stack:
         pool = make_pool(
             settings.database_url.get_secret_value(), size=settings.database_pool_size, timeout=settings.database_timeout
@@ -79,7 +85,6 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
         await pool.open()
         stack.push_async_callback(pool.close)
         health.add("database", lambda: _ping(pool), DATABASE_SECONDS)
-        await _until_database_answers(pool)
 
         def count_request(model: str, status: str) -> None:
             metrics.model_requests.labels(metrics.model_label(model), status).inc()
@@ -89,6 +94,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
             health.add("model_endpoint", models.ping, ENDPOINT_SECONDS)
         langsmith = await stack.enter_async_context(open_langsmith(settings))
         graph = _load(settings, models, pool)
+        await _until_database_answers(pool)
         store = await stack.enter_async_context(GraphStore(pool))
 
         def compiled(checkpointer: Checkpointer) -> Graph:
@@ -109,6 +115,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
         )
         _background(stack, "health", health.watch(metrics))
         _background(stack, "pool-metrics", _watch_pool(pool, metrics))
+        await asyncio.to_thread(count_tokens, "")  # reads its vocabulary, which would make the first turn wait
         health.started = True
 
         def status() -> dict[str, Any]:
@@ -137,12 +144,15 @@ async def _ping(pool: Pool) -> None:
 
 
 async def _until_database_answers(pool: Pool) -> None:
+    waiting = False
     while True:
         try:
             async with connection(pool) as conn:
                 await check_schema(conn)
         except DatabaseUnavailable:
-            log.warning("waiting for the database")
+            if not waiting:
+                log.warning("waiting for the database")
+            waiting = True
             await asyncio.sleep(DATABASE_WAIT_SECONDS)
         else:
             return

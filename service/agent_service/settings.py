@@ -7,7 +7,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from agent_service.errors import SettingsError
@@ -29,6 +32,27 @@ def _comma_separated(value: str) -> str:
     return value
 
 
+def _conninfo(value: SecretStr) -> SecretStr:
+    try:
+        conninfo_to_dict(value.get_secret_value())
+    except ProgrammingError:  # its message may quote the password
+        raise ValueError("expected a libpq URI (postgresql://user@host/name) or keywords (host=… dbname=…)") from None
+    return value
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("expected a URL that begins with http:// or https://")
+    return value
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+
+LATER = ("REDIS_URL", "RATE_LIMIT_PER_MINUTE", "DAILY_TOKEN_LIMIT", "DAILY_USD_LIMIT")
+"""Settings of later versions. Whoever sets one believes in a limit that is not there."""
+
+
 class Settings(BaseModel):
     """Settings of one process. Field order is the order of the generated table."""
 
@@ -45,7 +69,7 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
 
     # State
-    database_url: SecretStr = Field(
+    database_url: Annotated[SecretStr, AfterValidator(_conninfo)] = Field(
         SecretStr("postgresql:///slipway"), description="PostgreSQL connection string (libpq URI or keywords)."
     )
     database_pool_size: Count = Field(
@@ -63,7 +87,7 @@ class Settings(BaseModel):
     agent_graph_dir: Path | None = Field(
         None, description="Folder put on the module path first, for a graph mounted into the pod."
     )
-    openai_base_url: str | None = Field(
+    openai_base_url: HttpUrl | None = Field(
         None, description="Base URL of an OpenAI-compatible endpoint, ending in /v1. Empty: api.openai.com."
     )
     openai_api_key: SecretStr | None = Field(
@@ -121,8 +145,8 @@ class Settings(BaseModel):
     )
 
     # Durability
-    lease_seconds: Seconds = Field(
-        5.0, description="Seconds after which a dead process's runs are taken over; renewed at a third."
+    lease_seconds: float = Field(
+        5.0, ge=0.5, description="Seconds after which a dead process's runs are taken over; renewed at a third."
     )
     max_attempts: Count = Field(3, description="Processes that may die with a run before it ends as `failed`.")
     drain_seconds: Seconds = Field(
@@ -155,7 +179,7 @@ class Settings(BaseModel):
         None, description="Folder of hashed API keys (`slipway keys create`); may change under the process."
     )
     jwt_secret: SecretStr | None = Field(None, description="Shared secret of HS256 tokens, at least 32 bytes.")
-    jwt_jwks_url: str | None = Field(None, description="URL of the issuer's JWKS for RS256/ES256 tokens.")
+    jwt_jwks_url: HttpUrl | None = Field(None, description="URL of the issuer's JWKS for RS256/ES256 tokens.")
     jwt_issuer: str | None = Field(None, description="Required `iss` of a token. Empty: not checked.")
     jwt_audience: str | None = Field(None, description="Required `aud` of a token. Empty: not checked.")
     guardrails: Literal["on", "off"] = Field(
@@ -186,6 +210,10 @@ class Settings(BaseModel):
             raise ValueError("set OPENAI_API_KEY or OPENAI_KEY_DIR, not both")
         if self.model != OFFLINE_MODEL and not (self.openai_api_key or self.openai_key_dir):
             raise ValueError(f"MODEL={self.model} needs OPENAI_KEY_DIR or OPENAI_API_KEY (without a key: MODEL=offline)")
+        if self.port and self.port == self.ops_port and self.ops_address == self.host:
+            raise ValueError(f"OPS_PORT={self.ops_port}: PORT is the same; the ops port needs one of its own")
+        if self.langsmith_tracing and not (self.langsmith_api_key or _is_local_url(self.langsmith_endpoint)):
+            raise ValueError("LANGSMITH_TRACING=true needs LANGSMITH_API_KEY")
         return self
 
     @property
@@ -199,6 +227,27 @@ class Settings(BaseModel):
 
 def _is_loopback(host: str) -> bool:
     return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+def _is_local_url(url: str | None) -> bool:
+    return url is not None and _is_loopback(urlsplit(url).hostname or "")
+
+
+def check_folders(settings: Settings) -> None:
+    """For the process that reads them: a job of the same release has the variables without the mounts.
+
+    Raises:
+        SettingsError: names the variable whose folder is not there.
+    """
+    for name in ("agent_graph_dir", "openai_key_dir", "api_keys_dir"):
+        folder: Path | None = getattr(settings, name)
+        if folder is not None and not folder.is_dir():
+            raise SettingsError(f"{name.upper()}={folder}: no such folder")
+
+
+def settings_of_later_versions(environ: Mapping[str, str]) -> list[str]:
+    """Names that are set and mean nothing to this version."""
+    return [name for name in LATER if environ.get(name)]
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:

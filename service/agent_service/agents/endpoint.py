@@ -6,6 +6,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -113,7 +114,7 @@ class ModelEndpoint:
                     self.base_url + path, data=orjson.dumps(payload), headers=_authorization(key), allow_redirects=False
                 )
                 with _closed_on_error(response):
-                    if response.status != 200:  # noqa: PLR2004
+                    if response.status != HTTPStatus.OK:
                         raise await response_failure(response)
                     return await receive(response)
         except (AttemptFailed, KeyRefused, ModelRejected) as failed:
@@ -125,7 +126,7 @@ class ModelEndpoint:
         for key in self.keys.attempts():
             async with self.session.get(f"{self.base_url}/models", headers=_authorization(key)) as response:
                 status = response.status
-            if status != 401:  # noqa: PLR2004
+            if status != HTTPStatus.UNAUTHORIZED:
                 break
         return status
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any, Literal
 
 import aiohttp
@@ -62,13 +63,13 @@ def status_of(error: Failure) -> Status:
 
 def failure(code: int, message: str, retry_after: float | None = None) -> Failure:
     """The failure that an HTTP status stands for, be it the response's or that of an error inside a stream."""
-    if code == 401:  # noqa: PLR2004  # HTTP status codes need no second name
+    if code == HTTPStatus.UNAUTHORIZED:
         return KeyRefused()
-    if code == 408:  # noqa: PLR2004
+    if code == HTTPStatus.REQUEST_TIMEOUT:
         return AttemptFailed("timeout", "HTTP 408", retry_after)
-    if code == 429:  # noqa: PLR2004
+    if code == HTTPStatus.TOO_MANY_REQUESTS:
         return AttemptFailed("rate_limited", "HTTP 429, too many requests", retry_after)
-    if code >= 500:  # noqa: PLR2004
+    if code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return AttemptFailed("server_error", f"HTTP {code}", retry_after)
     return ModelRejected(f"the model endpoint refused the request (HTTP {code}): {message[:MESSAGE_CHARS]}")
 
@@ -76,7 +77,7 @@ def failure(code: int, message: str, retry_after: float | None = None) -> Failur
 def stream_failure(error: Any) -> Failure:
     """The failure that an error object inside a stream stands for; without a status code, a server error."""
     code = error.get("code") if isinstance(error, dict) else None
-    if isinstance(code, int) and code >= 400:  # noqa: PLR2004
+    if isinstance(code, int) and code >= HTTPStatus.BAD_REQUEST:
         return failure(code, error_message({"error": error}))
     return AttemptFailed("server_error", "it sent an error inside the stream")
 

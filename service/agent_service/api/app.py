@@ -1,6 +1,9 @@
 """The FastAPI application: routers, middleware, error handlers."""
 
+from collections.abc import Iterator
+
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from agent_service.api import chat, openai, openapi, probes, problems, runs, sessions
 from agent_service.middleware.context import ContextMiddleware
@@ -11,6 +14,13 @@ from agent_service.resources import VERSION, Resources
 
 ROUTERS = (chat.router, runs.router, sessions.router, openai.router)
 """All that need authentication."""
+
+
+def _declared_answers() -> Iterator[tuple[str, str, set[int]]]:
+    for route in (route for router in ROUTERS for route in router.routes):
+        if isinstance(route, APIRoute):
+            codes = {route.status_code or 200, *(int(code) for code in (*route.responses, *openapi.PROBLEMS))}
+            yield from ((method, route.path, codes) for method in route.methods or ())
 
 
 def create_app(resources: Resources) -> FastAPI:
@@ -29,6 +39,7 @@ def create_app(resources: Resources) -> FastAPI:
     app.include_router(probes.router)
     problems.install(app, [route for router in (*ROUTERS, probes.router) for route in router.routes])
     openapi.install(app)
+    resources.metrics.declare_http(_declared_answers())
     app.add_middleware(LimitsMiddleware, max_body_bytes=resources.settings.max_body_bytes)
     app.add_middleware(ErrorMiddleware)
     app.add_middleware(MetricsMiddleware, metrics=resources.metrics)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from agent_service.api.text import JsonObject, JsonValue, Text
 from agent_service.errors import InvalidRequest
@@ -73,12 +73,40 @@ class ResumeRequest(_Body):
         return self.values if self.by_interrupt else self.value
 
 
+_DECISIONS = TypeAdapter(list[Decision])
+
+
+def check_resume(body: ResumeRequest, interrupts: Sequence[Mapping[str, Any]]) -> None:
+    """Raises InvalidRequest unless each approval that waits gets decisions that fit it, in whichever field they come."""
+    if body.decisions:
+        check_decisions(body.decisions, interrupts)
+        return
+    for item in interrupts:
+        if _asks_approval(item) and (not body.by_interrupt or item["id"] in body.values):
+            field = f"values.{item['id']}" if body.by_interrupt else "value"
+            check_decisions(_decisions_in(body.values[item["id"]] if body.by_interrupt else body.value, field), [item])
+
+
+def _decisions_in(value: Any, field: str) -> list[Decision]:
+    given = value["decisions"] if isinstance(value, Mapping) and value.keys() == {"decisions"} else None
+    try:
+        return _DECISIONS.validate_python(given)
+    except ValidationError:
+        raise InvalidRequest(
+            f'{field}: an approval waits, expected `decisions` (or {{"decisions": [...]}})', field=field
+        ) from None
+
+
+def _asks_approval(interrupt: Mapping[str, Any]) -> bool:
+    return isinstance(interrupt["value"], Mapping) and "action_requests" in interrupt["value"]
+
+
 def check_decisions(decisions: Sequence[Any], interrupts: Sequence[Mapping[str, Any]]) -> None:
     """Raises InvalidRequest unless there is one allowed decision for each action that waits.
 
     Otherwise the graph would raise, and the interrupt would be used up. Interrupts of another form are let through.
     """
-    asked = [item["value"] for item in interrupts if isinstance(item["value"], Mapping) and "action_requests" in item["value"]]
+    asked = [item["value"] for item in interrupts if _asks_approval(item)]
     for request in asked:
         actions = request["action_requests"]
         if len(actions) != len(decisions):

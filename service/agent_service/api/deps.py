@@ -6,6 +6,7 @@ import structlog
 from fastapi import Depends, Header, Query, Request, Security
 from fastapi.security import HTTPBearer
 
+from agent_service.api.json_body import check_query
 from agent_service.api.text import IdempotencyKey
 from agent_service.principal import Principal
 from agent_service.resources import Resources
@@ -29,16 +30,17 @@ async def watcher(
     token: Annotated[str | None, Query(description="Stream token of POST /auth/stream-token, for EventSource.")] = None,
 ) -> Principal:
     """Who reads a stream: a bearer, or a stream token in the query."""
-    return _in_log(await res.authenticator.authenticate(request.headers.get("authorization"), token))
+    return _admit(request, await res.authenticator.authenticate(request.headers.get("authorization"), token))
 
 
 async def caller(request: Request, res: ResourcesDep, _: Annotated[object, Security(bearer_scheme)]) -> Principal:
     """Who calls; stream tokens are not enough."""
-    return _in_log(await res.authenticator.authenticate(request.headers.get("authorization"), None))
+    return _admit(request, await res.authenticator.authenticate(request.headers.get("authorization"), None))
 
 
-def _in_log(principal: Principal) -> Principal:
+def _admit(request: Request, principal: Principal) -> Principal:
     structlog.contextvars.bind_contextvars(principal=principal.label)
+    check_query(request)  # after who calls: a stranger is told 401 and nothing of the route
     return principal
 
 

@@ -1,13 +1,18 @@
 """JSON by orjson: refuses what the standard parser lets through (lone surrogates, NaN) or dies of (10,000 levels)."""
 
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
+from functools import cached_property
 from typing import Any
 
 import orjson
 from fastapi import Request
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+
+from agent_service.errors import InvalidRequest
 
 
 def json_bytes(value: Any) -> bytes:
@@ -32,6 +37,11 @@ class JsonRoute(APIRoute):
     The latter also keeps other sites' pages out: a browser asks before it sends JSON across origins, and forms cannot.
     """
 
+    @cached_property
+    def query_names(self) -> frozenset[str]:
+        """Names of the query parameters that the route and its dependencies declare."""
+        return frozenset(_query_names(self.dependant))
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
 
@@ -41,6 +51,26 @@ class JsonRoute(APIRoute):
             return await handler(_JsonRequest(request.scope, request.receive))
 
         return with_orjson
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    yield from (field.alias for field in dependant.query_params)
+    for needed in dependant.dependencies:
+        yield from _query_names(needed)
+
+
+def check_query(request: Request) -> None:
+    """Raises InvalidRequest for a parameter that the route does not have, or has twice: a typo must not pass for a default."""
+    route = request.scope["route"]
+    if not (isinstance(route, JsonRoute) and request.scope["query_string"]):
+        return
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    for name, count in counts.items():
+        if name not in route.query_names:
+            known = ", ".join(sorted(route.query_names)) or "none"
+            raise InvalidRequest(f"{name}: unknown query parameter, expected {known}", field=name)
+        if count > 1:
+            raise InvalidRequest(f"{name}: expected once, got {count} times", field=name)
 
 
 def _is_json(content_type: str) -> bool:

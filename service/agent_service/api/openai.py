@@ -11,11 +11,11 @@ from starlette.responses import Response
 
 from agent_service.api.deps import Caller, IdempotencyKeyDep, ResourcesDep, run_in_log
 from agent_service.api.json_body import JsonResponse, JsonRoute, json_bytes
-from agent_service.api.openai_schemas import MODEL_ID, Completion, CompletionRequest, ModelList
+from agent_service.api.openai_schemas import MODEL_ID, Completion, CompletionRequest, Model, ModelList
 from agent_service.api.openapi import PROBLEMS, event_stream
 from agent_service.api.sse import HEARTBEAT, StreamResponse
 from agent_service.api.streams import until_ended
-from agent_service.errors import InvalidRequest
+from agent_service.errors import InvalidRequest, ModelNotFound
 from agent_service.middleware.problem import problem_response
 from agent_service.principal import Principal
 from agent_service.resources import Resources
@@ -34,6 +34,14 @@ GOODBYE = b'data: {"error":{"message":"the server stops; ask again","type":"serv
 async def list_models(_: Caller) -> ModelList:
     """The one model: the agent."""
     return ModelList()
+
+
+@router.get("/models/{model}")
+async def get_model(model: str, _: Caller) -> Model:
+    """The agent, by its name."""
+    if model != MODEL_ID:
+        raise ModelNotFound(f"model: expected {MODEL_ID}", field="model")
+    return Model()
 
 
 @router.post(
@@ -63,7 +71,7 @@ async def complete(body: CompletionRequest, res: ResourcesDep, principal: Caller
         code, message, retryable = ended.error["code"], ended.error["message"], ended.error["retryable"]
         return problem_response(status, code, message, path=router.prefix, retryable=retryable)
     spent = await run_usage(res.pool, run.id)
-    message = {"role": "assistant", "content": ended.answer + _approval(ended)}
+    message = {"role": "assistant", "content": _with_approval(ended)}
     choice = {"index": 0, "finish_reason": _finish_reason(ended.outcome), "message": message}
     return JsonResponse({**_envelope(run, "chat.completion"), "choices": [choice], "usage": _usage(spent)})
 
@@ -112,26 +120,33 @@ def _error(error: dict[str, Any]) -> dict[str, Any]:
     return {"message": error["message"], "type": "server_error", "code": error["code"], "param": None}
 
 
-def _approval(run: Run) -> str:
-    return approval_text(run.id) if run.outcome == "interrupted" else ""
+def _with_approval(run: Run) -> str:
+    if run.outcome != "interrupted":
+        return run.answer
+    return run.answer + approval_text(run.id, follows_text=bool(run.answer))
 
 
-def approval_text(run_id: UUID) -> str:
-    return f"\n\nThis waits for an approval: decide it in the chat page or with POST /runs/{run_id}/resume."
+def approval_text(run_id: UUID, *, follows_text: bool) -> str:
+    gap = "\n\n" if follows_text else ""
+    return f"{gap}This waits for an approval: decide it in the chat page or with POST /runs/{run_id}/resume."
 
 
 async def _chunks(res: Resources, run: Run, *, include_usage: bool) -> AsyncIterator[bytes]:
     envelope = _envelope(run, "chat.completion.chunk")
     yield _chunk(envelope, {"role": "assistant", "content": ""})
+    spoke = False
     async for batch in res.runs.follow(run.id, idle=res.settings.heartbeat_seconds):
-        encoded = [data for event in batch for data in _encode(envelope, run.id, event, include_usage=include_usage)]
+        encoded = []
+        for event in batch:
+            encoded += _encode(envelope, run.id, event, include_usage=include_usage, spoke=spoke)
+            spoke = spoke or event.kind in {"text", "reset"}
         yield b"".join(encoded) if batch else HEARTBEAT
 
 
-def _encode(envelope: dict[str, Any], run_id: UUID, event: Event, *, include_usage: bool) -> list[bytes]:
+def _encode(envelope: dict[str, Any], run_id: UUID, event: Event, *, include_usage: bool, spoke: bool) -> list[bytes]:
     match event.kind:
         case "text" | "interrupt" | "reset":
-            return [_chunk(envelope, {"content": _content(event, run_id)})]
+            return [_chunk(envelope, {"content": _content(event, run_id, spoke=spoke)})]
         case "error":
             return [_data({"error": _error(event.payload)})]
         case "usage":
@@ -142,10 +157,10 @@ def _encode(envelope: dict[str, Any], run_id: UUID, event: Event, *, include_usa
     return []
 
 
-def _content(event: Event, run_id: UUID) -> str:
+def _content(event: Event, run_id: UUID, *, spoke: bool) -> str:
     if event.kind == "text":
         return str(event.payload)
-    return STARTS_AGAIN + event.payload["text"] if event.kind == "reset" else approval_text(run_id)
+    return STARTS_AGAIN + event.payload["text"] if event.kind == "reset" else approval_text(run_id, follows_text=spoke)
 
 
 def _chunk(envelope: dict[str, Any], delta: dict[str, Any], finish: str | None = None) -> bytes:

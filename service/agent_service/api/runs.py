@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
 from agent_service.api.chat import ACCEPTED, answer, run_state
-from agent_service.api.decisions import ResumeRequest, check_decisions
+from agent_service.api.decisions import ResumeRequest, check_resume
 from agent_service.api.deps import Caller, IdempotencyKeyDep, ResourcesDep, RespondAsync, Watcher, run_in_log
 from agent_service.api.json_body import JsonResponse, JsonRoute
 from agent_service.api.schemas import RunAccepted, RunState
@@ -49,8 +49,7 @@ async def resume_run(
     accept: Annotated[str, Header()] = "",
 ) -> Response:
     """Decides an interrupt: starts the run that goes on from it. `Accept: text/event-stream` streams it."""
-    if body.decisions:
-        check_decisions(body.decisions, (await res.runs.get(principal, run_id)).interrupts or [])
+    check_resume(body, (await res.runs.get(principal, run_id)).interrupts or [])
     run = run_in_log(
         await res.runs.resume(principal, run_id, values=body.resume_value, by_interrupt=body.by_interrupt, idempotency_key=key)
     )

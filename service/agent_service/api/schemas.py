@@ -53,7 +53,7 @@ class RunAccepted(BaseModel):
 
 class FeedbackRequest(Body):
     run_id: Annotated[UUID, Field(strict=False)]
-    score: Literal[0, 1]
+    score: int = Field(ge=0, le=1, description="1 is up, 0 is down.")
     comment: Annotated[Text, StringConstraints(max_length=2_000)] | None = None
 
 

@@ -26,7 +26,7 @@ STREAM: dict[int | str, dict[str, Any]] = {
         "description": "Server-sent events: unnamed ones are the answer, the last is `[DONE]`.",
         "content": event_stream("Text of the answer; JSON when `event` names another kind."),
     },
-    204: {"description": "Nothing is left to come; an EventSource stops."},
+    204: {"description": "Nothing is left to come, as after any id past the last event; an EventSource stops."},
 }
 
 

@@ -39,6 +39,7 @@ class Notices:
         self._name = uuid4().hex
         self.work = asyncio.Event()
         self.heard = False
+        self._away = False
 
     @property
     def poll_seconds(self) -> float:
@@ -59,7 +60,9 @@ class Notices:
             try:
                 await self._listen()
             except psycopg.Error as error:
-                log.warning("no notices from the database; polling", error=type(error).__name__)
+                if not self._away:
+                    log.warning("no notices from the database; polling", error=type(error).__name__)
+                self._away = True
             self.heard = False
             await asyncio.sleep(RECONNECT_SECONDS)
 
@@ -68,6 +71,9 @@ class Notices:
         async with await psycopg.AsyncConnection.connect(url, autocommit=True, application_name="slipway-listen") as conn:
             for channel in (WORK_CHANNEL, CANCEL_CHANNEL, EVENTS_CHANNEL, ECHO_CHANNEL):
                 await conn.execute(f"LISTEN {channel}".encode())
+            if self._away:
+                log.info("notices from the database again")
+            self._away = False
             self._wake_all()
             while True:
                 await conn.execute("SELECT pg_notify(%s, %s)", (ECHO_CHANNEL, self._name))

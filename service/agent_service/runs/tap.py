@@ -147,7 +147,7 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
                 self._on_loop(self._live.end_message, message.id, call.source)
         self._on_loop(self._billing.answered, call.node, call.model, call.started, call.prompt, message)
 
-    def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002  # langchain's signature
         call = self._model_calls.pop(run_id, None)
         if call is not None:
             self._on_loop(self._break_off, call)

@@ -294,3 +294,14 @@ async def test_a_question_that_breaks_an_input_rule(client: httpx.AsyncClient, s
         body = check_problem(answer, 422, "guardrail_blocked", field="question")
         assert body["rule"] == "prompt_injection"
     assert await service.metric("agent_guardrail_blocks_total", rule="prompt_injection") == 3
+
+
+async def test_unknown_and_repeated_query_parameters_are_named(client: httpx.AsyncClient) -> None:
+    check_problem(await client.get("/sessions?limt=5"), 422, "invalid_request", field="limt")
+    check_problem(await client.get("/sessions?limit=5&limit=6"), 422, "invalid_request", field="limit")
+    check_problem(await client.get("/v1/models/other"), 404, "model_not_found", field="model")
+
+
+async def test_a_score_is_a_number(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/feedback", json={"run_id": str(RUN), "score": True})
+    check_problem(answer, 422, "invalid_request", field="score")

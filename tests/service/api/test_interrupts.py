@@ -211,3 +211,14 @@ async def test_the_stream_of_an_interrupted_run_carries_the_request(notes: httpx
     assert stream.named("usage")[0]["outcome"] == "interrupted"
     (interrupt,) = stream.named("interrupt")
     assert interrupt["interrupts"][0]["value"]["action_requests"][0]["name"] == "save_note"
+
+
+async def test_a_value_that_is_no_decision_leaves_an_approval_waiting(notes: httpx.AsyncClient) -> None:
+    run = await ask(notes, "save a note: milk")
+    resume, waiting = f"/runs/{run['run_id']}/resume", run["interrupts"][0]["id"]
+
+    check_problem(await notes.post(resume, json={"value": "yes"}), 422, "invalid_request", field="value")
+    named = await notes.post(resume, json={"values": {waiting: "yes"}})
+    check_problem(named, 422, "invalid_request", field=f"values.{waiting}")
+    decided = await notes.post(resume, json={"values": {waiting: {"decisions": [{"type": "approve"}]}}})
+    assert decided.json()["outcome"] == "completed"
