@@ -101,7 +101,7 @@ async def test_a_turn_counts_its_parts_by_their_names(ops: httpx.AsyncClient, se
     assert value(found, "agent_cost_usd_total", model="gpt-4o") == pytest.approx(run["cost_usd"])
     assert value(found, "agent_node_duration_seconds_count", node="model") == 2
     assert value(found, "agent_feedback_total", score="0") == 1
-    requests = {tuple(sorted(s.labels.items())): s.value for s in found if s.name == "agent_http_requests_total"}
+    requests = {tuple(sorted(s.labels.items())): s.value for s in found if s.name == "agent_http_requests_total" and s.value}
     assert {(dict(key)["method"], dict(key)["route"], dict(key)["code"]): n for key, n in requests.items()} == {
         ("POST", "/chat", "200"): 1,
         ("POST", "/feedback", "204"): 1,

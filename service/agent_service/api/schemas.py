@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from agent_service.api.text import Question, SessionId, Text
 from agent_service.outcomes import Outcome
@@ -51,9 +51,16 @@ class RunAccepted(BaseModel):
     status: Literal["queued", "running", "finished"]
 
 
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool | str):
+        raise ValueError("expected 0 or 1")  # noqa: TRY004  # pydantic turns a ValueError into its own
+    return value
+
+
 class FeedbackRequest(Body):
     run_id: Annotated[UUID, Field(strict=False)]
-    score: int = Field(ge=0, le=1, description="1 is up, 0 is down.")
+    # Not strict: JSON's 1.0 is an integer, too. A bool is none.
+    score: Annotated[int, BeforeValidator(_no_bool), Field(strict=False, ge=0, le=1, description="1 is up, 0 is down.")]
     comment: Annotated[Text, StringConstraints(max_length=2_000)] | None = None
 
 

@@ -47,6 +47,7 @@ NO_IDS = {
     ("GET", "/usage"),
     ("POST", "/auth/stream-token"),
     ("GET", "/v1/models"),
+    ("GET", "/v1/models/{model}"),
     ("POST", "/v1/chat/completions"),
 }
 """Routes without an id of a run or session; what they show is the caller's own."""
@@ -61,7 +62,7 @@ class Call:
         def fill(value: Any) -> Any:
             if isinstance(value, dict):
                 return {key: fill(item) for key, item in value.items()}
-            return value.format(run_id=run_id, session_id=session_id) if isinstance(value, str) else value
+            return value.format(run_id=run_id, session_id=session_id, model="slipway") if isinstance(value, str) else value
 
         params = fill(QUERIES.get(self.path, {})) if self.method == "GET" else {}
         body = fill(BODIES[self.path]) if self.method == "POST" and self.path in BODIES else None

@@ -177,11 +177,11 @@ async def test_absurd_headers_are_refused(client: httpx.AsyncClient) -> None:
     ],
 )
 async def test_a_last_event_id_that_never_was_one(client: httpx.AsyncClient, last: str) -> None:
-    for path in ("/chat/stream", f"/runs/{RUN}/stream"):
-        by_query = await client.get(path, params={"question": "x", "last_event_id": last})
+    for path, query in (("/chat/stream", {"question": "x"}), (f"/runs/{RUN}/stream", {})):
+        by_query = await client.get(path, params={**query, "last_event_id": last})
         check_problem(by_query, 422, "invalid_request", field="last_event_id")
         if last.isprintable():
-            by_header = await client.get(path, params={"question": "x"}, headers=[(b"Last-Event-ID", last.encode())])
+            by_header = await client.get(path, params=query, headers=[(b"Last-Event-ID", last.encode())])
             check_problem(by_header, 422, "invalid_request", field="Last-Event-ID")
 
 
