@@ -6,16 +6,28 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
+from agent_service.agents.offline_data import GIVEN, describe_period, sql_for
+from agent_service.documents.excerpt import excerpt
+
 Schema = Mapping[str, Any]
 Call = tuple[str, dict[str, Any]]
 
 NOTICE = "(I am the built-in offline model: fixed rules, no LLM.)"
-QUOTE_CHARS = 400
-"""Characters quoted of one passage: a paragraph."""
-QUOTED_PASSAGES = 2
+CAPABILITIES = """\
+I can quote the documents that were ingested, count your runs, tokens and cost, and keep notes. Try:
+
+- How do I rotate the model's API key?
+- What did we spend this week per day?
+- Remember that the release is on Friday.
+
+Set MODEL to talk to a language model."""
+"""What the default graph's agent for small talk and notes says of the whole graph: each line goes another route."""
+
+QUOTE_CHARS = 700
+"""Characters quoted of one passage: what the default TOOL_OUTPUT_CHARS leaves of the best one."""
+QUOTED_PASSAGES = 3
 
 _ROUTES = re.compile(r"\bRAG\b.*\bDATA\b.*\bGENERAL\b", re.DOTALL)
-_SQL = re.compile(r"(?:^|:\s*|```(?:sql)?\s*)((?:select|with)\s[^;`]+)", re.IGNORECASE)
 _SAVE_NOTE = re.compile(
     r"^\W*(?:please\s+)?(?:save|remember|note|write down)\b(?:\s+(?:a|this|the|down|as))*(?:\s+note)?(?:\s+that)?\W*",
     re.IGNORECASE,
@@ -25,9 +37,15 @@ _DATA = re.compile(r"\b(?:spend|spent|spending|costs?|tokens?|usage|runs?|outcom
 _FIGURES = re.compile(r"\b(?:how (?:many|much)|today|yesterday|total|per|by (?:day|model|outcome)|we|our|my)\b", re.IGNORECASE)
 """Words of a question about one's own figures: "what happens to runs" is for the documents, "what did we spend" is not."""
 _EXPLAIN = re.compile(
-    r"\b(?:how (?:do|does|can|to|is|are)|what (?:is|are|does|happens)|why|docs?|documentation|explain|configure)\b", re.IGNORECASE
+    r"\b(?:how (?:can|is|are)|what (?:is|are|does|happens)|why|docs?|documentation|explain|configure)\b", re.IGNORECASE
 )
-_DOCS = re.compile(rf"{_EXPLAIN.pattern}|\b(?:how|what|where|which|when|describe|install|slipway)\b", re.IGNORECASE)
+_HOW = re.compile(r"\bhow (?:long|does|do|to)\b", re.IGNORECASE)
+"""Asks for a procedure, whatever else it names."""
+_SMALL_TALK = re.compile(
+    r"^\W*(?:(?:hello|hi|hey|good (?:morning|afternoon|evening)|thanks|thank you|bye|ok(?:ay)?|help)(?:\s+\w+)?"
+    r"|(?:\w+\W+)?(?:what (?:all )?can you do|what do you do|how can you help(?: me)?|(?:who|what) are you|how are you))\W*$",
+    re.IGNORECASE,
+)
 _PASSAGE = re.compile(r"^\[\d+\] (?P<citation>.+?) \([^()]*\)\n(?P<text>.*?)(?=\n\n\[\d+\] |\Z)", re.MULTILINE | re.DOTALL)
 _WORD = re.compile(r"[a-z]{3,}")
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?")
@@ -44,18 +62,22 @@ def reply(messages: Sequence[BaseMessage], tools: Sequence[Schema]) -> tuple[str
     if _ROUTES.search("\n".join(m.text for m in messages if isinstance(m, SystemMessage))):
         return route(question), []
     if results:
-        return "\n\n".join([*map(_report, results), NOTICE]), []
+        return "\n\n".join([*(_report(result, question) for result in results), NOTICE]), []
     call = choose_tool(question, tools)
     return ("", [call]) if call else (_introduction(tools), [])
 
 
 def route(question: str) -> str:
-    """RAG, DATA or GENERAL by keywords; notes come first, as their text may hold any word."""
-    if _LIST_NOTES.search(question) or _SAVE_NOTE.match(question):
+    """RAG, DATA or GENERAL by keywords; notes come first, as their text may hold any word. A bare subject is for RAG."""
+    if _LIST_NOTES.search(question) or _SAVE_NOTE.match(question) or _SMALL_TALK.match(question):
         return "GENERAL"
-    if _SQL.search(question) or (_DATA.search(question) and (_FIGURES.search(question) or not _EXPLAIN.search(question))):
-        return "DATA"
-    return "RAG" if _DOCS.search(question) else "GENERAL"
+    return "DATA" if GIVEN.search(question) or _asks_for_figures(question) else "RAG"
+
+
+def _asks_for_figures(question: str) -> bool:
+    if not _DATA.search(question) or _HOW.search(question):
+        return False
+    return bool(_FIGURES.search(question)) or not _EXPLAIN.search(question)
 
 
 def choose_tool(question: str, tools: Sequence[Schema]) -> Call | None:
@@ -72,23 +94,6 @@ def choose_tool(question: str, tools: Sequence[Schema]) -> Call | None:
     return _best_match(question, [tool for tool in tools if tool["name"] not in {"list_notes", "save_note"}])
 
 
-def sql_for(question: str) -> str:
-    """The SQL that the question gives, or one over the ledger: runs by outcome, spend by day, spend by model."""
-    if given := _SQL.search(question):
-        return given[1].strip()
-    words = question.lower()
-    today = "today" in words
-    if re.search(r"\bruns?\b|\boutcomes?\b", words) and not re.search(r"\bcosts?\b|\bspen[dt]|\btokens?\b", words):
-        when = "\nWHERE created_at >= CURRENT_DATE" if today else ""
-        return f"SELECT outcome, count(*) AS runs\nFROM slipway_data.runs{when}\nGROUP BY outcome\nORDER BY runs DESC"
-    key, order = ("day", "day DESC") if re.search(r"\bdays?\b|\bdaily\b", words) else ("model", "cost_usd DESC NULLS LAST")
-    when = "\nWHERE day = CURRENT_DATE" if today else ""
-    return (
-        f"SELECT {key}, count(*) AS model_calls, sum(input_tokens + output_tokens) AS tokens, sum(cost_usd) AS cost_usd\n"
-        f"FROM slipway_data.usage{when}\nGROUP BY {key}\nORDER BY {order}"
-    )
-
-
 def _last_turn(messages: Sequence[BaseMessage]) -> tuple[str, list[ToolMessage]]:
     """The last question, and the tool results that came after it."""
     results: list[ToolMessage] = []
@@ -100,28 +105,35 @@ def _last_turn(messages: Sequence[BaseMessage]) -> tuple[str, list[ToolMessage]]
     return "", results[::-1]
 
 
-def _report(result: ToolMessage) -> str:
+def _report(result: ToolMessage, question: str) -> str:
     name, text = result.name or "the tool", result.text.strip()
     if result.status == "error":
         verb = "was rejected, so I did not do it" if "rejected the tool call" in text else "failed"
         return f"`{name}` {verb}: {text}"
-    if quotes := list(_quotes(text)):
+    if quotes := list(_quotes(text, question)):
         return "The documents say:\n\n" + "\n\n".join(quotes)
+    if name == "rag_search":
+        return "I found nothing about this in the documents. I search by words: other words may find it."
     # langchain puts a note before the result of a call that a reviewer changed.
     _, edited, after = text.partition("Tool response:\n")
-    return f"`{name}` ran as the reviewer changed it and returned:\n\n{after}" if edited else f"`{name}` returned:\n\n{text}"
+    if edited:
+        return f"`{name}` ran as the reviewer changed it and returned:\n\n{after}"
+    about = describe_period(question) if name == "query_data" else ""
+    return "\n\n".join(part for part in (f"`{name}` returned:", text, about) if part)
 
 
-def _quotes(content: str) -> Iterator[str]:
+def _quotes(content: str, question: str) -> Iterator[str]:
     for passage in list(_PASSAGE.finditer(content))[:QUOTED_PASSAGES]:
-        text = passage["text"].strip()
-        shown = text if len(text) <= QUOTE_CHARS else f"{text[:QUOTE_CHARS].rsplit(maxsplit=1)[0]} …"
-        yield "\n".join(f"> {line}" for line in shown.splitlines()) + f"\n\n[{passage['citation']}]"
+        shown = excerpt(passage["text"].strip(), question, QUOTE_CHARS)
+        yield "\n".join(f"> {line}".rstrip() for line in shown.splitlines()) + f"\n\n[{passage['citation']}]"
 
 
 def _introduction(tools: Sequence[Schema]) -> str:
-    names = ", ".join(f"`{tool['name']}`" for tool in tools)
-    can = f"I can only call tools ({names}), and none of them fits this message." if names else "I have no tool for this."
+    names = {str(tool["name"]) for tool in tools}
+    if names >= {"save_note", "list_notes"}:
+        return f"{CAPABILITIES}\n\n{NOTICE}"
+    listed = ", ".join(f"`{tool['name']}`" for tool in tools)
+    can = f"I can only call tools ({listed}), and none of them fits this message." if names else "I have no tool for this."
     return f"{can} Set MODEL to talk to a language model.\n\n{NOTICE}"
 
 

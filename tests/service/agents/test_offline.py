@@ -2,13 +2,16 @@
 
 from typing import Any
 
+import psycopg
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 
 from agent_service.agents.default import prompts
 from agent_service.agents.offline import OfflineChatModel
-from agent_service.agents.offline_rules import NOTICE, choose_tool, reply, route, sql_for
+from agent_service.agents.offline_data import describe_period, period, sql_for
+from agent_service.agents.offline_rules import NOTICE, choose_tool, reply, route
+from agent_service.data.statement import prepare
 from agent_service.tokens import count_tokens
 
 SEARCH = {"name": "rag_search", "description": "Searches the documents."}
@@ -40,6 +43,12 @@ def schema(name: str, description: str, **properties: dict[str, Any]) -> dict[st
         ("Tell me about Slipway", "RAG"),
         ("What happens to runs on SIGTERM?", "RAG"),
         ("How do I limit the cost of a user?", "RAG"),
+        ("How long are events of runs kept?", "RAG"),
+        ("How do I see what our runs cost?", "RAG"),
+        ("how does a queue of runs work?", "RAG"),
+        ("price file", "RAG"),
+        ("what is 2+2", "RAG"),
+        ("Hello, how do keys rotate?", "RAG"),
         ("What did we spend today?", "DATA"),
         ("How did the runs end?", "DATA"),
         ("What is our usage?", "DATA"),
@@ -47,6 +56,9 @@ def schema(name: str, description: str, **properties: dict[str, Any]) -> dict[st
         ("how many runs failed", "DATA"),
         ("SELECT 1 AS one", "DATA"),
         ("Hello there", "GENERAL"),
+        ("hi!", "GENERAL"),
+        ("What can you do?", "GENERAL"),
+        ("hey, what can you do", "GENERAL"),
         ("Remember that runs cost too much", "GENERAL"),
         ("What are my notes?", "GENERAL"),
     ],
@@ -69,17 +81,64 @@ def test_searches_documents_with_the_question() -> None:
     ("question", "parts"),
     [
         ("What did we spend?", ["slipway_data.usage", "GROUP BY model"]),
-        ("What did each model cost today?", ["GROUP BY model", "WHERE day = CURRENT_DATE"]),
+        ("What did each model cost today?", ["GROUP BY model", "WHERE day >= CURRENT_DATE"]),
         ("Tokens per day", ["GROUP BY day"]),
         ("How did the runs end?", ["slipway_data.runs", "GROUP BY outcome"]),
-        ("Runs by outcome today", ["WHERE created_at >= CURRENT_DATE"]),
+        ("Runs by outcome today", ["outcome IS NOT NULL", "created_at >= CURRENT_DATE"]),
+        ("Runs per day", ["created_at::date AS day", "GROUP BY day"]),
+        ("What did we spend per session?", ["GROUP BY session_id"]),
+        ("Tokens by route", ["GROUP BY route"]),
+        ("Runs in the last 7 days", ["GROUP BY outcome"]),
+        ("Cost of the last 7 days per day", ["GROUP BY day"]),
     ],
 )
 def test_writes_sql_that_fits_the_question(question: str, parts: list[str]) -> None:
     sql = sql_for(question)
 
     assert all(part in sql for part in parts)
-    assert ("CURRENT_DATE" in sql) == ("today" in question)
+    assert ("CURRENT_DATE" in sql) == ("today" in question or "last" in question)
+
+
+FRIDAY = "DATE '2026-11-20'"
+
+
+@pytest.mark.parametrize(
+    ("question", "days", "said"),
+    [
+        ("What did we spend today?", [20], "of today"),
+        ("What did we spend yesterday?", [19], "of yesterday"),
+        ("What did we spend this week?", [16, 17, 18, 19, 20], "of this week"),
+        ("What did we spend last week?", [9, 10, 11, 12, 13, 14, 15], "of last week"),
+        ("What did we spend in the last 3 days?", [18, 19, 20], "of the last 3 days, today included"),
+        ("What did we spend per day?", [*range(1, 21)], "of all time"),
+        ("What did we spend since March?", [*range(1, 21)], "I did not understand the time"),
+        ("What did we spend in the last hour?", [*range(1, 21)], "I did not understand the time"),
+    ],
+)
+def test_figures_are_of_the_days_that_the_question_names(database_url: str, question: str, days: list[int], said: str) -> None:
+    where = " AND ".join(["true", *period(question).bounds("day")]).replace("CURRENT_DATE", FRIDAY)
+    query = f"SELECT extract(day FROM day)::int FROM generate_series(DATE '2026-11-01', {FRIDAY}, '1 day') AS day WHERE {where}"
+    with psycopg.connect(database_url) as conn:
+        assert [day for (day,) in conn.execute(query.encode()).fetchall()] == days
+
+    assert said in describe_period(question)
+
+
+@pytest.mark.parametrize(
+    "question", ["Runs today", "Runs per day this week", "Runs per session", "Cost last week", "Cost per day"]
+)
+def test_its_sql_is_allowed_and_runs(database_url: str, question: str) -> None:
+    statement = prepare(sql_for(question), ("slipway_data",))
+
+    with psycopg.connect(database_url) as conn:
+        assert conn.execute(statement.text.encode()).fetchall() == []
+
+
+def test_says_of_which_time_its_figures_are() -> None:
+    result = ToolMessage("| 1 |", tool_call_id="1", name="query_data")
+    text, _ = reply([HumanMessage("runs since May?"), AIMessage(""), result], [{"name": "query_data"}])
+
+    assert "all time" in text
 
 
 @pytest.mark.parametrize(
@@ -157,6 +216,30 @@ def test_quotes_passages_with_their_citation_and_says_what_it_is() -> None:
     assert "> The file is read on each call.\n\n[Operating › Keys]" in text
     assert "> Bring a graph.\n\n[Graphs]" in text
     assert text.endswith(NOTICE)
+    assert calls == []
+
+
+def test_quotes_the_part_of_a_long_passage_that_answers() -> None:
+    rows = [f"| `SETTING_{i}` | default of number {i}, which nobody asked for |" for i in range(30)]
+    table = "\n".join(["| name | what |", "| --- | --- |", *rows, "| `DRAIN` | seconds until pods leave |"])
+    result = ToolMessage(f"[1] Settings (settings.md)\n{table}", tool_call_id="1", name="rag_search")
+    text, _ = reply([HumanMessage("when do pods leave?"), AIMessage(""), result], [SEARCH])
+
+    assert "> | name | what |\n> | --- | --- |\n> | `DRAIN` | seconds until pods leave |\n\n[Settings]" in text
+
+
+def test_says_that_the_documents_have_no_answer() -> None:
+    result = ToolMessage("No passage of the documents matches these words.", tool_call_id="1", name="rag_search")
+    text, _ = reply([HumanMessage("what is 2+2"), AIMessage(""), result], [SEARCH])
+
+    assert text.startswith("I found nothing about this in the documents")
+
+
+def test_a_greeting_is_answered_with_questions_that_each_route_takes() -> None:
+    text, calls = reply([HumanMessage("hello")], NOTES)
+    samples = [line.removeprefix("- ") for line in text.splitlines() if line.startswith("- ")]
+
+    assert [route(sample) for sample in samples] == ["RAG", "DATA", "GENERAL"]
     assert calls == []
 
 

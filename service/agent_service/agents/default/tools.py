@@ -11,6 +11,7 @@ from langchain_core.tools import BaseTool, ToolException, tool
 from langgraph.store.base import BaseStore
 
 from agent_service.data.reader import DataReader, QueryResult
+from agent_service.documents.excerpt import excerpt
 from agent_service.documents.passage import Passage
 from agent_service.documents.search import DocumentSearch
 from agent_service.principal import Principal
@@ -37,7 +38,7 @@ def make_rag_search(documents: DocumentSearch, output_chars: int) -> BaseTool:
     async def rag_search(query: str) -> tuple[str, list[dict[str, Any]]]:
         """Searches the documents. Returns numbered passages with title, section and source."""
         passages = await documents.search(query, limit=PASSAGES)
-        return show_passages(passages, output_chars), [asdict(passage) for passage in passages]
+        return show_passages(passages, query, output_chars), [asdict(passage) for passage in passages]
 
     return rag_search
 
@@ -83,19 +84,21 @@ def principal_of(runtime: Runtime) -> Principal:
     return principal
 
 
-def show_passages(passages: Sequence[Passage], chars: int) -> str:
+def show_passages(passages: Sequence[Passage], question: str, chars: int) -> str:
     if not passages:
         return "No passage of the documents matches these words."
-    share = chars // len(passages)
-    return "\n\n".join(_show_passage(number, passage, share) for number, passage in enumerate(passages, 1))
+    shown: list[str] = []
+    for left, passage in zip(range(len(passages), 0, -1), passages, strict=True):
+        # Better ones come first and get more: 5/15 of the room, 4/15, …
+        shown.append(_show_passage(len(shown) + 1, passage, question, chars * 2 // (left + 1)))
+        chars -= len(shown[-1]) + 2
+    return "\n\n".join(shown)
 
 
-def _show_passage(number: int, passage: Passage, chars: int) -> str:
+def _show_passage(number: int, passage: Passage, question: str, chars: int) -> str:
     name = f"{passage.title} › {passage.section}" if passage.section else passage.title
     head = f"[{number}] {name} ({passage.source})\n"
-    room = max(chars - len(head) - 4, 0)
-    text = passage.text.strip()
-    return head + (text if len(text) <= room else f"{text[:room]} …")
+    return head + excerpt(passage.text.strip(), question, max(chars - len(head) - 2, 1))
 
 
 def show_notes(notes: Sequence[Mapping[str, Any]]) -> str:
