@@ -60,7 +60,7 @@ def _no_bool(value: object) -> object:
 class FeedbackRequest(Body):
     run_id: Annotated[UUID, Field(strict=False)]
     # Not strict: JSON's 1.0 is an integer, too. A bool is none.
-    score: Annotated[int, BeforeValidator(_no_bool), Field(strict=False, ge=0, le=1, description="1 is up, 0 is down.")]
+    score: Annotated[int, Field(strict=False, ge=0, le=1, description="1 is up, 0 is down."), BeforeValidator(_no_bool)]
     comment: Annotated[Text, StringConstraints(max_length=2_000)] | None = None
 
 
