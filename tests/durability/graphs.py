@@ -14,7 +14,7 @@ from langchain_core.tools import tool
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import interrupt
 
-STEPS = 20
+STEPS = 50
 STEP_SECONDS = 0.1
 
 FOREVER = 3600.0

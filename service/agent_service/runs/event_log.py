@@ -78,6 +78,15 @@ class EventLog:
         self._wake.set()
         return await asyncio.shield(done)
 
+    def abandon(self) -> None:
+        """Nothing more is written: whoever waits goes on, and what was to be written is adopted as after a crash."""
+        for _, done in self._endings.values():
+            if not done.done():
+                done.set_result(False)
+        self._endings.clear()
+        if self._written and not self._written.done():
+            self._written.set_result(None)
+
     async def written(self, run: LiveRun) -> None:
         """Waits until the answer so far is in the log."""
         target = run.text_end

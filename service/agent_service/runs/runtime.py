@@ -124,6 +124,7 @@ async def open_runtime(
             for task in tasks:
                 with suppress(asyncio.CancelledError):
                     await task
+            events.abandon()
 
 
 async def _keep_going(name: str, loop: Callable[[], Coroutine[None, None, None]]) -> None:

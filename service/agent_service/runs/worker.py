@@ -219,6 +219,7 @@ class Worker:
 
     async def hand_over(self, seconds: float) -> None:
         """Hands what still runs to a peer: at a step boundary if one comes within `seconds`, else in mid-step."""
+        self.stop_taking()  # or this process would be the first to take it again
         for job in self._jobs.values():
             job.control.request_drain("shutdown")
         await self._wait(seconds)
