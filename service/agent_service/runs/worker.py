@@ -59,6 +59,7 @@ class Worker:
         self._lease_seconds = lease_seconds
         self._jobs: dict[UUID, _Job] = {}
         self._reserved = 0
+        self._claiming = False
         self._taking = True
         self._adopt_after = 0.0
         self._turn_seconds: deque[float] = deque([1.0], maxlen=50)
@@ -114,7 +115,7 @@ class Worker:
         places = self._free
         if places < 1:
             return
-        self._reserved += places
+        self._claiming = True
         try:
             adopt = time.monotonic() >= self._adopt_after
             for item in await self._leases.claim(places, adopt=adopt, held=list(self._jobs)):
@@ -123,7 +124,7 @@ class Worker:
             # Everyone's leases ran out meanwhile: their holders get the time of a lease to renew them.
             self._adopt_after = time.monotonic() + self._lease_seconds
         finally:
-            self._reserved -= places
+            self._claiming = False
 
     async def _count_queue(self) -> None:
         with suppress(DatabaseUnavailable):
@@ -230,6 +231,6 @@ class Worker:
     async def _wait(self, seconds: float) -> None:
         """Waits until no run is here or on its way here, or for so long."""
         deadline = time.monotonic() + seconds
-        while (self._jobs or self._reserved) and (left := deadline - time.monotonic()) > 0:
+        while (self._jobs or self._reserved or self._claiming) and (left := deadline - time.monotonic()) > 0:
             tasks = [job.task for job in self._jobs.values() if job.task]
             await (asyncio.wait(tasks, timeout=left) if tasks else asyncio.sleep(min(left, 0.02)))
