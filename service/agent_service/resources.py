@@ -77,7 +77,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
         SettingsError, SchemaMismatch: with one line for whoever starts the process.
     """
     check_folders(settings)
-    PriceTable.load(settings.price_file)  # a wrong one is told at once, not when the database is there
+    prices = PriceTable.load(settings.price_file)  # a wrong one is told at once, not when the database is there
     async with AsyncExitStack() as stack:
         pool = make_pool(
             settings.database_url.get_secret_value(), size=settings.database_pool_size, timeout=settings.database_timeout
@@ -108,6 +108,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
                 settings,
                 pool,
                 metrics,
+                prices,
                 compiled,
                 check_input if settings.guardrails == "on" else lambda _: None,
                 langsmith.tracer if langsmith else None,

@@ -10,7 +10,7 @@ import orjson
 import structlog
 from psycopg.types.json import Jsonb
 
-from agent_service.db.pool import LIMIT_IDLE, Connection, Pool, connection, idle_limit
+from agent_service.db.pool import LIMIT_IDLE, RETRY_SECONDS, Connection, Pool, connection, idle_limit
 from agent_service.errors import DatabaseUnavailable
 from agent_service.runs.expired import remaining_events
 from agent_service.runs.live import LiveRun, LiveRuns, storable
@@ -23,9 +23,6 @@ log = structlog.stdlib.get_logger(__name__)
 
 FLUSH_SECONDS = 0.1
 """How far the log may lag behind memory: what a crash may cost a reader, who then gets `reset`."""
-
-RETRY_SECONDS = 0.5
-"""Between attempts to end a run while the database is away; its stream stays open meanwhile."""
 
 
 class HandOver:

@@ -50,6 +50,7 @@ async def open_runtime(
     settings: Settings,
     pool: Pool,
     metrics: Metrics,
+    prices: PriceTable,
     compile_graph: Callable[[Checkpointer], Graph],
     check_input: Callable[[str], str | None],
     tracer: Callable[[], BaseCallbackHandler] | None,
@@ -80,7 +81,7 @@ async def open_runtime(
         executor=Executor(
             graph=compile_graph(Checkpointer(pool, events.written, settings.lease_seconds)),
             metrics=metrics,
-            prices=PriceTable.load(settings.price_file),
+            prices=prices,
             max_turn_seconds=settings.max_turn_seconds,
             max_steps=settings.max_steps,
             max_attempts=settings.max_attempts,
