@@ -1,0 +1,21 @@
+"""What can go wrong between us and the API server. No other module sees the errors of a client library."""
+
+
+class ClusterError(Exception):
+    """The API server did not do what was asked; the message is for a condition or a log line."""
+
+
+class Conflict(ClusterError):
+    """Somebody else wrote the object in between, owns the field, or made it first."""
+
+
+class Forbidden(ClusterError):
+    """401 or 403: asking again soon does not help; the message names what the service account may not do."""
+
+
+class Invalid(ClusterError):
+    """400 or 422: the object is refused as it stands; the message names the field."""
+
+
+class Unavailable(ClusterError):
+    """No connection, a time-out, 429 or 5xx. The change may have been made all the same."""

@@ -1,0 +1,117 @@
+"""One operator at a time does what cannot be undone: a Lease that is renewed, and proved right before the deed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
+
+import structlog
+
+from agent_operator.clock import Clock, micro_timestamp
+from agent_operator.cluster import Cluster
+from agent_operator.cluster.errors import ClusterError
+from agent_operator.cluster.kinds import LEASE, Manifest
+
+DURATION = 30
+"""Seconds without a renewal after which another operator may take the Lease. Longer than a restart of the API server."""
+
+RENEWALS = 3
+"""Renewals within one duration: two may fail."""
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class NotHolder(Exception):
+    """Another operator holds the Lease, or that could not be found out. Nothing irreversible may be done now."""
+
+
+class Fence:
+    """The Lease `namespace/name` for `holder`, the pod's name: unique among operators that live at one time."""
+
+    def __init__(self, cluster: Cluster, clock: Clock, *, namespace: str, name: str, holder: str) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._namespace = namespace
+        self._name = name
+        self._holder = holder
+        self._seen: tuple[str, datetime] | None = None
+
+    async def check(self) -> None:
+        """Renews the Lease now: the write succeeds only for who holds it, whatever a clock or a cache says.
+
+        Raises:
+            NotHolder: it did not.
+        """
+        try:
+            if await self._renew():
+                return
+        except ClusterError as error:
+            raise NotHolder(f"the Lease {self._namespace}/{self._name} could not be renewed: {error}") from error
+        raise NotHolder(f"another operator holds the Lease {self._namespace}/{self._name}")
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Takes the Lease as soon as it is free and renews it meanwhile; gives it up at the end."""
+        task = asyncio.create_task(self._keep())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            with suppress(ClusterError):
+                await self._release()
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                await self._renew()
+            except ClusterError as error:
+                log.warning("lease_not_renewed", error=str(error))
+            await self._clock.sleep(DURATION / RENEWALS)
+
+    async def _renew(self) -> bool:
+        now = self._clock.now()
+        lease = await self._cluster.get(LEASE, self._namespace, self._name)
+        if lease is None:
+            await self._cluster.create(self._lease(now))
+            return True
+        if not self._may_take(lease, now):
+            return False
+        await self._cluster.replace(self._taken(lease, now))
+        return True
+
+    def _may_take(self, lease: Manifest, now: datetime) -> bool:
+        if lease["spec"].get("holderIdentity") in {self._holder, "", None}:
+            return True
+        # By how long we saw it unchanged, not by its renewTime: two machines' clocks differ.
+        version = lease["metadata"]["resourceVersion"]
+        if self._seen is None or self._seen[0] != version:
+            self._seen = (version, now)
+        return now - self._seen[1] >= timedelta(seconds=lease["spec"].get("leaseDurationSeconds", DURATION))
+
+    def _taken(self, lease: Manifest, now: datetime) -> Manifest:
+        spec = lease["spec"]
+        mine = spec.get("holderIdentity") == self._holder
+        fresh = self._lease(now)["spec"]
+        kept = {"acquireTime": spec.get("acquireTime", fresh["acquireTime"])} if mine else {}
+        transitions = spec.get("leaseTransitions", 0) + (0 if mine else 1)
+        return {**lease, "spec": {**fresh, **kept, "leaseTransitions": transitions}}
+
+    async def _release(self) -> None:
+        lease = await self._cluster.get(LEASE, self._namespace, self._name)
+        if lease is not None and lease["spec"].get("holderIdentity") == self._holder:
+            await self._cluster.replace({**lease, "spec": {**lease["spec"], "holderIdentity": ""}})
+
+    def _lease(self, now: datetime) -> Manifest:
+        return {
+            "apiVersion": LEASE.api_version,
+            "kind": LEASE.kind,
+            "metadata": {"name": self._name, "namespace": self._namespace},
+            "spec": {
+                "holderIdentity": self._holder,
+                "leaseDurationSeconds": DURATION,
+                "acquireTime": micro_timestamp(now),
+                "renewTime": micro_timestamp(now),
+                "leaseTransitions": 0,
+            },
+        }
