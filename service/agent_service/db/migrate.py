@@ -1,5 +1,10 @@
-"""Explicit schema migrations: `slipway migrate` applies, `serve` only compares."""
+"""Explicit schema migrations: `slipway migrate` applies, `serve` only compares.
 
+Old and new code run side by side in a rollout, and old code comes back in a rollback. So a migration only adds
+(expand); one that takes away or renames what older code uses (contract) says from which schema on code can live with it.
+"""
+
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +22,24 @@ LOCK_KEY = 0x51_1B_0A_7
 
 LOCK_POLL_SECONDS = 0.2
 
+TABLE_LOCK_TIMEOUT = "5s"
+"""A migration that waits longer for a table fails and is tried again: behind a waiting ALTER every query of the service waits."""
+
+CONTRACT = re.compile(r"^-- needs code of schema (\d+)$", re.MULTILINE)
+"""Line of a migration that breaks older code: the oldest schema whose code still runs on the result."""
+
 
 @dataclass(frozen=True, slots=True)
 class Migration:
     version: int
     name: str
     sql: str
+
+    @property
+    def needs_code(self) -> int:
+        """Schema version of the oldest code that runs on the result; 0 means any."""
+        found = CONTRACT.search(self.sql)
+        return int(found[1]) if found else 0
 
 
 def shipped() -> list[Migration]:
@@ -44,6 +61,7 @@ def migrate(url: str, report: Callable[[str], None] = lambda _: None) -> int:
             "CREATE TABLE IF NOT EXISTS slipway.schema_migrations"
             " (version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
         )
+        conn.execute("ALTER TABLE slipway.schema_migrations ADD COLUMN IF NOT EXISTS needs_code integer NOT NULL DEFAULT 0")
         # LangGraph's own tables; their set-up keeps its own version table and needs autocommit (CREATE INDEX CONCURRENTLY).
         PostgresSaver(conn).setup()
         PostgresStore(conn).setup()
@@ -51,12 +69,18 @@ def migrate(url: str, report: Callable[[str], None] = lambda _: None) -> int:
         pending = [m for m in shipped() if m.version not in applied]
         for migration in pending:
             report(migration.name)
-            with conn.transaction():
-                conn.execute(migration.sql.encode())
-                conn.execute(
-                    "INSERT INTO slipway.schema_migrations (version, name) VALUES (%s, %s)", (migration.version, migration.name)
-                )
+            _apply(conn, migration)
         return len(pending)
+
+
+def _apply(conn: psycopg.Connection[dict[str, object]], migration: Migration) -> None:
+    with conn.transaction():
+        conn.execute("SELECT set_config('lock_timeout', %s, true)", (TABLE_LOCK_TIMEOUT,))
+        conn.execute(migration.sql.encode())
+        conn.execute(
+            "INSERT INTO slipway.schema_migrations (version, name, needs_code) VALUES (%s, %s, %s)",
+            (migration.version, migration.name, migration.needs_code),
+        )
 
 
 def _take_lock(conn: psycopg.Connection[dict[str, object]]) -> None:
@@ -67,14 +91,25 @@ def _take_lock(conn: psycopg.Connection[dict[str, object]]) -> None:
 
 
 async def check_schema(conn: psycopg.AsyncConnection[dict[str, object]]) -> None:
-    """Raises SchemaMismatch unless the database has exactly this build's schema."""
+    """Raises SchemaMismatch when the database lacks something that this build uses; a newer schema may well have it all."""
     wanted = shipped()[-1].version
+    found, needed = await _schema(conn)
+    if found < wanted:
+        raise SchemaMismatch(f"database schema is {found}, this build needs {wanted}: run `slipway migrate`")
+    if wanted < needed:
+        raise SchemaMismatch(
+            f"database schema is {found}, which needs code of schema {needed} or later: this build is of schema {wanted}"
+        )
+
+
+async def _schema(conn: psycopg.AsyncConnection[dict[str, object]]) -> tuple[int, int]:
+    """The database's schema, and the oldest one whose code runs on it."""
     try:
-        row = await (await conn.execute("SELECT max(version) AS version FROM slipway.schema_migrations")).fetchone()
-    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-        row = None
-    found = row["version"] if row and row["version"] is not None else 0
-    if found == wanted:
-        return
-    hint = "run `slipway migrate`" if int(str(found)) < wanted else "this build is older than the database"
-    raise SchemaMismatch(f"database schema is {found}, this build needs {wanted}: {hint}")
+        cursor = await conn.execute(
+            "SELECT coalesce(max(version), 0) AS version, coalesce(max(needs_code), 0) AS needs_code"
+            " FROM slipway.schema_migrations"
+        )
+        row = await cursor.fetchone()
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedColumn):
+        row = None  # no schema yet, or one of before needs_code: `migrate` adds it
+    return (int(str(row["version"])), int(str(row["needs_code"]))) if row else (0, 0)
