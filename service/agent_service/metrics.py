@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client.utils import INF
 
+from agent_service.logs import logger
 from agent_service.outcomes import OUTCOMES
 
 TURN_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 45, 60, 120, 300, 600, INF)
@@ -17,6 +18,10 @@ HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
 MODEL_STATUSES = ("ok", "rate_limited", "client_error", "server_error", "connection_error", "timeout", "auth")
 TOOL_STATUSES = ("ok", "error")
 TOKEN_TYPES = ("input", "cached", "output")
+RESUMES = ("memory", "log", "finished", "gap")
+LIMITS = ("queue",)
+"""What a run can be refused by, with 429 or 503 and a Retry-After."""
+
 PRUNED = ("runs", "threads", "sessions")
 TABLES = ("checkpoint_blobs", "checkpoint_writes", "checkpoints", "ledger", "passages", "run_events", "runs", "sessions", "store")
 """Tables that grow with use."""
@@ -26,6 +31,11 @@ HTTP_CODES = (200, 202, 204, 401, 404, 409, 422, 500, 503)
 
 OTHER = "other"
 """Label value of what is not in a closed set: a model, tool, node or route nobody declared."""
+
+MAX_TOLD = 50
+"""Undeclared names of one kind that are logged, each once: a graph may make names up without end."""
+
+log = logger(__name__)
 
 
 class Metrics:
@@ -38,6 +48,7 @@ class Metrics:
         self._nodes: set[str] = set()
         self._tools: set[str] = set()
         self._routes: set[str] = set()
+        self._told: dict[str, set[str]] = {}
 
         def counter(name: str, text: str, labels: Iterable[str] = ()) -> Counter:
             return Counter(f"agent_{name}", text, labels, registry=registry)
@@ -48,43 +59,71 @@ class Metrics:
         def histogram(name: str, text: str, buckets: tuple[float, ...], labels: Iterable[str] = ()) -> Histogram:
             return Histogram(f"agent_{name}", text, labels, buckets=buckets, registry=registry)
 
-        # How long do users wait for an answer, and for its first word?
+        # How long do users wait for an answer?
         self.turn_seconds = histogram("turn_duration_seconds", "Run, from its start to its outcome", TURN_BUCKETS)
+        # And for its first word?
         self.first_token_seconds = histogram("time_to_first_token_seconds", "Run, start to first text", FIRST_TOKEN_BUCKETS)
         # Which part of the graph takes the time?
         self.node_seconds = histogram("node_duration_seconds", "Node of the graph", CALL_BUCKETS, ["node"])
+        # Is it the model?
         self.model_seconds = histogram("llm_request_duration_seconds", "Model call, to its last token", CALL_BUCKETS, ["model"])
+        # Is it a tool?
         self.tool_seconds = histogram("tool_duration_seconds", "Tool call", CALL_BUCKETS, ["tool"])
         # How do runs end? (outcomes: see agent_service.outcomes)
         self.runs = counter("runs_total", "Runs that ended, by outcome", ["outcome"])
         # Is the model endpoint failing or limiting us? One count per HTTP attempt, retries included.
         self.model_requests = counter("llm_requests_total", "Requests to the model endpoint", ["model", "status"])
+        # Which tool fails?
         self.tool_calls = counter("tool_calls_total", "Tool calls", ["tool", "status"])
-        # What does it cost?
+        # How much does the model read and write?
         self.tokens = counter("tokens_total", "Tokens; cached ones are a part of input", ["model", "type"])
+        # What does it cost?
         self.cost_usd = counter("cost_usd_total", "Cost by the price table, USD", ["model"])
+        # Is that cost all of it?
         self.unpriced = counter("unpriced_model_calls_total", "Model calls whose model has no price", ["model"])
+        # What do users ask for?
         self.routes = counter("routes_total", "Runs by the route that the graph took", ["route"])
+        # Are they content?
         self.feedback = counter("feedback_total", "Thumbs", ["score"])
+        # Is somebody attacking, or a rule too strict?
         self.guardrail_blocks = counter("guardrail_blocks_total", "Questions refused by an input rule", ["rule"])
+        # Whom do we turn away, and for want of what?
+        self.rate_limited = counter("rate_limited_total", "Runs refused by a limit", ["limit"])
         # Are processes dying with runs? Hand-overs are rollouts, crashes are not.
         self.runs_recovered = counter("runs_recovered_total", "Runs taken over from another process", ["reason"])
+        # Do reconnecting clients get all of their answer? A gap: its events were pruned.
         self.stream_resumes = counter("stream_resumes_total", "Streams re-opened with a last event id", ["result"])
+        # How many requests fail?
         self.http_requests = counter("http_requests_total", "HTTP requests by route template", ["method", "route", "code"])
+        # Is the API itself slow?
         self.http_seconds = histogram("http_request_duration_seconds", "HTTP request, streams left out", HTTP_BUCKETS)
-        # How full is this process?
+        # How full is this process? (the autoscaler reads these two)
         self.runs_in_flight = gauge("runs_in_flight", "Runs executing in this process")
-        self.runs_queued = gauge("runs_queued", "Runs waiting for a place in this process")
+        self.runs_queued = gauge("runs_queued", "Runs that this process accepted and that wait for a place")
+        # How far is it from full?
+        self.runs_in_flight_limit = gauge("runs_in_flight_limit", "MAX_CONCURRENT_RUNS of this process")
+        self.runs_queued_limit = gauge("runs_queued_limit", "MAX_QUEUED_RUNS, of all processes together")
+        # How many people are watching?
         self.streams_open = gauge("streams_open", "Open event streams")
+        # Is it on its way out, since when, and how long may that take?
         self.draining = gauge("draining", "1 while the process finishes its runs before it exits")
-        self.pool_connections = gauge("db_pool_connections", "Database connections", ["state"])
-        self.loop_lag_seconds = gauge("event_loop_lag_seconds", "How late the event loop runs its timers")
-        # Is the database growing, and does the clean-up keep up?
+        self.drain_started = gauge("drain_started_timestamp_seconds", "Unix time of the SIGTERM; 0 before it")
+        self.drain_limit_seconds = gauge("drain_limit_seconds", "DRAIN_SECONDS: how long runs may take to finish here")
+        # Do requests wait for a database connection?
+        self.pool_connections = gauge("db_pool_connections", "Connections; waiting: requests without one", ["state"])
+        self.pool_connections_limit = gauge("db_pool_connections_limit", "DATABASE_POOL_SIZE of this process")
+        # Is something blocking the event loop, and so every stream?
+        self.loop_lag_seconds = gauge("event_loop_lag_seconds", "How late the event loop ran a timer, worst of 30 s")
+        # Does what we depend on answer?
+        self.dependency_up = gauge("dependency_up", "1 while the last check of a dependency was good", ["dependency"])
+        # Is the database growing?
         self.table_bytes = gauge("table_bytes", "Size on disk with indexes, at the last clean-up", ["table"])
+        # Does the clean-up keep up?
         self.pruned = counter("pruned_total", "Runs (events), threads (old checkpoints), sessions pruned here", ["what"])
-        self.key_revision = Gauge(
-            "agent_key_revision", "1 for the revision of a key in use", ["key", "revision"], registry=registry
-        )
+        # Has every process taken up the new key?
+        self.key_revision = gauge("key_revision", "1 for the revision of a key in use", ["key", "revision"])
+        # How old is the key?
+        self.key_loaded = gauge("key_loaded_timestamp_seconds", "Unix time from which the revision in use stands", ["key"])
         Info("agent_build", "Version and graph", registry=registry).info({"version": version, "graph": graph})
         self._create_children(guardrail_rules)
 
@@ -95,7 +134,8 @@ class Metrics:
             self.feedback: ("0", "1"),
             self.guardrail_blocks: guardrail_rules,
             self.runs_recovered: ("handover", "crash"),
-            self.stream_resumes: ("memory", "log", "finished", "gap"),
+            self.rate_limited: LIMITS,
+            self.stream_resumes: RESUMES,
             self.pool_connections: ("in_use", "idle", "waiting"),
             self.table_bytes: TABLES,
             self.pruned: PRUNED,
@@ -137,13 +177,22 @@ class Metrics:
         """The configured model that `model` names; endpoints answer with a dated name (gpt-4o-2024-08-06)."""
         if model in self._models:
             return model
-        return max((m for m in self._models if model.startswith(f"{m}-")), key=len, default=OTHER)
+        dated = max((m for m in self._models if model.startswith(f"{m}-")), key=len, default=None)
+        return dated or self._other("model", model)
 
     def node_label(self, node: str) -> str:
-        return node if node in self._nodes else OTHER
+        return node if node in self._nodes else self._other("node", node)
 
     def tool_label(self, tool: str) -> str:
-        return tool if tool in self._tools else OTHER
+        return tool if tool in self._tools else self._other("tool", tool)
 
     def route_label(self, route: str) -> str:
-        return route if route in self._routes else OTHER
+        return route if route in self._routes else self._other("route", route)
+
+    def _other(self, label: str, value: str) -> str:
+        """Logs an undeclared name once: its series is the shared one, and somebody will look for it."""
+        told = self._told.setdefault(label, set())
+        if value not in told and len(told) < MAX_TOLD:
+            told.add(value)
+            log.info("counted as other", label=label, value=value[:100])
+        return OTHER
