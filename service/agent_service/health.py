@@ -2,11 +2,13 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from prometheus_client import Gauge
 
 from agent_service.errors import SlipwayError
 from agent_service.metrics import Metrics
@@ -15,6 +17,9 @@ log = structlog.stdlib.get_logger(__name__)
 
 HEARTBEAT_SECONDS = 0.25
 """Between two beats of the loop; the lag is how late one comes."""
+
+LAG_BEATS = 120
+"""Beats of which the worst lag is told, 30 s: a scrape every 15 or 30 s must not miss a pause between two of them."""
 
 DATABASE_SECONDS = 1.0
 """Between two checks of the database: what a load balancer may be late by."""
@@ -46,6 +51,7 @@ class Health:
     dependencies: dict[str, Dependency] = field(default_factory=dict)
     draining: bool = False
     started: bool = False
+    lags: deque[float] = field(default_factory=lambda: deque(maxlen=LAG_BEATS))
     last_beat: float = field(default_factory=time.monotonic)
 
     def add(self, name: str, check: Check, every: float) -> None:
@@ -90,17 +96,23 @@ class Health:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._beat(metrics), name="heartbeat")
             for name, dependency in self.dependencies.items():
-                tasks.create_task(_keep_checking(name, dependency), name=f"check-{name}")
+                checking = _keep_checking(name, dependency, metrics.dependency_up.labels(name))
+                tasks.create_task(checking, name=f"check-{name}")
 
     async def _beat(self, metrics: Metrics) -> None:
+        metrics.loop_lag_seconds.set_function(self.lag)
         while True:
             due = time.monotonic() + HEARTBEAT_SECONDS
             await asyncio.sleep(HEARTBEAT_SECONDS)
             self.last_beat = time.monotonic()
-            metrics.loop_lag_seconds.set(max(0.0, self.last_beat - due))
+            self.lags.append(max(0.0, self.last_beat - due))
+
+    def lag(self) -> float:
+        """Seconds: the worst of the last 30 s, and of the beat that is due now. For the ops thread, whatever the loop does."""
+        return max([*self.lags, self.silent_seconds - HEARTBEAT_SECONDS, 0.0])
 
 
-async def _keep_checking(name: str, dependency: Dependency) -> None:
+async def _keep_checking(name: str, dependency: Dependency, up: Gauge) -> None:
     while True:
         before = dependency.ok
         try:
@@ -111,6 +123,7 @@ async def _keep_checking(name: str, dependency: Dependency) -> None:
         except Exception as error:  # a probe that raises anything is a failed probe
             dependency.ok, dependency.detail = False, type(error).__name__
         dependency.checked = time.monotonic()
+        up.set(dependency.ok)
         if before != dependency.ok:
             log.info("dependency changed", dependency=name, ok=dependency.ok, detail=dependency.detail)
         await asyncio.sleep(dependency.every)

@@ -90,6 +90,7 @@ async def drain(settings: Settings, resources: Resources, *, hurry: asyncio.Even
     log.info("draining", runs=resources.worker.in_flight)
     resources.health.draining = True
     resources.metrics.draining.set(1)
+    resources.metrics.drain_started.set_to_current_time()
     resources.worker.stop_taking()
     noticed = asyncio.create_task(_first(hurry.wait(), asyncio.sleep(settings.drain_min_seconds)))
     await _first(hurry.wait(), resources.worker.finish(settings.drain_seconds))

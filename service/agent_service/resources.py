@@ -23,6 +23,7 @@ from agent_service.db.migrate import check_schema
 from agent_service.db.pool import Pool, connection, make_pool
 from agent_service.documents.search import DocumentSearch
 from agent_service.errors import DatabaseUnavailable
+from agent_service.gauges import KeySource, watch_keys, watch_pool
 from agent_service.health import DATABASE_SECONDS, ENDPOINT_SECONDS, Health
 from agent_service.metrics import Metrics
 from agent_service.prices import PriceTable
@@ -66,7 +67,12 @@ class Resources:
 def make_metrics(settings: Settings) -> Metrics:
     disable_created_metrics()  # type: ignore[no-untyped-call]  # of the whole process: a second series for each counter and histogram, that no query reads
     models = {m for m in (settings.model, settings.cheap_model, settings.fallback_model) if m}
-    return Metrics(models=models, version=VERSION, graph=settings.agent_graph, guardrail_rules=RULES)
+    metrics = Metrics(models=models, version=VERSION, graph=settings.agent_graph, guardrail_rules=RULES)
+    metrics.runs_in_flight_limit.set(settings.max_concurrent_runs)
+    metrics.runs_queued_limit.set(settings.max_queued_runs)
+    metrics.pool_connections_limit.set(settings.database_pool_size)
+    metrics.drain_limit_seconds.set(settings.drain_seconds)
+    return metrics
 
 
 @asynccontextmanager
@@ -103,6 +109,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
             return ready
 
         authenticator = build_authenticator(settings, await _stream_secret(pool))
+        keys = _key_sources(authenticator, models)
         runtime = await stack.enter_async_context(
             open_runtime(
                 settings,
@@ -115,13 +122,13 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
             )
         )
         _background(stack, "health", health.watch(metrics))
-        _background(stack, "pool-metrics", _watch_pool(pool, metrics))
+        _background(stack, "pool-gauges", watch_pool(pool, metrics))
+        _background(stack, "key-gauges", watch_keys(pool, metrics, keys))
         await asyncio.to_thread(count_tokens, "")  # reads its vocabulary, which would make the first turn wait
         health.started = True
 
         def status() -> dict[str, Any]:
-            keys = {"api_keys": authenticator.api_keys, "openai": models.keys}
-            revisions = {name: source.revision() for name, source in keys.items() if source}
+            revisions = {name: source.revision() for name, source in keys.items()}
             return {"version": VERSION, "draining": health.draining, **runtime.service.counts(), "keys": revisions}
 
         yield Resources(
@@ -166,6 +173,15 @@ async def _stream_secret(pool: Pool) -> bytes:
     return bytes(row["value"])
 
 
+def _key_sources(authenticator: Authenticator, models: ChatModels) -> dict[str, KeySource]:
+    sources: dict[str, KeySource] = {}
+    if clients := authenticator.api_keys:
+        sources["api_keys"] = KeySource(clients.revision, clients.revision)  # its revision is a hash of the whole set
+    if ours := models.keys:
+        sources["openai"] = KeySource(ours.revision, ours.identity)
+    return sources
+
+
 def _load(settings: Settings, models: ChatModels, pool: Pool) -> StateGraph[Any, Any, Any, Any]:
     context = AgentContext(
         chat_model=models.chat,
@@ -191,16 +207,6 @@ def declare_names(metrics: Metrics, graph: Graph) -> None:
             bound: dict[str, BaseTool] = getattr(node.bound, "tools_by_name", {})
             tools |= set(bound)
     metrics.declare(nodes=nodes, tools=tools, routes={"RAG", "DATA", "GENERAL"})
-
-
-async def _watch_pool(pool: Pool, metrics: Metrics) -> None:
-    while True:
-        stats = pool.get_stats()
-        idle = stats.get("pool_available", 0)
-        metrics.pool_connections.labels("idle").set(idle)
-        metrics.pool_connections.labels("in_use").set(stats.get("pool_size", 0) - idle)
-        metrics.pool_connections.labels("waiting").set(stats.get("requests_waiting", 0))
-        await asyncio.sleep(1)
 
 
 def _background(stack: AsyncExitStack, name: str, work: Awaitable[None]) -> None:

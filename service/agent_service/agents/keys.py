@@ -1,5 +1,6 @@
 """The model endpoint's API key: from the environment, or from files that may change under the process."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -68,6 +69,13 @@ class ApiKeySource:
     def revision(self) -> str:
         """Name of the current key: `env`, or what the file `revision` says; empty without that file."""
         return ENV_REVISION if self.env_key else self._read("revision") or ""
+
+    def identity(self) -> str:
+        """A hash that tells the current key from others; empty without a key."""
+        try:
+            return hashlib.sha256(self.current().encode()).hexdigest()[:16]
+        except ModelUnavailable:
+            return ""
 
     def reload(self) -> None:
         """Reads the files again, changed or not."""

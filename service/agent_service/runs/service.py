@@ -75,7 +75,7 @@ class RunService:
                 idempotency_key=idempotency_key,
             )
         except Overloaded as error:
-            raise Overloaded(error.detail, retry_after=self._worker.retry_after()) from None
+            raise self._turned_away(error) from None
         finally:
             self._place(run, here)
         return run or _joined(await self._first(principal, idempotency_key), question)
@@ -102,6 +102,8 @@ class RunService:
             run = await self._store.start_resume(
                 uuid4(), interrupted, {"resume": resume}, here=here, idempotency_key=idempotency_key
             )
+        except Overloaded as error:
+            raise self._turned_away(error) from None
         finally:
             self._place(run, here)
         return run or _decides(await self._first(principal, idempotency_key), run_id)
@@ -113,6 +115,10 @@ class RunService:
             self._worker.take(run)
         elif run:
             self._worker.queued += 1
+
+    def _turned_away(self, error: Overloaded) -> Overloaded:
+        self._metrics.rate_limited.labels("queue").inc()
+        return Overloaded(error.detail, retry_after=self._worker.retry_after())
 
     async def _first(self, principal: Principal, idempotency_key: str | None) -> Run:
         run = await self._store.by_idempotency_key(principal, idempotency_key or "")
