@@ -57,9 +57,8 @@ LABEL org.opencontainers.image.title="slipway-operator" \
 ENV LOGNAME=slipway-operator
 COPY --from=build-operator /opt/slipway /opt/slipway
 RUN python -c "import agent_operator.main"
-EXPOSE 8080
-ENTRYPOINT ["kopf", "run", "--module=agent_operator.main", "--liveness=http://0.0.0.0:8080/healthz"]
-CMD ["--all-namespaces"]
+EXPOSE 8080 9090
+ENTRYPOINT ["python", "-m", "agent_operator.main"]
 
 FROM runtime AS service
 LABEL org.opencontainers.image.title="slipway" \

@@ -1,5 +1,31 @@
-"""The operator: `kopf run -m agent_operator.main`. Importing a module of handlers here is what registers them."""
+"""The operator as a process: settings, logs, and the watch until SIGTERM."""
+
+import asyncio
+import os
+import sys
 
 from agent_operator import startup
+from agent_operator.cluster import ClusterError
+from agent_operator.handlers.engine import watch
+from agent_operator.logs import setup_logging
+from agent_operator.settings import OperatorSettings
 
-__all__ = ["startup"]
+
+def main() -> None:
+    """Exits with 2 and one line when a setting is wrong or no cluster is configured."""
+    try:
+        settings = OperatorSettings.load(os.environ)
+        setup_logging(settings.log_level)
+        asyncio.run(serve(settings))
+    except (ValueError, ClusterError) as error:
+        print(error, file=sys.stderr)  # noqa: T201  # before there are logs
+        sys.exit(2)
+
+
+async def serve(settings: OperatorSettings) -> None:
+    async with startup.operator(settings) as controller:
+        await watch(settings, controller, startup.VERSION)
+
+
+if __name__ == "__main__":
+    main()

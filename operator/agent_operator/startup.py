@@ -1,36 +1,49 @@
-"""What happens before the first event: kopf's settings, and the answer of the probe."""
+"""The composition of one process: the only module that knows what the operator is made of."""
 
-import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
 
-import kopf
+import httpx
+from prometheus_client import start_http_server
 
-from agent_operator.settings import DOMAIN, FINALIZER, OperatorSettings
+from agent_operator.clock import SystemClock
+from agent_operator.cluster.client import connect
+from agent_operator.cluster.lease import Fence
+from agent_operator.metrics import Metrics
+from agent_operator.reconcile.controller import Controller
+from agent_operator.reconcile.registry import reconcilers
+from agent_operator.reconcile.tools import Tools
+from agent_operator.settings import OperatorSettings
 
 VERSION = version("slipway")
 
+HTTP_TIMEOUT = 10.0
+"""Seconds for a call to a pod, a provider or Prometheus that names no time-out of its own."""
 
-@kopf.on.startup()
-async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
-    """Raises kopf.PermanentError, which ends the process, when a setting is wrong."""
+
+@asynccontextmanager
+async def operator(settings: OperatorSettings) -> AsyncIterator[Controller]:
+    """A controller at work, the Lease asked for, metrics served. Raises ClusterError when no cluster is configured."""
+    clock = SystemClock()
+    async with connect(clock=clock) as cluster, httpx.AsyncClient(timeout=HTTP_TIMEOUT) as http:
+        where = {"namespace": settings.pod_namespace, "name": settings.lease_name}
+        fence = Fence(cluster, clock, **where, holder=settings.pod_name)
+        metrics = Metrics(VERSION)
+        metrics.lease_held.set_function(lambda: fence.held_now)
+        tools = Tools(cluster, clock, fence, metrics, http, settings)
+        controller = Controller(tools, reconcilers(tools))
+        async with _served(metrics, settings.metrics_port), fence.held(), controller.running():
+            yield controller
+
+
+@asynccontextmanager
+async def _served(metrics: Metrics, port: int) -> AsyncIterator[None]:
+    # On a thread of its own: it answers while the event loop is busy.
+    server, thread = start_http_server(port, registry=metrics.registry)
     try:
-        apply(OperatorSettings.load(os.environ), settings)
-    except ValueError as error:
-        raise kopf.PermanentError(str(error)) from None
-
-
-def apply(own: OperatorSettings, settings: kopf.OperatorSettings) -> None:
-    """Everything that kopf writes on objects carries our name, so that another kopf operator never takes it for its own."""
-    settings.persistence.finalizer = FINALIZER
-    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=DOMAIN)
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=DOMAIN)
-    settings.peering.standalone = own.standalone
-    settings.peering.name = own.peering_name
-    settings.peering.mandatory = not own.standalone
-
-
-@kopf.on.probe(id="version")
-async def report_version(**_: Any) -> str:
-    """Body of the liveness probe: which operator answers."""
-    return VERSION
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,9 +1,9 @@
-"""agent_operator.settings and what startup makes of them."""
+"""agent_operator.settings and what kopf is told of them."""
 
 import kopf
 import pytest
 
-from agent_operator import startup
+from agent_operator.handlers import engine
 from agent_operator.settings import OperatorSettings
 
 
@@ -20,10 +20,23 @@ def test_a_wrong_flag_is_named() -> None:
         OperatorSettings.load({"OPERATOR_STANDALONE": "maybe"})
 
 
+def test_namespaces_are_a_list_and_none_means_all() -> None:
+    assert OperatorSettings.load({}).namespaces == ()
+    assert OperatorSettings.load({"WATCH_NAMESPACES": "a, b,"}).namespaces == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("RESYNC_SECONDS", "soon"), ("WORKERS", "0"), ("PROBE_PORT", "99999"), ("WORKERS", "nan")]
+)
+def test_a_wrong_number_is_named_with_its_range(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=rf"{name}: expected a number from \d+ to \d+, got '{value}'"):
+        OperatorSettings.load({name: value})
+
+
 def test_everything_written_on_objects_carries_our_domain() -> None:
     settings = kopf.OperatorSettings()
 
-    startup.apply(OperatorSettings(), settings)
+    engine.configure(OperatorSettings(), settings)
 
     assert settings.persistence.finalizer == "slipway.dev/finalizer"
     patch = kopf.Patch()
@@ -34,7 +47,7 @@ def test_everything_written_on_objects_carries_our_domain() -> None:
 def test_alone_it_asks_for_no_peers() -> None:
     settings = kopf.OperatorSettings()
 
-    startup.apply(OperatorSettings(), settings)
+    engine.configure(OperatorSettings(), settings)
 
     assert (settings.peering.standalone, settings.peering.mandatory) == (True, False)
 
@@ -42,6 +55,6 @@ def test_alone_it_asks_for_no_peers() -> None:
 def test_with_peers_it_joins_its_own_and_nobody_elses() -> None:
     settings = kopf.OperatorSettings()
 
-    startup.apply(OperatorSettings(standalone=False), settings)
+    engine.configure(OperatorSettings(standalone=False), settings)
 
     assert (settings.peering.standalone, settings.peering.mandatory, settings.peering.name) == (False, True, "slipway-operator")

@@ -35,6 +35,8 @@ class Fence:
         self._name = name
         self._holder = holder
         self._seen: tuple[str, datetime] | None = None
+        self._renewed: datetime | None = None
+        self._writing = asyncio.Lock()  # a check beside the renewal would conflict with it and look like a loss
 
     async def check(self) -> None:
         """Renews the Lease now: the write succeeds only for who holds it, whatever a clock or a cache says.
@@ -69,7 +71,19 @@ class Fence:
                 log.warning("lease_not_renewed", error=str(error))
             await self._clock.sleep(DURATION / RENEWALS)
 
+    @property
+    def held_now(self) -> bool:
+        """Whether the last renewal is younger than the Lease's duration: for a metric. Before a deed, `check`."""
+        return self._renewed is not None and self._clock.now() - self._renewed < timedelta(seconds=DURATION)
+
     async def _renew(self) -> bool:
+        async with self._writing:
+            began = self._clock.now()
+            held = await self._write()
+            self._renewed = began if held else None
+            return held
+
+    async def _write(self) -> bool:
         now = self._clock.now()
         lease = await self._cluster.get(LEASE, self._namespace, self._name)
         if lease is None:

@@ -91,10 +91,10 @@ class WorkQueue:
         self._stop_timer(key)
         try:
             due = await self._reconcile(key)
-        except Exception:
+        except Exception:  # whatever it is, the other objects are still attended to
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             due = backoff(failures)
-            log.exception("reconcile_failed", **key._asdict(), failures=failures, retry_seconds=round(due, 1))
+            log.debug("reconcile_retried", **key._asdict(), failures=failures, retry_seconds=round(due, 1), exc_info=True)
         else:
             self._failures.pop(key, None)
         if due is not None:

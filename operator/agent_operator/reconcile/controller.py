@@ -1,0 +1,126 @@
+"""Attends to objects: which reconcile is whose, what becomes of an error, and the look at all objects once a minute."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+
+import structlog
+
+from agent_operator.cluster import ClusterError, Conflict, Forbidden, Invalid, Kind, Unavailable
+from agent_operator.cluster.kinds import OWN
+from agent_operator.reconcile.liveness import Liveness
+from agent_operator.reconcile.queue import Key, Reconcile, WorkQueue
+from agent_operator.reconcile.status import refuse
+from agent_operator.reconcile.tools import Tools
+
+AFTER_REFUSAL = 300.0
+"""Seconds until something that the API server refused is tried again: a person has to change a role or an object first."""
+
+REASONS: Mapping[type[Exception], str] = {
+    Conflict: "conflict",
+    Forbidden: "forbidden",
+    Invalid: "invalid",
+    Unavailable: "unavailable",
+}
+"""Label values of `reconcile_errors_total`; anything else is `internal`, a fault of ours."""
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Controller:
+    """`reconcilers` by kind; objects of other kinds are left alone."""
+
+    def __init__(self, tools: Tools, reconcilers: Mapping[str, Reconcile]) -> None:
+        self.liveness = Liveness(tools.clock)
+        self.queue = WorkQueue(self._attend, tools.clock, workers=tools.settings.workers)
+        self._tools = tools
+        self._reconcilers = reconcilers
+        self._kinds: Mapping[str, Kind] = {kind.kind: kind for kind in OWN if kind.kind in reconcilers}
+        self._known: set[Key] = set()
+        tools.metrics.queue_depth.set_function(lambda: len(self.queue))
+        tools.metrics.watch_stale.set_function(self.liveness.deaf)
+
+    def changed(self, key: Key, version: str) -> None:
+        """The watch told of an object."""
+        if key.kind in self._kinds:
+            self.liveness.heard(key, version)
+            self.queue.add(key)
+
+    def ended(self, key: Key) -> None:
+        """The watch told that an object is gone."""
+        if key.kind in self._kinds:
+            self.liveness.heard_end(key)
+            self._tools.metrics.forget(*key)
+            self.queue.add(key)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Attends to objects until the end of the block."""
+        async with self.queue.running():
+            looks = asyncio.create_task(self._look_again())
+            try:
+                yield
+            finally:
+                looks.cancel()
+                await asyncio.gather(looks, return_exceptions=True)
+
+    async def look(self) -> None:
+        """Puts every object on the queue, and compares with what the watch told of."""
+        try:
+            listed = await self._list()
+        except ClusterError as error:
+            log.warning("objects_not_listed", error=str(error))
+            self.liveness.looked(None)
+            return
+        for key in self._known - listed.keys():
+            self._tools.metrics.forget(*key)
+        self._known = set(listed)
+        self.liveness.looked(listed)
+        for key in listed:
+            self.queue.add(key)
+
+    async def _look_again(self) -> None:
+        while True:
+            await self.look()
+            await self._tools.clock.sleep(self._tools.settings.resync_seconds)
+
+    async def _list(self) -> dict[Key, str]:
+        found: dict[Key, str] = {}
+        for kind in self._kinds.values():
+            for namespace in self._tools.settings.namespaces or (None,):
+                for each in await self._tools.cluster.list(kind, namespace):
+                    metadata = each["metadata"]
+                    found[Key(kind.kind, metadata["namespace"], metadata["name"])] = metadata["resourceVersion"]
+        return found
+
+    async def _attend(self, key: Key) -> float | None:
+        metrics = self._tools.metrics
+        self.liveness.began(key)
+        began = time.perf_counter()
+        try:
+            due = await self._reconcilers[key.kind](key)
+        except Exception as error:
+            return await self._after(error, key)
+        finally:
+            self.liveness.ended(key)
+            metrics.reconcile_duration.labels(key.kind).observe(time.perf_counter() - began)
+        metrics.last_success.labels(key.kind).set(self._tools.clock.now().timestamp())
+        return due
+
+    async def _after(self, error: Exception, key: Key) -> float:
+        """The one place where errors end. Raises those that are to be tried again soon."""
+        reason = REASONS.get(type(error), "internal")
+        self._tools.metrics.reconcile_errors.labels(key.kind, reason).inc()
+        if isinstance(error, Forbidden | Invalid):
+            log.warning("reconcile_refused", **key._asdict(), reason=reason, error=str(error), retry_seconds=AFTER_REFUSAL)
+            await self._say(key, type(error).__name__, str(error))
+            return AFTER_REFUSAL
+        log.warning("reconcile_failed", **key._asdict(), reason=reason, error=str(error), exc_info=reason == "internal")
+        raise error
+
+    async def _say(self, key: Key, reason: str, message: str) -> None:
+        with suppress(ClusterError):  # what was forbidden may be this very write
+            about = await self._tools.cluster.get(self._kinds[key.kind], key.namespace, key.name)
+            if about is not None:
+                await refuse(self._tools, about, reason, message)
