@@ -7,7 +7,7 @@ MINIMUM := import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Slipway n
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test chaos check fix e2e bench settings-docs lock version-set clean
+.PHONY: help run test chaos check fix e2e bench settings-docs alerts lock version-set clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ bench: $(VENV)/.dev ## Slipway beside the tutorial way: CPU, turns, gaps (Linux,
 
 settings-docs: $(VENV)/.dev ## Write docs/operations/settings.md from the code
 	$(BIN)/python -m scripts.settings_docs
+
+alerts: $(VENV)/.dev ## Write charts/slipway/files/alerts.yaml from the rules of the code
+	$(BIN)/python -m scripts.alert_rules
 
 lock: ## Write the hash-pinned requirement files from pyproject.toml (needs uv)
 	requirements/lock.sh
