@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.load import load
 from tests.durability.fleet import Fleet, running_fleet
 from tests.support.fake_script import Script, ToolCall, echo_tokens
+from tests.support.load import load
 from tests.support.postgres import ensure_template, own_server
 from tests.support.reader import Reader
 
@@ -45,7 +45,7 @@ async def test_200_streams_while_every_replica_is_replaced_twice(admin_url: str,
     script = Script(token_count=40, tokens_per_second=2)
     async with running_fleet(admin_url, tmp_path, REPLICAS, **ENV, DRAIN_SECONDS="2") as fleet:
         fleet.model.script = script
-        async with load(200, fleet.urls, fleet.client, "agent, rolled") as tally:
+        async with load(200, fleet.urls, fleet.client, "agent, rolled {}".format) as tally:
             for _ in range(2 * REPLICAS):
                 new, old = await fleet.grow(), fleet.replicas[0]
                 fleet.replicas[:] = [*fleet.replicas[1:], new]
@@ -63,7 +63,7 @@ async def test_50_kills_at_random_moments(admin_url: str, tmp_path: Path, report
     script = Script(token_count=20, tokens_per_second=10, preface=said, tool_calls=booking)
     async with running_fleet(admin_url, tmp_path, REPLICAS, **ENV) as fleet:
         fleet.model.script = script
-        async with load(20, fleet.urls, fleet.client, "agent, killed") as tally:
+        async with load(20, fleet.urls, fleet.client, "agent, killed {}".format) as tally:
             for _ in range(50):
                 await asyncio.sleep(dice.uniform(0, 1.5))
                 victim = dice.choice(fleet.alive())
@@ -85,7 +85,7 @@ async def test_50_kills_at_random_moments(admin_url: str, tmp_path: Path, report
 async def under_database_faults(scenario: str, fault: Callable[[Fleet], None], url: str, folder: Path, report: Report) -> None:
     async with running_fleet(url, folder, REPLICAS, **ENV) as fleet:
         fleet.model.script = Script(token_count=60, tokens_per_second=10)
-        async with load(60, fleet.urls, fleet.client, f"agent, {scenario}") as tally:
+        async with load(60, fleet.urls, fleet.client, f"agent, {scenario} {{}}".format) as tally:
             started = time.monotonic()
             while time.monotonic() - started < 30:
                 await asyncio.sleep(4)

@@ -1,11 +1,20 @@
 """A cluster by kubectl: a namespace for a module's tests, and ports of its pods on loopback."""
 
+import json
+import os
 import re
 import subprocess
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import pytest
+
+T = TypeVar("T")
 
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
@@ -17,6 +26,17 @@ class Namespace:
     def kubectl(self, *args: str, stdin: str | None = None) -> str:
         """Output of kubectl in this namespace; an AssertionError with its message when it fails."""
         return kubectl("--namespace", self.name, *args, stdin=stdin)
+
+    def get(self, *args: str) -> Any:
+        """What `kubectl get` finds, as JSON: an object, or the items of a list."""
+        found = json.loads(self.kubectl("get", *args, "--output=json"))
+        return found.get("items", found)
+
+    def apply(self, *manifests: dict[str, Any]) -> None:
+        self.kubectl("apply", "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}))
+
+    def pods(self, labels: str) -> list["Pod"]:
+        return [Pod.read(item) for item in self.get("pods", f"--selector={labels}")]
 
     def wait_until_ready(self, *deployments: str, seconds: int) -> None:
         """An AssertionError with the pods' states and last lines when one is not."""
@@ -46,6 +66,31 @@ class Namespace:
                 process.terminate()
 
 
+@dataclass(frozen=True, slots=True)
+class Pod:
+    name: str
+    node: str
+    ready: bool
+    leaving: bool
+    restarts: int
+
+    @classmethod
+    def read(cls, item: dict[str, Any]) -> "Pod":
+        status = item.get("status", {})
+        conditions = {condition["type"]: condition["status"] for condition in status.get("conditions", ())}
+        return cls(
+            name=item["metadata"]["name"],
+            node=item["spec"].get("nodeName", ""),
+            ready=conditions.get("Ready") == "True",
+            leaving="deletionTimestamp" in item["metadata"],
+            restarts=sum(container["restartCount"] for container in status.get("containerStatuses", ())),
+        )
+
+    @property
+    def serving(self) -> bool:
+        return self.ready and not self.leaving
+
+
 def kubectl(*args: str, stdin: str | None = None) -> str:
     done = subprocess.run(["kubectl", *args], input=stdin, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"kubectl {' '.join(args)}: {done.stderr}"
@@ -62,3 +107,50 @@ def fresh_namespace(prefix: str) -> Iterator[Namespace]:
         yield namespace
     finally:
         kubectl("delete", "namespace", namespace.name, "--wait=false")
+
+
+def wait_until(what: str, look: Callable[[], T | None], *, seconds: float, every: float = 0.5) -> T:
+    """What `look` finds, once it is true."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(every)
+    return found
+
+
+def node_addresses() -> dict[str, str]:
+    """Addresses of the nodes by name: NodePorts answer there."""
+    nodes = json.loads(kubectl("get", "nodes", "--output=json"))["items"]
+    return {
+        node["metadata"]["name"]: address["address"]
+        for node in nodes
+        for address in node["status"]["addresses"]
+        if address["type"] == "InternalIP"
+    }
+
+
+def has_api(resource: str) -> bool:
+    """Whether the cluster knows a resource such as `servicemonitors.monitoring.coreos.com`."""
+    group = resource.partition(".")[2]
+    return resource in kubectl("api-resources", f"--api-group={group}", "--output=name").split()
+
+
+def require_api(resource: str) -> None:
+    if not has_api(resource):
+        pytest.skip(f"needs a cluster with {resource}")
+
+
+def prometheus_query(query: str) -> list[dict[str, Any]]:
+    """What the Prometheus of the cluster's `monitoring` add-on answers: samples with `metric` and `value`."""
+    path = f"/api/v1/namespaces/monitoring/services/prometheus:web/proxy/api/v1/query?query={quote(query)}"
+    result: list[dict[str, Any]] = json.loads(kubectl("get", "--raw", path))["data"]["result"]
+    return result
+
+
+def machine(*command: str) -> None:
+    """A command of CLUSTER_TOOL, which can kill nodes and cut them off; skips where there is none."""
+    tool = os.environ.get("CLUSTER_TOOL")
+    if not tool:
+        pytest.skip(f"`{command[0]}` needs CLUSTER_TOOL, a program that can kill nodes (docs/developer/testing.md)")
+    done = subprocess.run([tool, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{tool} {' '.join(command)}: {done.stderr}"

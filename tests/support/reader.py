@@ -33,17 +33,23 @@ class Reader:
     kept: list[str] = field(default_factory=list)
     """What each `reset` left standing."""
     longest_silence: float = 0.0
+    """Seconds without a word, from the first connection on."""
+    first_word_seconds: float = 0.0
+    reconnects: int = 0
+    """How often a server said that it is going away."""
     _last_id: str = ""
 
     async def run(self, client: httpx.AsyncClient) -> "Reader":
         if not self.run_id:
             await self._ask(client)
-        heard = time.monotonic()
+        heard = opened = time.monotonic()
         for url in self._rotation():
             try:
                 async for event in sse.iterate(client, "GET", f"{url}/runs/{self.run_id}/stream", headers=self._headers()):
-                    self.longest_silence = max(self.longest_silence, time.monotonic() - heard)
-                    heard = time.monotonic()
+                    if event.event == "message":
+                        self.longest_silence = max(self.longest_silence, time.monotonic() - heard)
+                        heard = time.monotonic()
+                        self.first_word_seconds = self.first_word_seconds or heard - opened
                     if self._take(event.event, event.data, event.id):
                         return self
             except (httpx.HTTPError, ExceptionGroup) as error:
@@ -94,6 +100,8 @@ class Reader:
                 self.kept.append(self.text)
             case "error" | "gap":
                 self.visible_errors.append(f"{name}: {data}")
+            case "reconnect":
+                self.reconnects += 1
             case "usage":
                 self.outcome = json.loads(data)["outcome"]
         return False

@@ -47,14 +47,16 @@ class Tally:
 
 
 @asynccontextmanager
-async def load(streams: int, urls: Callable[[], list[str]], client: httpx.AsyncClient, word: str) -> AsyncIterator[Tally]:
-    """So many streams at any time; on leaving, those that are open are read to their end."""
+async def load(
+    streams: int, urls: Callable[[], list[str]], client: httpx.AsyncClient, question: Callable[[int], str]
+) -> AsyncIterator[Tally]:
+    """So many streams at any time, each with a question of its own; on leaving, those that are open are read to their end."""
     tally, stopping, numbers = Tally(), asyncio.Event(), itertools.count()
 
     async def ask_again_and_again() -> None:
         while not stopping.is_set():
             number = next(numbers)
-            reader = Reader(urls, f"{word} {number}", offset=number)
+            reader = Reader(urls, question(number), offset=number)
             tally.readers.append(reader)
             await reader.run(client)
 

@@ -1,0 +1,44 @@
+"""What the scenarios share: an agent with the test graph, and the lines of the summary at the end."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.e2e.agent import Agent, running_agent, testkit_values
+from tests.support.cluster import has_api
+
+Report = Callable[[str], None]
+
+LINES = pytest.StashKey[list[str]]()
+
+REPLICAS = 3
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[LINES] = []
+
+
+@pytest.fixture(scope="session")
+def report(pytestconfig: pytest.Config) -> Report:
+    """A line of the summary that `make e2e` ends with."""
+    return pytestconfig.stash[LINES].append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if lines := config.stash[LINES]:
+        terminalreporter.section("what was measured")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def agent() -> Iterator[Agent]:
+    """Three replicas with the test graph, everything of the chart on that this cluster can take. Scenarios leave it well."""
+    values = testkit_values(
+        replicaCount=REPLICAS,
+        streaming={"maxTurnSeconds": 300},
+        networkPolicy={"enabled": True},
+        monitoring={"serviceMonitor": {"enabled": has_api("servicemonitors.monitoring.coreos.com")}},
+    )
+    with running_agent("e2e-agent", values) as found:
+        yield found
