@@ -96,11 +96,15 @@ def _run(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -
 
 
 @main.command(epilog="\b\nExample:\n  DATABASE_URL=postgresql://… slipway migrate")
-def migrate() -> None:
+@click.option("--wait", default=0.0, metavar="SECONDS", help="Wait so long for a database that does not answer yet.")
+def migrate(wait: float) -> None:
     """Brings the database to this version's schema; safe to run twice, also at once."""
     from agent_service.db.migrate import migrate as apply  # noqa: PLC0415  # see _run
+    from agent_service.db.migrate import wait_for_database  # noqa: PLC0415  # see _run
 
-    count = apply(_database_url(), lambda name: click.echo(f"applying {name}"))
+    url = _database_url()
+    wait_for_database(url, wait, lambda reason: click.echo(f"waiting for the database: {reason}", err=True))
+    count = apply(url, lambda name: click.echo(f"applying {name}"))
     click.echo(f"{count} migration{'' if count == 1 else 's'} applied; the schema is current")
 
 

@@ -22,6 +22,9 @@ LOCK_KEY = 0x51_1B_0A_7
 
 LOCK_POLL_SECONDS = 0.2
 
+DATABASE_POLL_SECONDS = 0.5
+"""Between two attempts to reach a database that is starting; it may answer after a second or two."""
+
 TABLE_LOCK_TIMEOUT = "5s"
 """A migration that waits longer for a table fails and is tried again: behind a waiting ALTER every query of the service waits."""
 
@@ -50,6 +53,29 @@ def shipped() -> list[Migration]:
         (Migration(int(f.name[:4]), f.name, f.read_text(encoding="utf-8")) for f in found),
         key=lambda m: m.version,
     )
+
+
+def wait_for_database(url: str, seconds: float, report: Callable[[str], None]) -> None:
+    """Returns once a connection succeeds; tells each new reason why none does.
+
+    Raises:
+        psycopg.OperationalError: none did within `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    told = ""
+    while True:
+        try:
+            psycopg.connect(url).close()
+        except psycopg.OperationalError as error:
+            if time.monotonic() >= deadline:
+                raise
+            reason = str(error).strip().splitlines()[0]
+            if reason != told:
+                report(reason)
+            told = reason
+            time.sleep(DATABASE_POLL_SECONDS)
+        else:
+            return
 
 
 def migrate(url: str, report: Callable[[str], None] = lambda _: None) -> int:

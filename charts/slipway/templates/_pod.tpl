@@ -1,0 +1,209 @@
+{{/* Environment that the chart sets; `env` and `extraEnv` may not name these again (checks.yaml). */}}
+{{- define "slipway.databaseEnv" -}}
+- name: DATABASE_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "slipway.postgresSecret" . }}
+      key: url
+{{- end -}}
+
+{{- define "slipway.env" -}}
+{{ include "slipway.databaseEnv" . }}
+- name: MAX_TURN_SECONDS
+  value: {{ .Values.streaming.maxTurnSeconds | int | quote }}
+- name: DRAIN_SECONDS
+  value: {{ .Values.streaming.maxTurnSeconds | int | quote }}
+- name: DRAIN_MIN_SECONDS
+  value: {{ .Values.streaming.drainMinSeconds | int | quote }}
+- name: MAX_CONCURRENT_RUNS
+  value: {{ .Values.streaming.maxConcurrentRuns | int | quote }}
+{{ include "slipway.modelEnv" . }}
+{{ include "slipway.authEnv" . }}
+{{- if .Values.graph.module }}
+- name: AGENT_GRAPH
+  value: {{ .Values.graph.module | quote }}
+{{- end }}
+{{- if include "slipway.graphVolume" . }}
+- name: AGENT_GRAPH_DIR
+  value: /opt/graph
+{{- end }}
+{{- if .Values.graph.prices }}
+- name: PRICE_FILE
+  value: /etc/slipway/prices.yaml
+{{- end }}
+{{- end -}}
+
+{{- define "slipway.modelEnv" -}}
+{{- with .Values.model -}}
+- name: MODEL
+  value: {{ .name | quote }}
+{{- with .cheapName }}
+- name: CHEAP_MODEL
+  value: {{ . | quote }}
+{{- end }}
+{{- with .fallbackName }}
+- name: FALLBACK_MODEL
+  value: {{ . | quote }}
+{{- end }}
+{{- with .baseUrl }}
+- name: OPENAI_BASE_URL
+  value: {{ . | quote }}
+{{- end }}
+{{- if .existingSecret }}
+- name: OPENAI_KEY_DIR
+  value: /run/secrets/openai
+{{- end }}
+{{- end -}}
+{{- end -}}
+
+{{- define "slipway.authEnv" -}}
+- name: AUTH
+  value: {{ .Values.auth.mode }}
+{{- if eq .Values.auth.mode "disabled" }}
+- name: AUTH_DISABLED_ON_ANY_ADDRESS
+  value: {{ .Values.auth.disabledOnAnyAddress | quote }}
+{{- else }}
+{{- with include "slipway.jwtSecretName" . }}
+- name: JWT_SECRET
+  valueFrom:
+    secretKeyRef:
+      name: {{ . }}
+      key: jwt-secret
+{{- end }}
+{{- with .Values.auth.jwt }}
+{{- with .jwksUrl }}
+- name: JWT_JWKS_URL
+  value: {{ . | quote }}
+{{- end }}
+{{- with .issuer }}
+- name: JWT_ISSUER
+  value: {{ . | quote }}
+{{- end }}
+{{- with .audience }}
+- name: JWT_AUDIENCE
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- if .Values.auth.apiKeys.existingSecret }}
+- name: API_KEYS_DIR
+  value: /run/secrets/api-keys
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* `env` as a pod's list, then extraEnv. */}}
+{{- define "slipway.userEnv" -}}
+{{- range $name, $value := .Values.env }}
+- name: {{ $name }}
+  value: {{ $value | toString | quote }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "slipway.graphVolume" -}}
+{{- if .Values.graph.files -}}
+{{- toYaml (dict "configMap" (dict "name" (printf "%s-graph" (include "slipway.fullname" .)))) -}}
+{{- else if .Values.graph.configMap -}}
+{{- toYaml (dict "configMap" (dict "name" .Values.graph.configMap)) -}}
+{{- else if .Values.graph.volume -}}
+{{- toYaml .Values.graph.volume -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "slipway.volumes" -}}
+- name: tmp
+  emptyDir: {}
+{{- with .Values.model.existingSecret }}
+- name: openai
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+{{- end }}
+{{- if eq .Values.auth.mode "required" }}
+{{- with .Values.auth.apiKeys.existingSecret }}
+- name: api-keys
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+{{- end }}
+{{- end }}
+{{- with include "slipway.graphVolume" . }}
+- name: graph
+  {{- . | nindent 2 }}
+{{- end }}
+{{- if .Values.graph.prices }}
+- name: prices
+  configMap:
+    name: {{ include "slipway.fullname" . }}-prices
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "slipway.volumeMounts" -}}
+- name: tmp
+  mountPath: /tmp
+{{- if .Values.model.existingSecret }}
+- name: openai
+  mountPath: /run/secrets/openai
+  readOnly: true
+{{- end }}
+{{- if and (eq .Values.auth.mode "required") .Values.auth.apiKeys.existingSecret }}
+- name: api-keys
+  mountPath: /run/secrets/api-keys
+  readOnly: true
+{{- end }}
+{{- if include "slipway.graphVolume" . }}
+- name: graph
+  mountPath: {{ printf "/opt/graph/%s" .Values.graph.package | trimSuffix "/" }}
+  readOnly: true
+{{- end }}
+{{- if .Values.graph.prices }}
+- name: prices
+  mountPath: /etc/slipway
+  readOnly: true
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/*
+What the pods are rolled for, beside their own specification: contents that the chart makes. A Secret of yours is not among them:
+the service reads keys from files and follows them, and the rest is yours to roll.
+*/}}
+{{- define "slipway.podAnnotations" -}}
+{{- with .Values.graph.files }}
+checksum/graph: {{ toJson . | sha256sum }}
+{{- end }}
+{{- with .Values.graph.prices }}
+checksum/prices: {{ sha256sum . }}
+{{- end }}
+{{- with include "slipway.jwtSecret" . }}
+checksum/jwt-secret: {{ sha256sum . }}
+{{- end }}
+{{- with .Values.podAnnotations }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "slipway.topologySpread" -}}
+{{- if not (kindIs "invalid" .Values.topologySpreadConstraints) }}
+{{- with .Values.topologySpreadConstraints }}
+{{- toYaml . }}
+{{- end }}
+{{- else }}
+{{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+- topologyKey: {{ . }}
+  maxSkew: 1
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector:
+    matchLabels: {{- include "slipway.selector" (list $ "agent") | nindent 6 }}
+  # or the old pods of a rollout count too, and the new ones may all land on one node
+  matchLabelKeys: [pod-template-hash]
+{{- end }}
+{{- end }}
+{{- end -}}
