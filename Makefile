@@ -39,6 +39,12 @@ e2e: $(VENV)/.dev ## Tests on the cluster of KUBECONFIG, with the images SLIPWAY
 bench: $(VENV)/.dev ## Slipway beside the tutorial way: CPU, turns, gaps (Linux, two cores, two minutes)
 	$(BIN)/python -m bench
 
+dashboards: $(VENV)/.dev ## Write the Grafana dashboards of the charts from the code
+	$(BIN)/python -m dashboards
+
+dashboards-preview: $(VENV)/.dev ## Draw every panel from a real Prometheus with made-up traffic (Debian: prometheus, chromium)
+	$(BIN)/python -m dashboards.preview $(ARGS)
+
 settings-docs: $(VENV)/.dev ## Write docs/operations/settings.md from the code
 	$(BIN)/python -m scripts.settings_docs
 

@@ -1,0 +1,304 @@
+"""Is it well? From the top down: one line of numbers, then traffic, latency, errors, saturation."""
+
+from agent_operator.rules.thresholds import Thresholds
+from dashboards.frame import Row, Sheet
+from dashboards.panels import Limit, Panel, Query, Words, graph, heatmap_panel, stat_panel
+from dashboards.promql import RELEASE, aggregate, highest, per_second, quantile, series, share, total
+
+RELEASE_NAME = "{{namespace}}/{{job}}"
+PODS = "{{pod}}"
+
+TURNS = per_second("agent_runs_total")
+HTTP = per_second("agent_http_requests_total")
+FAILED = 'outcome=~"failed|timeout"'
+BROKEN = 'status=~"server_error|connection_error|timeout|auth"'
+"""Attempts at a model that its endpoint is to blame for, or our key."""
+
+QUANTILES = (0.5, 0.95, 0.99)
+
+
+def sheet(limits: Thresholds) -> Sheet:
+    return Sheet(
+        uid="slipway-overview",
+        title="Slipway / Overview",
+        description="Traffic, latency, errors and saturation of agents. Start here.",
+        rows=(_health(limits), _traffic(), _latency(limits), _errors(limits), _saturation(limits), _process()),
+    )
+
+
+def quantiles(histogram: str) -> list[Query]:
+    return [Query(quantile(q, histogram), f"{RELEASE_NAME} p{q * 100:g}", exemplars=q == max(QUANTILES)) for q in QUANTILES]
+
+
+def cost_per_hour(words: Words, limits: Thresholds) -> Panel:
+    query = Query(f"{per_second('agent_cost_usd_total')} * 3600", RELEASE_NAME)
+    return stat_panel(words, query, limit=Limit(critical=limits.cost_usd_per_hour), decimals=2)
+
+
+def _health(limits: Thresholds) -> Row:
+    # A release without alerts has no ALERTS series: its zero comes from the pods.
+    firing = aggregate("count", series("ALERTS", 'alertstate="firing"', selector=RELEASE))
+    return Row(
+        "Is it well?",
+        (
+            stat_panel(
+                Words("Alerts firing", "Alerts of Prometheus that fire for the release, whatever their severity.", "short"),
+                Query(f"{firing} or 0 * {aggregate('count', series('agent_build_info', selector=RELEASE))}", RELEASE_NAME),
+                limit=Limit(critical=1),
+            ),
+            stat_panel(
+                Words(
+                    "Pods not answering",
+                    "Pods that Prometheus cannot scrape.",
+                    "short",
+                    ("AgentTargetDown", "AgentMetricsAbsent"),
+                ),
+                Query(aggregate("sum", f"1 - {series('up')}"), RELEASE_NAME),
+                limit=Limit(critical=1),
+            ),
+            stat_panel(
+                Words("Turns that fail", "Runs that ended as failed or timeout, of all that ended.", "percentunit"),
+                Query(share(per_second("agent_runs_total", where=FAILED), TURNS), RELEASE_NAME),
+                limit=Limit(critical=limits.run_failure_ratio),
+                decimals=1,
+            ),
+            stat_panel(
+                Words("Slowest turns (p99)", "99 of 100 turns end sooner than this.", "s"),
+                Query(quantile(0.99, "agent_turn_duration_seconds"), RELEASE_NAME),
+                limit=Limit(critical=limits.turn_seconds),
+                decimals=1,
+            ),
+            stat_panel(
+                Words("HTTP 5xx", "Answers with a status of 500 or more, of all answers.", "percentunit"),
+                Query(share(per_second("agent_http_requests_total", where='code=~"5.."'), HTTP), RELEASE_NAME),
+                limit=Limit(critical=limits.http_error_ratio),
+                decimals=1,
+            ),
+            stat_panel(
+                Words("Places taken", "Runs executing, of those that the pods in traffic execute at a time.", "percentunit"),
+                Query(share(total("agent_runs_in_flight"), total("agent_runs_in_flight_limit")), RELEASE_NAME),
+                limit=Limit(warning=1),
+                decimals=0,
+            ),
+            cost_per_hour(Words("Cost per hour", "At the present rate, by the price table.", "currencyUSD"), limits),
+            stat_panel(
+                Words("Pods draining", "Pods that finish their runs before they exit: a rollout or a scale-down.", "short"),
+                Query(total("agent_draining"), RELEASE_NAME),
+            ),
+        ),
+    )
+
+
+def _traffic() -> Row:
+    return Row(
+        "Traffic",
+        (
+            graph(
+                Words("Turns by outcome", "Runs that ended, per second.", "reqps"),
+                Query(per_second("agent_runs_total", "outcome"), f"{RELEASE_NAME} {{{{outcome}}}}"),
+                stacked=True,
+            ),
+            graph(
+                Words("HTTP requests by status", "Answers per second. A stream counts once, when it ends.", "reqps"),
+                Query(per_second("agent_http_requests_total", "code"), f"{RELEASE_NAME} {{{{code}}}}"),
+                stacked=True,
+            ),
+            graph(
+                Words("People and runs", "Open event streams, runs executing, and runs waiting for a place.", "short"),
+                Query(total("agent_streams_open"), f"{RELEASE_NAME} streams"),
+                Query(total("agent_runs_in_flight"), f"{RELEASE_NAME} executing"),
+                Query(total("agent_runs_queued"), f"{RELEASE_NAME} waiting"),
+            ),
+        ),
+    )
+
+
+def _latency(limits: Thresholds) -> Row:
+    return Row(
+        "Latency",
+        (
+            graph(
+                Words(
+                    "Turn duration",
+                    "From a run's start to its outcome. Dots are single turns and lead to their traces.",
+                    "s",
+                    ("AgentTurnLatencyHigh",),
+                ),
+                *quantiles("agent_turn_duration_seconds"),
+                limit=Limit(critical=limits.turn_seconds),
+            ),
+            heatmap_panel(
+                Words("Turn durations", "How many turns took how long: two bands are two kinds of question, or a fault.", "s"),
+                Query(per_second("agent_turn_duration_seconds_bucket", "le"), "{{le}}", exemplars=True),
+            ),
+            graph(
+                Words("Time to first word", "From a run's start to its first text: what a user calls slow.", "s"),
+                *quantiles("agent_time_to_first_token_seconds"),
+            ),
+        ),
+    )
+
+
+def _errors(limits: Thresholds) -> Row:
+    resumes = "agent_stream_resumes_total"
+    attempts = per_second("agent_llm_requests_total", "model")
+    bad = 'outcome!~"completed|interrupted|cancelled"'
+    return Row(
+        "Errors",
+        (
+            graph(
+                Words(
+                    "Turns without an answer",
+                    "Share of runs by how they went wrong.",
+                    "percentunit",
+                    ("AgentRunsFailing", "AgentIterationLimitHigh"),
+                ),
+                Query(
+                    share(per_second("agent_runs_total", "outcome", where=bad), TURNS, "outcome"),
+                    f"{RELEASE_NAME} {{{{outcome}}}}",
+                ),
+                limit=Limit(warning=limits.iteration_limit_ratio, critical=limits.run_failure_ratio),
+            ),
+            graph(
+                Words(
+                    "HTTP 5xx by route",
+                    "Share of a route's answers with a status of 500 or more.",
+                    "percentunit",
+                    ("AgentHttpErrorsHigh",),
+                ),
+                Query(
+                    share(
+                        per_second("agent_http_requests_total", "route", where='code=~"5.."'),
+                        per_second("agent_http_requests_total", "route"),
+                    ),
+                    f"{RELEASE_NAME} {{{{route}}}}",
+                ),
+                limit=Limit(critical=limits.http_error_ratio),
+            ),
+            graph(
+                Words(
+                    "Model endpoint failing",
+                    "Share of a model's attempts that end in 5xx, no connection, a timeout or a refused key.",
+                    "percentunit",
+                    ("AgentModelEndpointFailing",),
+                ),
+                Query(
+                    share(per_second("agent_llm_requests_total", "model", where=BROKEN), attempts),
+                    f"{RELEASE_NAME} {{{{model}}}}",
+                ),
+                limit=Limit(critical=limits.model_failure_ratio),
+            ),
+            graph(
+                Words(
+                    "Dependencies",
+                    "1 while the last check of the database and of the model endpoint was good.",
+                    "short",
+                    ("AgentDependencyDown",),
+                ),
+                Query(aggregate("min", series("agent_dependency_up"), "dependency"), f"{RELEASE_NAME} {{{{dependency}}}}"),
+                maximum=1,
+            ),
+            graph(
+                Words(
+                    "Reconnects that found a gap",
+                    "Share of reconnects whose events were pruned already.",
+                    "percentunit",
+                    ("AgentStreamGaps",),
+                ),
+                Query(share(per_second(resumes, where='result="gap"'), per_second(resumes)), RELEASE_NAME),
+                limit=Limit(critical=limits.stream_gap_ratio),
+            ),
+            graph(
+                Words("Turned away", "Runs refused by a limit, and questions refused by an input rule, per second.", "reqps"),
+                Query(per_second("agent_rate_limited_total", "limit"), f"{RELEASE_NAME} {{{{limit}}}} full"),
+                Query(per_second("agent_guardrail_blocks_total"), f"{RELEASE_NAME} input rules"),
+            ),
+        ),
+    )
+
+
+def _saturation(limits: Thresholds) -> Row:
+    pool = share(
+        aggregate("sum", series("agent_db_pool_connections", 'state="in_use"'), "pod"),
+        aggregate("sum", series("agent_db_pool_connections_limit"), "pod"),
+    )
+    return Row(
+        "Saturation",
+        (
+            graph(
+                Words(
+                    "Places taken by pod", "Runs executing, of MAX_CONCURRENT_RUNS. The autoscaler aims below 1.", "percentunit"
+                ),
+                Query(
+                    share(total("agent_runs_in_flight", "pod"), total("agent_runs_in_flight_limit", "pod")),
+                    PODS,
+                ),
+                width=6,
+                maximum=1,
+            ),
+            graph(
+                Words(
+                    "Queue",
+                    "Runs waiting, of MAX_QUEUED_RUNS. When it is full, questions are answered 503 with a Retry-After.",
+                    "percentunit",
+                    ("AgentQueueSaturated",),
+                ),
+                Query(share(total("agent_runs_queued"), highest("agent_runs_queued_limit")), RELEASE_NAME),
+                limit=Limit(warning=limits.queue_ratio),
+                width=6,
+                maximum=1,
+            ),
+            graph(
+                Words(
+                    "Database connections",
+                    "Connections in use, of DATABASE_POOL_SIZE. At 1, requests wait.",
+                    "percentunit",
+                    ("AgentDatabasePoolSaturated",),
+                ),
+                Query(pool, PODS),
+                limit=Limit(warning=limits.pool_ratio),
+                width=6,
+                maximum=1,
+            ),
+            graph(
+                Words(
+                    "Event loop lag",
+                    "How late timers run: all streams of the pod stand still for as long.",
+                    "s",
+                    ("AgentEventLoopBlocked",),
+                ),
+                Query(highest("agent_event_loop_lag_seconds", "pod"), PODS),
+                limit=Limit(warning=limits.loop_lag_seconds),
+                width=6,
+            ),
+        ),
+    )
+
+
+def _process() -> Row:
+    return Row(
+        "Pods and database",
+        (
+            graph(
+                Words("CPU by pod", "Cores in use. One process uses one core at most.", "short"),
+                Query(per_second("process_cpu_seconds_total", "pod"), PODS),
+                width=6,
+            ),
+            graph(
+                Words("Memory by pod", "Resident memory.", "bytes"),
+                Query(total("process_resident_memory_bytes", "pod"), PODS),
+                width=6,
+            ),
+            graph(
+                Words("API latency", "Requests other than streams and waiting chats, p50, p95 and p99.", "s"),
+                *quantiles("agent_http_request_duration_seconds"),
+                width=6,
+            ),
+            graph(
+                Words("Database size", "Tables that grow with use, with their indexes, at the last clean-up.", "bytes"),
+                Query(highest("agent_table_bytes", "table"), f"{RELEASE_NAME} {{{{table}}}}"),
+                width=6,
+                stacked=True,
+            ),
+        ),
+    )

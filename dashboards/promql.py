@@ -1,0 +1,48 @@
+"""Builders of queries. Every one selects by release and pod, and keeps `namespace` and `job` in its sums."""
+
+RELEASE = 'namespace=~"$namespace", job=~"$job"'
+POD = f'{RELEASE}, pod=~"$pod"'
+LABELS = ("namespace", "job")
+RATE = "$__rate_interval"
+RANGE = "$__range"
+
+
+def series(metric: str, where: str = "", *, selector: str = POD) -> str:
+    """The metric of the chosen pods; `where` adds matchers."""
+    return f"{metric}{{{', '.join(filter(None, (selector, where)))}}}"
+
+
+def aggregate(function: str, inner: str, *by: str) -> str:
+    return f"{function} by ({', '.join((*LABELS, *by))}) ({inner})"
+
+
+def total(metric: str, *by: str, where: str = "") -> str:
+    """Sum of a gauge."""
+    return aggregate("sum", series(metric, where), *by)
+
+
+def highest(metric: str, *by: str, where: str = "") -> str:
+    return aggregate("max", series(metric, where), *by)
+
+
+def per_second(metric: str, *by: str, where: str = "") -> str:
+    """Rate of a counter; a sum of rates, as a rate of a sum takes each restart of a pod for traffic."""
+    return aggregate("sum", f"rate({series(metric, where)}[{RATE}])", *by)
+
+
+def in_range(metric: str, *by: str, where: str = "") -> str:
+    """What a counter counted in the dashboard's time range."""
+    return aggregate("sum", f"increase({series(metric, where)}[{RANGE}])", *by)
+
+
+def quantile(q: float, histogram: str, *by: str, where: str = "", window: str = RATE) -> str:
+    """Over all chosen pods; quantiles of pods cannot be averaged."""
+    buckets = aggregate("sum", f"rate({series(f'{histogram}_bucket', where)}[{window}])", *by, "le")
+    return f"histogram_quantile({q}, {buckets})"
+
+
+def share(part: str, whole: str, *by: str) -> str:
+    """`part` of `whole`, 0 to 1; `by` are labels that only `part` has. NaN without traffic, which draws nothing."""
+    if not by:
+        return f"{part} / {whole}"
+    return f"{part} / on ({', '.join(LABELS)}) group_left () {whole}"

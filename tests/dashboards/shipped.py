@@ -1,0 +1,12 @@
+"""The dashboards as the charts carry them."""
+
+import json
+
+from agent_operator.rules.thresholds import Thresholds
+from dashboards.catalog import sheets
+from dashboards.reading import Json, Shown, mark_queries, panel_queries, panels
+
+PATHS = sorted(sheets(Thresholds()))
+DASHBOARDS: dict[str, Json] = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in PATHS}
+PANELS: dict[str, Json] = {f"{uid}: {panel['title']}": panel for uid, each in DASHBOARDS.items() for panel in panels(each)}
+QUERIES: list[Shown] = [query for each in DASHBOARDS.values() for query in (*panel_queries(each), *mark_queries(each))]
