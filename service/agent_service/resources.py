@@ -20,7 +20,7 @@ from agent_service.agents.models import ChatModels, open_models
 from agent_service.auth.authenticator import Authenticator, build_authenticator
 from agent_service.data.reader import DataReader
 from agent_service.db.migrate import check_schema
-from agent_service.db.pool import Pool, connection, make_pool
+from agent_service.db.pool import Pool, connection, describe_server, make_pool
 from agent_service.documents.search import DocumentSearch
 from agent_service.errors import DatabaseUnavailable
 from agent_service.gauges import KeySource, watch_keys, watch_pool
@@ -110,6 +110,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
 
         authenticator = build_authenticator(settings, await _stream_secret(pool))
         keys = _key_sources(authenticator, models)
+        database = await describe_server(pool)
         runtime = await stack.enter_async_context(
             open_runtime(
                 settings,
@@ -129,7 +130,8 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
 
         def status() -> dict[str, Any]:
             revisions = {name: source.revision() for name, source in keys.items()}
-            return {"version": VERSION, "draining": health.draining, **runtime.service.counts(), "keys": revisions}
+            counts = runtime.service.counts()
+            return {"version": VERSION, "draining": health.draining, **counts, "keys": revisions, "database": database}
 
         yield Resources(
             settings=settings,

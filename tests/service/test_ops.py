@@ -144,6 +144,8 @@ async def test_status_tells_what_the_operator_reads(ops: httpx.AsyncClient) -> N
     status = (await ops.get("/status")).json()
     assert status.keys() >= {"version", "draining", "runs_in_flight", "runs_queued", "keys"}
     assert (status["draining"], status["runs_in_flight"], status["runs_queued"]) == (False, 0, 0)
+    assert status["database"]["max_connections"] > 0
+    assert status["database"]["tls"] is False, "the tests' server has no certificate"
 
 
 async def test_a_failing_status_is_a_500_and_the_port_lives_on(ops: httpx.AsyncClient, service: RunningService) -> None:

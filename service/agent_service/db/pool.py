@@ -118,6 +118,21 @@ def database_errors() -> Iterator[None]:
         raise DatabaseUnavailable("the database does not answer; try again", retry_after=RETRY_AFTER_SECONDS) from error
 
 
+async def describe_server(pool: Pool) -> dict[str, bool | int]:
+    """What `slipway doctor` asks about the server: connections it takes from us, and whether ours is encrypted.
+
+    Raises:
+        DatabaseUnavailable: it does not answer.
+    """
+    async with connection(pool) as conn:
+        cursor = await conn.execute(
+            "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int AS takes"
+        )
+        row = await cursor.fetchone()
+        assert row is not None  # noqa: S101  # a SELECT without FROM has one row
+        return {"max_connections": row["takes"], "tls": conn.pgconn.ssl_in_use}
+
+
 async def until_database_answers(call: Callable[[], Awaitable[T]], what: str) -> T:
     """The result of a call that may be repeated, as often as the database is away."""
     while True:
