@@ -97,7 +97,7 @@ class Metrics:
         self.http_requests = counter("http_requests_total", "HTTP requests by route template", ["method", "route", "code"])
         # Is the API itself slow?
         self.http_seconds = histogram("http_request_duration_seconds", "HTTP request, streams left out", HTTP_BUCKETS)
-        # How full is this process? (the autoscaler reads these two)
+        # How full is this process?
         self.runs_in_flight = gauge("runs_in_flight", "Runs executing in this process")
         self.runs_queued = gauge("runs_queued", "Runs that this process accepted and that wait for a place")
         # How far is it from full?
@@ -112,6 +112,9 @@ class Metrics:
         # Do requests wait for a database connection?
         self.pool_connections = gauge("db_pool_connections", "Connections; waiting: requests without one", ["state"])
         self.pool_connections_limit = gauge("db_pool_connections_limit", "DATABASE_POOL_SIZE of this process")
+        # How many pods does it take? (the autoscaler reads this one)
+        self.concurrency = gauge("concurrency", "Runs in flight and queued; 0 while draining, which no new pod would help")
+        self.concurrency.set_function(self._concurrency)
         # Is something blocking the event loop, and so every stream?
         self.loop_lag_seconds = gauge("event_loop_lag_seconds", "How late the event loop ran a timer, worst of 30 s")
         # Does what we depend on answer?
@@ -126,6 +129,9 @@ class Metrics:
         self.key_loaded = gauge("key_loaded_timestamp_seconds", "Unix time from which the revision in use stands", ["key"])
         Info("agent_build", "Version and graph", registry=registry).info({"version": version, "graph": graph})
         self._create_children(guardrail_rules)
+
+    def _concurrency(self) -> float:
+        return 0.0 if _value(self.draining) else _value(self.runs_in_flight) + _value(self.runs_queued)
 
     def _create_children(self, guardrail_rules: Iterable[str]) -> None:
         # A counter that appears with its first error has no rate for that error.
@@ -196,3 +202,7 @@ class Metrics:
             told.add(value)
             log.info("counted as other", label=label, value=value[:100])
         return OTHER
+
+
+def _value(gauge: Gauge) -> float:
+    return float(next(iter(gauge.collect())).samples[0].value)
