@@ -37,7 +37,9 @@ from agent_service.runs.worker import Worker
 from agent_service.settings import Settings, check_folders
 from agent_service.streams import Streams
 from agent_service.tokens import count_tokens
-from agent_service.tracing import LangSmith, open_langsmith
+from agent_service.tracing.export import open_tracing
+from agent_service.tracing.langsmith import LangSmith, open_langsmith
+from agent_service.tracing.spans import Tracing
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -61,6 +63,7 @@ class Resources:
     sessions: SessionStore
     authenticator: Authenticator
     langsmith: LangSmith | None
+    tracing: Tracing
     status: Callable[[], dict[str, Any]]
 
 
@@ -99,6 +102,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
         if models.ping:
             health.add("model_endpoint", models.ping, ENDPOINT_SECONDS)
         langsmith = await stack.enter_async_context(open_langsmith(settings))
+        tracing = await stack.enter_async_context(open_tracing(settings, VERSION))
         graph = _load(settings, models, pool)
         await _until_database_answers(pool)
         store = await stack.enter_async_context(GraphStore(pool))
@@ -119,6 +123,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
                 prices,
                 compiled,
                 check_input if settings.guardrails == "on" else lambda _: None,
+                tracing,
                 langsmith.tracer if langsmith else None,
             )
         )
@@ -144,6 +149,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
             sessions=SessionStore(pool),
             authenticator=authenticator,
             langsmith=langsmith,
+            tracing=tracing,
             status=status,
         )
 

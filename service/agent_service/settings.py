@@ -186,6 +186,20 @@ class Settings(BaseModel):
         "on", description="`on` refuses questions that break an input rule, before anything is stored or billed."
     )
 
+    # Traces (the library reads the other standard OTEL_* variables itself: docs/operations/tracing.md)
+    otel_exporter_otlp_endpoint: HttpUrl | None = Field(None, description="OTLP address of a collector. Empty: no traces.")
+    otel_exporter_otlp_traces_endpoint: HttpUrl | None = Field(
+        None, description="The whole address for traces, where it is another one; with http/protobuf it ends in /v1/traces."
+    )
+    otel_exporter_otlp_protocol: Literal["grpc", "http/protobuf"] = Field(
+        "http/protobuf", description="How the collector is spoken to; its usual ports are 4317 (grpc) and 4318 (http/protobuf)."
+    )
+    otel_exporter_otlp_traces_protocol: Literal["grpc", "http/protobuf"] | None = Field(
+        None, description="The same, for traces alone."
+    )
+    otel_traces_exporter: Literal["otlp", "none"] = Field("otlp", description="`none` sends no traces, whatever the address.")
+    otel_sdk_disabled: bool = Field(False, description="`true` likewise.")
+
     # LangSmith (read by its own library too)
     langsmith_tracing: bool = Field(False, description="Send traces and feedback to LangSmith.")
     langsmith_endpoint: str | None = Field(None, description="LangSmith address. Empty: its library's default.")

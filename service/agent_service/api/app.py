@@ -10,6 +10,7 @@ from agent_service.middleware.context import ContextMiddleware
 from agent_service.middleware.errors import ErrorMiddleware
 from agent_service.middleware.limits import LimitsMiddleware
 from agent_service.middleware.metrics import MetricsMiddleware
+from agent_service.middleware.tracing import TracingMiddleware
 from agent_service.resources import VERSION, Resources
 
 ROUTERS = (chat.router, runs.router, sessions.router, openai.router)
@@ -43,5 +44,6 @@ def create_app(resources: Resources) -> FastAPI:
     app.add_middleware(LimitsMiddleware, max_body_bytes=resources.settings.max_body_bytes)
     app.add_middleware(ErrorMiddleware)
     app.add_middleware(MetricsMiddleware, metrics=resources.metrics)
+    app.add_middleware(TracingMiddleware, tracing=resources.tracing)
     app.add_middleware(ContextMiddleware)
     return app

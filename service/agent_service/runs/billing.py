@@ -46,7 +46,7 @@ class Billing:
         number = len(self._live.calls) + 1
         self._live.calls.append(ModelCall(number, node, model, tokens_in, cached, tokens_out, usd, estimated))
         metrics, label = self._metrics, self._metrics.model_label(model)
-        metrics.model_seconds.labels(label).observe(time.monotonic() - started)
+        metrics.model_seconds.labels(label).observe(time.monotonic() - started, self._live.trace.exemplar)
         for kind, amount in (("input", tokens_in), ("cached", cached), ("output", tokens_out)):
             metrics.tokens.labels(label, kind).inc(amount)
         if usd is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -118,20 +119,24 @@ class EventLog:
             raise
         except Exception as error:
             name = type(error).__name__
-            log.error("what a run wrote was refused and is dropped", run_id=str(run.run.id), error=name)  # noqa: TRY400  # likewise
+            log.error("what a run wrote was refused and is dropped", error=name, **run.run.ids)  # noqa: TRY400  # likewise
             _drop_unwritten(run)
             if run in self._endings:
                 refused = {"code": "internal", "message": "the answer could not be stored", "retryable": False}
                 self._endings[run] = (Ending("failed", refused), self._endings[run][1])
 
     async def _write(self, runs: Sequence[LiveRun]) -> None:
+        began = time.time_ns()
         async with self.exclusive, connection(self._pool) as conn, conn.transaction(), conn.pipeline():
             await conn.execute(LIMIT_IDLE, (self._idle_limit,))
             # From here to the statements nothing is awaited: what is marked as written is just what is written.
             marks = [(run, len(run.events), len(run.calls)) for run in runs]
             endings = {run: self._endings[run] for run in runs if run in self._endings}
             alive = await _execute(conn, _statements(runs, {run: ending for run, (ending, _) in endings.items()}))
+        ended = time.time_ns()
         for run, events, calls in marks:
+            new = events - run.logged_events
+            run.trace.wrote(began, ended, events=new, runs=len(runs), ends_run=run in endings)
             run.logged_events, run.logged_calls = events, calls
             if run.run.id not in alive:
                 self._on_lost(run)

@@ -97,7 +97,7 @@ class Executor:
             "run_name": "turn",
             "metadata": {"run_id": str(run.id)},
             "configurable": {"thread_id": run.session_id, "principal": run.principal, CURRENT_LIVE: live},
-            "callbacks": [tap, self.tracer()] if self.tracer else [tap],
+            "callbacks": [tap, *live.trace.handlers(), *([self.tracer()] if self.tracer else [])],
             "recursion_limit": self.max_steps,
         }
         given = graph_input(run) if run.attempt == 1 else await self._recover(live, config, tap)
@@ -152,11 +152,11 @@ def _publish(live: LiveRun, ending: Ending) -> None:
         live.publish("interrupt", {"interrupts": ending.interrupts})
     if ending.error:
         live.publish("error", ending.error)
-    live.publish("usage", {"outcome": ending.outcome, **_usage(live)})
+    live.publish("usage", {"outcome": ending.outcome, **usage(live)})
     live.publish("end", "")
 
 
-def _usage(live: LiveRun) -> dict[str, Any]:
+def usage(live: LiveRun) -> dict[str, Any]:
     """Tokens and cost of this attempt; cost is None when a model has no price."""
     calls = live.calls
     priced = [call.cost_usd for call in calls if call.cost_usd is not None]

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from uuid import UUID
 
 from agent_service.runs.model import Event, EventKind, ModelCall, Position, Run
+from agent_service.tracing.spans import UNTRACED
 
 StopReason = Literal["cancel", "hand_over", "lost"]
 
@@ -39,6 +40,7 @@ class LiveRun:
         self.text_end = 0
         """Events up to the last one that changed the answer."""
         self.route: str | None = None
+        self.trace = UNTRACED
         self.stop: StopReason | None = None
         self._wakers: set[asyncio.Event] = set()
 

@@ -88,6 +88,7 @@ class Run:
     error: dict[str, Any] | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    traceparent: str | None = None
 
     def belongs_to(self, principal: Principal) -> bool:
         return (self.tenant, self.user_id) == (principal.tenant, principal.user)
@@ -95,6 +96,18 @@ class Run:
     @property
     def principal(self) -> Principal:
         return Principal(self.tenant, self.user_id)
+
+    @property
+    def ids(self) -> dict[str, Any]:
+        """What each log line about it has."""
+        trace = {"trace_id": self.traceparent.split("-")[1]} if self.traceparent else {}
+        return {
+            "run_id": str(self.id),
+            "session_id": self.session_id,
+            "principal": self.principal.label,
+            "attempt": self.attempt,
+            **trace,
+        }
 
 
 @dataclass(frozen=True, slots=True)

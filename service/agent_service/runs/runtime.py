@@ -27,6 +27,7 @@ from agent_service.runs.service import RunService
 from agent_service.runs.store import RunStore
 from agent_service.runs.worker import Worker
 from agent_service.settings import Settings
+from agent_service.tracing.spans import Tracing
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -53,6 +54,7 @@ async def open_runtime(
     prices: PriceTable,
     compile_graph: Callable[[Checkpointer], Graph],
     check_input: Callable[[str], str | None],
+    tracing: Tracing,
     tracer: Callable[[], BaseCallbackHandler] | None,
 ) -> AsyncIterator[Runtime]:
     """Executes runs until it is closed; drain the worker first."""
@@ -90,6 +92,7 @@ async def open_runtime(
         ),
         notices=notices,
         metrics=metrics,
+        tracing=tracing,
         max_concurrent=settings.max_concurrent_runs,
         lease_seconds=settings.lease_seconds,
     )
@@ -106,6 +109,7 @@ async def open_runtime(
         worker=worker,
         notices=notices,
         metrics=metrics,
+        tracing=tracing,
         check_input=check_input,
     )
     loops: dict[str, Callable[[], Coroutine[None, None, None]]] = {

@@ -15,6 +15,7 @@ from agent_service.runs.model import START, Event, Position, Run
 from agent_service.runs.notices import Notices
 from agent_service.runs.store import RunStore
 from agent_service.runs.worker import Worker
+from agent_service.tracing.spans import Tracing
 
 
 class RunService:
@@ -27,6 +28,7 @@ class RunService:
         worker: Worker,
         notices: Notices,
         metrics: Metrics,
+        tracing: Tracing,
         check_input: Callable[[str], str | None],
     ) -> None:
         self._store = store
@@ -35,6 +37,7 @@ class RunService:
         self._worker = worker
         self._notices = notices
         self._metrics = metrics
+        self._tracing = tracing
         self._check_input = check_input
 
     # Starting
@@ -73,6 +76,7 @@ class RunService:
                 here=here,
                 listed=listed,
                 idempotency_key=idempotency_key,
+                traceparent=self._tracing.traceparent(),
             )
         except Overloaded as error:
             raise self._turned_away(error) from None
@@ -100,7 +104,12 @@ class RunService:
         run = None
         try:
             run = await self._store.start_resume(
-                uuid4(), interrupted, {"resume": resume}, here=here, idempotency_key=idempotency_key
+                uuid4(),
+                interrupted,
+                {"resume": resume},
+                here=here,
+                idempotency_key=idempotency_key,
+                traceparent=self._tracing.traceparent(),
             )
         except Overloaded as error:
             raise self._turned_away(error) from None

@@ -130,7 +130,7 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
     def _say(self, source: str, text: str, *, first: bool) -> None:
         live = self._live
         if first and not live.text:
-            self._metrics.first_token_seconds.observe(time.monotonic() - self._started)
+            self._metrics.first_token_seconds.observe(time.monotonic() - self._started, live.trace.exemplar)
         elif first:
             live.publish_text("\n\n", source)
         live.publish_text(text, source)
@@ -252,7 +252,7 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
     def _end_tool(self, span: _OpenSpan, status: str, output: str, sources: list[dict[str, str]]) -> None:
         seconds = time.monotonic() - span.started
         label = self._metrics.tool_label(span.name)
-        self._metrics.tool_seconds.labels(label).observe(seconds)
+        self._metrics.tool_seconds.labels(label).observe(seconds, self._live.trace.exemplar)
         self._metrics.tool_calls.labels(label, status).inc()
         payload: dict[str, Any] = {
             "id": span.call_id,

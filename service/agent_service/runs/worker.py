@@ -13,11 +13,12 @@ from langgraph.runtime import RunControl
 from agent_service.errors import DatabaseUnavailable
 from agent_service.metrics import Metrics
 from agent_service.runs.event_log import EventLog, HandOver
-from agent_service.runs.executor import Executor
+from agent_service.runs.executor import Executor, usage
 from agent_service.runs.leases import Claimed, Leases
 from agent_service.runs.live import LiveRun, LiveRuns, StopReason
 from agent_service.runs.model import Ending, Run
 from agent_service.runs.notices import Notices
+from agent_service.tracing.spans import Tracing
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -46,6 +47,7 @@ class Worker:
         executor: Executor,
         notices: Notices,
         metrics: Metrics,
+        tracing: Tracing,
         max_concurrent: int,
         lease_seconds: float,
     ) -> None:
@@ -55,6 +57,7 @@ class Worker:
         self._executor = executor
         self._notices = notices
         self._metrics = metrics
+        self._tracing = tracing
         self._max_concurrent = max_concurrent
         self._lease_seconds = lease_seconds
         self._jobs: dict[UUID, _Job] = {}
@@ -134,17 +137,20 @@ class Worker:
     def _welcome(self, item: Claimed) -> None:
         if item.reason != "queued":
             self._metrics.runs_recovered.labels(item.reason).inc()
-            log.info("run taken over", run_id=str(item.run.id), attempt=item.run.attempt, reason=item.reason)
+            log.info("run taken over", **item.run.ids, reason=item.reason)
         self.take(item.run)
 
     # Executing
 
     async def _execute(self, job: _Job) -> None:
-        live, job.started = job.live, True
-        run = live.run
-        structlog.contextvars.bind_contextvars(
-            run_id=str(run.id), session_id=run.session_id, principal=run.principal.label, attempt=run.attempt
-        )
+        run, job.started = job.live.run, True
+        with self._tracing.run(run.traceparent, run_id=run.id, session_id=run.session_id, attempt=run.attempt) as trace:
+            structlog.contextvars.bind_contextvars(**{**run.ids, "trace_id": trace.trace_id})
+            job.live.trace = trace
+            await self._carry_out(job)
+
+    async def _carry_out(self, job: _Job) -> None:
+        live = job.live
         started = time.monotonic()
         done = False
         try:
@@ -155,6 +161,7 @@ class Worker:
             if ending and done:
                 self._count(live, ending, time.monotonic() - started)
             else:
+                live.trace.stopped(live.stop or "lost")
                 log.info("run stopped here", reason=live.stop or "lost")
         finally:
             if self._free <= 0:
@@ -167,10 +174,11 @@ class Worker:
 
     def _count(self, live: LiveRun, ending: Ending, seconds: float) -> None:
         self._turn_seconds.append(seconds)
-        self._metrics.turn_seconds.observe(seconds)
+        self._metrics.turn_seconds.observe(seconds, live.trace.exemplar)
         self._metrics.runs.labels(ending.outcome).inc()
         if live.route:
             self._metrics.routes.labels(self._metrics.route_label(live.route)).inc()
+        live.trace.outcome(ending.outcome, usage(live))
         log.info("run ended", outcome=ending.outcome, seconds=round(seconds, 3), model_calls=len(live.calls))
 
     # Keeping, stopping
@@ -202,7 +210,7 @@ class Worker:
         """Another process has the run, or it has ended: nothing more may be done for it here."""
         job = self._jobs.get(live.run.id)
         if job and job.live is live and not live.closing:
-            log.warning("run lost to another process", run_id=str(live.run.id), attempt=live.run.attempt)
+            log.warning("run lost to another process", **live.run.ids)
             self._stop(job, "lost")
 
     def _stop(self, job: _Job, reason: StopReason) -> None:

@@ -18,7 +18,7 @@ from langgraph.prebuilt import ToolNode
 from structlog.testing import capture_logs
 
 from agent_service.settings import Settings, load_settings
-from agent_service.tracing import FLUSH_SECONDS, LangSmith, open_langsmith, redacted
+from agent_service.tracing.langsmith import FLUSH_SECONDS, LangSmith, open_langsmith, redacted
 from tests.support.fake_langsmith import FakeLangSmith, fake_langsmith
 
 QUESTION = "How much did ZEBRAFISH cost?"

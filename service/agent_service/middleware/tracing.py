@@ -1,0 +1,37 @@
+"""A span for each request, and its trace id on every log line of it."""
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from agent_service.metrics import OTHER
+from agent_service.middleware.metrics import METHODS, PROBES
+from agent_service.tracing.spans import Tracing, answered, trace_id
+
+PARENT = frozenset({b"traceparent", b"tracestate"})
+"""W3C's headers, which continue a caller's trace."""
+
+
+class TracingMiddleware:
+    def __init__(self, app: ASGIApp, *, tracing: Tracing) -> None:
+        self._app = app
+        self._tracing = tracing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in PROBES:
+            await self._app(scope, receive, send)
+            return
+        status = 500
+
+        async def watching(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        method = scope["method"] if scope["method"] in METHODS else OTHER
+        headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in PARENT}
+        with self._tracing.request(method, headers) as span, structlog.contextvars.bound_contextvars(trace_id=trace_id(span)):
+            try:
+                await self._app(scope, receive, watching)
+            finally:
+                answered(span, method, getattr(scope.get("route"), "path", OTHER), status)
