@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 
-from agent_operator.cluster.kinds import AGENT_HEALTH
-from agent_operator.reconcile.agenthealth import agent_health
+from agent_operator.reconcile.alertpolicy import AlertPolicies
 from agent_operator.reconcile.queue import Reconcile
 from agent_operator.reconcile.tools import Tools
 
 
 def reconcilers(tools: Tools) -> Mapping[str, Reconcile]:
     """A reconcile for each kind of our own, by the kind's name."""
-    return {AGENT_HEALTH.kind: agent_health(tools)}
+    return {"AlertPolicy": AlertPolicies(tools).reconcile}

@@ -1,0 +1,102 @@
+"""What an AlertPolicy says of its rules, from what was applied and what Prometheus answered."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+MAX_NAMES = 10
+"""Names in one message: a condition is read in a terminal."""
+
+Status = Literal["True", "False", "Unknown"]
+
+
+class Finding(NamedTuple):
+    """One condition before it has a time."""
+
+    type: str
+    status: Status
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRule:
+    """As Prometheus runs it; `mark` is the annotation that names policy and version."""
+
+    name: str
+    mark: str
+    health: str
+    error: str
+    firing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What Prometheus said; with `error`, nothing."""
+
+    url: str
+    error: str = ""
+    rules: Sequence[LoadedRule] = ()
+    unseen_metrics: Sequence[str] = field(default_factory=tuple)
+
+
+def findings(groups: list[dict[str, Any]], mark: str, answers: Answers) -> list[Finding]:
+    """RulesLoaded, MetricsExist and Firing."""
+    if not answers.url:
+        return _unknown("NoPrometheus", "Set spec.prometheus.url, or prometheus.url of the operator, to have this confirmed")
+    if answers.error:
+        return _unknown("PrometheusUnavailable", answers.error)
+    return [_loaded(groups, mark, answers), _metrics(answers), _firing(answers)]
+
+
+def ready(applied: Finding, loaded: Finding) -> Finding:
+    """Rules that nobody can confirm count as ready: without a Prometheus to ask, applied is all there is to know."""
+    if applied.status != "True":
+        return applied._replace(type="Ready")
+    if loaded.status == "False":
+        return loaded._replace(type="Ready")
+    reason = "RulesLoaded" if loaded.status == "True" else "AppliedUnconfirmed"
+    return Finding("Ready", "True", reason, loaded.message)
+
+
+def firing_count(answers: Answers) -> int:
+    return sum(rule.firing for rule in answers.rules)
+
+
+def _loaded(groups: list[dict[str, Any]], mark: str, answers: Answers) -> Finding:
+    wanted = sum(len(group["rules"]) for group in groups)
+    current = [rule for rule in answers.rules if rule.mark == mark]
+    broken = [rule for rule in current if rule.health == "err"]
+    if broken:
+        causes = sorted({f"{rule.name}: {rule.error}" for rule in broken})
+        return Finding("RulesLoaded", "False", "RulesFail", f"Prometheus cannot evaluate {_some(causes)}")
+    if len(current) >= wanted:
+        return Finding("RulesLoaded", "True", "RulesLoaded", f"{answers.url} runs all {wanted} rules")
+    if answers.rules:
+        message = f"{answers.url} runs {len(current)} of {wanted} rules, others are older. It reloads within a minute"
+        return Finding("RulesLoaded", "False", "OldRules", message)
+    fix = "Do its ruleSelector and ruleNamespaceSelector (or its sidecar) take the object? See spec.outputLabels"
+    return Finding("RulesLoaded", "False", "RulesNotLoaded", f"{answers.url} runs none of the {wanted} rules. {fix}")
+
+
+def _metrics(answers: Answers) -> Finding:
+    if not answers.unseen_metrics:
+        return Finding("MetricsExist", "True", "MetricsSeen", "Every metric that the rules read was seen in the last 7 days")
+    message = f"Never seen in 7 days, so alerts on them cannot fire: {_some(answers.unseen_metrics)}. Is the release scraped?"
+    return Finding("MetricsExist", "False", "MetricsMissing", message)
+
+
+def _firing(answers: Answers) -> Finding:
+    names = sorted({rule.name for rule in answers.rules if rule.firing})
+    if names:
+        return Finding("Firing", "True", "AlertsFiring", _some(names))
+    return Finding("Firing", "False", "NothingFires", "No alert of this policy fires")
+
+
+def _unknown(reason: str, message: str) -> list[Finding]:
+    return [Finding(type_, "Unknown", reason, message) for type_ in ("RulesLoaded", "MetricsExist", "Firing")]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - MAX_NAMES
+    return ", ".join(names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")

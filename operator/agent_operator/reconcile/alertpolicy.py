@@ -1,0 +1,136 @@
+"""AlertPolicy: its rules stand in the cluster as they should, and its status says what Prometheus makes of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from agent_operator.cluster import Invalid, Kind, Manifest, kind_of
+from agent_operator.cluster.kinds import ALERT_POLICY, ALERTMANAGER_CONFIG, CONFIG_MAP, PROMETHEUS_RULE
+from agent_operator.manifests import alertpolicy as made
+from agent_operator.manifests.alertpolicy_status import Answers, Finding, LoadedRule, findings, firing_count, ready
+from agent_operator.manifests.conditions import find_condition, set_condition
+from agent_operator.prometheus import Prometheus, PrometheusError
+from agent_operator.reconcile.queue import Key
+from agent_operator.reconcile.status import write_status
+from agent_operator.reconcile.tools import Tools
+
+LOOK_AGAIN = 10.0
+"""Seconds. Drift, and what Prometheus says, are looked up: nobody tells us of either. Two small reads per policy."""
+
+MAY_BE_MADE = (PROMETHEUS_RULE, CONFIG_MAP, ALERTMANAGER_CONFIG)
+
+
+class ForeignObject(Exception):
+    """An object has the name of ours and is not ours."""
+
+
+class AlertPolicies:
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def reconcile(self, key: Key) -> float | None:
+        policy = await self._tools.cluster.get(ALERT_POLICY, key.namespace, key.name)
+        if policy is None or policy["metadata"].get("deletionTimestamp"):
+            return None  # what was made from it goes with it, by its owner reference
+        try:
+            groups = made.groups_of(policy)
+            wanted = _wanted(policy, groups)
+            await self._apply(policy, wanted)
+        except (ValueError, ForeignObject, Invalid) as error:
+            await self._write(policy, [_refused(error)], 0, 0)
+            return LOOK_AGAIN
+        answers = await self._ask(policy, groups)
+        applied = Finding("RulesApplied", "True", "Applied", ", ".join(_title(each) for each in wanted))
+        found = findings(groups, made.mark_of(groups), answers)
+        count = sum(len(group["rules"]) for group in groups)
+        await self._write(policy, [applied, *found], count, firing_count(answers))
+        return LOOK_AGAIN
+
+    async def _apply(self, policy: Manifest, wanted: Sequence[Manifest]) -> None:
+        for each in wanted:
+            await self._make(policy, each)
+        kept = {kind_of(each) for each in wanted}
+        for kind in MAY_BE_MADE:
+            if kind not in kept:
+                await self._remove(policy, kind)
+
+    async def _make(self, policy: Manifest, wanted: Manifest) -> None:
+        found = await self._find(policy, kind_of(wanted))
+        if found is None:
+            await self._create(policy, wanted)
+            return
+        if not made.is_owned(found, policy):
+            raise ForeignObject(f"{_title(wanted)} is not of this policy and is left as it is: delete it, or rename the policy")
+        if made.differs(found, wanted):
+            await self._repair(policy, wanted)
+
+    async def _create(self, policy: Manifest, wanted: Manifest) -> None:
+        await self._tools.cluster.apply(wanted)
+        cause = "RulesRestored" if _applied_before(policy) else "RulesApplied"
+        await self._tools.cluster.event(policy, type="Normal", reason=cause, message=f"{_title(wanted)} was made")
+
+    async def _repair(self, policy: Manifest, wanted: Manifest) -> None:
+        # Forced: the object is ours as a whole, whoever edited it. What an apply leaves of theirs goes by the replace.
+        now = await self._tools.cluster.apply(wanted, force=True)
+        if made.differs(now, wanted):
+            content = {part: value for part, value in wanted.items() if part in made.CONTENT}
+            await self._tools.cluster.replace({**now, **content})
+        message = f"{_title(wanted)} was brought in line with the policy"
+        await self._tools.cluster.event(policy, type="Normal", reason="RulesUpdated", message=message)
+
+    async def _remove(self, policy: Manifest, kind: Kind) -> None:
+        found = await self._find(policy, kind)
+        if found is not None and made.is_owned(found, policy):
+            metadata = found["metadata"]
+            await self._tools.cluster.delete(kind, metadata["namespace"], metadata["name"], uid=metadata["uid"])
+
+    async def _find(self, policy: Manifest, kind: Kind) -> Manifest | None:
+        return await self._tools.cluster.get(kind, policy["metadata"]["namespace"], made.object_name(policy))
+
+    async def _ask(self, policy: Manifest, groups: list[dict[str, Any]]) -> Answers:
+        url = policy["spec"].get("prometheus", {}).get("url") or self._tools.settings.prometheus_url
+        if not url:
+            return Answers("")
+        if not groups:
+            return Answers(url)
+        namespace, release = policy["metadata"]["namespace"], policy["spec"]["release"]
+        matchers = f'namespace="{namespace}",job="{release}"'
+        prometheus, metrics = Prometheus(self._tools.http, url), made.metrics_of(groups)
+        try:
+            rules = await prometheus.rules(group["name"] for group in groups)
+            seen = await prometheus.seen(metrics, matchers, now=self._tools.clock.now().timestamp())
+        except PrometheusError as error:
+            return Answers(url, str(error))
+        loaded = [
+            LoadedRule(each.name, each.annotations.get(made.ANNOTATION, ""), each.health, each.last_error, each.state == "firing")
+            for each in rules
+        ]
+        return Answers(url, "", loaded, sorted(metrics - seen))
+
+    async def _write(self, policy: Manifest, found: list[Finding], rules: int, firing: int) -> None:
+        generation, now = policy["metadata"]["generation"], self._tools.clock.now()
+        before = policy.get("status", {})
+        conditions = before.get("conditions", [])
+        for each in (*found, ready(found[0], found[1] if len(found) > 1 else found[0])):
+            conditions = set_condition(conditions, *each, generation=generation, now=now)
+        status: dict[str, Any] = {**before, "observedGeneration": generation, "conditions": conditions}
+        if found[0].status == "True":
+            status |= {"rules": rules, "firing": firing}
+        await write_status(self._tools, policy, status)
+
+
+def _wanted(policy: Manifest, groups: list[dict[str, Any]]) -> list[Manifest]:
+    receiver = [made.alertmanager_config(policy)] if "receiver" in policy["spec"] else []
+    return [made.rules_object(policy, groups), *receiver]
+
+
+def _applied_before(policy: Manifest) -> bool:
+    return find_condition(policy.get("status", {}).get("conditions", []), "RulesApplied") is not None
+
+
+def _refused(error: Exception) -> Finding:
+    reason = "ForeignObject" if isinstance(error, ForeignObject) else "Refused" if isinstance(error, Invalid) else "WrongSpec"
+    return Finding("RulesApplied", "False", reason, str(error))
+
+
+def _title(manifest: Manifest) -> str:
+    return f"{manifest['kind']} {manifest['metadata']['name']}"
