@@ -1,0 +1,12 @@
+"""KeyRotation: keys that are replaced while they are in use. `machine.step` decides, `driver` does, the status remembers."""
+
+from agent_operator.reconcile.queue import Reconcile
+from agent_operator.reconcile.rotation.consumers import HttpPodClient
+from agent_operator.reconcile.rotation.driver import KeyRotationReconciler
+from agent_operator.reconcile.rotation.sources import Sources
+from agent_operator.reconcile.tools import Tools
+
+
+def key_rotation(tools: Tools) -> Reconcile:
+    sources = Sources(tools.cluster, tools.http, tools.clock, tools.settings.pod_namespace)
+    return KeyRotationReconciler(tools, HttpPodClient(tools.http), sources)

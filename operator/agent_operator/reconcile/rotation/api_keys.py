@@ -1,0 +1,135 @@
+"""Client API keys: the key in the target Secret for who calls, its hash in a Secret that the pods mount as API_KEYS_DIR.
+
+The format is the service's (docs/operations/authentication.md); tests/contract holds both sides together.
+"""
+
+import base64
+import hashlib
+import json
+import secrets
+import string
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, ValidationError
+
+from agent_operator.clock import Clock, timestamp
+from agent_operator.cluster import Cluster, Manifest
+from agent_operator.cluster.kinds import SECRET
+from agent_operator.providers import NewKey, ProviderError
+from agent_operator.reconcile.rotation.model import Identity
+
+RECORDS = "slipway.dev/api-key-records"
+"""Label `true`: KeyRotations may add and remove their own records in this Secret. Other records stay as they are."""
+
+ID_ALPHABET = string.ascii_lowercase + string.digits
+SECRET_BYTES = 32
+"""256 bits, in 43 characters of base64url."""
+
+
+def _printable(name: str) -> str:
+    if not name.isprintable():
+        raise ValueError("has a control character")
+    return name
+
+
+Name = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
+
+
+class Record(BaseModel):
+    """A record as the service reads it. The order of fields is the one in which it hashes them."""
+
+    id: str = Field(pattern=r"^[a-z0-9]{8}$")
+    hash: str = Field(pattern=r"^[0-9a-f]{64}$")
+    tenant: Name
+    user: Name
+    role: Literal["user", "admin"]
+    created_at: AwareDatetime
+    expires_at: AwareDatetime | None = None
+
+
+class ApiKeyRecords:
+    """A `KeySource`. Its keys are accepted as soon as their record is there, and refused when it is gone."""
+
+    def __init__(self, cluster: Cluster, clock: Clock, identity: Identity, block: dict[str, Any]) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._identity = identity
+        self._block = block
+
+    async def clear(self, name: str) -> None:
+        """A key that was never staged has no record."""
+
+    async def make(self, name: str) -> NewKey:  # noqa: ARG002  # the interface's
+        key_id = "".join(secrets.choice(ID_ALPHABET) for _ in range(8))
+        return NewKey(key_id, f"slw_{key_id}_{secrets.token_urlsafe(SECRET_BYTES)}")
+
+    async def verify(self, key_id: str, value: str) -> None:
+        """Adds the record: from now on pods that have read it accept the key."""
+        secret = await self._read()
+        if secret is None:
+            await self._cluster.create(self._with(self._empty(), key_id, value))
+        elif key_id not in (secret.get("data") or {}):
+            await self._cluster.replace(self._with(secret, key_id, value))
+
+    async def revoke(self, keep: set[str], *, quiet_since: datetime | None) -> str:  # noqa: ARG002  # the interface's
+        secret = await self._read()
+        old = sorted(set(_issued_by(secret, self._identity.uid)) - keep) if secret else []
+        if secret and old:
+            await self._cluster.replace({**secret, "data": {k: v for k, v in secret["data"].items() if k not in old}})
+        return f"records removed: {', '.join(old) or 'none'}"
+
+    async def expected(self) -> str | None:
+        secret = await self._read()
+        return set_revision(secret) if secret else None
+
+    @property
+    def _name(self) -> str:
+        return str(self._block["recordsSecretName"])
+
+    async def _read(self) -> Manifest | None:
+        secret = await self._cluster.get(SECRET, self._identity.namespace, self._name)
+        if secret and (secret["metadata"].get("labels") or {}).get(RECORDS) != "true":
+            raise ProviderError("ForeignSecret", f"the Secret {self._name} lacks the label {RECORDS}=true", refused=True)
+        return secret
+
+    def _empty(self) -> Manifest:
+        metadata = {"namespace": self._identity.namespace, "name": self._name, "labels": {RECORDS: "true"}}
+        return {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "data": {}}
+
+    def _with(self, secret: Manifest, key_id: str, value: str) -> Manifest:
+        record = {
+            "hash": hashlib.sha256(value.encode()).hexdigest(),
+            "tenant": self._block.get("tenant", "default"),
+            "user": self._block["user"],
+            "role": self._block.get("role", "user"),
+            "created_at": timestamp(self._clock.now()),
+            "issued_by": self._identity.uid,
+        }
+        data = {**(secret.get("data") or {}), key_id: base64.b64encode(json.dumps(record).encode()).decode()}
+        return {**secret, "data": data}
+
+
+def set_revision(secret: Manifest) -> str:
+    """What the service's `/status` reports of a folder with these files."""
+    records = sorted(_records(secret), key=lambda record: record.id)
+    return hashlib.sha256("\n".join(record.model_dump_json() for record in records).encode()).hexdigest()[:16]
+
+
+def _records(secret: Manifest) -> Iterator[Record]:
+    for name, text in (secret.get("data") or {}).items():
+        try:
+            yield Record.model_validate({**json.loads(base64.b64decode(text)), "id": name})
+        except (ValidationError, ValueError, TypeError):
+            continue  # the service leaves it out, too
+
+
+def _issued_by(secret: Manifest, uid: str) -> Iterator[str]:
+    for name, text in (secret.get("data") or {}).items():
+        try:
+            record = json.loads(base64.b64decode(text))
+        except ValueError:
+            continue
+        if isinstance(record, dict) and record.get("issued_by") == uid:
+            yield name

@@ -1,0 +1,135 @@
+"""Which pods have loaded a key: the gate before anything is revoked."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import httpx
+
+from agent_operator.cluster import Manifest
+
+TIMEOUT = 3.0
+"""Seconds for a pod's /status, which a thread of its own answers in a millisecond."""
+
+LARGEST_ANSWER = 65536
+"""Bytes of /status that are read. A pod of somebody else's must not fill the operator's memory."""
+
+AT_ONCE = 20
+"""Pods that are asked at the same time."""
+
+Accepts = Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class PodReport:
+    """`revision` is what the pod reports; None when it does not answer, or knows no such key."""
+
+    name: str
+    ready: bool
+    answers: bool = False
+    revision: str | None = None
+
+    @property
+    def counts(self) -> bool:
+        """A pod that is not ready may still finish runs, while it drains or its database is away."""
+        return self.ready or self.answers
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """`missing` names the pods that hold another revision, each with what it said."""
+
+    missing: tuple[str, ...] = ()
+    seen: int = 0
+    wanted: int = 1
+
+    @property
+    def open(self) -> bool:
+        return not self.missing and self.seen >= self.wanted
+
+    @property
+    def message(self) -> str:
+        if self.missing:
+            return f"{len(self.missing)} of {self.seen} pods have not loaded the key: {', '.join(self.missing[:10])}"
+        return f"{self.seen} pods report the key" + ("" if self.open else f", at least {self.wanted} must")
+
+
+class PodClient(Protocol):
+    async def status(self, address: str, port: int) -> dict[str, Any] | None:
+        """`GET /status` of a pod's ops port; None when it does not answer with JSON. Never raises."""
+
+
+class HttpPodClient:
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+
+    async def status(self, address: str, port: int) -> dict[str, Any] | None:
+        host = f"[{address}]" if ":" in address else address
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                return await self._read(f"http://{host}:{port}/status")
+        except (httpx.HTTPError, TimeoutError, ValueError):
+            return None
+
+    async def _read(self, url: str) -> dict[str, Any] | None:
+        async with self._http.stream("GET", url, follow_redirects=False) as response:
+            body = b""
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > LARGEST_ANSWER:
+                    return None
+        answer = json.loads(body) if response.is_success else None
+        return answer if isinstance(answer, dict) else None
+
+
+def gate(reports: Iterable[PodReport], accepts: Accepts, min_pods: int) -> Gate:
+    counted = [report for report in reports if report.counts]
+    missing = tuple(_told(each) for each in counted if each.revision is None or not accepts(each.revision))
+    return Gate(missing, len(counted), min_pods)
+
+
+def at_least(revision: int, *, staged: bool = False) -> Accepts:
+    """A pod reports this revision or a later one; with `staged`, it is enough that it accepts the key."""
+
+    def accepts(reported: str) -> bool:
+        number, _, rest = reported.partition("-")
+        if not number.isdecimal():
+            return False
+        return int(number) > revision or (int(number) == revision and (staged or not rest))
+
+    return accepts
+
+
+async def ask(pods: list[Manifest], client: PodClient, port: int, key: str) -> list[PodReport]:
+    """One report for each pod that has not ended."""
+    limit = asyncio.Semaphore(AT_ONCE)
+
+    async def report(pod: Manifest) -> PodReport:
+        address, name, ready = pod["status"].get("podIP"), pod["metadata"]["name"], _ready(pod)
+        if not address:
+            return PodReport(name, ready)
+        async with limit:
+            answer = await client.status(address, port)
+        return PodReport(name, ready, answer is not None, _revision(answer, key))
+
+    alive = [pod for pod in pods if pod.get("status", {}).get("phase") not in {None, "Succeeded", "Failed"}]
+    return list(await asyncio.gather(*(report(pod) for pod in alive)))
+
+
+def _revision(answer: dict[str, Any] | None, key: str) -> str | None:
+    keys = (answer or {}).get("keys")
+    found = keys.get(key) if isinstance(keys, dict) else None
+    return found if isinstance(found, str) and len(found) <= 64 else None  # noqa: PLR2004  # longer is no revision of ours
+
+
+def _ready(pod: Manifest) -> bool:
+    conditions = pod.get("status", {}).get("conditions") or []
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def _told(report: PodReport) -> str:
+    if not report.answers:
+        return f"{report.name} (does not answer)"
+    return f"{report.name} ({report.revision or 'no such key'})"

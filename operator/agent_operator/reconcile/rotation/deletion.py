@@ -1,0 +1,96 @@
+"""The end of a KeyRotation: what it leaves behind is either in use, or revoked. Bounded: it never holds a namespace up."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from agent_operator.clock import parse_timestamp
+from agent_operator.cluster import Cluster, ClusterError, Conflict, Manifest
+from agent_operator.cluster.kinds import SECRET
+from agent_operator.cluster.lease import NotHolder
+from agent_operator.providers import ProviderError
+from agent_operator.reconcile.rotation.model import Identity, Spec, read_identity, read_spec
+from agent_operator.reconcile.rotation.secret import discarded, read_secret
+from agent_operator.reconcile.rotation.sources import Sources
+from agent_operator.reconcile.rotation.status import Status, read_status
+from agent_operator.reconcile.tools import Tools
+
+FINALIZER = "slipway.dev/keyrotation"
+
+LIMIT = timedelta(minutes=5)
+"""After that the object goes, with an Event that lists the keys which may be left at the provider."""
+
+RETRY = 10.0
+"""Seconds between two attempts to clean up."""
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Farewell:
+    tools: Tools
+    sources: Sources
+
+    async def reconcile(self, manifest: Manifest) -> float | None:
+        metadata = manifest["metadata"]
+        if FINALIZER not in metadata.get("finalizers", []):
+            return None
+        try:
+            await self._clean(manifest)
+        except (ProviderError, NotHolder, ClusterError) as error:
+            if isinstance(error, Conflict):
+                raise
+            if self.tools.clock.now() - parse_timestamp(metadata["deletionTimestamp"]) < LIMIT:
+                log.warning("keyrotation_not_cleaned_up", name=metadata["name"], error=str(error))
+                return RETRY
+            await self._give_up(manifest, error)
+        finalizers = [each for each in metadata["finalizers"] if each != FINALIZER]
+        await self.tools.cluster.replace({**manifest, "metadata": {**metadata, "finalizers": finalizers}})
+        return None
+
+    async def _clean(self, manifest: Manifest) -> None:
+        spec, identity, status = read_spec(manifest), read_identity(manifest), read_status(manifest.get("status", {}))
+        if status.revision == 0 and status.pending is None:
+            return  # nothing was ever made
+        source = await self.sources.open(spec, identity)
+        await self.tools.fence.check()
+        if spec.revoke_on_deletion:
+            await source.revoke(set(), quiet_since=None)
+            await self._delete_secret(spec, identity)
+            return
+        if status.pending and _unpublished(status):
+            await source.clear(status.pending.key_name)
+            await self._tidy(spec, identity)
+        await self._tell(manifest, "KeysLeftValid", f"no longer looked after, and valid: {_left(status)}")
+
+    async def _delete_secret(self, spec: Spec, identity: Identity) -> None:
+        cluster: Cluster = self.tools.cluster
+        secret = await cluster.get(SECRET, identity.namespace, spec.secret)
+        found = read_secret(secret, identity.name)
+        if secret and found and not found.foreign:
+            await cluster.delete(SECRET, identity.namespace, spec.secret, uid=secret["metadata"]["uid"])
+
+    async def _tidy(self, spec: Spec, identity: Identity) -> None:
+        """Takes a staged key away. The one before the current stays valid: pods may be using it still."""
+        secret = await self.tools.cluster.get(SECRET, identity.namespace, spec.secret)
+        found = read_secret(secret, identity.name)
+        if secret and found and not found.foreign and found.next_key_id:
+            await self.tools.cluster.replace(discarded(secret))
+
+    async def _give_up(self, manifest: Manifest, error: Exception) -> None:
+        left = _left(read_status(manifest.get("status", {})))
+        log.error("keyrotation_gave_up", name=manifest["metadata"]["name"], keys=left)
+        await self._tell(manifest, "CleanUpGaveUp", f"gave up cleaning up ({error}); these keys may be valid still: {left}")
+
+    async def _tell(self, manifest: Manifest, reason: str, message: str) -> None:
+        await self.tools.cluster.event(manifest, type="Warning", reason=reason, message=message)
+
+
+def _left(status: Status) -> str:
+    staged = status.pending.key_id if status.pending and _unpublished(status) else None
+    return ", ".join(each for each in (status.key_id, status.previous_key_id, staged) if each) or "none known"
+
+
+def _unpublished(status: Status) -> bool:
+    return status.pending is not None and status.pending.revision > status.revision

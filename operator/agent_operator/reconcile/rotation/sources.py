@@ -1,0 +1,211 @@
+"""Where keys come from: one interface for all providers, so that the machine knows none of them."""
+
+import json
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import httpx
+
+from agent_operator.clock import Clock
+from agent_operator.cluster import Cluster, Manifest
+from agent_operator.cluster.kinds import SECRET
+from agent_operator.providers import NewKey, ProviderError
+from agent_operator.providers.endpoint import check_key
+from agent_operator.providers.openai_admin import DEFAULT_BASE_URL, OpenAIAdmin
+from agent_operator.reconcile.rotation.api_keys import ApiKeyRecords
+from agent_operator.reconcile.rotation.model import Identity, Kind, Spec
+from agent_operator.reconcile.rotation.secret import read_value
+
+ALLOW = "slipway.dev/allow"
+"""Annotation of an admin key's Secret: `namespace/project` pairs, separated by commas, that may be served with it. Without
+it, whoever may make a KeyRotation in any namespace could use every admin key of the operator on any project."""
+
+USED = "slipway.dev/used"
+"""Annotation of a pool's Secret: entry -> name of the revision that took it, as JSON. Kept, so that none is used twice."""
+
+SKEW = timedelta(minutes=1)
+"""By which the provider's clock and ours may differ, when it says that an old key was used after the last pod let go of it."""
+
+JWT_SECRET_BYTES = 48
+
+
+class KeySource(Protocol):
+    """All methods but `expected` raise ProviderError or ClusterError. Each may be repeated."""
+
+    async def clear(self, name: str) -> None:
+        """Deletes keys of this name, which an attempt left whose answer or write was lost."""
+
+    async def make(self, name: str) -> NewKey: ...
+
+    async def verify(self, key_id: str, value: str) -> None:
+        """The staged key is there and works; or, of a key that pods check: it is made known to them."""
+
+    async def revoke(self, keep: set[str], *, quiet_since: datetime | None) -> str:
+        """Deletes all our keys but these, and says what was done.
+
+        Nothing is deleted when a key was used after `quiet_since`: somebody uses it who is none of the consumers.
+        """
+
+    async def expected(self) -> str | None:
+        """The revision that pods report once they accept the staged key; None when it is the Secret's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAISource:
+    admin: OpenAIAdmin
+    http: httpx.AsyncClient
+    spec: Spec
+    prefix: str
+
+    async def clear(self, name: str) -> None:
+        for key in await self.admin.issued(name):
+            if key.name == name:  # r1 is a prefix of r10
+                await self.admin.delete(key.id)
+
+    async def make(self, name: str) -> NewKey:
+        block, lifetime = self.spec.provider, self.spec.key_lifetime
+        if block.get("mode") == "KeyPerRevision":
+            return await self.admin.make_key(block["serviceAccountID"], name, block.get("scopes", []), lifetime)
+        return await self.admin.make_account(name, lifetime)
+
+    async def verify(self, key_id: str, value: str) -> None:
+        if key_id not in {key.id for key in await self.admin.issued(self.prefix)}:
+            raise ProviderError("NewKeyGone", f"the provider does not know the new key {key_id}")
+        if self.spec.verify_url:
+            await check_key(self.http, self.spec.verify_url, value)
+
+    async def revoke(self, keep: set[str], *, quiet_since: datetime | None) -> str:
+        old = [key for key in await self.admin.issued(self.prefix) if key.id not in keep]
+        if quiet_since:
+            used = [key.id for key in old if key.last_used and key.last_used > quiet_since + SKEW]
+            if used:
+                raise ProviderError("OldKeyInUse", f"used after every pod had the new key, by somebody else: {', '.join(used)}")
+        for key in old:
+            await self.admin.delete(key.id)
+        return f"deleted at the provider: {', '.join(key.id for key in old) or 'nothing'}"
+
+    async def expected(self) -> None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSource:
+    """Keys that somebody issued before, each used once, in the order of their names."""
+
+    cluster: Cluster
+    http: httpx.AsyncClient
+    spec: Spec
+    namespace: str
+
+    async def clear(self, name: str) -> None:
+        """Nothing is lost: an entry that was taken is found again by the name of its revision."""
+
+    async def make(self, name: str) -> NewKey:
+        pool = await self._pool()
+        used = _used(pool)
+        entry = next((each for each in sorted(pool.get("data") or {}) if used.get(each, name) == name), None)
+        taken = next((each for each, by in used.items() if by == name), entry)
+        if taken is None:
+            raise ProviderError("PoolExhausted", f"every key of the Secret {self._name} was used: add one", refused=True)
+        if taken not in used:
+            notes = {**(pool["metadata"].get("annotations") or {}), USED: json.dumps({**used, taken: name}, sort_keys=True)}
+            await self.cluster.replace({**pool, "metadata": {**pool["metadata"], "annotations": notes}})
+        value = read_value(pool, taken)
+        if not value:
+            raise ProviderError("PoolKeyEmpty", f"the entry {taken} of the Secret {self._name} is empty", refused=True)
+        return NewKey(taken, value)
+
+    async def verify(self, key_id: str, value: str) -> None:  # noqa: ARG002  # the interface's
+        if self.spec.verify_url:
+            await check_key(self.http, self.spec.verify_url, value)
+
+    async def revoke(self, keep: set[str], *, quiet_since: datetime | None) -> str:  # noqa: ARG002  # the interface's
+        old = sorted(set(_used(await self._pool())) - keep)
+        return f"out of use, to be revoked by hand where they were issued: {', '.join(old) or 'none'}"
+
+    async def expected(self) -> None:
+        return None
+
+    @property
+    def _name(self) -> str:
+        return str(self.spec.provider["secretName"])
+
+    async def _pool(self) -> Manifest:
+        pool = await self.cluster.get(SECRET, self.namespace, self._name)
+        if pool is None:
+            raise ProviderError("PoolMissing", f"there is no Secret {self._name}", refused=True)
+        return pool
+
+
+@dataclass(frozen=True, slots=True)
+class JwtSource:
+    """Secrets of HS256 tokens: nothing but random bytes, known to nobody else."""
+
+    async def clear(self, name: str) -> None:
+        """A secret that was never written is nowhere."""
+
+    async def make(self, name: str) -> NewKey:
+        return NewKey(name.rpartition("-")[2], secrets.token_urlsafe(JWT_SECRET_BYTES))
+
+    async def verify(self, key_id: str, value: str) -> None:
+        """Every random secret works."""
+
+    async def revoke(self, keep: set[str], *, quiet_since: datetime | None) -> str:  # noqa: ARG002  # the interface's
+        return "tokens signed with it are refused as soon as pods have read the Secret again"
+
+    async def expected(self) -> None:
+        return None
+
+
+class Sources:
+    """Opens the source that a spec names."""
+
+    def __init__(self, cluster: Cluster, http: httpx.AsyncClient, clock: Clock, operator_namespace: str) -> None:
+        self._cluster = cluster
+        self._http = http
+        self._clock = clock
+        self._namespace = operator_namespace
+
+    async def open(self, spec: Spec, identity: Identity) -> KeySource:
+        """Raises ProviderError when the admin key is not there or not for this namespace and project."""
+        match spec.kind:
+            case Kind.POOL:
+                return PoolSource(self._cluster, self._http, spec, identity.namespace)
+            case Kind.JWT_SECRET:
+                return JwtSource()
+            case Kind.API_KEY:
+                return ApiKeyRecords(self._cluster, self._clock, identity, spec.provider["apiKey"])
+        return OpenAISource(await self._admin(spec, identity), self._http, spec, identity.prefix)
+
+    async def _admin(self, spec: Spec, identity: Identity) -> OpenAIAdmin:
+        block = spec.provider
+        where = f"{self._namespace}/{block['adminKey']['secretName']}"
+        secret = await self._cluster.get(SECRET, self._namespace, block["adminKey"]["secretName"])
+        value = read_value(secret, block["adminKey"].get("key", "admin-key")) if secret else ""
+        if secret is None or not value:
+            raise ProviderError("AdminKeyMissing", f"the Secret {where} with the admin key is missing or empty", refused=True)
+        if not _allowed(secret, identity.namespace, block["projectID"]):
+            wanted = f"{identity.namespace}/{block['projectID']}"
+            raise ProviderError(
+                "AdminKeyNotAllowed", f"the annotation {ALLOW} of the Secret {where} lacks {wanted}", refused=True
+            )
+        # The address stands beside the admin key: were it in the object, its writer could have the admin key sent anywhere.
+        return OpenAIAdmin(self._http, read_value(secret, "base-url") or DEFAULT_BASE_URL, value, block["projectID"])
+
+
+def _allowed(secret: Manifest, namespace: str, project: str) -> bool:
+    text = (secret["metadata"].get("annotations") or {}).get(ALLOW, "")
+    pairs = [pair.strip().partition("/") for pair in text.split(",")]
+    return any(where in {"*", namespace} and what in {"*", project} for where, _, what in pairs)
+
+
+def _used(pool: Manifest) -> dict[str, str]:
+    try:
+        used = json.loads((pool["metadata"].get("annotations") or {}).get(USED, "{}"))
+    except ValueError:
+        used = None
+    if not isinstance(used, dict):
+        raise ProviderError("PoolUnreadable", f"the annotation {USED} of the pool is no JSON object", refused=True)
+    return used
