@@ -40,7 +40,8 @@ COUNT_EFFECTS = (
 class Agent:
     release: Release
     values: Values
-    node_port: int
+    doors: list[str]
+    """Base URLs: a NodePort on every node. A dead node's does not answer; the client goes on to the next."""
     jwt_secret: str
 
     @property
@@ -56,8 +57,7 @@ class Agent:
         return f"deployment/{self.fullname}"
 
     def urls(self) -> list[str]:
-        """A NodePort on every node, dead ones too: the client goes on to the next."""
-        return [f"http://{address}:{self.node_port}" for address in node_addresses().values()]
+        return self.doors
 
     def pods(self, component: str = "agent") -> list[Pod]:
         labels = selector(self.release.name, component)
@@ -107,11 +107,7 @@ def default_values() -> Values:
 
 def testkit_values(**more: Any) -> Values:
     """The test graph. Heartbeats are so short that a client can tell a dead connection from a quiet one."""
-    return default_values() | {"image": image_values(TESTKIT_IMAGE), "extraEnv": [env("HEARTBEAT_SECONDS", 2)], **more}
-
-
-def env(name: str, value: object) -> dict[str, str]:
-    return {"name": name, "value": str(value)}
+    return default_values() | {"image": image_values(TESTKIT_IMAGE), "env": {"HEARTBEAT_SECONDS": 2}, **more}
 
 
 @contextmanager
@@ -142,4 +138,5 @@ def open_door(release: Release, values: Values) -> Agent:
     secret = namespace.kubectl(
         "get", "secret", f"{fullname(release.name)}-auth", '--output=go-template={{index .data "jwt-secret" | base64decode}}'
     )
-    return Agent(release, values, namespace.get("service", name)["spec"]["ports"][0]["nodePort"], secret)
+    port = namespace.get("service", name)["spec"]["ports"][0]["nodePort"]
+    return Agent(release, values, [f"http://{address}:{port}" for address in node_addresses().values()], secret)

@@ -13,6 +13,8 @@ LINES = pytest.StashKey[list[str]]()
 
 REPLICAS = 3
 
+INGRESS_HOST, ROUTE_HOST = "ingress.slipway.test", "route.slipway.test"
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[LINES] = []
