@@ -1,0 +1,280 @@
+"""Histories for every alert: what makes it fire, what must not, and when it ends."""
+
+from collections.abc import Iterator
+from math import nan
+
+from tests.alerts.history import RELEASE, Case, Series, Sighting, growing, phases
+from tests.alerts.ratios import Ratio
+
+MINUTE = 60.0
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+
+def http(code: str) -> Series:
+    return Series("agent_http_requests_total", {"method": "POST", "route": "/chat", "code": code})
+
+
+def runs(outcome: str) -> Series:
+    return Series("agent_runs_total", {"outcome": outcome})
+
+
+def requests(status: str) -> Series:
+    return Series("agent_llm_requests_total", {"model": "gpt", "status": status})
+
+
+def tool(status: str, name: str = "search") -> Series:
+    return Series("agent_tool_calls_total", {"tool": name, "status": status})
+
+
+def resumes(result: str) -> Series:
+    return Series("agent_stream_resumes_total", {"result": result})
+
+
+def turns_within(bound: str) -> Series:
+    return Series("agent_turn_duration_seconds_bucket", {"le": bound})
+
+
+TURNS = Series("agent_turn_duration_seconds_count")
+
+TOOL_SUMMARY = "{} of the calls of tool search fail"
+
+RATIOS = (
+    Ratio(
+        "AgentTurnLatencyHigh",
+        bad=(TURNS, turns_within("45.0")),
+        good=(TURNS, turns_within("45.0"), turns_within("30.0")),
+        limit=0.01,
+        window=10 * MINUTE,
+        hold=5 * MINUTE,
+        keep=5 * MINUTE,
+        summary="{} of turns take longer than 30 s",
+    ),
+    Ratio(
+        "AgentHttpErrorsHigh",
+        bad=(http("503"),),
+        good=(http("200"),),
+        limit=0.05,
+        window=5 * MINUTE,
+        hold=2 * MINUTE,
+        keep=5 * MINUTE,
+        summary="{} of HTTP requests are answered with 5xx",
+    ),
+    Ratio(
+        "AgentRunsFailing",
+        bad=(runs("failed"),),
+        good=(runs("completed"),),
+        limit=0.05,
+        window=10 * MINUTE,
+        hold=2 * MINUTE,
+        keep=5 * MINUTE,
+        summary="{} of runs end as failed or timeout",
+    ),
+    Ratio(
+        "AgentStreamGaps",
+        bad=(resumes("gap"),),
+        good=(resumes("log"),),
+        limit=0.05,
+        window=30 * MINUTE,
+        hold=0,
+        keep=15 * MINUTE,
+        summary="{} of reconnecting streams have lost events",
+    ),
+    Ratio(
+        "AgentToolFailuresHigh",
+        bad=(tool("error"),),
+        good=(tool("ok"),),
+        limit=0.10,
+        window=10 * MINUTE,
+        hold=5 * MINUTE,
+        keep=5 * MINUTE,
+        summary=TOOL_SUMMARY,
+        labels={"tool": "search"},
+    ),
+    Ratio(
+        "AgentIterationLimitHigh",
+        bad=(runs("iteration_limit"),),
+        good=(runs("completed"),),
+        limit=0.01,
+        window=30 * MINUTE,
+        hold=5 * MINUTE,
+        keep=5 * MINUTE,
+        summary="{} of runs stop at the iteration limit",
+    ),
+    Ratio(
+        "AgentModelEndpointFailing",
+        bad=(requests("server_error"),),
+        good=(requests("ok"),),
+        limit=0.20,
+        window=5 * MINUTE,
+        hold=2 * MINUTE,
+        keep=5 * MINUTE,
+        summary="{} of the requests to model gpt fail",
+        labels={"model": "gpt"},
+    ),
+    Ratio(
+        "AgentModelRateLimited",
+        bad=(requests("rate_limited"),),
+        good=(requests("ok"),),
+        limit=0.05,
+        window=10 * MINUTE,
+        hold=5 * MINUTE,
+        keep=5 * MINUTE,
+        summary="{} of the requests to model gpt are rate limited",
+        labels={"model": "gpt"},
+    ),
+)
+"""With the default thresholds."""
+
+
+def gauge(alert: str, title: str, series: dict[Series, list[float]], *seen: Sighting, step: float = MINUTE) -> Case:
+    return Case(alert, title, {str(each): values for each, values in series.items()}, seen, step)
+
+
+def of_release(at: float, summary: str, **labels: str) -> Sighting:
+    return Sighting(at, {**RELEASE, **labels}, f"shop/bot: {summary}")
+
+
+def steady(value: float, seconds: float) -> list[float]:
+    """From 0 to `seconds`, with a sample each minute."""
+    return phases((value, seconds + MINUTE), step=MINUTE)
+
+
+def rising_then_falling(high: float, low: float, seconds: float) -> list[float]:
+    return phases((high, seconds), (low, seconds + MINUTE), step=MINUTE)
+
+
+def absolute() -> Iterator[Case]:
+    """Alerts on an amount, which need no guard."""
+    yield from _cost()
+    yield from _unpriced()
+    yield from _pool()
+    yield from _queue()
+    yield from _loop()
+    yield from _draining()
+    yield from _recoveries()
+    yield from _key_spread()
+    yield from _key_age()
+    yield from _presence()
+
+
+def _cost() -> Iterator[Case]:
+    name, spent = "AgentCostHigh", Series("agent_cost_usd_total", {"model": "gpt"})
+    for title, hourly, seen in (
+        ("fires above 50 USD an hour", 60.0, of_release(HOUR, "models cost 60.00 USD an hour")),
+        ("is silent below 50 USD an hour", 48.0, Sighting(HOUR)),
+    ):
+        yield gauge(name, title, {spent: growing((hourly / 60, HOUR), step=MINUTE)}, seen)
+    one_run = growing((0, HOUR), (12, MINUTE), (0, HOUR), step=MINUTE)
+    yield gauge(name, "is silent about one expensive run", {spent: one_run}, Sighting(HOUR + 12 * MINUTE))
+    ends = growing((1.0, HOUR), (0.1, HOUR), step=MINUTE)
+    yield gauge(name, "resolves", {spent: ends}, of_release(HOUR, "models cost 60.00 USD an hour"), Sighting(2 * HOUR))
+
+
+def _unpriced() -> Iterator[Case]:
+    calls = Series("agent_unpriced_model_calls_total", {"model": "new"})
+    one = growing((0, 10 * MINUTE), (1, MINUTE), (0, 2 * HOUR), step=MINUTE)
+    seen = of_release(12 * MINUTE, "model new has no price", model="new")
+    yield gauge("AgentModelUnpriced", "fires at the first call, and resolves", {calls: one}, seen, Sighting(2 * HOUR))
+    yield gauge("AgentModelUnpriced", "is silent while each call has a price", {calls: steady(0, HOUR)}, Sighting(HOUR))
+
+
+def _pool() -> Iterator[Case]:
+    name = "AgentDatabasePoolSaturated"
+    used, most = Series("agent_db_pool_connections", {"state": "in_use"}), Series("agent_db_pool_connections_limit")
+    seen = of_release(30 * MINUTE, "pod bot-1 uses 100% of its database connections", pod="bot-1")
+    busy = {used: rising_then_falling(10, 2, 30 * MINUTE), most: steady(10, HOUR)}
+    yield gauge(name, "fires when all are in use, and resolves", busy, seen, Sighting(HOUR))
+    yield gauge(name, "is silent at 80 %", {used: steady(8, HOUR), most: steady(10, HOUR)}, Sighting(HOUR))
+    moment = phases((2, 30 * MINUTE), (10, 2 * MINUTE), (2, 30 * MINUTE), step=MINUTE)
+    seconds = [Sighting(at * MINUTE) for at in range(30, 40)]
+    yield gauge(name, "is silent about two busy minutes", {used: moment, most: steady(10, HOUR)}, *seconds)
+
+
+def _queue() -> Iterator[Case]:
+    name, queued, most = "AgentQueueSaturated", Series("agent_runs_queued"), Series("agent_runs_queued_limit")
+    second = {"pod": "bot-2", "instance": "10.0.0.2:9090"}
+    limits = {most: steady(200, HOUR), most.on(**second): steady(200, HOUR)}
+    waiting = {queued: rising_then_falling(90, 3, 30 * MINUTE), queued.on(**second): steady(90, HOUR)}
+    seen = of_release(30 * MINUTE, "the queue of runs is 90% full")
+    yield gauge(name, "fires when two pods fill the queue that they share, and resolves", limits | waiting, seen, Sighting(HOUR))
+    half = {queued: steady(70, HOUR), queued.on(**second): steady(70, HOUR)}
+    yield gauge(name, "is silent at 70 %", limits | half, Sighting(HOUR))
+
+
+def _loop() -> Iterator[Case]:
+    name, lag = "AgentEventLoopBlocked", Series("agent_event_loop_lag_seconds")
+    seen = of_release(30 * MINUTE, "the event loop of pod bot-1 stands still for up to 2s", pod="bot-1")
+    yield gauge(name, "fires and resolves", {lag: rising_then_falling(2, 0.01, 30 * MINUTE)}, seen, Sighting(HOUR))
+    once = phases((0.01, 10 * MINUTE), (2, 2 * MINUTE), (0.01, 20 * MINUTE), step=MINUTE)
+    seconds = [Sighting(at * MINUTE) for at in range(9, 20)]
+    yield gauge(name, "is silent about one stall", {lag: once}, *seconds)
+    yield gauge(name, "is silent below 0.5 s", {lag: steady(0.4, HOUR)}, Sighting(HOUR))
+
+
+def _draining() -> Iterator[Case]:
+    name = "AgentDrainingStuck"
+    started, allowed = Series("agent_drain_started_timestamp_seconds"), Series("agent_drain_limit_seconds")
+    # promtool's time begins at 0, so the signal comes at 10 minutes; the pod is gone at 30.
+    signal = phases((0, 10 * MINUTE), (10 * MINUTE, 20 * MINUTE), step=MINUTE)
+    limit = {allowed: phases((300, 30 * MINUTE), step=MINUTE)}
+    late = of_release(17 * MINUTE, "pod bot-1 has been draining for 7m 0s", pod="bot-1")
+    seen = [Sighting(16 * MINUTE), late, Sighting(40 * MINUTE)]
+    yield gauge(name, "fires a minute after the limit, and resolves when the pod is gone", {started: signal, **limit}, *seen)
+    never = {started: steady(0, 2 * HOUR), allowed: steady(300, 2 * HOUR)}
+    yield gauge(name, "is silent about pods that serve", never, Sighting(2 * HOUR))
+
+
+def _recoveries() -> Iterator[Case]:
+    name, taken = "AgentRunsRecovered", Series("agent_runs_recovered_total", {"reason": "crash"})
+    four = growing((0, 10 * MINUTE), (1, 4 * MINUTE), (0, HOUR), step=MINUTE)
+    seen = of_release(15 * MINUTE, "4 runs were taken over from dead processes in 15 minutes")
+    yield gauge(name, "fires at four, and resolves", {taken: four}, seen, Sighting(HOUR))
+    three = growing((0, 10 * MINUTE), (1, 2 * MINUTE), (0, HOUR), step=MINUTE)
+    yield gauge(name, "is silent at two", {taken: three}, *[Sighting(at * MINUTE) for at in range(10, 30)])
+    rollout = Series("agent_runs_recovered_total", {"reason": "handover"})
+    yield gauge(name, "is silent about rollouts", {rollout: growing((10, HOUR), step=MINUTE)}, Sighting(HOUR))
+
+
+def _key_spread() -> Iterator[Case]:
+    name, key = "AgentKeyRevisionSpread", Series("agent_key_revision", {"key": "openai"})
+    late = key.on(pod="bot-2", instance="10.0.0.2:9090")
+    pods = {key.on(revision="2"): steady(1, HOUR), late.on(revision="1"): phases((1, 30 * MINUTE), (0, 31 * MINUTE), step=MINUTE)}
+    taken_up = {late.on(revision="2"): phases((0, 30 * MINUTE), (1, 31 * MINUTE), step=MINUTE)}
+    seen = of_release(20 * MINUTE, "pods use 2 revisions of key openai", key="openai")
+    yield gauge(
+        name, "fires, and resolves when the last pod follows", pods | taken_up, Sighting(14 * MINUTE), seen, Sighting(HOUR)
+    )
+    two_keys = {key.on(revision="2"): steady(1, HOUR), Series(key.metric, {"key": "api_keys", "revision": "9"}): steady(1, HOUR)}
+    yield gauge(name, "is silent about two keys with a revision each", two_keys, Sighting(HOUR))
+
+
+def _key_age() -> Iterator[Case]:
+    name, step = "AgentKeyTooOld", HOUR
+    loaded = Series("agent_key_loaded_timestamp_seconds", {"key": "openai"})
+    rotated = phases((HOUR, 92 * DAY), (92 * DAY, DAY), step=step)
+    seen = [Sighting(89 * DAY), of_release(91 * DAY, "key openai is 91 days old", key="openai"), Sighting(92 * DAY + 12 * HOUR)]
+    yield gauge(name, "fires after 90 days, and resolves when the key is rotated", {loaded: rotated}, *seen, step=step)
+    unknown = {loaded: phases((0, 92 * DAY), step=step)}
+    yield gauge(name, "is silent about a key whose age nobody knows", unknown, Sighting(91 * DAY), step=step)
+
+
+def _presence() -> Iterator[Case]:
+    served, up = http("200"), Series("up")
+    gone = phases((1, 30 * MINUTE), step=MINUTE)
+    seen = of_release(45 * MINUTE, "Prometheus has no metrics of this release")
+    yield gauge("AgentMetricsAbsent", "fires when all are gone", {served: gone}, Sighting(30 * MINUTE), seen)
+    back = [*gone, *[nan] * 30, *steady(1, 30 * MINUTE)]
+    yield gauge("AgentMetricsAbsent", "resolves", {served: back}, seen, Sighting(80 * MINUTE))
+    yield gauge("AgentMetricsAbsent", "is silent without traffic", {served: steady(0, HOUR)}, Sighting(HOUR))
+    seen = of_release(30 * MINUTE, "pod bot-1 does not answer Prometheus", pod="bot-1")
+    pods = {up: rising_then_falling(0, 1, 30 * MINUTE), up.on(pod="bot-2", instance="10.0.0.2:9090"): steady(1, HOUR)}
+    yield gauge("AgentTargetDown", "fires for the pod that is down, and resolves", pods, seen, Sighting(HOUR))
+    yield gauge("AgentTargetDown", "is silent while all answer", {up: steady(1, HOUR)}, Sighting(HOUR))
+    reached = Series("agent_dependency_up", {"dependency": "database"})
+    seen = of_release(30 * MINUTE, "no pod reaches database", dependency="database")
+    yield gauge(
+        "AgentDependencyDown", "fires, and resolves", {reached: rising_then_falling(0, 1, 30 * MINUTE)}, seen, Sighting(HOUR)
+    )
+    one_pod = {reached: steady(0, HOUR), reached.on(pod="bot-2", instance="10.0.0.2:9090"): steady(1, HOUR)}
+    yield gauge("AgentDependencyDown", "is silent when one pod reaches it", one_pod, Sighting(HOUR))
