@@ -3,7 +3,7 @@
 from agent_operator.rules.thresholds import Thresholds
 from dashboards.frame import Row, Sheet
 from dashboards.overview import BROKEN, RELEASE_NAME, TURNS, cost_per_hour, quantiles
-from dashboards.panels import Limit, Query, Words, graph, stat_panel
+from dashboards.panels import VERDICTS, Limit, Query, Words, graph, stat_panel
 from dashboards.promql import aggregate, in_range, per_second, quantile, series, share
 
 COST = "agent_cost_usd_total"
@@ -130,6 +130,7 @@ def _endpoint(limits: Thresholds) -> Row:
                 Words("Attempts by status", "Per second; retries count.", "reqps"),
                 Query(per_second("agent_llm_requests_total", "status"), f"{RELEASE_NAME} {{{{status}}}}"),
                 stacked=True,
+                colors=VERDICTS,
                 width=6,
             ),
             graph(

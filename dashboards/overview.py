@@ -2,8 +2,8 @@
 
 from agent_operator.rules.thresholds import Thresholds
 from dashboards.frame import Row, Sheet
-from dashboards.panels import Limit, Panel, Query, Words, graph, heatmap_panel, stat_panel
-from dashboards.promql import RELEASE, aggregate, highest, per_second, quantile, series, share, total
+from dashboards.panels import VERDICTS, Limit, Panel, Query, Words, graph, heatmap_panel, stat_panel
+from dashboards.promql import RELEASE, aggregate, buckets, highest, per_second, quantile, series, share, total
 
 RELEASE_NAME = "{{namespace}}/{{job}}"
 PODS = "{{pod}}"
@@ -97,11 +97,13 @@ def _traffic() -> Row:
                 Words("Turns by outcome", "Runs that ended, per second.", "reqps"),
                 Query(per_second("agent_runs_total", "outcome"), f"{RELEASE_NAME} {{{{outcome}}}}"),
                 stacked=True,
+                colors=VERDICTS,
             ),
             graph(
                 Words("HTTP requests by status", "Answers per second. A stream counts once, when it ends.", "reqps"),
                 Query(per_second("agent_http_requests_total", "code"), f"{RELEASE_NAME} {{{{code}}}}"),
                 stacked=True,
+                colors=VERDICTS,
             ),
             graph(
                 Words("People and runs", "Open event streams, runs executing, and runs waiting for a place.", "short"),
@@ -128,8 +130,12 @@ def _latency(limits: Thresholds) -> Row:
                 limit=Limit(critical=limits.turn_seconds),
             ),
             heatmap_panel(
-                Words("Turn durations", "How many turns took how long: two bands are two kinds of question, or a fault.", "s"),
-                Query(per_second("agent_turn_duration_seconds_bucket", "le"), "{{le}}", exemplars=True),
+                Words(
+                    "Turn durations",
+                    "How many turns took how long: two bands are two kinds of question, or a fault. Of all releases chosen.",
+                    "s",
+                ),
+                Query(buckets("agent_turn_duration_seconds"), "{{le}}", exemplars=True),
             ),
             graph(
                 Words("Time to first word", "From a run's start to its first text: what a user calls slow.", "s"),
@@ -290,7 +296,11 @@ def _process() -> Row:
                 width=6,
             ),
             graph(
-                Words("API latency", "Requests other than streams and waiting chats, p50, p95 and p99.", "s"),
+                Words(
+                    "API latency",
+                    "Requests that are no streams. `POST /chat` counts until its answer is complete.",
+                    "s",
+                ),
                 *quantiles("agent_http_request_duration_seconds"),
                 width=6,
             ),

@@ -1,7 +1,8 @@
 """The kinds of panel that the dashboards are made of, with one look each. Sizes are cells of Grafana's 24-column grid."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypeVar
 
 from grafana_foundation_sdk.builders import common, dashboard, heatmap, prometheus, stat, table, timeseries
@@ -50,6 +51,19 @@ class Limit:
 
 Panel = Builder[models.Panel]
 NO_LIMIT = Limit()
+PALETTE: Mapping[str, str] = MappingProxyType({})
+"""Grafana's own colours."""
+
+VERDICTS: Mapping[str, str] = MappingProxyType(
+    {
+        "completed|ok|2..": "green",
+        "interrupted|3..": "blue",
+        "cancelled|client_error|4..": "yellow",
+        "iteration_limit|budget|rate_limited|503": "orange",
+        "failed|timeout|server_error|connection_error|auth|50[0-24]": "red",
+    }
+)
+"""Outcomes and statuses look the same wherever they are drawn."""
 
 
 def stat_panel(
@@ -73,8 +87,9 @@ def graph(
     width: int = 8,
     stacked: bool = False,
     maximum: float | None = None,
+    colors: Mapping[str, str] = PALETTE,
 ) -> Panel:
-    """Lines over time; limits are drawn as dashed lines."""
+    """Lines over time; limits are drawn as dashed lines. `colors`: what a legend ends with, as a pattern, to a colour."""
     panel = timeseries.Panel().height(GRAPH_HEIGHT).span(width).min(0).line_width(1).fill_opacity(30 if stacked else 8)
     panel.show_points(look.VisibilityMode.NEVER).thresholds(_thresholds(limit, "transparent"))
     panel.legend(_legend()).tooltip(_tooltip()).no_value("no data")
@@ -84,6 +99,9 @@ def graph(
         panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(look.GraphThresholdsStyleMode.DASHED))
     if maximum is not None:
         panel.max(maximum)
+    for pattern, color in colors.items():
+        fixed = models.FieldColor(mode=models.FieldColorModeId.FIXED, fixed_color=color)
+        panel.override_by_regexp(f"/ ({pattern})$/", [models.DynamicConfigValue(id_val="color", value=fixed)])
     return _finish(panel, words, queries)
 
 
@@ -128,6 +146,8 @@ def _organize(labels: Sequence[str], columns: Sequence[Column]) -> dict[str, obj
 
 def _cells(column: Column) -> list[models.DynamicConfigValue]:
     values = [models.DynamicConfigValue(id_val="unit", value=column.unit)]
+    if column.unit == "none":
+        values.append(models.DynamicConfigValue(id_val="decimals", value=0))
     if column.limit != NO_LIMIT:
         values += [
             models.DynamicConfigValue(id_val="thresholds", value=_thresholds(column.limit, "text").build()),

@@ -37,8 +37,13 @@ def in_range(metric: str, *by: str, where: str = "") -> str:
 
 def quantile(q: float, histogram: str, *by: str, where: str = "", window: str = RATE) -> str:
     """Over all chosen pods; quantiles of pods cannot be averaged."""
-    buckets = aggregate("sum", f"rate({series(f'{histogram}_bucket', where)}[{window}])", *by, "le")
-    return f"histogram_quantile({q}, {buckets})"
+    rates = f"rate({series(f'{histogram}_bucket', where)}[{window}])"
+    return f"histogram_quantile({q}, {aggregate('sum', rates, *by, 'le')})"
+
+
+def buckets(histogram: str) -> str:
+    """For a heatmap, which has no place for a second release: of all chosen ones together."""
+    return f"sum by (le) (rate({series(f'{histogram}_bucket')}[{RATE}]))"
 
 
 def share(part: str, whole: str, *by: str) -> str:

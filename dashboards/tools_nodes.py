@@ -4,7 +4,7 @@ from agent_operator.rules.thresholds import Thresholds
 from dashboards.frame import Row, Sheet
 from dashboards.overview import RELEASE_NAME
 from dashboards.panels import Column, Limit, Query, Words, graph, heatmap_panel, table_panel
-from dashboards.promql import RANGE, in_range, per_second, quantile, share
+from dashboards.promql import RANGE, buckets, in_range, per_second, quantile, share
 
 TOOL = f"{RELEASE_NAME} {{{{tool}}}}"
 NODE = f"{RELEASE_NAME} {{{{node}}}}"
@@ -31,8 +31,8 @@ def _tools(limits: Thresholds) -> Row:
             table_panel(
                 Words("Every tool", "In the chosen time range.", "short", ("AgentToolFailuresHigh",)),
                 ("namespace", "job", "tool"),
-                Column("Calls", in_range(CALLS, "tool"), "short"),
-                Column("Failed", in_range(CALLS, "tool", where=FAILED), "short"),
+                Column("Calls", in_range(CALLS, "tool"), "none"),
+                Column("Failed", in_range(CALLS, "tool", where=FAILED), "none"),
                 Column("Failing", share(in_range(CALLS, "tool", where=FAILED), in_range(CALLS, "tool")), "percentunit", limit),
                 Column("p95", quantile(0.95, TOOL_SECONDS, "tool", window=RANGE), "s"),
                 width=10,
@@ -68,8 +68,8 @@ def _tool_latency() -> Row:
                 Query(quantile(0.95, TOOL_SECONDS, "tool"), TOOL, exemplars=True),
             ),
             heatmap_panel(
-                Words("Tool durations", "All tools together.", "s"),
-                Query(per_second(f"{TOOL_SECONDS}_bucket", "le"), "{{le}}", exemplars=True),
+                Words("Tool durations", "All tools of all chosen releases together.", "s"),
+                Query(buckets(TOOL_SECONDS), "{{le}}", exemplars=True),
             ),
         ),
     )
