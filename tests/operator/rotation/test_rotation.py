@@ -1,0 +1,56 @@
+"""A whole rotation of provider keys, from the object to the revoked key, and what happens to it on the way."""
+
+from tests.operator.rotation.world import World, only_the_current_key_is_left, started
+
+
+async def test_the_first_key_is_made_published_and_confirmed() -> None:
+    world = await started(World())
+
+    assert world.secret()["revision"] == "1"
+    assert set(world.secret()) == {"current", "revision"}
+    assert world.condition("Ready")["status"] == "True"
+    assert only_the_current_key_is_left(world)
+
+
+async def test_a_rotation_keeps_the_old_key_through_the_overlap_and_then_revokes_it() -> None:
+    world = await started(World())
+    old = world.secret()["current"]
+    world.annotate(rotate_now="1")
+
+    await world.until(lambda: world.status["phase"] == "Overlapping")
+    assert world.secret()["previous"] == old
+    assert world.openai.knows(old)
+
+    await world.until(lambda: world.idle)
+    assert "previous" not in world.secret()
+    assert world.secret()["revision"] == "2"
+    assert only_the_current_key_is_left(world)
+
+
+async def test_a_request_to_rotate_is_handled_once() -> None:
+    world = await started(World())
+    world.annotate(rotate_now="now")
+    await world.rotate()
+
+    await world.until(lambda: world.clock.now().hour >= 2, seconds=9000)
+
+    assert world.status["revision"] == 2
+
+
+async def test_a_restart_alone_rotates_nothing() -> None:
+    world = await started(World())
+    before = world.object["metadata"]["resourceVersion"]
+
+    for _ in range(5):
+        world.restart()
+        await world.turn()
+
+    assert world.object["metadata"]["resourceVersion"] == before
+
+
+async def test_it_rotates_when_the_interval_is_over() -> None:
+    world = await started(World(options={"schedule": {"interval": "1h"}}))
+
+    await world.rotate(seconds=4000)
+
+    assert world.status["revision"] == 2

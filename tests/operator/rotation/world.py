@@ -1,0 +1,234 @@
+"""A cluster with pods, kubelets that bring a Secret to them when told to, a provider, and a clock; all in memory."""
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import httpx
+
+from agent_operator.cluster import Manifest
+from agent_operator.cluster.kinds import KEY_ROTATION, SECRET
+from agent_operator.cluster.lease import Fence
+from agent_operator.metrics import Metrics
+from agent_operator.reconcile.queue import Key
+from agent_operator.reconcile.rotation.driver import KeyRotationReconciler
+from agent_operator.reconcile.rotation.sources import Sources
+from agent_operator.reconcile.tools import Tools
+from agent_operator.settings import OperatorSettings
+from tests.support.clock import WallClock
+from tests.support.fake_cluster import FakeCluster
+from tests.support.fake_openai_admin import transport
+from tests.support.fake_openai_state import ADMIN_KEY, OpenAIState
+
+NAMESPACE, NAME, OPERATOR = "team", "model-key", "slipway-system"
+KEY = Key("KeyRotation", NAMESPACE, NAME)
+LABELS = {"app.kubernetes.io/instance": "my-agent"}
+OPENAI = {"openAI": {"projectID": "proj_1", "adminKey": {"secretName": "openai-admin"}}}
+
+
+class Crash(Exception):
+    """The operator dies right after a side effect."""
+
+
+@dataclass
+class FakePod:
+    """A pod with the files it has loaded. It presents `current`, and is judged by that alone."""
+
+    name: str
+    address: str
+    files: dict[str, str] = field(default_factory=dict)
+    records: dict[str, str] = field(default_factory=dict)
+    ready: bool = True
+    stuck: bool = False
+    """Its kubelet brings nothing new."""
+
+    silent: bool = False
+    status_key: str = "openai"
+
+    def manifest(self) -> Manifest:
+        conditions = [{"type": "Ready", "status": str(self.ready)}]
+        status = {"phase": "Running", "podIP": self.address, "conditions": conditions}
+        metadata = {"namespace": NAMESPACE, "name": self.name, "labels": LABELS}
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": status}
+
+
+@dataclass
+class PodAnswers:
+    """`agent_operator.reconcile.rotation.consumers.PodClient`."""
+
+    world: "World"
+
+    async def status(self, address: str, port: int) -> dict[str, Any] | None:
+        assert port == 9090
+        pod = self.world.pods[address]
+        return None if pod.silent else {"keys": {pod.status_key: self.world.status_of(pod)}}
+
+
+@dataclass
+class World:
+    provider: dict[str, Any] = field(default_factory=lambda: OPENAI)
+    options: dict[str, Any] = field(default_factory=dict)
+    pod_count: int = 2
+    status_key: str = "openai"
+    status_of: Callable[[FakePod], str] = lambda pod: pod.files.get("revision", "")
+
+    def __post_init__(self) -> None:
+        self.clock = WallClock()
+        self.cluster = FakeCluster()
+        self.openai = OpenAIState(now=lambda: self.clock.now().timestamp())
+        self.pods = {
+            f"10.0.0.{n}": FakePod(f"agent-{n}", f"10.0.0.{n}", status_key=self.status_key) for n in range(1, self.pod_count + 1)
+        }
+        self.effects: list[str] = []
+        self.crash_after: int | None = None
+        self.cluster.watchers.append(lambda call: self._effect(f"{call.verb} {call.kind}"))
+        self._seed()
+        self.restart()
+
+    def restart(self) -> None:
+        """A new operator, which remembers nothing."""
+        fence = Fence(self.cluster, self.clock, namespace=OPERATOR, name="lease", holder="operator")
+        self.http = httpx.AsyncClient(transport=httpx.MockTransport(self._provide))
+        self.metrics = Metrics("test")
+        tools = Tools(self.cluster, self.clock, fence, self.metrics, self.http, OperatorSettings())
+        self.operator = KeyRotationReconciler(tools, PodAnswers(self), Sources(self.cluster, self.http, self.clock, OPERATOR))
+
+    # What is in the cluster.
+
+    @property
+    def object(self) -> Manifest:
+        found = self.cluster.find(KEY_ROTATION, NAMESPACE, NAME)
+        assert found is not None
+        return found
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return dict(self.object.get("status", {}))
+
+    def secret(self, name: str = "openai-key") -> dict[str, str]:
+        """The Secret's files as text; empty when it is not there."""
+        found = self.cluster.find(SECRET, NAMESPACE, name)
+        return {key: base64.b64decode(value).decode() for key, value in (found or {}).get("data", {}).items()}
+
+    def condition(self, type_: str) -> dict[str, Any]:
+        return next(dict(each) for each in self.status["conditions"] if each["type"] == type_)
+
+    def reasons(self) -> list[str]:
+        return [event.reason for event in self.cluster.events]
+
+    def annotate(self, **annotations: str) -> None:
+        changed = self.object
+        notes = {f"slipway.dev/{name.replace('_', '-')}": value for name, value in annotations.items()}
+        changed["metadata"]["annotations"] = {**changed["metadata"].get("annotations", {}), **notes}
+        self.cluster.put(changed)
+
+    def respec(self, **options: Any) -> None:
+        changed = self.object
+        changed["spec"] |= options
+        self.cluster.put(changed)
+
+    # Time.
+
+    async def turn(self) -> float | None:
+        """One call of reconcile; the world is checked after each side effect of it and at its end."""
+        pause = await self.operator(KEY)
+        self.check()
+        return pause
+
+    async def until(self, reached: Callable[[], bool], *, seconds: float = 3600, kubelets: bool = True) -> None:
+        """Reconciles as the queue would, kubelets bringing what is new every 5 s; an operator that dies is started again."""
+        end = self.clock.now() + timedelta(seconds=seconds)
+        while not reached():
+            assert self.clock.now() < end, f"not within {seconds} s: {self.status}"
+            try:
+                pause = await self.turn()
+            except Crash:
+                self.restart()
+                pause = 0.0
+            if reached():
+                return
+            self.clock.pass_by(min(5.0 if pause is None else pause, 5.0))
+            if kubelets:
+                self.sync()
+
+    async def rotate(self, **more: Any) -> None:
+        """Until a whole rotation is over."""
+        wanted = self.status.get("revision", 0) + 1
+        await self.until(lambda: self.status.get("revision", 0) >= wanted and self.idle, **more)
+
+    @property
+    def idle(self) -> bool:
+        return self.status.get("phase") == "Idle" and "pending" not in self.status
+
+    def sync(self) -> None:
+        """Every kubelet that can brings the Secrets to its pod."""
+        for pod in self.pods.values():
+            if not pod.stuck:
+                self.load(pod)
+
+    def load(self, pod: FakePod) -> None:
+        pod.files = self.secret() or pod.files  # the files of a Secret that was deleted stay in the pod
+        pod.records = self.secret("api-keys") or pod.records
+
+    # What must hold at every moment.
+
+    def check(self) -> None:
+        if "openAI" in self.provider:
+            for pod in self.pods.values():
+                if pod.ready and "current" in pod.files:
+                    assert self.openai.knows(pod.files["current"]), f"{pod.name} uses a revoked key; {self.effects[-5:]}"
+        told = json.dumps(self.object) + repr(self.cluster.events)
+        for value in self._values():
+            assert value not in told
+
+    def _values(self) -> list[str]:
+        live = [key.value for key in self.openai.keys.values()]
+        return [ADMIN_KEY, *live, *(self.secret().get(name, ADMIN_KEY) for name in ("current", "previous", "next"))]
+
+    # Inside.
+
+    def _seed(self) -> None:
+        spec = {
+            "target": {"secretName": "openai-key"},
+            "consumers": {"selector": {"matchLabels": LABELS}},
+            "provider": self.provider,
+            "schedule": {"interval": "24h"},
+            "overlap": "1m",
+            **self.options,
+        }
+        meta = {"namespace": NAMESPACE, "name": NAME}
+        self.cluster.put({"apiVersion": "slipway.dev/v1alpha1", "kind": "KeyRotation", "metadata": meta, "spec": spec})
+        self.put_secret(OPERATOR, "openai-admin", {"admin-key": ADMIN_KEY}, annotations={"slipway.dev/allow": "team/proj_1"})
+        for pod in self.pods.values():
+            self.cluster.put(pod.manifest())
+
+    def put_secret(self, namespace: str, name: str, files: dict[str, str], **metadata: Any) -> None:
+        data = {key: base64.b64encode(value.encode()).decode() for key, value in files.items()}
+        meta = {"namespace": namespace, "name": name, **metadata}
+        self.cluster.put({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": data})
+
+    async def _provide(self, request: httpx.Request) -> httpx.Response:
+        response = await transport(self.openai).handle_async_request(request)
+        if request.method != "GET":
+            self._effect(f"{request.method} {request.url.path.rpartition('/')[2]}")
+        return response
+
+    def _effect(self, what: str) -> None:
+        self.effects.append(what)
+        self.check()
+        if self.crash_after is not None and len(self.effects) == self.crash_after:
+            raise Crash(what)
+
+
+async def started(world: World) -> World:
+    """The first key is published and in every pod."""
+    await world.rotate()
+    return world
+
+
+def only_the_current_key_is_left(world: World) -> bool:
+    """No orphan, and the key in use is not lost."""
+    return [key.value for key in world.openai.keys.values()] == [world.secret()["current"]]
