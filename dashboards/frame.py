@@ -14,7 +14,7 @@ from grafana_foundation_sdk.models import dashboard as models
 from dashboards.panels import DATASOURCE, Panel
 from dashboards.promql import RELEASE, aggregate, series
 
-RUNBOOKS_PLACEHOLDER = "RUNBOOKS_URL"
+RUNBOOKS_PLACEHOLDER = "__RUNBOOKS__"
 """The charts put their value of the runbooks' address here."""
 
 TAG = "slipway"
