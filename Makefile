@@ -7,7 +7,7 @@ MINIMUM := import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Slipway n
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test chaos check fix e2e bench settings-docs alerts lock version-set clean
+.PHONY: help run test chaos check fix e2e bench settings-docs chart-docs alerts lock version-set clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ settings-docs: $(VENV)/.dev ## Write docs/operations/settings.md from the code
 
 alerts: $(VENV)/.dev ## Write charts/slipway/files/alerts.yaml from the rules of the code
 	$(BIN)/python -m scripts.alert_rules
+
+chart-docs: $(VENV)/.dev ## Write each chart's values.schema.json and README table from its values.yaml
+	$(BIN)/python -m scripts.chart_schema
 
 lock: ## Write the hash-pinned requirement files from pyproject.toml (needs uv)
 	requirements/lock.sh

@@ -1,0 +1,54 @@
+"""`helm test`: a real stream through the Service. With no token to be had it tests that strangers stay outside."""
+
+import os
+import time
+import urllib.error
+import urllib.request
+
+import jwt
+
+
+def token() -> str | None:
+    if given := os.environ.get("TOKEN"):
+        return given
+    secret = os.environ.get("JWT_SECRET")
+    if not secret:
+        return None
+    claims = {"sub": "helm-test", "exp": int(time.time()) + 300}
+    for claim, name in (("iss", "JWT_ISSUER"), ("aud", "JWT_AUDIENCE")):
+        if value := os.environ.get(name):
+            claims[claim] = value
+    return jwt.encode(claims, secret, "HS256")
+
+
+def stream(bearer: str) -> None:
+    request = urllib.request.Request(
+        f"{os.environ['URL']}/chat/stream?question=How+many+runs+did+I+have+today%3F",
+        headers={"Authorization": f"Bearer {bearer}"},
+    )
+    started = time.monotonic()
+    with urllib.request.urlopen(request, timeout=120) as response:
+        lines = [line.decode().rstrip("\n") for line in response]
+    assert response.headers["Content-Type"].startswith("text/event-stream"), response.headers["Content-Type"]
+    errors = [after for line, after in zip(lines, lines[1:], strict=False) if line == "event: error"]
+    assert not errors, errors
+    assert "data: [DONE]" in lines, f"the stream broke off after {lines[-3:]}"
+    print(f"a stream of {len(lines)} lines ended with [DONE] after {time.monotonic() - started:.1f} s")
+
+
+def stranger() -> None:
+    try:
+        urllib.request.urlopen(f"{os.environ['URL']}/sessions", timeout=30)
+    except urllib.error.HTTPError as error:
+        assert error.code == 401, error.code
+        print("no token to test a stream with (helmTest.existingSecret); a stranger is refused, as it should be")
+    else:
+        raise AssertionError("a stranger was let in")
+
+
+if os.environ["AUTH"] == "disabled":
+    stream("none")
+elif bearer := token():
+    stream(bearer)
+else:
+    stranger()

@@ -1,0 +1,146 @@
+{{- define "slipway.checkImage" -}}
+{{- if and (eq .Values.image.tag "latest") (not .Values.image.digest) -}}
+{{- fail "image.tag: `latest` makes pods of one release differ; set a version, or image.digest" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "slipway.checkTimes" -}}
+{{- $needed := include "slipway.graceNeeded" . | int -}}
+{{- with .Values.terminationGracePeriodSeconds -}}
+{{- if lt (int .) $needed -}}
+{{- fail (printf "terminationGracePeriodSeconds: %d would kill turns: streaming.maxTurnSeconds=%d needs %d; leave it null, or lower streaming.maxTurnSeconds" (int .) (int $.Values.streaming.maxTurnSeconds) $needed) -}}
+{{- end -}}
+{{- end -}}
+{{- if not (kindIs "invalid" .Values.autoscaling.scaleDownWindowSeconds) -}}
+{{- $window := int .Values.autoscaling.scaleDownWindowSeconds -}}
+{{- $turn := min 3600 (int .Values.streaming.maxTurnSeconds) -}}
+{{- if lt $window $turn -}}
+{{- fail (printf "autoscaling.scaleDownWindowSeconds: %d is shorter than a turn (%d): pods would go while their turns run; leave it null, or lower streaming.maxTurnSeconds" $window $turn) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "slipway.checkModel" -}}
+{{- with .Values.model -}}
+{{- if and (ne .name "offline") (not .existingSecret) -}}
+{{- fail (printf "model.existingSecret: %s needs the key of its endpoint; make a Secret with the file `current` and name it here" .name) -}}
+{{- end -}}
+{{- if and (eq .name "offline") .existingSecret -}}
+{{- fail "model.name: `offline` is built in and uses no key; name the model to call, or remove model.existingSecret" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "slipway.checkAuth" -}}
+{{- if and (eq .Values.auth.mode "disabled") (not .Values.auth.disabledOnAnyAddress) -}}
+{{- fail "auth.mode: `disabled` makes everyone who reaches the Service an admin; if that is meant, set auth.disabledOnAnyAddress=true too" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "slipway.checkGraph" -}}
+{{- with .Values.graph -}}
+{{- $sources := compact (list (ternary "graph.files" "" (not (empty .files))) (ternary "graph.configMap" "" (not (empty .configMap))) (ternary "graph.volume" "" (not (empty .volume)))) -}}
+{{- if gt (len $sources) 1 -}}
+{{- fail (printf "%s: the graph can come from one of them only" (join " and " $sources)) -}}
+{{- end -}}
+{{- if and $sources (not .module) -}}
+{{- fail (printf "graph.module: %s is mounted, but nothing says which graph to serve; set package.module:attribute" (first $sources)) -}}
+{{- end -}}
+{{- if and .package (not $sources) -}}
+{{- fail "graph.package: there are no files for it; set graph.files, graph.configMap or graph.volume" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A second entry of one name would win over the chart's, silently. */}}
+{{- define "slipway.checkEnv" -}}
+{{- $by := dict
+  "PORT" "it stays 8000, which Services and policies use" "OPS_PORT" "it stays 9090, which probes and monitoring use"
+  "HOST" "the image listens on all addresses" "OPS_HOST" "the image listens on all addresses"
+  "DATABASE_URL" "set postgres.existingSecret"
+  "MAX_TURN_SECONDS" "set streaming.maxTurnSeconds" "DRAIN_SECONDS" "set streaming.maxTurnSeconds"
+  "DRAIN_MIN_SECONDS" "set streaming.drainMinSeconds" "MAX_CONCURRENT_RUNS" "set streaming.maxConcurrentRuns"
+  "MODEL" "set model.name" "CHEAP_MODEL" "set model.cheapName" "FALLBACK_MODEL" "set model.fallbackName"
+  "OPENAI_BASE_URL" "set model.baseUrl" "OPENAI_KEY_DIR" "set model.existingSecret" "OPENAI_API_KEY" "set model.existingSecret"
+  "AUTH" "set auth.mode" "AUTH_DISABLED_ON_ANY_ADDRESS" "set auth.disabledOnAnyAddress" "JWT_SECRET" "set auth.jwt.existingSecret"
+  "JWT_JWKS_URL" "set auth.jwt.jwksUrl" "JWT_ISSUER" "set auth.jwt.issuer" "JWT_AUDIENCE" "set auth.jwt.audience"
+  "API_KEYS_DIR" "set auth.apiKeys.existingSecret"
+  "AGENT_GRAPH" "set graph.module" "AGENT_GRAPH_DIR" "set graph.files, graph.configMap or graph.volume" "PRICE_FILE" "set graph.prices" -}}
+{{- $names := keys .Values.env | sortAlpha -}}
+{{- range .Values.extraEnv -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- range $names -}}
+{{- if hasKey $by . -}}
+{{- fail (printf "env and extraEnv: %s belongs to the chart; %s" . (get $by .)) -}}
+{{- end -}}
+{{- end -}}
+{{- if ne (len $names) (len (uniq $names)) -}}
+{{- fail "env and extraEnv: a name stands there twice, and only the last would count" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "slipway.checkReplicas" -}}
+{{- $scaling := .Values.autoscaling -}}
+{{- $least := ternary $scaling.minReplicas .Values.replicaCount $scaling.enabled | int -}}
+{{- if $scaling.enabled -}}
+{{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) -}}
+{{- fail (printf "autoscaling.minReplicas: %d is above autoscaling.maxReplicas=%d" (int $scaling.minReplicas) (int $scaling.maxReplicas)) -}}
+{{- end -}}
+{{- if and (ne $scaling.mode "cpu") (gt (int $scaling.targetConcurrency) (int .Values.streaming.maxConcurrentRuns)) -}}
+{{- fail (printf "autoscaling.targetConcurrency: a pod executes at most streaming.maxConcurrentRuns=%d, so %d is reached by queueing only; begin with half of it" (int .Values.streaming.maxConcurrentRuns) (int $scaling.targetConcurrency)) -}}
+{{- end -}}
+{{- if and (eq $scaling.mode "keda") (not $scaling.keda.serverAddress) -}}
+{{- fail "autoscaling.keda.serverAddress: KEDA asks Prometheus; set its address, such as http://prometheus-operated.monitoring:9090" -}}
+{{- end -}}
+{{- if and (eq $scaling.mode "cpu") (not ((.Values.resources.requests | default dict).cpu)) -}}
+{{- fail "resources.requests.cpu: autoscaling.mode=cpu is a percentage of it; set it" -}}
+{{- end -}}
+{{- end -}}
+{{- include "slipway.checkPdb" (list .Values.pdb $least) -}}
+{{- end -}}
+
+{{/* A budget that allows no eviction holds up every node drain. Takes (list pdb least-replicas). */}}
+{{- define "slipway.checkPdb" -}}
+{{- $pdb := first . -}}{{- $least := last . -}}
+{{- $hasMax := not (kindIs "invalid" $pdb.maxUnavailable) -}}{{- $hasMin := not (kindIs "invalid" $pdb.minAvailable) -}}
+{{- if eq $hasMax $hasMin -}}
+{{- fail "pdb: set exactly one of maxUnavailable and minAvailable, and the other to null" -}}
+{{- end -}}
+{{- if and $hasMax (has (toString $pdb.maxUnavailable) (list "0" "0%")) -}}
+{{- fail "pdb.maxUnavailable: 0 would let no node be drained; set at least 1" -}}
+{{- end -}}
+{{- if $hasMin -}}
+{{- $text := toString $pdb.minAvailable -}}
+{{- $kept := ternary (ceil (divf (mulf (trimSuffix "%" $text | float64) $least) 100)) (float64 $text) (hasSuffix "%" $text) | int -}}
+{{- if ge $kept (max 1 $least) -}}
+{{- fail (printf "pdb.minAvailable: %s of at least %d pods would let no node be drained; use maxUnavailable: 1" $text $least) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "slipway.checkRoutes" -}}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
+{{- fail "httpRoute.parentRefs: name the Gateway to attach to: [{name: …, namespace: …}]" -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled .Values.ingress.tlsSecret (not .Values.ingress.host) -}}
+{{- fail "ingress.host: ingress.tlsSecret is a certificate for a host; name it" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "slipway.checkCRDs" -}}
+{{- $monitoring := .Values.monitoring -}}
+{{- $scaling := .Values.autoscaling -}}
+{{- if .Values.checkCRDs -}}
+{{- range list
+  (list $monitoring.serviceMonitor.enabled "monitoring.coreos.com/v1/ServiceMonitor" "monitoring.serviceMonitor.enabled" "the Prometheus operator")
+  (list $monitoring.alerts.enabled "monitoring.coreos.com/v1/PrometheusRule" "monitoring.alerts.enabled" "the Prometheus operator")
+  (list (and $scaling.enabled (eq $scaling.mode "keda")) "keda.sh/v1alpha1/ScaledObject" "autoscaling.mode=keda" "KEDA")
+  (list .Values.httpRoute.enabled "gateway.networking.k8s.io/v1/HTTPRoute" "httpRoute.enabled" "the Gateway API")
+-}}
+{{- if and (index . 0) (not ($.Capabilities.APIVersions.Has (index . 1))) -}}
+{{- fail (printf "%s: the cluster has no %s; install %s first, or turn it off (where Helm cannot ask the cluster: --api-versions %s, or checkCRDs=false)" (index . 2) (index . 1) (index . 3) (index . 1)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
