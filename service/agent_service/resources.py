@@ -185,6 +185,8 @@ def _key_sources(authenticator: Authenticator, models: ChatModels) -> dict[str, 
     sources: dict[str, KeySource] = {}
     if clients := authenticator.api_keys:
         sources["api_keys"] = KeySource(clients.revision, clients.revision)  # its revision is a hash of the whole set
+    if authenticator.jwt and (signers := authenticator.jwt.shared):
+        sources["jwt"] = KeySource(signers.revision, signers.revision)
     if ours := models.keys:
         sources["openai"] = KeySource(ours.revision, ours.identity)
     return sources

@@ -179,6 +179,11 @@ class Settings(BaseModel):
         None, description="Folder of hashed API keys (`slipway keys create`); may change under the process."
     )
     jwt_secret: SecretStr | None = Field(None, description="Shared secret of HS256 tokens, at least 32 bytes.")
+    jwt_secret_dir: Path | None = Field(
+        None,
+        description="Instead of JWT_SECRET, a folder with the files `current`, `next`, `previous` and `revision`:"
+        " tokens signed with any of the three are good; may change under the process.",
+    )
     jwt_jwks_url: HttpUrl | None = Field(None, description="URL of the issuer's JWKS for RS256/ES256 tokens.")
     jwt_issuer: str | None = Field(None, description="Required `iss` of a token. Empty: not checked.")
     jwt_audience: str | None = Field(None, description="Required `aud` of a token. Empty: not checked.")
@@ -214,12 +219,15 @@ class Settings(BaseModel):
                 f"AUTH=disabled lets anyone in: HOST must be a loopback address, not {self.host!r},"
                 " or AUTH_DISABLED_ON_ANY_ADDRESS=true"
             )
-        if self.auth == "required" and not (self.api_keys_dir or self.jwt_secret or self.jwt_jwks_url):
+        if self.auth == "required" and not (self.api_keys_dir or self.jwt_secret or self.jwt_secret_dir or self.jwt_jwks_url):
             raise ValueError(
-                "AUTH=required needs API_KEYS_DIR, JWT_SECRET or JWT_JWKS_URL (for a try-out on this machine: AUTH=disabled)"
+                "AUTH=required needs API_KEYS_DIR, JWT_SECRET, JWT_SECRET_DIR or JWT_JWKS_URL"
+                " (for a try-out on this machine: AUTH=disabled)"
             )
         if self.jwt_secret and len(self.jwt_secret.get_secret_value().encode()) < MIN_JWT_SECRET_BYTES:
             raise ValueError(f"JWT_SECRET must have at least {MIN_JWT_SECRET_BYTES} bytes")
+        if self.jwt_secret and self.jwt_secret_dir:
+            raise ValueError("set JWT_SECRET or JWT_SECRET_DIR, not both")
         if self.openai_api_key and self.openai_key_dir:
             raise ValueError("set OPENAI_API_KEY or OPENAI_KEY_DIR, not both")
         if self.model != OFFLINE_MODEL and not (self.openai_api_key or self.openai_key_dir):
@@ -253,7 +261,7 @@ def check_folders(settings: Settings) -> None:
     Raises:
         SettingsError: names the variable whose folder is not there.
     """
-    for name in ("agent_graph_dir", "openai_key_dir", "api_keys_dir"):
+    for name in ("agent_graph_dir", "openai_key_dir", "api_keys_dir", "jwt_secret_dir"):
         folder: Path | None = getattr(settings, name)
         if folder is not None and not folder.is_dir():
             raise SettingsError(f"{name.upper()}={folder}: no such folder")

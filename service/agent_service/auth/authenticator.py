@@ -7,6 +7,7 @@ import aiohttp
 from agent_service.auth.api_keys import ApiKeys
 from agent_service.auth.jwks import Jwks
 from agent_service.auth.key_records import KEY_PREFIX
+from agent_service.auth.shared_secrets import SharedSecrets
 from agent_service.auth.stream_tokens import StreamTokens
 from agent_service.auth.tokens import JwtVerifier
 from agent_service.errors import Unauthenticated
@@ -81,11 +82,12 @@ def build_authenticator(settings: Settings, stream_secret: bytes, http: aiohttp.
 
 
 def _jwt_verifier(settings: Settings, http: aiohttp.ClientSession | None) -> JwtVerifier | None:
-    if not (settings.jwt_secret or settings.jwt_jwks_url):
+    if not (settings.jwt_secret or settings.jwt_secret_dir or settings.jwt_jwks_url):
         return None
     return JwtVerifier(
         secret=settings.jwt_secret.get_secret_value() if settings.jwt_secret else None,
         jwks=Jwks(settings.jwt_jwks_url, http) if settings.jwt_jwks_url else None,
+        shared=SharedSecrets(settings.jwt_secret_dir) if settings.jwt_secret_dir else None,
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
     )

@@ -7,6 +7,7 @@ import jwt
 
 from agent_service.auth.claims import identify, reason, verified_claims
 from agent_service.auth.jwks import Jwks
+from agent_service.auth.shared_secrets import SharedSecrets
 from agent_service.auth.stream_tokens import AUDIENCE as STREAM_AUDIENCE
 from agent_service.errors import Unauthenticated
 from agent_service.principal import Principal
@@ -18,24 +19,28 @@ class JwtVerifier:
 
     secret: str | None = None
     jwks: Jwks | None = None
+    shared: SharedSecrets | None = None
+    """Instead of `secret`: one that rotates."""
+
     issuer: str | None = None
     audience: str | None = None
 
     async def authenticate(self, token: str) -> Principal:
         """Raises Unauthenticated, or IssuerUnavailable when the issuer's keys cannot be had."""
-        key, algorithm = await self._key(_key_id(token))
+        key, algorithm = await self._key(_key_id(token), token)
         claims = verified_claims(token, key, algorithm, issuer=self.issuer, audience=self.audience)
         if claims.get("aud") == STREAM_AUDIENCE:
             raise Unauthenticated("a stream token only opens streams")
         return identify(claims).principal()
 
-    async def _key(self, kid: str | None) -> tuple[Any, str]:
+    async def _key(self, kid: str | None, token: str) -> tuple[Any, str]:
         # With both a secret and a JWKS, a token that names its key means the JWKS. Either way the key fixes the algorithm.
-        if self.jwks is not None and (kid is not None or self.secret is None):
+        secret = self.shared.signer_of(token) if self.shared else self.secret
+        if self.jwks is not None and (kid is not None or secret is None):
             found = await self.jwks.find(kid)
             return found.key, found.algorithm_name
-        if self.secret is not None:
-            return self.secret, "HS256"
+        if secret is not None:
+            return secret, "HS256"
         raise Unauthenticated("the credential is not an API key, and tokens are not accepted here")
 
 
