@@ -3,8 +3,10 @@
 import logging
 import re
 import sys
+import threading
 import traceback
 from collections.abc import MutableMapping
+from types import TracebackType
 from typing import Any, TextIO
 
 import structlog
@@ -16,8 +18,8 @@ from structlog.typing import Processor
 TRACEBACK_FRAMES = 30
 """Of each exception in a chain; a node of a graph is 15 to 20 deep in LangGraph."""
 
-NOISY = {"psycopg.pool": logging.ERROR, "pypdf": logging.ERROR}
-"""Their warnings come with each attempt and each odd object of a file; health and ingest report what matters."""
+NOISY = {"psycopg.pool": logging.ERROR, "pypdf": logging.ERROR, "opentelemetry": logging.ERROR}
+"""Their warnings come with each attempt and each odd object of a file; what fails for good is told as an error, or by health."""
 
 HIDDEN = "[hidden]"
 
@@ -85,6 +87,17 @@ def setup_logging(level: str, stream: TextIO = sys.stderr) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for name, lowest in NOISY.items():
         logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else lowest)
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda args: _log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    # Python's own hooks print many lines that are no JSON.
+    if error is None or issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error or kind(), trace)
+    else:
+        logger(__name__).critical("uncaught exception", exc_info=(kind, error, trace))
 
 
 def frames(error: BaseException) -> list[str]:

@@ -3,6 +3,9 @@
 import io
 import json
 import logging
+import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,12 +18,14 @@ from agent_service.logs import setup_logging
 from tests.service.api.conftest import plain_service
 from tests.support import sse
 from tests.support.fake_model import FakeModel
-from tests.support.fake_script import Fault, Script
+from tests.support.fake_script import Fault, Script, ToolCall
 from tests.support.service import JWT_SECRET, running_service
 from tests.support.tokens import bearer
 
 QUESTION = "how-secret-is-my-question"
 ANSWER = "very-secret-answer"
+IDS = ("run_id", "session_id", "principal", "trace_id")
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 
 
 class Terminal(io.StringIO):
@@ -49,12 +54,15 @@ def restoring() -> Iterator[None]:
     """Puts back what setup_logging changes in the process."""
     root, config = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers[:], root.level
+    hooks = sys.excepthook, threading.excepthook
     try:
         yield
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
         structlog.configure(**config)
+        logging.captureWarnings(capture=False)
+        sys.excepthook, threading.excepthook = hooks
 
 
 @pytest.fixture
@@ -77,17 +85,27 @@ async def test_every_line_of_a_request_carries_its_ids_and_its_principal(log: Lo
         plain_service(database_url, model, AUTH="required", JWT_SECRET=JWT_SECRET) as service,
         service.client() as client,
     ):
-        headers = {**bearer("alice", "acme"), "X-Request-ID": "req-1"}
+        headers = {**bearer("alice", "acme"), "X-Request-ID": "req-1", "traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01"}
         answer = await client.post("/chat", json={"question": "hi", "session_id": "s1"}, headers=headers)
         assert answer.headers["x-request-id"] == "req-1"
         run_id = answer.json()["run_id"]
         (ended,) = log.named("run ended")
-        assert {key: ended.get(key) for key in ("run_id", "session_id", "request_id", "principal", "level", "outcome")} == {
-            "run_id": run_id, "session_id": "s1", "request_id": "req-1", "principal": "acme/alice",
+        assert {key: ended.get(key) for key in (*IDS, "request_id", "level", "outcome")} == {
+            "run_id": run_id, "session_id": "s1", "request_id": "req-1", "principal": "acme/alice", "trace_id": TRACE_ID,
             "level": "info", "outcome": "completed",
         }  # fmt: skip
         assert ended["timestamp"].endswith("Z")
         assert ended["logger"]
+
+
+async def test_lines_of_tools_nodes_and_libraries_within_a_run_carry_its_ids_too(log: Log, database_url: str) -> None:
+    script = Script(tool_calls=[ToolCall(name="explode", arguments={"query": "x"})])
+    async with FakeModel(script) as model, plain_service(database_url, model) as service, service.client() as client:
+        run = (await client.post("/chat", json={"question": "hi"})).json()
+    of_run = [line for line in log.lines if line.get("run_id") == run["run_id"]]
+    assert {"node failed", "the graph raised", "run ended"} <= {line["event"] for line in of_run}
+    assert [line for line in of_run if not set(IDS) <= line.keys()] == []
+    assert len({line["trace_id"] for line in of_run}) == 1
 
 
 async def test_a_request_id_that_is_none_is_replaced(database_url: str) -> None:
@@ -191,3 +209,19 @@ def test_the_level_holds_for_libraries_too(level: str, shown: int) -> None:
     for name in ("agent_service.x", "uvicorn.error", "psycopg.pool", "httpx", "uvicorn.access", "openai"):
         logging.getLogger(name).info("line")
     assert len(log.lines) == shown
+
+
+def test_warnings_and_what_nobody_caught_are_json_lines_too(log: Log) -> None:
+    warnings.showwarning("old thing", DeprecationWarning, "file.py", 1)
+    failing = threading.Thread(target=lambda: 1 / 0)
+    failing.start()
+    failing.join()
+    try:
+        raise KeyError("x")  # noqa: TRY301  # what the interpreter would hand to its hook
+    except KeyError as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+
+    warning, in_thread, at_the_end = log.lines
+    assert (warning["logger"], warning["level"]) == ("py.warnings", "warning")
+    assert in_thread["exception"][0]["exc_type"] == "ZeroDivisionError"
+    assert (at_the_end["event"], at_the_end["exception"][0]["exc_type"]) == ("uncaught exception", "KeyError")

@@ -19,7 +19,11 @@ from structlog.testing import capture_logs
 
 from agent_service.settings import Settings, load_settings
 from agent_service.tracing.langsmith import FLUSH_SECONDS, LangSmith, open_langsmith, redacted
+from tests.service.api.conftest import plain_service
 from tests.support.fake_langsmith import FakeLangSmith, fake_langsmith
+from tests.support.fake_model import FakeModel
+from tests.support.fake_script import Script
+from tests.support.fake_script import ToolCall as ScriptedCall
 
 QUESTION = "How much did ZEBRAFISH cost?"
 ARGUMENT = "zebrafish-argument"
@@ -143,6 +147,24 @@ async def test_no_content_leaves_by_default(server: FakeLangSmith) -> None:
     assert server.tree(run_id)
     for text in CONTENT:
         assert text.lower() not in server.sent().lower()
+
+
+async def test_a_question_to_the_service_is_one_redacted_tree_and_its_rating_lands_on_it(database_url: str) -> None:
+    script = Script(tokens=[ANSWER], tool_calls=[ScriptedCall(name="lookup", arguments={"query": ARGUMENT})])
+    with fake_langsmith() as server:
+        env = {"LANGSMITH_TRACING": "true", "LANGSMITH_ENDPOINT": server.url, "LANGSMITH_API_KEY": "a test key"}
+        async with FakeModel(script) as model, plain_service(database_url, model, **env) as service, service.client() as client:
+            run = (await client.post("/chat", json={"question": QUESTION, "session_id": "s-1"})).json()
+            await client.post("/feedback", json={"run_id": run["run_id"], "score": 1})
+    tree = server.tree(uuid.UUID(run["run_id"]))
+    assert (tree[0]["id"], tree[0]["name"], tree[0].get("parent_run_id")) == (run["run_id"], "turn", None)
+    assert [node["name"] for node in tree if node["run_type"] in {"llm", "tool"}] == [
+        "EndpointChatModel", "lookup", "EndpointChatModel",
+    ]  # fmt: skip
+    assert len(tree) == len(server.runs), "every run that arrived is part of the tree"
+    assert [text for text in CONTENT if text.lower() in server.sent().lower()] == []
+    [feedback] = server.feedback.values()
+    assert (feedback["run_id"], feedback["score"]) == (run["run_id"], 1)
 
 
 async def test_what_is_no_content_is_kept(server: FakeLangSmith) -> None:
