@@ -28,7 +28,7 @@ COPY service service
 COPY operator operator
 RUN pip install --no-build-isolation . \
     && pip uninstall --yes --quiet $BUILD_ONLY \
-    && rm -r /opt/slipway/lib/python3*/site-packages/agent_operator \
+    && rm -r /opt/slipway/lib/python3*/site-packages/agent_operator /opt/slipway/bin/slipway-doctor \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/slipway/lib
 
 FROM build AS build-operator

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -64,7 +65,28 @@ class _Group(click.Group):
     group_class = type
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def _plugin(name: str) -> click.Command | None:
+    """A command of the other component; None where that is not installed, as in the service's image."""
+    for entry in entry_points(group="slipway.commands", name=name):
+        try:
+            command: click.Command = entry.load()
+        except ModuleNotFoundError:
+            return None
+        return command
+    return None
+
+
+class _Main(_Group):
+    """Our commands, and those that the other component brings."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *(name for name in entry_points(group="slipway.commands").names if _plugin(name))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, cmd_name) or _plugin(cmd_name)
+
+
+@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="slipway", prog_name="slipway")
 def main() -> None:
     """Runs LangGraph agents in production. Settings are environment variables: `slipway serve --help`."""

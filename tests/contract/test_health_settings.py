@@ -1,7 +1,7 @@
 """The operator's checks take for granted what the service does without a setting."""
 
 from agent_operator.checks.environment import DEFAULTS, EXTRA_CONNECTIONS
-from agent_operator.checks.security import SECRET_SETTINGS
+from agent_operator.checks.security import CALLERS, SECRET_SETTINGS
 from agent_service.settings import Settings
 from tests.support.service import running_service
 
@@ -10,7 +10,7 @@ def test_the_defaults_are_the_services_own() -> None:
     fields = {name.upper(): field.default for name, field in Settings.model_fields.items()}
 
     assert {name: str(fields[name]) for name in DEFAULTS} == DEFAULTS
-    assert {*SECRET_SETTINGS} <= fields.keys()
+    assert {*SECRET_SETTINGS, *CALLERS} <= fields.keys()
 
 
 async def test_a_process_opens_so_many_connections_beside_its_pool(database_url: str) -> None:

@@ -31,7 +31,7 @@ OPS_SECONDS = 3.0
 
 OPS_PORT = 9090
 
-WANTED = ("agent_unpriced_model_calls_total", "agent_tokens_total", "agent_drain_", "agent_key_loaded_timestamp_seconds")
+WANTED = ("agent_unpriced_model_calls_total", "agent_tokens_total", "agent_drain_", "agent_db_pool_connections_limit")
 """Beginnings of the metrics that a check reads from pods; the rest of some thousand lines is not parsed."""
 
 OpsUrl = Callable[[Manifest], str | None]

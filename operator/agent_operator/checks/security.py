@@ -7,6 +7,8 @@ from agent_operator.checks.finding import Verdict, fail, ok, unknown, warn
 from agent_operator.clock import parse_timestamp
 
 SECRET_SETTINGS = ("OPENAI_API_KEY", "JWT_SECRET", "LANGSMITH_API_KEY", "DATABASE_URL")
+CALLERS = ("API_KEYS_DIR", "JWT_SECRET", "JWT_SECRET_DIR", "JWT_JWKS_URL")
+
 OWN_SCHEMAS = {"public", "slipway", "pg_catalog"}
 """Checkpoints, sessions of everyone, and roles: no view in them is limited to the caller."""
 
@@ -16,6 +18,8 @@ def auth_required(facts: Facts) -> Verdict:
         return fail(
             "Disabled", "anyone who reaches the service is an admin", "remove AUTH=disabled (docs/operations/authentication.md)"
         )
+    if not facts.environment.whole_sources and not any(facts.environment.has(name) for name in CALLERS):
+        return fail("NobodyKnown", "no caller can be told, and the service does not start", f"set one of {', '.join(CALLERS)}")
     return ok("Required", "every call but the probes needs a token or a key")
 
 

@@ -24,6 +24,7 @@ ENVIRONMENT = {
     "CHEAP_MODEL": "gpt-4.1-mini",
     "FALLBACK_MODEL": "gpt-4o",
     "OPENAI_KEY_DIR": "/keys/model",
+    "API_KEYS_DIR": "/keys/api",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317",
 }
 

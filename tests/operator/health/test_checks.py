@@ -190,6 +190,7 @@ SPOILED: list[tuple[str, Change, Status, str]] = [
     ("PromptCacheUsed", metric("agent_tokens_total", 10, type="input"), UNKNOWN, "LittleTraffic"),
     ("CheapModel", env(CHEAP_MODEL=""), WARN, "NoCheapModel"),
     ("AuthRequired", env(AUTH="disabled"), FAIL, "Disabled"),
+    ("AuthRequired", env(API_KEYS_DIR=""), FAIL, "NobodyKnown"),
     ("Guardrails", env(GUARDRAILS="off"), FAIL, "Off"),
     ("DataReadOnly", env(DATA_SCHEMAS="slipway_data, public"), FAIL, "OwnTablesExposed"),
     ("NoKeyInEnvironment", env(OPENAI_API_KEY="sk-x"), FAIL, "PlainValue"),

@@ -1,0 +1,70 @@
+"""Pods and services from outside of the cluster: through the API server, with the rights of who asks."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import httpx2
+from lightkube.config.client_adapter import AsyncClient, ConnectionParams
+from lightkube.config.kubeconfig import KubeConfig, SingleConfig
+from lightkube.core.exceptions import ConfigError
+
+from agent_operator.cluster.errors import Unavailable
+from agent_operator.cluster.kinds import Manifest
+
+ORIGIN = "http://kubernetes"
+"""Stands for the API server in the URLs below; the transport puts the real address and the credentials in."""
+
+TIMEOUT = 10.0
+"""Seconds for one call: the API server passes it on, and the pod answers from memory."""
+
+
+class _Transport(httpx.AsyncBaseTransport):
+    """Lets code that speaks httpx use lightkube's client, which has TLS and credentials of the kubeconfig."""
+
+    def __init__(self, http: httpx2.AsyncClient) -> None:
+        self._http = http
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            answer = await self._http.request(request.method, request.url.raw_path.decode())
+        except (httpx2.HTTPError, OSError) as error:
+            raise httpx.ConnectError(f"{type(error).__name__} {error}".rstrip(), request=request) from error
+        return httpx.Response(
+            answer.status_code, content=answer.content, headers={"Content-Type": answer.headers.get("content-type", "")}
+        )
+
+
+def find_config(context: str | None = None) -> SingleConfig:
+    """Of a context of KUBECONFIG or `~/.kube/config`; the current one without a name.
+
+    Raises:
+        Unavailable: there is none, or it is wrong.
+    """
+    try:
+        found = KubeConfig.from_env().get(context)
+    except (ConfigError, KeyError, OSError) as error:
+        raise Unavailable(f"no cluster is configured: {error}") from error
+    if found is None:
+        raise Unavailable("no cluster is configured: the kubeconfig has no current context")
+    return found
+
+
+@asynccontextmanager
+async def through_api_server(config: SingleConfig) -> AsyncIterator[httpx.AsyncClient]:
+    """A client for `pod_url` and `service_url`, and for nothing else."""
+    async with (
+        AsyncClient(config, ConnectionParams(timeout=httpx2.Timeout(TIMEOUT))) as http,
+        httpx.AsyncClient(transport=_Transport(http)) as client,
+    ):
+        yield client
+
+
+def pod_url(pod: Manifest, port: int) -> str:
+    metadata = pod["metadata"]
+    return f"{ORIGIN}/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}:{port}/proxy"
+
+
+def service_url(namespace: str, service: str, port: str) -> str:
+    """`port` is a number or a name."""
+    return f"{ORIGIN}/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy"

@@ -1,0 +1,101 @@
+"""Examines a release by kubeconfig: the same checks as AgentHealth, with the rights of who asks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+
+from agent_operator.checks.finding import Area, Finding, Status
+from agent_operator.checks.gather import OPS_PORT, gather
+from agent_operator.checks.registry import judge
+from agent_operator.clock import Clock, SystemClock
+from agent_operator.cluster import Cluster, ClusterError, Manifest
+from agent_operator.cluster.client import connect
+from agent_operator.cluster.kinds import ACCESS_REVIEW
+from agent_operator.cluster.proxy import find_config, pod_url, service_url, through_api_server
+from agent_operator.doctor.errors import CouldNotRun
+from agent_operator.prometheus import Prometheus
+
+NEEDED = (
+    ("list", "apps", "deployments", ""),
+    ("list", "", "pods", ""),
+    ("get", "", "pods", "proxy"),
+    ("list", "autoscaling", "horizontalpodautoscalers", ""),
+    ("list", "policy", "poddisruptionbudgets", ""),
+    ("list", "networking.k8s.io", "networkpolicies", ""),
+    ("list", "monitoring.coreos.com", "prometheusrules", ""),
+    ("list", "", "configmaps", ""),
+    ("get", "", "secrets", ""),
+)
+"""Verb, API group, resource, subresource of every call that the checks need."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    name: str
+    namespace: str
+    context: str | None = None
+    prometheus: str = ""
+    """A URL, or NAMESPACE/SERVICE:PORT to reach it through the API server."""
+
+
+async def examine_release(release: Release) -> list[Finding]:
+    """Raises CouldNotRun when there is no cluster, no right to look at all, or no such release."""
+    try:
+        config = find_config(release.context)
+        async with connect(config) as cluster, through_api_server(config) as http, httpx.AsyncClient() as direct:
+            prometheus = prometheus_of(release.prometheus, http, direct)
+            return await examine_with(cluster, http, SystemClock(), release, prometheus, lambda pod: pod_url(pod, OPS_PORT))
+    except ClusterError as error:
+        raise CouldNotRun(str(error)) from None
+
+
+def prometheus_of(address: str, http: httpx.AsyncClient, direct: httpx.AsyncClient) -> Prometheus | None:
+    if not address:
+        return None
+    if "://" in address:
+        return Prometheus(direct, address)
+    namespace, _, rest = address.partition("/")
+    service, _, port = rest.partition(":")
+    if not service:
+        raise CouldNotRun(f"--prometheus {address}: expected a URL, or NAMESPACE/SERVICE:PORT")
+    return Prometheus(http, service_url(namespace, service, port or "9090"))
+
+
+async def examine_with(
+    cluster: Cluster,
+    http: httpx.AsyncClient,
+    clock: Clock,
+    release: Release,
+    prometheus: Prometheus | None,
+    ops_url: Callable[[Manifest], str | None],
+) -> list[Finding]:
+    facts = await gather(
+        cluster, http, clock, namespace=release.namespace, release=release.name, prometheus=prometheus, ops_url=ops_url
+    )
+    if facts.deployment is None and "deployments" not in facts.forbidden:
+        raise CouldNotRun(f"no Deployment of a release {release.name} in namespace {release.namespace}")
+    return [await _permissions(cluster, release.namespace), *judge(facts)]
+
+
+async def _permissions(cluster: Cluster, namespace: str) -> Finding:
+    missing = [
+        f"{verb} {resource}{f'/{sub}' if sub else ''}"
+        for verb, group, resource, sub in NEEDED
+        if not await _may(cluster, namespace, verb, group, resource, sub)
+    ]
+    if not missing:
+        return Finding("Permissions", Area.INFRASTRUCTURE, Status.OK, "Allowed", "everything that the checks read may be read")
+    fix = f"let somebody with more rights run it, or bind a Role in {namespace} that allows it"
+    return Finding("Permissions", Area.INFRASTRUCTURE, Status.WARN, "Missing", f"you may not {', '.join(missing)}", fix)
+
+
+async def _may(cluster: Cluster, namespace: str, verb: str, group: str, resource: str, sub: str) -> bool:
+    attributes = {"namespace": namespace, "verb": verb, "group": group, "resource": resource, "subresource": sub}
+    review = {
+        "apiVersion": ACCESS_REVIEW.api_version,
+        "kind": ACCESS_REVIEW.kind,
+        "metadata": {},
+        "spec": {"resourceAttributes": attributes},
+    }
+    return bool((await cluster.create(review)).get("status", {}).get("allowed"))

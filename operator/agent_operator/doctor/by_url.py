@@ -1,0 +1,232 @@
+"""Exercises a service by its URL, as a client would: who gets in, what is hidden, how an answer arrives."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+import httpx
+
+from agent_operator.checks.finding import Area, Finding, Status, Verdict, fail, ok, unknown, warn
+from agent_operator.doctor.errors import CouldNotRun
+from agent_operator.doctor.stream import Recording, judge_resume, judge_stream, record
+
+TIMEOUT = 10.0
+"""Seconds for a call that is no stream."""
+
+SKEW_WARN, SKEW_FAIL = 5.0, 30.0
+"""Seconds between the clocks: tokens live for minutes, so half a minute is where callers begin to be refused."""
+
+UNAUTHORIZED, NOT_FOUND, OK = 401, 404, 200
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    url: str
+    credential: str = field(default="", repr=False)
+    """A token or an API key of a user."""
+    other: str = field(default="", repr=False)
+    """That of another user, to see that they do not see each other's runs."""
+    question: str = "How do I rotate keys? Answer at length."
+    stream_seconds: float = 120.0
+    """Limit of the stream."""
+
+
+async def examine(target: Target, client: httpx.AsyncClient) -> list[Finding]:
+    """Every finding about a URL.
+
+    Raises:
+        CouldNotRun: nothing answers there, or something else than Slipway.
+    """
+    found = [await _reachable(target, client), _encrypted(target), await _ops_private(target, client)]
+    found.append(await _clock(target, client))
+    closed = await _closed(target, client)
+    found.append(closed)
+    if not target.credential and closed.status is not Status.FAIL:
+        missing = unknown("NoCredential", "without a token or a key nothing more can be tried", "give --token or --api-key-file")
+        return [*found, _as("StreamUnbuffered", Area.RELIABILITY, missing)]
+    accepted = await _accepted(target, client)
+    found.append(_as("CredentialAccepted", Area.SECURITY, accepted))
+    if accepted.status is not Status.OK:
+        return found
+    found.append(await _foreign(target, client))
+    return found + await _streams(target, client)
+
+
+def _as(id_: str, area: Area, verdict: Verdict) -> Finding:
+    return Finding(id_, area, verdict.status, verdict.reason, verdict.message, verdict.fix)
+
+
+async def get(client: httpx.AsyncClient, url: str, credential: str = "") -> httpx.Response:
+    """Raises CouldNotRun when nothing answers."""
+    headers = _bearer(credential)
+    try:
+        return await client.get(url, headers=headers, timeout=TIMEOUT)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise CouldNotRun(f"{url}: {type(error).__name__} {error}".rstrip()) from None
+
+
+def _bearer(credential: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {credential}"} if credential else {}
+
+
+def json_of(response: httpx.Response) -> Mapping[str, object]:
+    """The body's object; empty when it is something else."""
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+async def _reachable(target: Target, client: httpx.AsyncClient) -> Finding:
+    response = await get(client, f"{target.url}/ready")
+    body = json_of(response)
+    if body.get("status") not in {"ok", "unready"}:
+        raise CouldNotRun(f"{target.url}/ready: HTTP {response.status_code}, and not an answer of Slipway")
+    if response.status_code != OK:
+        reason = str(body.get("reason", "unknown"))
+        verdict = fail("NotReady", f"it takes no traffic: {reason}", 'docs/operations/troubleshooting.md, "The pod is not ready"')
+    else:
+        verdict = await _dependencies(target, client)
+    return _as("Ready", Area.HEALTH, verdict)
+
+
+async def _dependencies(target: Target, client: httpx.AsyncClient) -> Verdict:
+    dependencies = json_of(await get(client, f"{target.url}/health")).get("dependencies", {})
+    assert isinstance(dependencies, dict)  # noqa: S101  # of /health, which has just said that it is Slipway
+    down = sorted(f"{name} ({d['detail']})" for name, d in dependencies.items() if not d["ok"])
+    if down:
+        return fail("DependencyDown", ", ".join(down), 'docs/operations/troubleshooting.md, "Callers get 503"')
+    return ok("Ready", "it is ready, and everything that it depends on answers")
+
+
+def _encrypted(target: Target) -> Finding:
+    parts = urlsplit(target.url)
+    if parts.scheme == "https":
+        verdict = ok("Https", "the way to the service is encrypted")
+    elif (parts.hostname or "") in {"localhost", "::1"} or (parts.hostname or "").startswith("127."):
+        verdict = ok("Loopback", "the address is of this machine")
+    else:
+        verdict = warn("PlainHttp", "tokens and answers are sent in the clear", "serve it by https at the ingress")
+    return _as("Encrypted", Area.SECURITY, verdict)
+
+
+async def _ops_private(target: Target, client: httpx.AsyncClient) -> Finding:
+    open_paths = [path for path in ("/metrics", "/status") if (await get(client, f"{target.url}{path}")).status_code == OK]
+    if open_paths:
+        fix = "route only the API port (8000) through the ingress; the ops port is for Prometheus and the kubelet"
+        verdict = fail("OpsPublic", f"{' and '.join(open_paths)} answer without a token", fix)
+    else:
+        verdict = ok("OpsPrivate", "metrics and status are not to be had here")
+    return _as("OpsPortPrivate", Area.SECURITY, verdict)
+
+
+async def _clock(target: Target, client: httpx.AsyncClient) -> Finding:
+    response = await get(client, f"{target.url}/live")
+    return _as("ClocksAgree", Area.RELIABILITY, judge_clock(response.headers.get("date", ""), datetime.now(UTC)))
+
+
+def judge_clock(date: str, now: datetime) -> Verdict:
+    """`date` is the header of an answer; it counts whole seconds."""
+    try:
+        there = parsedate_to_datetime(date)
+    except (ValueError, TypeError):
+        return unknown("NoDate", "answers carry no Date header")
+    skew = abs((now - there).total_seconds())
+    if skew <= SKEW_WARN:
+        return ok("InStep", "the clocks here and there agree")
+    fix = "run a time service (chrony, systemd-timesyncd) on both machines"
+    message = f"the clocks here and there are {skew:.0f} s apart: tokens are refused, or live too long"
+    return (fail if skew > SKEW_FAIL else warn)("ClockSkew", message, fix)
+
+
+async def _closed(target: Target, client: httpx.AsyncClient) -> Finding:
+    response = await get(client, f"{target.url}/sessions")
+    if response.status_code == UNAUTHORIZED:
+        verdict = ok("Refused", "a call without a token is refused with 401")
+    elif response.status_code == OK:
+        verdict = fail("Open", "a call without a token is answered: anyone is an admin", "remove AUTH=disabled")
+    else:
+        verdict = unknown("Unexpected", f"a call without a token got HTTP {response.status_code}")
+    return _as("TokenRequired", Area.SECURITY, verdict)
+
+
+async def _accepted(target: Target, client: httpx.AsyncClient) -> Verdict:
+    response = await get(client, f"{target.url}/sessions", target.credential)
+    if response.status_code == OK:
+        return ok("Accepted", "the token or key is accepted")
+    detail = str(json_of(response).get("detail", f"HTTP {response.status_code}"))
+    fix = 'docs/operations/troubleshooting.md, "Callers get 401"; is the Authorization header passed by the proxy?'
+    return fail("CredentialRefused", detail, fix)
+
+
+async def _foreign(target: Target, client: httpx.AsyncClient) -> Finding:
+    nobody = uuid.uuid4()
+    paths = (f"/runs/{nobody}", f"/runs/{nobody}/stream", f"/sessions/{nobody}/messages")
+    answers = {path: (await get(client, f"{target.url}{path}", target.credential)).status_code for path in paths}
+    wrong = [f"{path.replace(str(nobody), '{id}')} got {code}" for path, code in answers.items() if code != NOT_FOUND]
+    if wrong:
+        verdict = fail(
+            "NotHidden", f"an id of nobody should get 404, {', '.join(wrong)}", "report it: this is a fault of the service"
+        )
+    else:
+        verdict = ok("Hidden", "an id that is not the caller's gets 404")
+    return _as("ForeignIdsHidden", Area.SECURITY, verdict)
+
+
+async def _streams(target: Target, client: httpx.AsyncClient) -> list[Finding]:
+    """One question that costs what a question costs; its session is erased afterwards."""
+    headers = _bearer(target.credential)
+    params = {"question": target.question}
+    first = await record(client, f"{target.url}/chat/stream", params=params, headers=headers, timeout=_stream_limit(target))
+    try:
+        found = [_as("StreamUnbuffered", Area.RELIABILITY, judge_stream(first, await _run_seconds(target, client, first)))]
+        if first.done:
+            found += await _again(target, client, first)
+        return found
+    finally:
+        if first.session_id:
+            await _erase(target, client, first.session_id)
+
+
+def _stream_limit(target: Target) -> httpx.Timeout:
+    return httpx.Timeout(TIMEOUT, read=target.stream_seconds)
+
+
+async def _again(target: Target, client: httpx.AsyncClient, first: Recording) -> Sequence[Finding]:
+    middle = len(first.events) // 2
+    url = f"{target.url}/runs/{first.run_id}/stream"
+    headers = {**_bearer(target.credential), "Last-Event-ID": first.events[middle].id}
+    again = await record(client, url, headers=headers, timeout=_stream_limit(target))
+    found = [_as("StreamResumes", Area.RELIABILITY, judge_resume(first, again, middle))]
+    if target.other:
+        status = (await get(client, f"{target.url}/runs/{first.run_id}", target.other)).status_code
+        if status == NOT_FOUND:
+            verdict = ok("Hidden", "another user gets 404 for this run")
+        else:
+            verdict = fail(
+                "NotHidden", f"another user got HTTP {status} for this run", "are both tokens of one user, or of an admin?"
+            )
+        found.append(_as("OtherUsersApart", Area.SECURITY, verdict))
+    return found
+
+
+async def _run_seconds(target: Target, client: httpx.AsyncClient, recording: Recording) -> float | None:
+    if not recording.run_id:
+        return None
+    run = json_of(await get(client, f"{target.url}/runs/{recording.run_id}", target.credential))
+    times = [run.get("created_at"), run.get("finished_at")]
+    if not all(isinstance(time, str) for time in times):
+        return None
+    began, ended = (datetime.fromisoformat(str(time)) for time in times)
+    return (ended - began).total_seconds()
+
+
+async def _erase(target: Target, client: httpx.AsyncClient, session_id: str) -> None:
+    try:
+        await client.delete(f"{target.url}/sessions/{session_id}", headers=_bearer(target.credential), timeout=TIMEOUT)
+    except httpx.HTTPError:
+        return  # the findings say what is wrong with the service; a session that is left is retention's
