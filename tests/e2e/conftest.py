@@ -39,8 +39,13 @@ def agent() -> Iterator[Agent]:
     values = testkit_values(
         replicaCount=REPLICAS,
         streaming={"maxTurnSeconds": 300},
-        networkPolicy={"enabled": True},
         monitoring={"serviceMonitor": {"enabled": has_api("servicemonitors.monitoring.coreos.com")}},
+        ingress={"enabled": True, "host": INGRESS_HOST},
+        httpRoute={
+            "enabled": has_api("httproutes.gateway.networking.k8s.io"),
+            "parentRefs": [{"name": "main", "namespace": "ingress"}],
+            "hostnames": [ROUTE_HOST],
+        },
     )
     with running_agent("e2e-agent", values) as found:
         yield found

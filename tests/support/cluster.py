@@ -44,12 +44,13 @@ class Namespace:
             for name in deployments:
                 self.kubectl("rollout", "status", f"deployment/{name}", f"--timeout={seconds}s")
         except AssertionError as error:
-            pods = self.kubectl("get", "pods", "--output=wide")
-            logs = [
-                self.kubectl("logs", f"deployment/{name}", "--all-containers", "--prefix", "--tail=10", "--ignore-errors")
-                for name in deployments
-            ]
-            raise AssertionError("\n".join([str(error), pods, *logs])) from None
+            raise AssertionError(f"{error}\n{self.describe()}") from None
+
+    def describe(self) -> str:
+        """The pods, and the last lines of each: for a message when something went wrong."""
+        pods = self.kubectl("get", "pods", "--output=name").split()
+        logs = [self.kubectl("logs", pod, "--all-containers", "--prefix", "--tail=5", "--ignore-errors") for pod in pods]
+        return "\n".join([self.kubectl("get", "pods", "--output=wide"), *logs])
 
     @contextmanager
     def port_forward(self, target: str, port: str) -> Iterator[str]:

@@ -13,7 +13,7 @@ from tests.support.cluster import Namespace
 
 Values = dict[str, Any]
 
-READY_SECONDS = 180
+READY_SECONDS = 120
 """An installation takes 15 s on two idle cores; with eight developers at work, ten times as long was seen."""
 
 
@@ -52,6 +52,5 @@ def helm(namespace: Namespace, *args: str, stdin: str | None = None) -> str:
         [program, "--namespace", namespace.name, *args], input=stdin, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        pods = namespace.kubectl("get", "pods", "--output=wide")
-        raise AssertionError(f"helm {' '.join(args)}: {done.stdout}{done.stderr}\n{pods}")
+        raise AssertionError(f"helm {' '.join(args)}: {done.stdout}{done.stderr}\n{namespace.describe()}")
     return done.stdout

@@ -69,6 +69,8 @@ class PacedModel(BaseChatModel):
 async def count(effect: str) -> int:
     """Writes one more `effect` down where it outlives every pod; returns how many there are."""
     async with await psycopg.AsyncConnection.connect(os.environ["DATABASE_URL"], autocommit=True) as conn:
+        # Under a lock: two of these at once fail, IF NOT EXISTS or not.
+        await conn.execute("SELECT pg_advisory_lock(7)")
         await conn.execute("CREATE TABLE IF NOT EXISTS testkit_effects (effect text PRIMARY KEY, times int NOT NULL)")
         cursor = await conn.execute(
             "INSERT INTO testkit_effects AS old VALUES (%s, 1) ON CONFLICT (effect) DO UPDATE SET times = old.times + 1"
