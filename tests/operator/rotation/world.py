@@ -94,7 +94,8 @@ class World:
         self.http = httpx.AsyncClient(transport=httpx.MockTransport(self._provide))
         self.metrics = Metrics("test")
         tools = Tools(self.cluster, self.clock, fence, self.metrics, self.http, OperatorSettings())
-        self.operator = KeyRotationReconciler(tools, PodAnswers(self), Sources(self.cluster, self.http, self.clock, OPERATOR))
+        sources = Sources(self.cluster, self.http, self.clock, OPERATOR)
+        self.operator = KeyRotationReconciler(tools, PodAnswers(self), sources)
 
     # What is in the cluster.
 
@@ -169,6 +170,10 @@ class World:
             if not pod.stuck:
                 self.load(pod)
 
+    def show(self, pod: FakePod) -> None:
+        """The API server learns of the pod's state."""
+        self.cluster.put(pod.manifest())
+
     def load(self, pod: FakePod) -> None:
         pod.files = self.secret() or pod.files  # the files of a Secret that was deleted stay in the pod
         pod.records = self.secret("api-keys") or pod.records
@@ -186,7 +191,8 @@ class World:
 
     def _values(self) -> list[str]:
         live = [key.value for key in self.openai.keys.values()]
-        return [ADMIN_KEY, *live, *(self.secret().get(name, ADMIN_KEY) for name in ("current", "previous", "next"))]
+        staged = [value for name, value in self.secret().items() if name != "revision"]
+        return [ADMIN_KEY, *live, *staged]
 
     # Inside.
 
@@ -203,7 +209,7 @@ class World:
         self.cluster.put({"apiVersion": "slipway.dev/v1alpha1", "kind": "KeyRotation", "metadata": meta, "spec": spec})
         self.put_secret(OPERATOR, "openai-admin", {"admin-key": ADMIN_KEY}, annotations={"slipway.dev/allow": "team/proj_1"})
         for pod in self.pods.values():
-            self.cluster.put(pod.manifest())
+            self.show(pod)
 
     def put_secret(self, namespace: str, name: str, files: dict[str, str], **metadata: Any) -> None:
         data = {key: base64.b64encode(value.encode()).decode() for key, value in files.items()}
@@ -231,4 +237,4 @@ async def started(world: World) -> World:
 
 def only_the_current_key_is_left(world: World) -> bool:
     """No orphan, and the key in use is not lost."""
-    return [key.value for key in world.openai.keys.values()] == [world.secret()["current"]]
+    return [key.value for key in world.openai.keys.values()] == [world.secret().get("current")]

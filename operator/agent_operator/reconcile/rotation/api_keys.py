@@ -81,7 +81,7 @@ class ApiKeyRecords:
         return f"records removed: {', '.join(old) or 'none'}"
 
     async def expected(self) -> str | None:
-        secret = await self._read()
+        secret = await self._cluster.get(SECRET, self._identity.namespace, self._name)
         return set_revision(secret) if secret else None
 
     @property

@@ -18,6 +18,9 @@ from agent_operator.reconcile.rotation.status import Pending, Phase, Status
 POLL = timedelta(seconds=2)
 """Between two looks at the pods: the kubelet brings a Secret to them within a minute or two."""
 
+SLOWEST_POLL = timedelta(seconds=30)
+"""When it has taken minutes: a tenth of the time waited so far, up to this."""
+
 IDLE_LOOK = timedelta(minutes=5)
 """Between two looks at the Secret when nothing is due: somebody may have deleted it."""
 
@@ -151,7 +154,7 @@ def _verifying(spec: Spec, orders: Orders, status: Status, pending: Pending, see
         return Action(Do.DISCARD, "VerifyTimeout") if overdue else Action(Do.VERIFY)
     if spec.kind.presented or seen.gate.open or hurried:
         return Action(Do.PUBLISH, hurried=hurried)
-    return _wait("PodsNotConfirmed", now + POLL)
+    return _wait("PodsNotConfirmed", now + _poll(status, now))
 
 
 def _confirming(spec: Spec, orders: Orders, status: Status, seen: Observed, now: datetime) -> Action:
@@ -159,7 +162,7 @@ def _confirming(spec: Spec, orders: Orders, status: Status, seen: Observed, now:
         return Action(Do.ENTER, "Confirmed", Phase.OVERLAPPING)
     if _hurried(spec, orders, status, now):
         return Action(Do.ENTER, "Emergency", Phase.REVOKING, hurried=True)
-    return _wait("PodsNotConfirmed", now + POLL)
+    return _wait("PodsNotConfirmed", now + _poll(status, now))
 
 
 def _overlapping(orders: Orders, status: Status, seen: Observed, now: datetime) -> Action:
@@ -168,7 +171,7 @@ def _overlapping(orders: Orders, status: Status, seen: Observed, now: datetime) 
     if status.overlap_until and now < status.overlap_until:
         return _wait("Overlap", status.overlap_until)
     if not seen.gate.open:  # a pod that came meanwhile
-        return _wait("PodsNotConfirmed", now + POLL)
+        return _wait("PodsNotConfirmed", now + _poll(status, now))
     return Action(Do.ENTER, "OverlapEnded", Phase.REVOKING)
 
 
@@ -178,7 +181,7 @@ def _revoking(spec: Spec, orders: Orders, status: Status, seen: Observed, now: d
     hurried = emergency(orders, status)
     if seen.gate.open or (hurried and _waited_for_pods(spec, status, now)):
         return Action(Do.REVOKE, hurried=hurried)
-    return _wait("PodsNotConfirmed", now + POLL)
+    return _wait("PodsNotConfirmed", now + _poll(status, now))
 
 
 def _superseded(status: Status, now: datetime) -> bool:
@@ -197,6 +200,11 @@ def _waited_for_pods(spec: Spec, status: Status, now: datetime) -> bool:
 
 def _passed(status: Status, limit: timedelta, now: datetime) -> bool:
     return status.phase_since is not None and now - status.phase_since >= limit
+
+
+def _poll(status: Status, now: datetime) -> timedelta:
+    waited = now - (status.phase_since or now)
+    return max(POLL, min(SLOWEST_POLL, waited / 10))
 
 
 def _wait(reason: str, until: datetime | None) -> Action:
