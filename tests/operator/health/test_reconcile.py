@@ -43,7 +43,7 @@ def agent_health_object(**spec: Any) -> Manifest:
 class World:
     """What the reconcile can see: a cluster, pods, Prometheus, a clock. Tests change its parts."""
 
-    def __init__(self) -> None:
+    def __init__(self, cluster: Callable[[list[Manifest]], FakeCluster] = FakeCluster) -> None:
         self.clock = WallClock(release.NOW)
         self.status = release.status()
         self.health = release.health()
@@ -51,7 +51,7 @@ class World:
         self.prometheus_is_up = True
         objects = [o for plural, found in release.objects().items() if plural != "databases" for o in found]
         pods = [release.pod_manifest("a", "node1"), release.pod_manifest("b", "node2")]
-        self.cluster = FakeCluster([agent_health_object(), release.deployment(), *pods, *objects])
+        self.cluster = cluster([agent_health_object(), release.deployment(), *pods, *objects])
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         if request.url.port == 9090:

@@ -1,0 +1,83 @@
+"""doctor on a release: the checks of AgentHealth, and what the caller may not read."""
+
+import httpx
+import pytest
+
+from agent_operator.checks.finding import Finding
+from agent_operator.cluster import Manifest
+from agent_operator.cluster.kinds import DEPLOYMENT
+from agent_operator.cluster.proxy import pod_url, service_url
+from agent_operator.doctor.by_release import Release, examine_with, prometheus_of
+from agent_operator.doctor.errors import CouldNotRun
+from tests.operator.health import release
+from tests.operator.health.test_reconcile import World
+from tests.support.fake_cluster import FakeCluster
+
+MINE = Release(release.RELEASE, release.NAMESPACE)
+
+
+class Reviewing(FakeCluster):
+    """Answers access reviews: everything is allowed but what `refused` names."""
+
+    refused: tuple[str, ...] = ()
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        asked = manifest["spec"]["resourceAttributes"]
+        return {**manifest, "status": {"allowed": asked["resource"] not in self.refused}}
+
+
+class SomeRefused(Reviewing):
+    refused = ("secrets", "pods")
+
+
+async def examined(world: World) -> dict[str, Finding]:
+    async with httpx.AsyncClient(transport=httpx.MockTransport(world.answer)) as http:
+        ops = lambda pod: f"http://{pod['status']['podIP']}:9090"  # noqa: E731  # as the API server would reach it
+        found = await examine_with(world.cluster, http, world.clock, MINE, None, ops)
+    return {finding.id: finding for finding in found}
+
+
+async def test_a_release_is_judged_like_by_agent_health() -> None:
+    found = await examined(World(Reviewing))
+
+    assert (found["PodsReady"].reason, found["DatabaseReachable"].reason, found["Permissions"].reason) == (
+        "AllReady",
+        "Answers",
+        "Allowed",
+    )
+    assert found["RulesLoaded"].reason == "NoPrometheus"
+
+
+async def test_what_the_caller_may_not_do_is_named() -> None:
+    found = await examined(World(SomeRefused))
+
+    assert found["Permissions"].message == "you may not list pods, get pods/proxy, get secrets"
+
+
+async def test_a_release_that_is_not_there_is_no_report() -> None:
+    world = World(Reviewing)
+    world.cluster.drop(DEPLOYMENT, release.NAMESPACE, "my-agent-slipway")
+
+    with pytest.raises(CouldNotRun, match="no Deployment of a release my-agent in namespace prod"):
+        await examined(world)
+
+
+async def test_prometheus_is_reached_by_url_or_through_the_api_server() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url).partition("?")[0])
+        return httpx.Response(200, json={"status": "success", "data": {"alerts": []}})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        for address in ("monitoring/prometheus:web", "http://prometheus.example:9090"):
+            prometheus = prometheus_of(address, http, http)
+            assert prometheus
+            await prometheus.alerts()
+        with pytest.raises(CouldNotRun, match="NAMESPACE/SERVICE:PORT"):
+            prometheus_of("prometheus", http, http)
+
+    base = "http://kubernetes/api/v1/namespaces/monitoring/services/prometheus:web/proxy"
+    assert asked == [f"{base}/api/v1/alerts", "http://prometheus.example:9090/api/v1/alerts"]
+    assert service_url("monitoring", "prometheus", "web") == base
+    assert pod_url(release.pod_manifest("a", "node1"), 9090).endswith("/namespaces/prod/pods/a:9090/proxy")
