@@ -10,8 +10,8 @@ from structlog.processors import ExceptionRenderer, JSONRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import Processor
 
-QUIET = ("httpx", "httpx2", "httpcore", "httpcore2", "aiohttp.access", "kopf.activities")
-"""They log each call and each probe; the metrics count reconciles."""
+QUIET = ("httpx", "httpx2", "httpcore", "httpcore2", "aiohttp.access", "kopf.activities", "kopf.objects")
+"""They log each call, probe and event; the metrics count reconciles."""
 
 _CREDENTIALS = re.compile(r"([Bb]earer\s+)[\w.~+/=-]{8,}|\b(?:sk-|slw_|eyJ)[\w.-]{16,}")
 

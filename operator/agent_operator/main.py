@@ -4,6 +4,8 @@ import asyncio
 import os
 import sys
 
+import structlog
+
 from agent_operator import startup
 from agent_operator.cluster import ClusterError
 from agent_operator.handlers.engine import watch
@@ -12,7 +14,7 @@ from agent_operator.settings import OperatorSettings
 
 
 def main() -> None:
-    """Exits with 2 and one line when a setting is wrong or no cluster is configured."""
+    """Exits with 2 and one line when a setting is wrong or no cluster is configured, with 1 when the watch cannot go on."""
     try:
         settings = OperatorSettings.load(os.environ)
         setup_logging(settings.log_level)
@@ -20,6 +22,9 @@ def main() -> None:
     except (ValueError, ClusterError) as error:
         print(error, file=sys.stderr)  # noqa: T201  # before there are logs
         sys.exit(2)
+    except Exception:
+        structlog.stdlib.get_logger(__name__).exception("operator_ended")
+        sys.exit(1)
 
 
 async def serve(settings: OperatorSettings) -> None:

@@ -93,6 +93,8 @@ class Prometheus:
             raise PrometheusError(f"{address}: {type(error).__name__} {error}".rstrip()) from error
         if not isinstance(body, dict) or body.get("status") != "success":
             raise PrometheusError(f"{address}: {_complaint(response, body)}")
+        if "data" not in body:
+            raise PrometheusError(f"{address}: no data")
         return body["data"]
 
 

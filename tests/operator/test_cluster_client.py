@@ -1,0 +1,175 @@
+"""agent_operator.cluster.client against an HTTP server that answers as the API server does."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+from lightkube.config.kubeconfig import KubeConfig, SingleConfig
+from lightkube.config.models import Cluster as ClusterConfig
+from lightkube.config.models import User
+
+from agent_operator.cluster import ClusterError, Conflict, Forbidden, Invalid, Unavailable
+from agent_operator.cluster.client import HttpCluster, connect, path
+from agent_operator.cluster.kinds import ALERT_POLICY, CONFIG_MAP, NAMESPACE, POD
+
+POLICY = {
+    "apiVersion": "slipway.dev/v1alpha1",
+    "kind": "AlertPolicy",
+    "metadata": {"name": "main", "namespace": "team", "uid": "u1", "resourceVersion": "7"},
+    "spec": {"release": "demo"},
+}
+
+Answer = Callable[[web.Request], web.Response]
+
+
+class Server:
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str, dict[str, str], Any]] = []
+        self.answer: Answer = lambda _: web.json_response({})
+
+    async def handle(self, request: web.Request) -> web.Response:
+        body = await request.json() if request.can_read_body else None
+        self.requests.append((request.method, request.path, dict(request.query), body))
+        return self.answer(request)
+
+    def refuse(self, status: int, message: str = "because") -> None:
+        self.answer = lambda _: web.json_response({"kind": "Status", "message": message}, status=status)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[tuple[Server, SingleConfig]]:
+    handler, app = Server(), web.Application()
+    app.router.add_route("*", "/{path:.*}", handler.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    address = ClusterConfig(server=f"http://127.0.0.1:{runner.addresses[0][1]}")
+    config = KubeConfig.from_one(cluster=address, user=User(token="t0ken")).get()
+    assert config is not None
+    try:
+        yield handler, config
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def cluster(server: tuple[Server, SingleConfig]) -> AsyncIterator[HttpCluster]:
+    async with connect(server[1]) as client:
+        yield client
+
+
+@pytest.fixture
+def api(server: tuple[Server, SingleConfig]) -> Server:
+    return server[0]
+
+
+def test_paths_follow_group_and_scope() -> None:
+    assert path(POD, "team", "a") == "/api/v1/namespaces/team/pods/a"
+    assert path(ALERT_POLICY, None) == "/apis/slipway.dev/v1alpha1/alertpolicies"
+    assert path(NAMESPACE, None, "team") == "/api/v1/namespaces/team"
+
+
+async def test_what_is_not_there_is_none_and_false(api: Server, cluster: HttpCluster) -> None:
+    api.refuse(404)
+
+    assert await cluster.get(ALERT_POLICY, "team", "main") is None
+    assert await cluster.delete(ALERT_POLICY, "team", "main") is False
+    assert await cluster.list(ALERT_POLICY) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (401, Forbidden),
+        (403, Forbidden),
+        (409, Conflict),
+        (400, Invalid),
+        (422, Invalid),
+        (429, Unavailable),
+        (500, Unavailable),
+        (503, Unavailable),
+    ],
+)
+async def test_each_refusal_is_an_error_of_ours_with_the_servers_words(
+    api: Server, cluster: HttpCluster, status: int, error: type[ClusterError]
+) -> None:
+    api.refuse(status, "secrets is forbidden")
+
+    with pytest.raises(error, match="secrets is forbidden"):
+        await cluster.get(ALERT_POLICY, "team", "main")
+    with pytest.raises(error):
+        await cluster.apply(POLICY)
+
+
+async def test_an_answer_that_is_no_json_is_told_by_its_status(api: Server, cluster: HttpCluster) -> None:
+    api.answer = lambda _: web.Response(status=502, text="<html>bad gateway</html>")
+
+    with pytest.raises(Unavailable, match="502 Bad Gateway"):
+        await cluster.get(POD, "team", "a")
+
+
+async def test_no_connection_is_unavailable() -> None:
+    config = KubeConfig.from_one(cluster=ClusterConfig(server="http://127.0.0.1:1"), user=User(token="t")).get()
+    async with connect(config) as cluster:
+        with pytest.raises(Unavailable, match="GET /api/v1/namespaces/team/pods/a: ConnectError"):
+            await cluster.get(POD, "team", "a")
+
+
+async def test_a_list_follows_its_pages_and_every_item_knows_its_kind(api: Server, cluster: HttpCluster) -> None:
+    def page(request: web.Request) -> web.Response:
+        more = "continue" not in request.query
+        name = "a" if more else "b"
+        return web.json_response({"metadata": {"continue": "next"} if more else {}, "items": [{"metadata": {"name": name}}]})
+
+    api.answer = page
+
+    found = await cluster.list(POD, "team", labels="app=x")
+
+    assert [(each["kind"], each["metadata"]["name"]) for each in found] == [("Pod", "a"), ("Pod", "b")]
+    assert [query for _, _, query, _ in api.requests] == [
+        {"limit": "500", "labelSelector": "app=x"},
+        {"limit": "500", "labelSelector": "app=x", "continue": "next"},
+    ]
+
+
+async def test_an_apply_is_server_side_with_our_field_manager(api: Server, cluster: HttpCluster) -> None:
+    await cluster.apply(POLICY)
+    await cluster.apply(POLICY, force=True)
+
+    (method, where, query, body), (_, _, forced, _) = api.requests
+    assert (method, where) == ("PATCH", "/apis/slipway.dev/v1alpha1/namespaces/team/alertpolicies/main")
+    assert query == {"fieldManager": "slipway-operator", "force": "false", "fieldValidation": "Strict"}
+    assert forced["force"] == "true"
+    assert body == POLICY
+
+
+async def test_a_status_goes_to_its_subresource(api: Server, cluster: HttpCluster) -> None:
+    await cluster.replace_status(POLICY)
+
+    assert api.requests[0][:2] == ("PUT", "/apis/slipway.dev/v1alpha1/namespaces/team/alertpolicies/main/status")
+
+
+async def test_nothing_is_replaced_without_the_version_that_was_read(api: Server, cluster: HttpCluster) -> None:
+    blind = {**POLICY, "metadata": {"name": "main", "namespace": "team"}}
+
+    with pytest.raises(Invalid, match="resourceVersion"):
+        await cluster.replace(blind)
+    assert api.requests == []
+
+
+async def test_a_delete_may_insist_on_the_uid(api: Server, cluster: HttpCluster) -> None:
+    assert await cluster.delete(CONFIG_MAP, "team", "a", uid="u1") is True
+
+    assert api.requests[0][3]["preconditions"] == {"uid": "u1"}
+
+
+async def test_an_event_is_posted_on_the_object_and_never_fails(api: Server, cluster: HttpCluster) -> None:
+    await cluster.event(POLICY, type="Warning", reason="Late", message="x" * 5000)
+    api.refuse(403)
+    await cluster.event(POLICY, type="Warning", reason="Late", message="not allowed")
+
+    method, where, _, body = api.requests[0]
+    assert (method, where) == ("POST", "/apis/events.k8s.io/v1/namespaces/team/events")
+    assert (body["regarding"]["uid"], body["reason"], len(body["note"])) == ("u1", "Late", 1024)
+    assert len(api.requests) == 2
