@@ -1,0 +1,163 @@
+"""The whole way of an alert: a service that misbehaves, Prometheus, Alertmanager, a receiver."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from agent_operator.rules import Selector, Thresholds, Windows, render
+from tests.support.alertmanager import Webhook, running_alertmanager, running_webhook
+from tests.support.fake_model import FakeModel
+from tests.support.fake_script import Fault, Script, ToolCall
+from tests.support.prometheus import Prometheus, running_prometheus
+from tests.support.service import RunningService, running_service
+
+ROOT = Path(__file__).parents[2]
+DASHBOARDS = ROOT / "charts/slipway/files/dashboards"
+
+LABELS = {"namespace": "shop", "job": "bot", "pod": "bot-1"}
+EVERY = "500ms"
+WINDOWS = Windows(scale=1 / 100)
+"""5 minutes become 3 s, in which Prometheus scrapes six times; the longest window of a seed alert becomes 18 s."""
+
+THRESHOLDS = Thresholds(turn_seconds=0.5, daily_budget_usd=100)
+"""Turns of 30 s would take the test as long."""
+
+SEEDS = {
+    "AgentTurnLatencyHigh": "critical",
+    "AgentHttpErrorsHigh": "critical",
+    "AgentCostHigh": "critical",
+    "AgentToolFailuresHigh": "warning",
+    "AgentIterationLimitHigh": "warning",
+}
+"""The alerts that the product began with, and their severity."""
+
+BROKEN_SQL = ToolCall(name="query_data", arguments={"sql": "DROP TABLE runs"})
+WELL = Script(tokens=["DATA"])
+MISBEHAVING = Script(tokens=["DATA"], tool_calls=[BROKEN_SQL], first_token_seconds=0.6)
+
+FAILING = 10
+"""Turns that fail at once: of a window of 3 s, enough for the floor of five failures even on a busy machine."""
+
+FIRING_SECONDS = 45.0
+RESOLVED_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Plant:
+    """Everything from the model endpoint to the receiver."""
+
+    fake: FakeModel
+    service: RunningService
+    prometheus: Prometheus
+    webhook: Webhook
+
+
+@asynccontextmanager
+async def running_plant(database_url: str, folder: Path) -> AsyncIterator[Plant]:
+    rules = render(THRESHOLDS, selector=Selector(LABELS["namespace"], LABELS["job"]), windows=WINDOWS)
+    async with (
+        running_webhook() as webhook,
+        running_alertmanager(folder, webhook) as alertmanager,
+        FakeModel(WELL) as fake,
+        running_service(database_url, **settings(fake, folder)) as service,
+        running_prometheus(
+            folder, target=service.ops_url, labels=LABELS, rules=rules, alertmanager=alertmanager, every=EVERY
+        ) as prometheus,
+    ):
+        yield Plant(fake, service, prometheus, webhook)
+
+
+def settings(fake: FakeModel, folder: Path) -> dict[str, str]:
+    """A dear model, no retries, and one model call a run: a run that calls a tool reaches the limit."""
+    prices, keys = folder / "prices.yaml", folder / "keys"
+    prices.write_text("fake-1: 100000\n", encoding="utf-8")
+    keys.mkdir()
+    (keys / "current").write_text("sk-test", encoding="utf-8")
+    (keys / "revision").write_text("1", encoding="utf-8")
+    return {
+        "MODEL": "fake-1",
+        "CHEAP_MODEL": "fake-2",
+        "OPENAI_BASE_URL": fake.url,
+        "OPENAI_KEY_DIR": str(keys),
+        "PRICE_FILE": str(prices),
+        "MODEL_MAX_RETRIES": "0",
+        "MAX_MODEL_CALLS": "1",
+    }
+
+
+async def ask(client: httpx.AsyncClient, turns: int) -> None:
+    """So many turns side by side."""
+    question = {"question": "How many runs were there?"}
+    await asyncio.gather(*(client.post("/chat", json=question) for _ in range(turns)))
+
+
+async def misbehave(plant: Plant) -> None:
+    """Without end: slow turns whose tool fails, then turns whose model is down."""
+    plant.fake.script = script = MISBEHAVING.model_copy()
+    async with plant.service.client() as client:
+        while True:
+            await ask(client, 4)
+            script.faults = [Fault(kind="server_error", model="fake-1", times=FAILING)]
+            await ask(client, FAILING)
+
+
+def selectors(expression: str) -> set[str]:
+    """Vector selectors of an expression."""
+    return set(re.findall(r"\b(?:agent_\w+|up)\{[^}]*\}", expression))
+
+
+def panel_queries() -> Iterator[tuple[str, str]]:
+    """Panel and query of every dashboard, with Grafana's variables put in."""
+    for path in sorted(DASHBOARDS.glob("*.json")):
+        for panel in panels(json.loads(path.read_text(encoding="utf-8"))):
+            for target in panel.get("targets", []):
+                yield f"{path.stem} › {panel['title']}", with_variables(target["expr"])
+
+
+def panels(holder: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for panel in holder.get("panels", []):
+        yield panel
+        yield from panels(panel)
+
+
+def with_variables(expression: str) -> str:
+    variables = {"__rate_interval": "4s", "__range": "1m", **LABELS}
+    return re.sub(r"\$\{?(\w+)\}?", lambda match: variables[match[1]], expression)
+
+
+async def without_rows(prometheus: Prometheus, queries: dict[str, str]) -> list[str]:
+    answers = await asyncio.gather(*(prometheus.query(query) for query in queries.values()))
+    return [name for name, rows in zip(queries, answers, strict=True) if not rows]
+
+
+@pytest.mark.timeout(180)
+async def test_the_seed_alerts_reach_a_receiver_and_end_and_no_query_is_empty(database_url: str, tmp_path: Path) -> None:
+    async with running_plant(database_url, tmp_path) as plant:
+        async with asyncio.TaskGroup() as tasks:
+            load = tasks.create_task(misbehave(plant))
+            await plant.webhook.until("firing", SEEDS, FIRING_SECONDS)
+            load.cancel()
+        plant.fake.script = WELL
+        fired = {name: plant.webhook.alerts[name] for name in SEEDS}
+        rules = await plant.prometheus.rules()
+        read = {selector: selector for rule in rules for selector in selectors(rule["query"])}
+        silent_rules = await without_rows(plant.prometheus, read)
+        silent_panels = await without_rows(plant.prometheus, dict(panel_queries()))
+        await plant.webhook.until("resolved", SEEDS, RESOLVED_SECONDS)
+
+    assert [rule["lastError"] for rule in rules if rule["health"] != "ok"] == []
+    assert silent_rules == []
+    assert silent_panels == []
+    assert {name: alert["labels"]["severity"] for name, alert in fired.items()} == SEEDS
+    assert {(alert["labels"]["namespace"], alert["labels"]["job"]) for alert in fired.values()} == {("shop", "bot")}
+    assert fired["AgentToolFailuresHigh"]["labels"]["tool"] == "query_data"
+    assert fired["AgentToolFailuresHigh"]["annotations"]["summary"].endswith("of the calls of tool query_data fail")
+    assert fired["AgentHttpErrorsHigh"]["annotations"]["runbook_url"] == "docs/runbooks/agent-http-errors-high.md"
