@@ -37,7 +37,7 @@ class Controller:
         self._tools = tools
         self._reconcilers = reconcilers
         self._kinds: Mapping[str, Kind] = {kind.kind: kind for kind in OWN if kind.kind in reconcilers}
-        self._known: set[Key] = set()
+        self._known: dict[Key, str] = {}
         tools.metrics.queue_depth.set_function(lambda: len(self.queue))
         tools.metrics.watch_stale.set_function(self.liveness.deaf)
 
@@ -66,19 +66,20 @@ class Controller:
                 await asyncio.gather(looks, return_exceptions=True)
 
     async def look(self) -> None:
-        """Puts every object on the queue, and compares with what the watch told of."""
+        """Puts every object that changed on the queue, and compares with what the watch told of."""
         try:
             listed = await self._list()
         except ClusterError as error:
             log.warning("objects_not_listed", error=str(error))
             self.liveness.looked(None)
             return
-        for key in self._known - listed.keys():
+        known, self._known = self._known, listed
+        for key in known.keys() - listed.keys():
             self._tools.metrics.forget(*key)
-        self._known = set(listed)
         self.liveness.looked(listed)
-        for key in listed:
-            self.queue.add(key)
+        for key, version in listed.items():
+            if known.get(key) != version:  # else its own timer is right, which may be a long one after a refusal
+                self.queue.add(key)
 
     async def _look_again(self) -> None:
         while True:
