@@ -1,0 +1,181 @@
+"""The agent's Deployment: environment, volumes, probes, rollout."""
+
+import pytest
+
+from agent_service.settings import Settings
+from tests.charts.slipway import CASES, EXTERNAL, GRAPH, PLACED, SCALED, agent, environment, made, manifests
+from tests.support.charts import one, values_of
+
+DIGEST = f"sha256:{'ab' * 32}"
+
+
+def annotations(*sets: str) -> dict[str, str]:
+    found: dict[str, str] = made("Deployment", GRAPH, values_of(*sets))["spec"]["template"]["metadata"]["annotations"]
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_pod_sets_no_variable_that_the_service_does_not_know(case: str) -> None:
+    known = {name.upper() for name in Settings.model_fields}
+
+    assert environment(CASES[case]).keys() - known == set()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_service_takes_the_pods_plain_settings(case: str) -> None:
+    given = {name.lower(): value for name, value in environment(CASES[case]).items() if isinstance(value, str)}
+    secret = {"jwt_secret": "s" * 32} if given["auth"] == "required" else {}
+
+    settings = Settings.model_validate({**given, **secret, "host": "0.0.0.0"})
+    assert settings.drain_seconds == settings.max_turn_seconds
+
+
+def test_a_digest_wins_over_the_tag() -> None:
+    for container in agent(values_of(f"image.digest={DIGEST}", "image.tag=1.2.3"))["containers"]:
+        assert container["image"] == f"slipway@{DIGEST}"
+
+
+def test_migration_and_service_are_one_image() -> None:
+    spec = agent(values_of("image.repository=mine", "image.tag=1.2.3"))
+
+    assert {c["image"] for c in spec["containers"] + spec["initContainers"]} == {"mine:1.2.3"}
+    assert spec["initContainers"][0]["args"][0] == "migrate"
+
+
+def test_keys_are_folders_so_that_they_rotate_without_a_restart() -> None:
+    spec, env = agent(EXTERNAL), environment(EXTERNAL)
+    mounts = {m["mountPath"]: m for m in spec["containers"][0]["volumeMounts"]}
+    volumes = {v["name"]: v for v in spec["volumes"]}
+
+    for variable, secret in (("OPENAI_KEY_DIR", "model-key"), ("API_KEYS_DIR", "api-keys")):
+        mount = mounts[env[variable]]
+        assert "subPath" not in mount
+        assert volumes[mount["name"]]["secret"] == {"secretName": secret, "defaultMode": 0o440}
+
+
+def test_with_an_issuer_no_secret_is_generated() -> None:
+    env = environment(EXTERNAL)
+
+    assert "JWT_SECRET" not in env
+    assert (env["JWT_JWKS_URL"], env["JWT_ISSUER"]) == ("http://login.internal:8443/keys", "https://login")
+
+
+def test_with_nothing_said_the_generated_secret_is_used() -> None:
+    assert environment()["JWT_SECRET"] == {"secretKeyRef": {"name": "my-agent-slipway-auth", "key": "jwt-secret"}}
+
+
+def test_an_existing_jwt_secret_is_used() -> None:
+    env = environment(values_of("auth.jwt.existingSecret=mine"))
+
+    assert env["JWT_SECRET"] == {"secretKeyRef": {"name": "mine", "key": "jwt-secret"}}
+
+
+def test_disabled_authentication_needs_and_sets_both_switches() -> None:
+    env = environment(values_of("auth.mode=disabled", "auth.disabledOnAnyAddress=true"))
+
+    assert (env["AUTH"], env["AUTH_DISABLED_ON_ANY_ADDRESS"]) == ("disabled", "true")
+    assert "JWT_SECRET" not in env
+
+
+@pytest.mark.parametrize(
+    ("source", "volume"),
+    [
+        ("graph.files={a.py: x}", {"configMap": {"name": "my-agent-slipway-graph"}}),
+        ("graph.configMap=mine", {"configMap": {"name": "mine"}}),
+        ("graph.volume={image: {reference: graphs:1}}", {"image": {"reference": "graphs:1"}}),
+    ],
+)
+@pytest.mark.parametrize(("package", "folder"), [("", "/opt/graph"), ("travel", "/opt/graph/travel")])
+def test_a_graph_is_mounted_where_the_service_looks(source: str, volume: dict[str, object], package: str, folder: str) -> None:
+    values = values_of(source, "graph.module=travel.agent:build", f"graph.package={package!r}")
+    spec, env = agent(values), environment(values)
+
+    (mount,) = [m for m in spec["containers"][0]["volumeMounts"] if m["name"] == "graph"]
+    assert mount["mountPath"] == folder
+    assert {"name": "graph", **volume} in spec["volumes"]
+    assert (env["AGENT_GRAPH"], env["AGENT_GRAPH_DIR"]) == ("travel.agent:build", "/opt/graph")
+
+
+def test_files_and_prices_become_configmaps() -> None:
+    found = manifests(GRAPH)
+
+    assert one(found, "ConfigMap", "my-agent-slipway-graph")["data"] == {"agent.py": "build = 1", "__init__.py": ""}
+    assert one(found, "ConfigMap", "my-agent-slipway-prices")["data"] == {"prices.yaml": "models: {}"}
+    assert environment(GRAPH)["PRICE_FILE"] == "/etc/slipway/prices.yaml"
+
+
+@pytest.mark.parametrize("change", ["graph.files={agent.py: build = 2}", 'graph.prices="models: {a: 1}"'])
+def test_a_change_of_what_the_chart_makes_rolls_the_pods(change: str) -> None:
+    assert annotations() == annotations()
+    assert annotations(change) != annotations()
+
+
+def test_settings_of_the_user_reach_the_service_and_the_migration() -> None:
+    env, spec = environment(GRAPH), agent(GRAPH)
+
+    assert (env["MAX_MODEL_CALLS"], env["GUARDRAILS"]) == ("20", "off")
+    assert env["LANGSMITH_API_KEY"]["secretKeyRef"]["name"] == "langsmith"
+    for container in spec["containers"] + spec["initContainers"]:
+        assert {"name": "ca", "mountPath": "/etc/ca"} in container["volumeMounts"]
+
+
+def test_probes_are_on_the_ops_port_and_apart() -> None:
+    container = agent()["containers"][0]
+    probes = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
+
+    assert {probe["port"] for probe in probes.values()} == {"ops"}
+    assert (probes["liveness"]["path"], probes["readiness"]["path"]) == ("/live", "/ready")
+    assert {p["name"]: p["containerPort"] for p in container["ports"]} == {"api": 8000, "ops": 9090}
+
+
+def test_a_rollout_adds_before_it_takes_away() -> None:
+    spec = made("Deployment")["spec"]
+
+    assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert spec["replicas"] == 2
+
+
+@pytest.mark.parametrize("mode", SCALED)
+def test_with_autoscaling_replicas_are_the_autoscalers(mode: str) -> None:
+    assert "replicas" not in made("Deployment", SCALED[mode])["spec"]
+
+
+def test_pods_spread_over_nodes_and_zones_each_rollout_by_itself() -> None:
+    constraints = agent()["topologySpreadConstraints"]
+
+    assert [c["topologyKey"] for c in constraints] == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+    assert all(c["matchLabelKeys"] == ["pod-template-hash"] for c in constraints)
+
+
+def test_the_spread_can_be_replaced_and_turned_off() -> None:
+    own = [{"topologyKey": "rack", "maxSkew": 2, "whenUnsatisfiable": "DoNotSchedule"}]
+
+    assert agent({"topologySpreadConstraints": own})["topologySpreadConstraints"] == own
+    assert "topologySpreadConstraints" not in agent({"topologySpreadConstraints": []})
+
+
+def test_placement_is_the_users() -> None:
+    spec = agent(PLACED)
+    template = made("Deployment", PLACED)["spec"]["template"]["metadata"]
+
+    assert spec["nodeSelector"] == {"disk": "ssd"}
+    assert spec["tolerations"] == [{"key": "agents", "operator": "Exists"}]
+    assert (spec["affinity"], spec["priorityClassName"]) == ({"nodeAffinity": {}}, "high")
+    assert spec["imagePullSecrets"] == [{"name": "registry"}]
+    assert template["annotations"]["note"] == "one"
+    assert template["labels"]["team"] == "agents"
+
+
+def test_ids_can_be_left_to_the_platform() -> None:
+    values = values_of("podSecurityContext.fsGroup=null", "postgres.runAsUser=null")
+
+    assert "fsGroup" not in agent(values)["securityContext"]
+    postgres = made("StatefulSet", values)["spec"]["template"]["spec"]["securityContext"]
+    assert postgres.keys() == {"runAsNonRoot", "seccompProfile"}
+
+
+def test_a_service_account_of_the_users_is_used() -> None:
+    values = values_of("serviceAccount.create=false", "serviceAccount.name=mine")
+
+    assert agent(values)["serviceAccountName"] == "mine"
+    assert [m for m in manifests(values) if m["kind"] == "ServiceAccount"] == []

@@ -1,0 +1,32 @@
+"""Every rendered object is what the API of several Kubernetes minors takes; unknown fields are errors."""
+
+import json
+
+import kubernetes_validate  # type: ignore[import-untyped]  # it has no py.typed
+import pytest
+import yaml
+
+from tests.charts.slipway import CASES, CHART, manifests
+
+MINORS = ["1.30", "1.32", "1.33", "1.34"]
+"""The chart's floor, and those in support."""
+
+CRD_GROUPS = {"monitoring.coreos.com", "keda.sh", "gateway.networking.k8s.io", "slipway.dev"}
+"""Their schemas are in their CRDs: tests/e2e applies these to a cluster."""
+
+
+@pytest.mark.parametrize("minor", MINORS)
+def test_the_api_takes_every_object(minor: str) -> None:
+    # Most objects are the same in most cases, and one costs 30 ms.
+    different = {json.dumps(m, sort_keys=True) for values in CASES.values() for m in manifests(values)}
+    own = [m for m in map(json.loads, sorted(different)) if m["apiVersion"].split("/")[0] not in CRD_GROUPS]
+
+    for manifest in own:
+        kubernetes_validate.validate(manifest, minor, strict=True)
+    assert {m["kind"] for m in own} >= {"Deployment", "HorizontalPodAutoscaler", "Ingress", "NetworkPolicy", "StatefulSet"}
+
+
+def test_the_oldest_minor_of_the_chart_is_among_them() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+
+    assert chart["kubeVersion"] == f">={MINORS[0]}.0-0"

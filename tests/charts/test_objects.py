@@ -1,0 +1,187 @@
+"""The objects around the agent's pods."""
+
+from typing import Any
+
+import pytest
+
+from tests.charts.slipway import EXTERNAL, MONITORED, PLACED, ROUTED, SCALED, agent, made, manifests
+from tests.support.charts import every, one, values_of
+
+SELECTOR = {"app.kubernetes.io/name": "slipway", "app.kubernetes.io/instance": "my-agent"}
+AGENT = {**SELECTOR, "app.kubernetes.io/component": "agent"}
+POSTGRES = {**SELECTOR, "app.kubernetes.io/component": "postgres"}
+
+
+def policy(*values: dict[str, Any]) -> dict[str, Any]:
+    spec: dict[str, Any] = made("NetworkPolicy", *values, name="my-agent-slipway")["spec"]
+    return spec
+
+
+def egress_ports(*values: dict[str, Any]) -> set[int]:
+    return {port["port"] for rule in policy(*values)["egress"] for port in rule["ports"]}
+
+
+def test_the_selector_of_every_object_is_the_same() -> None:
+    found = manifests(MONITORED)
+    deployment = one(found, "Deployment")
+
+    assert deployment["spec"]["selector"]["matchLabels"] == AGENT
+    assert deployment["spec"]["template"]["metadata"]["labels"] == AGENT
+    for service in ("my-agent-slipway", "my-agent-slipway-ops"):
+        assert one(found, "Service", service)["spec"]["selector"] == AGENT
+    assert one(found, "ServiceMonitor")["spec"]["selector"]["matchLabels"] == AGENT
+
+
+def test_the_api_is_on_port_80_and_the_ops_port_on_a_headless_service() -> None:
+    found = manifests(PLACED)
+    api, ops = one(found, "Service", "my-agent-slipway"), one(found, "Service", "my-agent-slipway-ops")
+
+    assert [(p["name"], p["port"], p["targetPort"]) for p in api["spec"]["ports"]] == [("api", 80, "api")]
+    assert [(p["name"], p["port"], p["targetPort"]) for p in ops["spec"]["ports"]] == [("ops", 9090, "ops")]
+    assert (ops["spec"]["clusterIP"], ops["spec"]["publishNotReadyAddresses"]) == ("None", True)
+    assert api["metadata"]["annotations"] == {"lb": "internal"}
+
+
+def test_one_pod_at_a_time_may_be_evicted_and_unready_ones_always() -> None:
+    spec = made("PodDisruptionBudget")["spec"]
+
+    assert (spec["maxUnavailable"], spec["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
+    assert spec["selector"]["matchLabels"] == AGENT
+
+
+def test_the_pods_metric_is_runs_per_pod() -> None:
+    spec = made("HorizontalPodAutoscaler", SCALED["pods-metric"])["spec"]
+
+    (metric,) = spec["metrics"]
+    assert metric["pods"] == {"metric": {"name": "agent_concurrency"}, "target": {"type": "AverageValue", "averageValue": "50"}}
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 10)
+
+
+def test_cpu_counts_the_agents_container_only() -> None:
+    (metric,) = made("HorizontalPodAutoscaler", SCALED["cpu"])["spec"]["metrics"]
+
+    target = {"type": "Utilization", "averageUtilization": 70}
+    assert metric["containerResource"] == {"name": "cpu", "container": "agent", "target": target}
+
+
+def test_keda_takes_no_answer_for_an_error_and_then_keeps_the_pods() -> None:
+    spec = made("ScaledObject", SCALED["keda"])["spec"]
+
+    (trigger,) = spec["triggers"]
+    assert trigger["metadata"]["ignoreNullValues"] == "false"
+    assert spec["fallback"] == {"failureThreshold": 3, "replicas": 2, "behavior": "currentReplicasIfHigher"}
+    assert trigger["authenticationRef"] == {"name": "prometheus"}
+    assert every(manifests(SCALED["keda"]), "HorizontalPodAutoscaler") == []
+
+
+def test_only_the_agent_reaches_the_database() -> None:
+    spec = made("NetworkPolicy", name="my-agent-slipway-postgres")["spec"]
+
+    assert spec["podSelector"]["matchLabels"] == POSTGRES
+    assert spec["ingress"] == [{"ports": [{"port": 5432}], "from": [{"podSelector": {"matchLabels": AGENT}}]}]
+    assert (spec["policyTypes"], spec.get("egress")) == (["Ingress", "Egress"], None)
+
+
+def test_the_ops_port_is_for_prometheus_and_the_operator() -> None:
+    rules = {rule["ports"][0]["port"]: rule for rule in policy()["ingress"]}
+
+    (peer,) = rules["ops"]["from"]
+    assert peer["podSelector"]["matchExpressions"][0]["values"] == ["prometheus", "slipway-operator"]
+    assert "from" not in rules["api"]
+
+
+def test_who_reaches_the_api_can_be_limited_and_helm_test_still_does() -> None:
+    rules = {rule["ports"][0]["port"]: rule for rule in policy(ROUTED)["ingress"]}
+
+    own, test = rules["api"]["from"]
+    assert own == {"podSelector": {}}
+    assert test["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "test"
+    assert one(manifests(), "Pod")["metadata"]["labels"].items() >= test["podSelector"]["matchLabels"].items()
+
+
+@pytest.mark.parametrize(
+    ("values", "ports"),
+    [
+        ({}, {53, 443, 5432}),
+        (EXTERNAL, {53, 443, 5432, 8080, 8443}),
+        (values_of("model.baseUrl=http://models.internal/v1"), {53, 443, 5432, 80}),
+        (values_of("postgres.existingSecret=mine", "postgres.port=6432"), {53, 443, 6432}),
+        (ROUTED, {53, 443, 5432, 6379}),
+    ],
+)
+def test_traffic_out_is_dns_the_database_and_the_addresses_of_the_values(values: dict[str, Any], ports: set[int]) -> None:
+    assert egress_ports(values) == ports
+
+
+def test_a_clouds_metadata_service_is_out_of_reach() -> None:
+    blocks = [peer["ipBlock"] for rule in policy()["egress"] for peer in rule.get("to", []) if "ipBlock" in peer]
+
+    assert any("169.254.169.254/32" in block["except"] for block in blocks)
+
+
+def test_without_a_network_policy_there_is_none() -> None:
+    assert every(manifests(values_of("networkPolicy.enabled=false")), "NetworkPolicy") == []
+
+
+def test_the_jobs_name_is_the_releases() -> None:
+    monitor = made("ServiceMonitor", MONITORED)
+
+    assert monitor["spec"]["jobLabel"] == "app.kubernetes.io/instance"
+    assert monitor["metadata"]["labels"]["team"] == "agents"
+    assert monitor["spec"]["endpoints"] == [{"port": "ops", "interval": "15s"}]
+
+
+def test_an_ingress_lets_streams_through() -> None:
+    ingress = made("Ingress", ROUTED)
+
+    assert ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-buffering"] == "off"
+    (rule,) = ingress["spec"]["rules"]
+    assert rule["host"] == "agent.test"
+    assert rule["http"]["paths"][0]["backend"]["service"] == {"name": "my-agent-slipway", "port": {"name": "api"}}
+    assert ingress["spec"]["tls"] == [{"secretName": "certificate", "hosts": ["agent.test"]}]
+    assert ingress["spec"]["ingressClassName"] == "public"
+
+
+def test_a_route_has_its_time_limits_off() -> None:
+    spec = made("HTTPRoute", ROUTED)["spec"]
+
+    (rule,) = spec["rules"]
+    assert rule["timeouts"] == {"request": "0s", "backendRequest": "0s"}
+    assert rule["backendRefs"] == [{"name": "my-agent-slipway", "port": 80}]
+    assert (spec["parentRefs"], spec["hostnames"]) == ([{"name": "main", "namespace": "ingress"}], ["agent.test"])
+
+
+def test_the_evaluation_database_keeps_its_data_in_a_folder_of_its_volume() -> None:
+    spec = made("StatefulSet", PLACED)["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    env = {e["name"]: e["value"] for e in container["env"]}
+
+    (mount,) = [m["mountPath"] for m in container["volumeMounts"] if m["name"] == "data"]
+    assert env["PGDATA"].startswith(f"{mount}/")
+    assert spec["volumeClaimTemplates"][0]["spec"]["storageClassName"] == "fast"
+    assert not any("PASSWORD" in name and not name.endswith("_FILE") for name in env)
+
+
+def test_a_database_of_the_users_replaces_it() -> None:
+    found = manifests(EXTERNAL)
+
+    assert every(found, "StatefulSet") == []
+    assert [m["metadata"]["name"] for m in found if "postgres" in m["metadata"]["name"]] == []
+    (url,) = [e for e in agent(EXTERNAL)["initContainers"][0]["env"] if e["name"] == "DATABASE_URL"]
+    assert url["valueFrom"]["secretKeyRef"] == {"name": "database", "key": "url"}
+
+
+def test_extra_objects_are_templated_maps_or_texts() -> None:
+    names = {m["metadata"]["name"] for m in every(manifests(PLACED), "ConfigMap")}
+
+    assert names >= {"my-agent-map", "my-agent-text"}
+
+
+def test_helm_test_uses_the_token_it_is_given() -> None:
+    pod = made("Pod", EXTERNAL)
+    env = {e["name"]: e for e in pod["spec"]["containers"][0]["env"]}
+
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    assert env["TOKEN"]["valueFrom"]["secretKeyRef"] == {"name": "tester", "key": "token"}
+    assert env["URL"]["value"] == "http://my-agent-slipway"
+    compile(pod["spec"]["containers"][0]["args"][0], "stream_test.py", "exec")

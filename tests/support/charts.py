@@ -1,0 +1,87 @@
+"""Charts rendered by Helm's own engine, without a cluster and without a helm program."""
+
+import copy
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helm_python import Chart, HelmError
+
+CHARTS = Path(__file__).parent.parent.parent / "charts"
+
+Values = dict[str, Any]
+Manifest = dict[str, Any]
+
+
+def values_of(*sets: str) -> Values:
+    """Values from `a.b=VALUE` lines, the value in YAML."""
+    values: Values = {}
+    for line in sets:
+        path, _, text = line.partition("=")
+        *parents, key = path.split(".")
+        place = values
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[key] = yaml.safe_load(text)
+    return values
+
+
+def merged(*several: Values) -> Values:
+    """Later ones win, mapping by mapping."""
+    result: Values = {}
+    for values in copy.deepcopy(several):
+        for key, value in values.items():
+            both = isinstance(value, dict) and isinstance(result.get(key), dict)
+            result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def render_text(chart: Path, values: Values, *, name: str = "my-agent", namespace: str = "agents") -> dict[str, str]:
+    """Template path, below the chart, to what it renders.
+
+    Raises:
+        HelmError: the values are refused.
+    """
+    with Chart.load(chart) as loaded:
+        rendered = loaded.render(values, name=name, namespace=namespace)
+        return {path.partition("/")[2]: text for path, text in sorted(rendered.items())}
+
+
+def render(chart: Path, values: Values, *, name: str = "my-agent", namespace: str = "agents") -> list[Manifest]:
+    """Every object that the values make, tests among them."""
+    texts = render_text(chart, values, name=name, namespace=namespace)
+    return [
+        document
+        for path, text in texts.items()
+        if path.endswith(".yaml")
+        for document in yaml.load_all(text, yaml.CSafeLoader)  # a tenth of the time
+        if document is not None
+    ]
+
+
+def one(manifests: Iterable[Manifest], kind: str, name: str | None = None) -> Manifest:
+    """The only object of a kind, or of a kind and name."""
+    (found,) = every(manifests, kind, name)
+    return found
+
+
+def every(manifests: Iterable[Manifest], kind: str, name: str | None = None) -> list[Manifest]:
+    return [m for m in manifests if m["kind"] == kind and name in {None, m["metadata"]["name"]}]
+
+
+def refusal(chart: Path, values: Values) -> str:
+    """What Helm says to values that it must refuse."""
+    with pytest.raises(HelmError) as caught:
+        render_text(chart, values)
+    return str(caught.value)
+
+
+def pod_specs(manifests: Iterable[Manifest]) -> Iterator[Manifest]:
+    """Each pod's specification, of whatever makes it."""
+    for manifest in manifests:
+        if manifest["kind"] == "Pod":
+            yield manifest["spec"]
+        elif manifest["kind"] in {"Deployment", "StatefulSet", "Job"}:
+            yield manifest["spec"]["template"]["spec"]
