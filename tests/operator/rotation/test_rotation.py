@@ -54,3 +54,14 @@ async def test_it_rotates_when_the_interval_is_over() -> None:
     await world.rotate(seconds=4000)
 
     assert world.status["revision"] == 2
+
+
+async def test_a_schedule_that_means_nothing_is_told_and_the_key_stays_published() -> None:
+    world = await started(World())
+    world.respec(schedule={"cron": "0 0 31 2 x"})
+
+    assert await world.turn() is None
+
+    assert world.condition("Ready")["reason"] == "InvalidSpec"
+    assert "schedule.cron" in world.condition("Ready")["message"]
+    assert only_the_current_key_is_left(world)

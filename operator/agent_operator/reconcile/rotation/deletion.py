@@ -38,7 +38,7 @@ class Farewell:
             return None
         try:
             await self._clean(manifest)
-        except (ProviderError, NotHolder, ClusterError) as error:
+        except (ProviderError, NotHolder, ClusterError, ValueError) as error:
             if isinstance(error, Conflict):
                 raise
             if self.tools.clock.now() - parse_timestamp(metadata["deletionTimestamp"]) < LIMIT:

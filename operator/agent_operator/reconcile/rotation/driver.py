@@ -15,9 +15,11 @@ from agent_operator.reconcile.rotation.effects import Effects, Scene
 from agent_operator.reconcile.rotation.machine import Action, Do, Observed, step
 from agent_operator.reconcile.rotation.model import Kind, read_identity, read_spec
 from agent_operator.reconcile.rotation.report import report
+from agent_operator.reconcile.rotation.schedule import check
 from agent_operator.reconcile.rotation.secret import read_secret
 from agent_operator.reconcile.rotation.sources import Sources
 from agent_operator.reconcile.rotation.status import Phase, Status, read_status, write_status
+from agent_operator.reconcile.status import refuse
 from agent_operator.reconcile.status import write_status as put_status
 from agent_operator.reconcile.tools import Tools
 
@@ -59,12 +61,16 @@ class KeyRotationReconciler:
             finalizers = [*metadata.get("finalizers", []), FINALIZER]
             await self.tools.cluster.replace({**manifest, "metadata": {**metadata, "finalizers": finalizers}})
             return AGAIN
-        return await self._turn(manifest)
+        try:
+            scene = await self._scene(manifest)
+        except ValueError as error:
+            await refuse(self.tools, manifest, "InvalidSpec", str(error))
+            return None
+        return await self._turn(manifest, scene)
 
-    async def _turn(self, manifest: Manifest) -> float | None:
+    async def _turn(self, manifest: Manifest, scene: Scene) -> float | None:
         """One action of the machine, and what it changed in the status."""
         now = self.tools.clock.now()
-        scene = await self._scene(manifest)
         before = read_status(manifest.get("status", {}))
         status = plan(scene, before.mirror(scene.target), now)
         seen = await self._observe(scene, status)
@@ -79,6 +85,8 @@ class KeyRotationReconciler:
 
     async def _scene(self, manifest: Manifest) -> Scene:
         spec, identity = read_spec(manifest), read_identity(manifest)
+        if spec.schedule:
+            check(spec.schedule, self.tools.clock.now())
         secret = await self.tools.cluster.get(SECRET, identity.namespace, spec.secret)
         return Scene(spec, identity, secret, read_secret(secret, identity.name))
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from cronsim import CronSim
+from cronsim import CronSim, CronSimError
 
 from agent_operator.reconcile.rotation.model import Schedule, Window
 
@@ -16,6 +16,20 @@ AHEAD_DAYS = 8
 
 LIFETIME_SHARE = 2 / 3
 """Of a key that expires: a third is left for whoever must repair a rotation that fails."""
+
+
+def check(schedule: Schedule, now: datetime) -> None:
+    """Raises ValueError for what the API server cannot judge, with the name of the field."""
+    try:
+        ZoneInfo(schedule.time_zone)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"schedule.timeZone: {schedule.time_zone!r} is not known") from None
+    try:
+        CronSim(schedule.cron or "* * * * *", now)
+    except CronSimError as error:
+        raise ValueError(f"schedule.cron: {error}") from None
+    if next_open(schedule, now) is None:
+        raise ValueError("schedule: allow and deny leave no moment open")
 
 
 def next_rotation(schedule: Schedule | None, lifetime: timedelta | None, since: datetime, seed: str) -> datetime | None:
