@@ -1,8 +1,11 @@
 """Collects the facts about one release: objects from the cluster, answers of its pods, figures from Prometheus."""
 
 import asyncio
+import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,6 +19,7 @@ from agent_operator.cluster.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
     DISRUPTION_BUDGET,
+    KEY_ROTATION,
     NETWORK_POLICY,
     POD,
     PROMETHEUS_RULE,
@@ -34,28 +38,36 @@ OPS_PORT = 9090
 WANTED = ("agent_unpriced_model_calls_total", "agent_tokens_total", "agent_drain_", "agent_db_pool_connections_limit")
 """Beginnings of the metrics that a check reads from pods; the rest of some thousand lines is not parsed."""
 
-OpsUrl = Callable[[Manifest], str | None]
-"""Base URL of a pod's ops port; None while the pod has no address."""
+OPS_PATHS = ("/status", "/health", "/metrics")
+
+Answer = tuple[int, str]
+"""Status and body."""
+
+ReadPod = Callable[[Manifest], Awaitable[Pod]]
+"""Asks a pod's ops port; never raises, as a pod that does not answer is a fact too."""
 
 
-def by_address(pod: Manifest) -> str | None:
-    """As reached from inside the cluster."""
-    address = pod.get("status", {}).get("podIP")
-    if not address:
-        return None
-    return f"http://[{address}]:{OPS_PORT}" if ":" in address else f"http://{address}:{OPS_PORT}"
+def by_address(http: httpx.AsyncClient) -> ReadPod:
+    """From inside the cluster."""
+
+    async def read(pod: Manifest) -> Pod:
+        address = pod.get("status", {}).get("podIP")
+        if not address:
+            return Pod(pod)
+        return await read_url(http, pod, f"http://[{address}]:{OPS_PORT}" if ":" in address else f"http://{address}:{OPS_PORT}")
+
+    return read
 
 
 async def gather(
     cluster: Cluster,
-    http: httpx.AsyncClient,
     clock: Clock,
+    read_pod: ReadPod,
     *,
     namespace: str,
     release: str,
     prometheus: Prometheus | None = None,
     limits: Limits | None = None,
-    ops_url: OpsUrl = by_address,
 ) -> Facts:
     """The facts of now. What we may not list is named in `forbidden`.
 
@@ -66,11 +78,14 @@ async def gather(
     deployment = next(iter(objects["deployments"]), None)
     container = agent_container((deployment or {}).get("spec", {}).get("template", {}))
     objects["databases"] = [p for p in objects["pods"] if _component(p) == "postgres"]
-    agents = [p for p in objects.pop("pods") if _component(p) in {"agent", ""}]
-    pods, figures, secrets = await asyncio.gather(
-        asyncio.gather(*(read_pod(http, pod, ops_url(pod)) for pod in agents)),
+    agents = [p for p in objects.pop("pods") if _component(p) == "agent"]
+    mounted = key_secret_names(deployment)
+    objects["keyrotations"] = [k for k in objects["keyrotations"] if k["spec"]["target"]["secretName"] in mounted]
+    pods, figures, secrets, objects["dashboards"] = await asyncio.gather(
+        asyncio.gather(*map(read_pod, agents)),
         ask(prometheus, namespace, release) if prometheus else _nothing(),
-        _key_secrets(cluster, namespace, deployment, forbidden),
+        _key_secrets(cluster, namespace, mounted, forbidden),
+        _dashboards(cluster, namespace, deployment, forbidden),
     )
     return Facts(
         namespace=namespace,
@@ -100,7 +115,7 @@ async def _objects(cluster: Cluster, namespace: str, release: str) -> tuple[dict
         DISRUPTION_BUDGET: None,
         NETWORK_POLICY: None,
         PROMETHEUS_RULE: own,
-        CONFIG_MAP: own,
+        KEY_ROTATION: None,
     }
     found: dict[str, list[Manifest]] = {}
     forbidden: set[str] = set()
@@ -117,17 +132,29 @@ def _component(pod: Manifest) -> str:
     return str((pod["metadata"].get("labels") or {}).get(COMPONENT, ""))
 
 
-async def _key_secrets(cluster: Cluster, namespace: str, deployment: Manifest | None, forbidden: set[str]) -> list[Manifest]:
+async def _key_secrets(cluster: Cluster, namespace: str, names: Sequence[str], forbidden: set[str]) -> list[Manifest]:
     """Metadata of the Secrets mounted at OPENAI_KEY_DIR; their data is dropped here and goes nowhere."""
     try:
-        found = [await cluster.get(SECRET, namespace, name) for name in _key_secret_names(deployment)]
+        found = [await cluster.get(SECRET, namespace, name) for name in names]
     except Forbidden:
         forbidden.add(SECRET.plural)
         return []
     return [{"metadata": secret["metadata"]} for secret in found if secret is not None]
 
 
-def _key_secret_names(deployment: Manifest | None) -> list[str]:
+async def _dashboards(cluster: Cluster, namespace: str, deployment: Manifest | None, forbidden: set[str]) -> list[Manifest]:
+    """The overview that the chart brings, by name: a list would take the right to read every ConfigMap."""
+    if deployment is None:
+        return []
+    try:
+        found = await cluster.get(CONFIG_MAP, namespace, f"{deployment['metadata']['name']}-overview-dashboard")
+    except Forbidden:
+        forbidden.add(CONFIG_MAP.plural)
+        return []
+    return [{"metadata": found["metadata"]}] if found else []
+
+
+def key_secret_names(deployment: Manifest | None) -> list[str]:
     if deployment is None:
         return []
     template = deployment["spec"]["template"]
@@ -137,32 +164,37 @@ def _key_secret_names(deployment: Manifest | None) -> list[str]:
     return [v["secret"]["secretName"] for v in template["spec"].get("volumes") or () if v["name"] in volumes and "secret" in v]
 
 
-async def read_pod(http: httpx.AsyncClient, manifest: Manifest, url: str | None) -> Pod:
-    """What a pod says; None for each question that it does not answer."""
-    if url is None:
-        return Pod(manifest)
-    status, health, metrics = await asyncio.gather(*(_get(http, f"{url}{path}") for path in ("/status", "/health", "/metrics")))
+async def read_url(http: httpx.AsyncClient, manifest: Manifest, url: str) -> Pod:
+    """`url` is the base of an ops port."""
+    answers = await asyncio.gather(*(_get(http, f"{url}{path}") for path in OPS_PATHS))
+    return pod_of(manifest, dict(zip(OPS_PATHS, answers, strict=True)))
+
+
+async def _get(http: httpx.AsyncClient, url: str) -> Answer | None:
+    try:
+        response = await http.get(url, timeout=OPS_SECONDS)
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return None
+    return response.status_code, response.text
+
+
+def pod_of(manifest: Manifest, answers: Mapping[str, Answer | None]) -> Pod:
+    """A pod and what it said; None for each question that it did not answer, or not as the service does."""
+    status, health, metrics = (answers.get(path) for path in OPS_PATHS)
     return Pod(
         manifest,
-        status=_json(status) if status and status.is_success else None,
-        health=_json(health) if health else None,  # 503 says that something is down, and the body says what
-        samples=_samples(metrics.text) if metrics and metrics.is_success else None,
+        status=_json(status, "version") if status and status[0] == HTTPStatus.OK else None,
+        health=_json(health, "dependencies"),  # 503 says that something is down, and the body says what
+        samples=_samples(metrics[1]) if metrics and metrics[0] == HTTPStatus.OK else None,
     )
 
 
-async def _get(http: httpx.AsyncClient, url: str) -> httpx.Response | None:
+def _json(answer: Answer | None, key: str) -> Mapping[str, Any] | None:
     try:
-        return await http.get(url, timeout=OPS_SECONDS)
-    except (httpx.HTTPError, httpx.InvalidURL):
-        return None
-
-
-def _json(response: httpx.Response) -> Mapping[str, object] | None:
-    try:
-        body = response.json()
+        body = json.loads(answer[1]) if answer else None
     except ValueError:
         return None
-    return body if isinstance(body, dict) else None
+    return body if isinstance(body, dict) and key in body else None
 
 
 def _samples(text: str) -> Samples:

@@ -6,9 +6,6 @@ from agent_operator.checks.facts import Facts, Manifest
 from agent_operator.checks.finding import Verdict, fail, ok, unknown, warn
 from agent_operator.checks.live import no_prometheus
 
-DASHBOARD = "slipway-overview"
-"""UID of the dashboard that every other one links back to."""
-
 RuleName = tuple[str, str]
 """Group and alert (or record)."""
 
@@ -83,11 +80,8 @@ def _names(rules: Sequence[RuleName], most: int = 3) -> str:
 
 def dashboards(facts: Facts) -> Verdict:
     if "configmaps" in facts.forbidden:
-        return unknown("Forbidden", "ConfigMaps cannot be listed", "allow list of configmaps")
-    found = [
-        m for m in facts.of("configmaps") if any(DASHBOARD in name for name in (*(m.get("data") or ()), m["metadata"]["name"]))
-    ]
-    if not found:
-        fix = "set monitoring.dashboards.enabled=true; if they are provisioned elsewhere, ignore this"
-        return warn("NoDashboards", f"no ConfigMap of this release holds the dashboard {DASHBOARD}", fix)
+        return unknown("Forbidden", "ConfigMaps cannot be read", "allow get of configmaps")
+    if not facts.of("dashboards"):
+        fix = "set monitoring.dashboards.enabled=true; where another release brings them, list this condition in spec.accepted"
+        return warn("NoDashboards", "this release brings no dashboards", fix)
     return ok("Delivered", "the dashboards are there for Grafana's sidecar")

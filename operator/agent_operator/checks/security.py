@@ -87,8 +87,9 @@ def key_age(facts: Facts) -> Verdict:
 
 
 def key_changed(facts: Facts) -> datetime | None:
-    """When the Secret of the model key last got new data; None when it cannot be told."""
-    times = [_data_changed(secret) for secret in facts.of("secrets")]
+    """When the model key was last replaced: as its KeyRotation says, or as its Secret shows; None when it cannot be told."""
+    published = [rotation.get("status", {}).get("currentKeyTime") for rotation in facts.of("keyrotations")]
+    times = [parse_timestamp(time) for time in published if time] or [_data_changed(secret) for secret in facts.of("secrets")]
     return max(times, default=None)
 
 

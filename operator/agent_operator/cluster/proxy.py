@@ -1,16 +1,20 @@
 """Pods and services from outside of the cluster: through the API server, with the rights of who asks."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import httpx
 import httpx2
+import lightkube
 from lightkube.config.client_adapter import AsyncClient, ConnectionParams
 from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.core.exceptions import ConfigError
 
 from agent_operator.cluster.errors import Unavailable
 from agent_operator.cluster.kinds import Manifest
+
+KubeAccess = SingleConfig
+"""A context of a kubeconfig: where the API server is, and as whom to speak to it."""
 
 ORIGIN = "http://kubernetes"
 """Stands for the API server in the URLs below; the transport puts the real address and the credentials in."""
@@ -58,6 +62,31 @@ async def through_api_server(config: SingleConfig) -> AsyncIterator[httpx.AsyncC
         httpx.AsyncClient(transport=_Transport(http)) as client,
     ):
         yield client
+
+
+async def run_in_pod(config: SingleConfig, pod: Manifest, container: str, command: Sequence[str]) -> str:
+    """What a command prints in a pod. Network policies do not concern it, as the kubelet runs it.
+
+    Raises:
+        Unavailable: it could not be run, or failed.
+    """
+    metadata = pod["metadata"]
+    client = lightkube.AsyncClient(config)
+    try:
+        done = await client.exec(
+            metadata["name"],
+            namespace=metadata["namespace"],
+            container=container,
+            command=command,
+            stdout=True,
+            raise_on_error=True,
+            timeout=TIMEOUT,
+        )
+    except Exception as error:  # of a web socket, a time-out, the API server, the command: all mean no answer
+        raise Unavailable(f"exec in {metadata['name']}: {type(error).__name__} {error}".rstrip()) from error
+    finally:
+        await client.aclose()
+    return str(done.stdout or "")
 
 
 def pod_url(pod: Manifest, port: int) -> str:

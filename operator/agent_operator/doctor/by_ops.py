@@ -7,7 +7,7 @@ import httpx
 from agent_operator.checks.environment import Environment
 from agent_operator.checks.facts import Facts
 from agent_operator.checks.finding import Finding
-from agent_operator.checks.gather import read_pod
+from agent_operator.checks.gather import read_url
 from agent_operator.checks.registry import CHECKS
 from agent_operator.doctor.errors import CouldNotRun
 
@@ -24,7 +24,7 @@ APPLICABLE = {
 
 async def examine_ops(url: str, replicas: int, client: httpx.AsyncClient) -> list[Finding]:
     """Raises CouldNotRun when the ops port does not answer."""
-    pod = await read_pod(client, {"metadata": {"name": url}}, url)
+    pod = await read_url(client, {"metadata": {"name": url}}, url)
     if pod.status is None:
         raise CouldNotRun(f"{url}/status does not answer; is it the ops port (9090)?")
     size = pod.total("agent_db_pool_connections_limit")

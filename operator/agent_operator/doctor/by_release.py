@@ -1,18 +1,19 @@
 """Examines a release by kubeconfig: the same checks as AgentHealth, with the rights of who asks."""
 
-from collections.abc import Callable
+import json
 from dataclasses import dataclass
 
 import httpx
 
+from agent_operator.checks.facts import Pod, agent_container
 from agent_operator.checks.finding import Area, Finding, Status
-from agent_operator.checks.gather import OPS_PORT, gather
+from agent_operator.checks.gather import OPS_PATHS, OPS_PORT, ReadPod, gather, pod_of, read_url
 from agent_operator.checks.registry import judge
 from agent_operator.clock import Clock, SystemClock
 from agent_operator.cluster import Cluster, ClusterError, Manifest
 from agent_operator.cluster.client import connect
 from agent_operator.cluster.kinds import ACCESS_REVIEW
-from agent_operator.cluster.proxy import find_config, pod_url, service_url, through_api_server
+from agent_operator.cluster.proxy import KubeAccess, find_config, pod_url, run_in_pod, service_url, through_api_server
 from agent_operator.doctor.errors import CouldNotRun
 from agent_operator.prometheus import Prometheus
 
@@ -24,10 +25,22 @@ NEEDED = (
     ("list", "policy", "poddisruptionbudgets", ""),
     ("list", "networking.k8s.io", "networkpolicies", ""),
     ("list", "monitoring.coreos.com", "prometheusrules", ""),
-    ("list", "", "configmaps", ""),
+    ("get", "", "configmaps", ""),
     ("get", "", "secrets", ""),
 )
 """Verb, API group, resource, subresource of every call that the checks need."""
+
+ASK_OWN_PORT = f"""
+import json, urllib.error, urllib.request
+def ask(path):
+    try:
+        answer = urllib.request.urlopen("http://127.0.0.1:{OPS_PORT}" + path, timeout=3)
+    except urllib.error.HTTPError as error:
+        answer = error
+    return answer.status, answer.read().decode()
+print(json.dumps({{path: ask(path) for path in {OPS_PATHS!r}}}))
+"""
+"""Runs in the agent's container, whose image has Python and no curl."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +58,26 @@ async def examine_release(release: Release) -> list[Finding]:
         config = find_config(release.context)
         async with connect(config) as cluster, through_api_server(config) as http, httpx.AsyncClient() as direct:
             prometheus = prometheus_of(release.prometheus, http, direct)
-            return await examine_with(cluster, http, SystemClock(), release, prometheus, lambda pod: pod_url(pod, OPS_PORT))
+            return await examine_with(cluster, SystemClock(), from_outside(config, http), release, prometheus)
     except ClusterError as error:
         raise CouldNotRun(str(error)) from None
+
+
+def from_outside(config: KubeAccess, http: httpx.AsyncClient) -> ReadPod:
+    """Through the API server; where a network policy keeps that out of the ops port, by a command in the pod."""
+
+    async def read(pod: Manifest) -> Pod:
+        found = await read_url(http, pod, pod_url(pod, OPS_PORT))
+        if found.status is not None or found.leaving:
+            return found
+        try:
+            container = agent_container(pod).get("name", "")
+            answers = json.loads(await run_in_pod(config, pod, container, ("python", "-c", ASK_OWN_PORT)))
+        except (ClusterError, ValueError):
+            return found
+        return pod_of(pod, {path: (status, body) for path, (status, body) in answers.items()})
+
+    return read
 
 
 def prometheus_of(address: str, http: httpx.AsyncClient, direct: httpx.AsyncClient) -> Prometheus | None:
@@ -63,16 +93,9 @@ def prometheus_of(address: str, http: httpx.AsyncClient, direct: httpx.AsyncClie
 
 
 async def examine_with(
-    cluster: Cluster,
-    http: httpx.AsyncClient,
-    clock: Clock,
-    release: Release,
-    prometheus: Prometheus | None,
-    ops_url: Callable[[Manifest], str | None],
+    cluster: Cluster, clock: Clock, read_pod: ReadPod, release: Release, prometheus: Prometheus | None
 ) -> list[Finding]:
-    facts = await gather(
-        cluster, http, clock, namespace=release.namespace, release=release.name, prometheus=prometheus, ops_url=ops_url
-    )
+    facts = await gather(cluster, clock, read_pod, namespace=release.namespace, release=release.name, prometheus=prometheus)
     if facts.deployment is None and "deployments" not in facts.forbidden:
         raise CouldNotRun(f"no Deployment of a release {release.name} in namespace {release.namespace}")
     return [await _permissions(cluster, release.namespace), *judge(facts)]

@@ -1,7 +1,7 @@
 """AgentHealth: one release, judged by every check; the status is written when it says something new."""
 
 from agent_operator.checks.facts import Limits
-from agent_operator.checks.gather import gather
+from agent_operator.checks.gather import by_address, gather
 from agent_operator.checks.registry import judge
 from agent_operator.cluster import Manifest
 from agent_operator.cluster.kinds import AGENT_HEALTH
@@ -31,8 +31,8 @@ async def _look(tools: Tools, about: Manifest) -> None:
     url = spec.get("prometheus", {}).get("url") or tools.settings.prometheus_url
     facts = await gather(
         tools.cluster,
-        tools.http,
         tools.clock,
+        by_address(tools.http),
         namespace=about["metadata"]["namespace"],
         release=spec["release"],
         prometheus=Prometheus(tools.http, url) if url else None,

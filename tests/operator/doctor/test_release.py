@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from agent_operator.checks.finding import Finding
+from agent_operator.checks.gather import by_address
 from agent_operator.cluster import Manifest
 from agent_operator.cluster.kinds import DEPLOYMENT
 from agent_operator.cluster.proxy import pod_url, service_url
@@ -32,8 +33,7 @@ class SomeRefused(Reviewing):
 
 async def examined(world: World) -> dict[str, Finding]:
     async with httpx.AsyncClient(transport=httpx.MockTransport(world.answer)) as http:
-        ops = lambda pod: f"http://{pod['status']['podIP']}:9090"  # noqa: E731  # as the API server would reach it
-        found = await examine_with(world.cluster, http, world.clock, MINE, None, ops)
+        found = await examine_with(world.cluster, world.clock, by_address(http), MINE, None)
     return {finding.id: finding for finding in found}
 
 

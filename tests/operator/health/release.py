@@ -148,14 +148,7 @@ def objects() -> dict[str, list[Manifest]]:
                 "spec": {"groups": [{"name": "cost", "rules": [{"alert": "AgentCostHigh", "expr": QUERY}]}]},
             }
         ],
-        "configmaps": [
-            {
-                "apiVersion": "v1",
-                "kind": "ConfigMap",
-                "metadata": metadata("my-agent-slipway-dashboards"),
-                "data": {"slipway-overview.json": "{}"},
-            }
-        ],
+        "dashboards": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata("my-agent-slipway-overview-dashboard")}],
         "secrets": [secret("2026-02-20T00:00:00Z")],
         "databases": [],
     }

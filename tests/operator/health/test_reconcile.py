@@ -12,7 +12,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from agent_operator.checks.gather import gather
+from agent_operator.checks.gather import by_address, gather
 from agent_operator.checks.registry import CHECKS
 from agent_operator.cluster import Forbidden, Manifest, Unavailable
 from agent_operator.cluster.kinds import AGENT_HEALTH, DISRUPTION_BUDGET, SECRET
@@ -245,7 +245,7 @@ async def test_no_key_of_a_secret_is_kept(world: World) -> None:
     world.cluster.put({**release.secret("2026-02-20T00:00:00Z"), "data": {"current": "c2stc2VjcmV0"}})
 
     async with world.tools() as tools:
-        facts = await gather(world.cluster, tools.http, world.clock, namespace="prod", release="my-agent")
+        facts = await gather(world.cluster, world.clock, by_address(tools.http), namespace="prod", release="my-agent")
     status = await world.look()
 
     assert facts.of("secrets")
