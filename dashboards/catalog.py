@@ -3,15 +3,17 @@
 from pathlib import Path
 
 from agent_operator.rules.thresholds import Thresholds
-from dashboards import cost_quality, overview, rollouts_keys, tools_nodes
+from dashboards import cost_quality, operator, overview, rollouts_keys, tools_nodes
 from dashboards.frame import Sheet
 
 ROOT = Path(__file__).parent.parent
 AGENT = ROOT / "charts/slipway/files/dashboards"
+OPERATOR = ROOT / "charts/slipway-operator/files/dashboards"
 """Beside each agent; what the operator exports is shown by the operator's chart."""
 
 
 def sheets(limits: Thresholds) -> dict[Path, Sheet]:
     """File to dashboard. The lines drawn in panels are those of the alerts."""
     agent = [module.sheet(limits) for module in (overview, cost_quality, tools_nodes, rollouts_keys)]
-    return {AGENT / f"{sheet.uid}.json": sheet for sheet in agent}
+    own = operator.sheet(limits)
+    return {AGENT / f"{sheet.uid}.json": sheet for sheet in agent} | {OPERATOR / f"{own.uid}.json": own}

@@ -39,6 +39,8 @@ class Sheet:
     description: str
     rows: tuple[Row, ...]
     anchor: str = "agent_build_info"
+    objects: str = ""
+    """A metric of objects that live in other namespaces than the pods; adds a choice of these."""
     rollout_marks: bool = True
 
     def render(self) -> str:
@@ -60,7 +62,7 @@ class Sheet:
 def _build(sheet: Sheet) -> models.Dashboard:
     frame = dashboard.Dashboard(sheet.title).uid(sheet.uid).description(sheet.description).tags([TAG]).readonly()
     frame.time("now-1h", "now").refresh(REFRESH).timezone("browser").tooltip(models.DashboardCursorSync.CROSSHAIR)
-    frame.variables(_variables(sheet.anchor)).annotations(_marks() if sheet.rollout_marks else []).link(_siblings())
+    frame.variables(_variables(sheet)).annotations(_marks() if sheet.rollout_marks else []).link(_siblings())
     for row in sheet.rows:
         frame.with_row(dashboard.Row(row.title))
         for panel in row.panels:
@@ -78,22 +80,28 @@ def panel_id(uid: str, title: str) -> int:
     return 1000 + zlib.crc32(f"{uid}/{title}".encode()) % 1_000_000
 
 
-def _variables(anchor: str) -> list[Builder[models.VariableModel]]:
+def _variables(sheet: Sheet) -> list[Builder[models.VariableModel]]:
     return [
         dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"),
-        *(_choice(name, label, anchor, selector) for name, label, selector in _choices()),
+        *(_choice(*each) for each in _choices(sheet)),
         dashboard.ConstantVariable("runbooks").value(RUNBOOKS_PLACEHOLDER),
     ]
 
 
-def _choices() -> Iterator[tuple[str, str, str]]:
-    yield "namespace", "Namespace", ""
-    yield "job", "Release", '{namespace=~"$namespace"}'
-    yield "pod", "Pod", f"{{{RELEASE}}}"
+def _choices(sheet: Sheet) -> Iterator[tuple[str, str, str]]:
+    """Variable, its name to people, and the series that it lists the values of."""
+    yield "namespace", "Namespace", sheet.anchor
+    yield "job", "Release", f'{sheet.anchor}{{namespace=~"$namespace"}}'
+    yield "pod", "Pod", f"{sheet.anchor}{{{RELEASE}}}"
+    if sheet.objects:
+        yield "object_namespace", "Objects in", f'{sheet.objects}{{job=~"$job", pod=~"$pod"}}'
 
 
-def _choice(name: str, label: str, anchor: str, selector: str) -> dashboard.QueryVariable:
-    query: dict[str, object] = {"query": f"label_values({anchor}{selector}, {name})", "refId": f"variable-{name}"}
+def _choice(name: str, label: str, of: str) -> dashboard.QueryVariable:
+    query: dict[str, object] = {
+        "query": f"label_values({of}, {'namespace' if name == 'object_namespace' else name})",
+        "refId": f"variable-{name}",
+    }
     choice = (
         dashboard.QueryVariable(name).label(label).query(query).datasource(DATASOURCE).sort(models.VariableSort.ALPHABETICAL_ASC)
     )

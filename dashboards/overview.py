@@ -3,7 +3,7 @@
 from agent_operator.rules.thresholds import Thresholds
 from dashboards.frame import Row, Sheet
 from dashboards.panels import VERDICTS, Limit, Panel, Query, Words, graph, heatmap_panel, stat_panel
-from dashboards.promql import RELEASE, aggregate, buckets, highest, per_second, quantile, series, share, total
+from dashboards.promql import RANGE, RELEASE, aggregate, buckets, highest, of_releases, per_second, quantile, series, share, total
 
 RELEASE_NAME = "{{namespace}}/{{job}}"
 PODS = "{{pod}}"
@@ -37,12 +37,12 @@ def cost_per_hour(words: Words, limits: Thresholds) -> Panel:
 
 def _health(limits: Thresholds) -> Row:
     # A release without alerts has no ALERTS series: its zero comes from the pods.
-    firing = aggregate("count", series("ALERTS", 'alertstate="firing"', selector=RELEASE))
+    firing = aggregate("count", series("ALERTS", 'alertstate="firing", alertname=~"Agent.+"', selector=RELEASE))
     return Row(
         "Is it well?",
         (
             stat_panel(
-                Words("Alerts firing", "Alerts of Prometheus that fire for the release, whatever their severity.", "short"),
+                Words("Alerts firing", "Alerts of Slipway that fire for the release, whatever their severity.", "short"),
                 Query(f"{firing} or 0 * {aggregate('count', series('agent_build_info', selector=RELEASE))}", RELEASE_NAME),
                 limit=Limit(critical=1),
             ),
@@ -53,7 +53,7 @@ def _health(limits: Thresholds) -> Row:
                     "short",
                     ("AgentTargetDown", "AgentMetricsAbsent"),
                 ),
-                Query(aggregate("sum", f"1 - {series('up')}"), RELEASE_NAME),
+                Query(aggregate("sum", of_releases(f"1 - {series('up')}", seen=RANGE)), RELEASE_NAME),
                 limit=Limit(critical=1),
             ),
             stat_panel(
@@ -287,12 +287,12 @@ def _process() -> Row:
         (
             graph(
                 Words("CPU by pod", "Cores in use. One process uses one core at most.", "short"),
-                Query(per_second("process_cpu_seconds_total", "pod"), PODS),
+                Query(of_releases(per_second("process_cpu_seconds_total", "pod")), PODS),
                 width=6,
             ),
             graph(
                 Words("Memory by pod", "Resident memory.", "bytes"),
-                Query(total("process_resident_memory_bytes", "pod"), PODS),
+                Query(of_releases(total("process_resident_memory_bytes", "pod")), PODS),
                 width=6,
             ),
             graph(

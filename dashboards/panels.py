@@ -13,6 +13,7 @@ from grafana_foundation_sdk.models import heatmap as heatmaps
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from agent_operator.rules.alert import runbook_page
+from dashboards.promql import LABELS
 
 DATASOURCE = models.DataSourceRef(type_val="prometheus", uid="$datasource")
 RUNBOOKS = "${runbooks}"
@@ -141,7 +142,8 @@ def table_panel(words: Words, labels: Sequence[str], *columns: Column, width: in
 def _organize(labels: Sequence[str], columns: Sequence[Column]) -> dict[str, object]:
     names = {f"Value #{_letter(number)}": column.title for number, column in enumerate(columns)}
     order = {name: place for place, name in enumerate([*labels, *names])}
-    return {"excludeByName": {"Time": True}, "indexByName": order, "renameByName": names}
+    hidden = {name: True for name in ("Time", *LABELS) if name not in labels}
+    return {"excludeByName": hidden, "indexByName": order, "renameByName": names}
 
 
 def _cells(column: Column) -> list[models.DynamicConfigValue]:

@@ -2,6 +2,9 @@
 
 RELEASE = 'namespace=~"$namespace", job=~"$job"'
 POD = f'{RELEASE}, pod=~"$pod"'
+OBJECTS = 'namespace=~"$object_namespace", job=~"$job", pod=~"$pod"'
+"""What the operator says of an object in another namespace."""
+
 LABELS = ("namespace", "job")
 RATE = "$__rate_interval"
 RANGE = "$__range"
@@ -14,6 +17,13 @@ def series(metric: str, where: str = "", *, selector: str = POD) -> str:
 
 def aggregate(function: str, inner: str, *by: str) -> str:
     return f"{function} by ({', '.join((*LABELS, *by))}) ({inner})"
+
+
+def of_releases(query: str, anchor: str = "agent_build_info", *, seen: str = "") -> str:
+    """Only releases that export `anchor`, or did within `seen`: what every process exports (`up`, `process_*`) is the whole
+    cluster's while All is chosen."""
+    own = f"last_over_time({series(anchor)}[{seen}])" if seen else series(anchor)
+    return f"{query} and on ({', '.join(LABELS)}) {own}"
 
 
 def total(metric: str, *by: str, where: str = "") -> str:

@@ -46,6 +46,6 @@ def metrics(expr: str) -> set[str]:
 
 def fill(expr: str, *, rate_interval: str, time_range: str, choices: Mapping[str, str] | None = None) -> str:
     """The query with Grafana's variables replaced. What is not in `choices` is All."""
-    for name in ("namespace", "job", "pod"):
+    for name in ("namespace", "object_namespace", "job", "pod"):
         expr = expr.replace(f"${name}", (choices or {}).get(name, ".+"))
     return expr.replace("$__rate_interval", rate_interval).replace("$__range", time_range)

@@ -4,7 +4,7 @@ from agent_operator.rules.thresholds import Thresholds
 from dashboards.frame import Row, Sheet
 from dashboards.overview import PODS, RELEASE_NAME
 from dashboards.panels import Limit, Query, Words, graph, stat_panel
-from dashboards.promql import aggregate, highest, in_range, per_second, series
+from dashboards.promql import aggregate, highest, in_range, of_releases, per_second, series
 
 DAY = 86400
 DRAINING_FOR = f"({series('agent_draining')} * (time() - {series('agent_drain_started_timestamp_seconds')}))"
@@ -78,6 +78,7 @@ def _numbers(limits: Thresholds) -> Row:
 
 def _rollouts(limits: Thresholds) -> Row:
     versions = aggregate("count", series("agent_build_info"), "version")
+    starts = aggregate("sum", f"changes({series('process_start_time_seconds')}[$__rate_interval])", "pod")
     leaving = aggregate("sum", f"{series('agent_runs_in_flight')} * {series('agent_draining')}", "pod")
     return Row(
         "Rollouts",
@@ -114,7 +115,7 @@ def _rollouts(limits: Thresholds) -> Row:
                     "Counts a container that restarts in its pod: crash, out of memory, failed probe.",
                     "short",
                 ),
-                Query(aggregate("sum", f"changes({series('process_start_time_seconds')}[$__rate_interval])", "pod"), PODS),
+                Query(of_releases(starts), PODS),
                 width=6,
             ),
         ),

@@ -210,8 +210,9 @@ def heatmap(panel: Json, lines: Sequence[Line], size: tuple[float, float], span:
 def table(panel: Json, columns: dict[str, list[Series]]) -> str:
     """One row per combination of labels, the first column's highest on top."""
     rows: dict[tuple[str, ...], dict[str, float]] = {}
-    (order,) = [each["options"]["indexByName"] for each in panel["transformations"] if each["id"] == "organize"]
-    names = sorted({name for found in columns.values() for each in found for name in each.labels}, key=order.__getitem__)
+    (organized,) = [each["options"] for each in panel["transformations"] if each["id"] == "organize"]
+    seen = {name for found in columns.values() for each in found for name in each.labels}
+    names = sorted(seen - {*organized["excludeByName"]}, key=organized["indexByName"].__getitem__)
     for title, found in columns.items():
         for each in found:
             rows.setdefault(tuple(each.labels.get(name, "") for name in names), {})[title] = next(iter(each.values.values()))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prometheus_client import Metric
 
+from dashboards.preview.operator_work import Operator
 from dashboards.preview.traffic import FAULT, LENGTH, STEP, Pod, scrapes
 
 Families = dict[tuple[str, str], list[str]]
@@ -30,13 +31,13 @@ def write(began: float, folder: Path) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def _add(families: Families, time: float, pod: Pod, family: Metric) -> None:
+def _add(families: Families, time: float, pod: Pod | Operator, family: Metric) -> None:
     for sample in family.samples:
         if not sample.name.endswith("_created"):
-            families[family.name, family.type].append(_line(sample.name, {**sample.labels, **pod.labels}, sample.value, time))
+            families[family.name, family.type].append(_line(sample.name, {**pod.labels, **sample.labels}, sample.value, time))
 
 
-def _add_process(families: Families, time: float, pod: Pod, now: float) -> None:
+def _add_process(families: Families, time: float, pod: Pod | Operator, now: float) -> None:
     """What the Prometheus client says of a process, and Prometheus of a target."""
     age = now - pod.start
     values = {

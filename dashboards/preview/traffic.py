@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from prometheus_client import Metric
 
 from agent_service.metrics import Metrics
+from dashboards.preview.operator_work import Operator
 
 STEP = 30.0
 """Seconds between two scrapes, Prometheus' usual interval."""
@@ -169,13 +170,13 @@ def events(now: float, fleet: list[Pod]) -> None:
             heir.metrics.runs_recovered.labels("handover" if gone.drains else "crash").inc(2 if gone.drains else 4)
 
 
-def scrapes(began: float) -> Iterator[tuple[float, Pod, list[Metric]]]:
+def scrapes(began: float) -> Iterator[tuple[float, Pod | Operator, list[Metric]]]:
     """Unix time, pod, and what it exports then."""
-    fleet = pods()
+    fleet, operator = pods(), Operator()
     for step in range(int(LENGTH / STEP) + 1):
         now = step * STEP
         events(now, fleet)
-        for pod in fleet:
-            if pod.alive(now):
-                pod.live_through(now, began)
-                yield began + now, pod, list(pod.metrics.registry.collect())
+        processes: list[Pod | Operator] = [*(pod for pod in fleet if pod.alive(now)), operator]
+        for pod in processes:
+            pod.live_through(now, began)
+            yield began + now, pod, list(pod.metrics.registry.collect())

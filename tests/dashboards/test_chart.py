@@ -10,7 +10,7 @@ import yaml
 from helm_python import Chart
 
 from agent_operator.rules.alert import runbook_page
-from dashboards.catalog import AGENT
+from dashboards.catalog import AGENT, OPERATOR
 from dashboards.reading import Json, panels
 
 CHART = AGENT.parent.parent
@@ -88,6 +88,17 @@ def test_without_an_address_of_runbooks_no_link_leads_nowhere(chart: Path) -> No
 def test_an_object_fits_what_kubectl_notes_of_it(chart: Path) -> None:
     for each in config_maps(chart, enabled=True):
         assert len(json.dumps(each).encode()) < LIMIT
+
+
+def test_the_operators_chart_brings_its_dashboard() -> None:
+    values = {"monitoring": {"dashboards": {"enabled": True}}}
+    with Chart.load(OPERATOR.parent.parent) as loaded:
+        rendered = loaded.render(values, name="slipway-operator", namespace="slipway-system")
+    (config_map,) = yaml.safe_load_all(rendered["slipway-operator/templates/dashboards.yaml"])
+
+    assert config_map["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert config_map["metadata"]["annotations"] == {"grafana_folder": "Slipway"}
+    assert json.loads(config_map["data"]["slipway-operator.json"])["uid"] == "slipway-operator"
 
 
 def test_two_releases_bring_the_same_files(chart: Path) -> None:

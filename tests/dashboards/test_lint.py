@@ -89,11 +89,17 @@ def test_every_selector_uses_the_selection() -> None:
         selectors = SELECTOR.findall(query.expr)
         assert selectors
         for metric, matchers in selectors:
-            assert 'namespace=~"$namespace"' in matchers, query
+            # The operator's objects live in other namespaces than itself.
+            assert re.search(r'namespace=~"\$(?:object_)?namespace"', matchers), query
             assert 'job=~"$job"' in matchers, query
             # What a rule or the whole release says has no pod.
             whole = metric == "ALERTS" or query.panel == "Alerts firing"
             assert ('pod=~"$pod"' in matchers) is not whole, query
+
+
+def test_what_every_process_exports_is_read_of_our_releases_only() -> None:
+    for query in complaints(r"\b(?:process_\w+|up)\{"):
+        assert re.search(r" and on \(namespace, job\) .*(?:agent|slipway_operator)_build_info\{", query.expr), query
 
 
 def test_no_metric_is_read_without_a_selector() -> None:
