@@ -48,6 +48,7 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
     with serve_ops(ops):
         async with open_resources(settings, health, metrics) as resources:
             ops.status = resources.status
+            resources.tracing.adopt_process()
             if settings.auth == "disabled":
                 log.warning("AUTH=disabled: anyone who reaches this address is an admin")
             listener = _listen(settings)

@@ -32,6 +32,7 @@ def create_app(resources: Resources) -> FastAPI:
         description="LangGraph agents over HTTP and SSE.",
         docs_url=None,
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # its spans hold the query, and so the question
         redirect_slashes=False,  # the redirect would name the host that the request claims
     )
     app.state.resources = resources

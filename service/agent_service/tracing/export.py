@@ -37,7 +37,7 @@ async def open_tracing(settings: Settings, version: str) -> AsyncIterator[Tracin
     provider = TracerProvider(resource=_resource(version), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     try:
-        yield Tracing(provider.get_tracer("slipway", version), settings.agent_graph)
+        yield Tracing(provider, version, settings.agent_graph)
     finally:
         await _shut_down(provider, exporter)
 

@@ -20,9 +20,11 @@ from opentelemetry.trace import (
     StatusCode,
     TraceFlags,
     Tracer,
+    TracerProvider,
     format_trace_id,
     get_current_span,
     set_span_in_context,
+    set_tracer_provider,
     use_span,
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -90,12 +92,18 @@ class RunTrace:
 
 
 class Tracing:
-    """Starts the spans of one process; without a tracer it only carries trace ids."""
+    """Starts the spans of one process; without a provider it only carries trace ids."""
 
-    def __init__(self, tracer: Tracer | None = None, agent: str = "") -> None:
-        self._tracer = tracer or NoOpTracer()
+    def __init__(self, provider: TracerProvider | None = None, version: str = "", agent: str = "") -> None:
+        self._provider = provider
+        self._tracer = provider.get_tracer("slipway", version) if provider else NoOpTracer()
         self._agent = agent
         self._propagator = TraceContextTextMapPropagator()
+
+    def adopt_process(self) -> None:
+        """Spans that a graph or a library makes by OpenTelemetry's API go the same way from now on: once in a process."""
+        if self._provider:
+            set_tracer_provider(self._provider)
 
     @contextmanager
     def request(self, method: str, headers: Mapping[str, str]) -> Iterator[Span]:
