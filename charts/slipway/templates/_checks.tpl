@@ -136,6 +136,7 @@
   (list $monitoring.serviceMonitor.enabled "monitoring.coreos.com/v1/ServiceMonitor" "monitoring.serviceMonitor.enabled" "the Prometheus operator")
   (list $monitoring.alerts.enabled "monitoring.coreos.com/v1/PrometheusRule" "monitoring.alerts.enabled" "the Prometheus operator")
   (list (and $scaling.enabled (eq $scaling.mode "keda")) "keda.sh/v1alpha1/ScaledObject" "autoscaling.mode=keda" "KEDA")
+  (list .Values.operator.agentHealth.enabled "slipway.dev/v1alpha1/AgentHealth" "operator.agentHealth.enabled" "the chart slipway-operator")
   (list .Values.httpRoute.enabled "gateway.networking.k8s.io/v1/HTTPRoute" "httpRoute.enabled" "the Gateway API")
 -}}
 {{- if and (index . 0) (not ($.Capabilities.APIVersions.Has (index . 1))) -}}
