@@ -26,7 +26,7 @@ PRUNED = ("runs", "threads", "sessions")
 TABLES = ("checkpoint_blobs", "checkpoint_writes", "checkpoints", "ledger", "passages", "run_events", "runs", "sessions", "store")
 """Tables that grow with use."""
 
-HTTP_CODES = (200, 202, 204, 401, 404, 409, 422, 500, 503)
+HTTP_CODES = (200, 202, 204, 401, 404, 409, 422, 500, 502, 503)
 """Statuses whose series exist from the start, on the routes that declare them; a rarer one begins with its first answer."""
 
 OTHER = "other"

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,8 @@ DASHBOARDS = ROOT / "charts/slipway/files/dashboards"
 
 LABELS = {"namespace": "shop", "job": "bot", "pod": "bot-1"}
 EVERY = "500ms"
-WINDOWS = Windows(scale=1 / 100)
-"""5 minutes become 3 s, in which Prometheus scrapes six times; the longest window of a seed alert becomes 18 s."""
+WINDOWS = Windows(scale=1 / 75)
+"""5 minutes become 4 s, in which Prometheus scrapes eight times; the longest window of a seed alert becomes 24 s."""
 
 THRESHOLDS = Thresholds(turn_seconds=0.5, daily_budget_usd=100)
 """Turns of 30 s would take the test as long."""
@@ -43,8 +43,8 @@ BROKEN_SQL = ToolCall(name="query_data", arguments={"sql": "DROP TABLE runs"})
 WELL = Script(tokens=["DATA"])
 MISBEHAVING = Script(tokens=["DATA"], tool_calls=[BROKEN_SQL], first_token_seconds=0.6)
 
-FAILING = 10
-"""Turns that fail at once: of a window of 3 s, enough for the floor of five failures even on a busy machine."""
+DOWN = Script(tokens=["DATA"], faults=[Fault(kind="server_error", model="fake-1", times=1_000_000)])
+BY_HTTP = "AgentHttpErrorsHigh"
 
 FIRING_SECONDS = 45.0
 RESOLVED_SECONDS = 60.0
@@ -93,20 +93,48 @@ def settings(fake: FakeModel, folder: Path) -> dict[str, str]:
     }
 
 
-async def ask(client: httpx.AsyncClient, turns: int) -> None:
-    """So many turns side by side."""
-    question = {"question": "How many runs were there?"}
-    await asyncio.gather(*(client.post("/chat", json=question) for _ in range(turns)))
+QUESTION = "How many runs were there?"
+
+Ask = Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]
 
 
-async def misbehave(plant: Plant) -> None:
-    """Without end: slow turns whose tool fails, then turns whose model is down."""
-    plant.fake.script = script = MISBEHAVING.model_copy()
-    async with plant.service.client() as client:
+async def chat(client: httpx.AsyncClient) -> httpx.Response:
+    return await client.post("/chat", json={"question": QUESTION})
+
+
+async def complete(client: httpx.AsyncClient) -> httpx.Response:
+    """Answered with 502 when the run fails: /chat answers 200 and says so in the body, which OpenAI's protocol cannot."""
+    body = {"model": "slipway", "messages": [{"role": "user", "content": QUESTION}]}
+    return await client.post("/v1/chat/completions", json=body)
+
+
+@asynccontextmanager
+async def users(service: RunningService, ask: Ask) -> AsyncIterator[None]:
+    """Six, who ask again as soon as they are answered."""
+
+    async def one() -> None:
         while True:
-            await ask(client, 4)
-            script.faults = [Fault(kind="server_error", model="fake-1", times=FAILING)]
-            await ask(client, FAILING)
+            await ask(client)
+
+    async with service.client() as client, asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one()) for _ in range(6)]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def fire(plant: Plant) -> dict[str, dict[str, Any]]:
+    """What the receiver was told of the seed alerts: first of slow, dear turns whose tool fails, then of a model that is down."""
+    told: dict[str, dict[str, Any]] = {}
+    for script, ask, alerts in ((MISBEHAVING, chat, SEEDS.keys() - {BY_HTTP}), (DOWN, complete, {BY_HTTP})):
+        plant.fake.script = script.model_copy(deep=True)
+        async with users(plant.service, ask):
+            await plant.webhook.until("firing", alerts, FIRING_SECONDS)
+            told |= {name: plant.webhook.alerts[name] for name in alerts}
+    plant.fake.script = WELL
+    return told
 
 
 def selectors(expression: str) -> set[str]:
@@ -141,12 +169,7 @@ async def without_rows(prometheus: Prometheus, queries: dict[str, str]) -> list[
 @pytest.mark.timeout(180)
 async def test_the_seed_alerts_reach_a_receiver_and_end_and_no_query_is_empty(database_url: str, tmp_path: Path) -> None:
     async with running_plant(database_url, tmp_path) as plant:
-        async with asyncio.TaskGroup() as tasks:
-            load = tasks.create_task(misbehave(plant))
-            await plant.webhook.until("firing", SEEDS, FIRING_SECONDS)
-            load.cancel()
-        plant.fake.script = WELL
-        fired = {name: plant.webhook.alerts[name] for name in SEEDS}
+        fired = await fire(plant)
         rules = await plant.prometheus.rules()
         read = {selector: selector for rule in rules for selector in selectors(rule["query"])}
         silent_rules = await without_rows(plant.prometheus, read)

@@ -1,0 +1,124 @@
+"""Alerts on the operator: every metric exists, and each alert fires and is silent when it should."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from agent_operator.metrics import Metrics
+from agent_operator.rules import Selector
+from agent_operator.rules.operator import render_operator
+from tests.alerts.promtool import promtool
+
+SELECTOR = Selector(namespace="slipway-system", job="operator")
+OWN = 'namespace="slipway-system",job="operator"'
+OBJECT = 'namespace="team",job="operator",name="main"'
+PLAIN = {"namespace": "slipway-system", "job": "operator"}
+ABOUT = {"namespace": "team", "job": "operator", "name": "main"}
+
+Case = tuple[str, str, str, str, dict[str, str] | None]
+"""Alert, series, its values each minute, when to look, and the labels that are then seen beside the severity."""
+
+P = "slipway_operator_"
+CASES: list[Case] = [
+    ("SlipwayOperatorDown", f"up{{{OWN}}}", "0x30", "20m", PLAIN),
+    ("SlipwayOperatorDown", f'{P}build_info{{{OWN},version="1"}}', "1x30", "20m", None),
+    (
+        "SlipwayOperatorReconcileFailing",
+        f'{P}reconcile_errors_total{{{OWN},kind="AlertPolicy",reason="forbidden"}}',
+        "0+1x30",
+        "25m",
+        {**PLAIN, "kind": "AlertPolicy", "reason": "forbidden"},
+    ),
+    (
+        "SlipwayOperatorReconcileFailing",
+        f'{P}reconcile_errors_total{{{OWN},kind="AlertPolicy",reason="conflict"}}',
+        "0+1x30",
+        "25m",
+        None,
+    ),
+    (
+        "SlipwayOperatorReconcileFailing",
+        f'{P}reconcile_errors_total{{{OWN},kind="AlertPolicy",reason="unavailable"}}',
+        "0x10 2x20",
+        "25m",
+        None,
+    ),
+    ("SlipwayOperatorBehind", f"{P}queue_depth{{{OWN}}}", "3x30", "25m", PLAIN),
+    ("SlipwayOperatorBehind", f"{P}queue_depth{{{OWN}}}", "3x8 0 3x20", "14m", None),
+    ("SlipwayOperatorWithoutLease", f"{P}lease_held{{{OWN}}}", "0x30", "10m", PLAIN),
+    ("SlipwayOperatorWithoutLease", f"{P}lease_held{{{OWN}}}", "0x3 1x30", "10m", None),
+    ("SlipwayOperatorWatchStale", f"{P}watch_stale{{{OWN}}}", "2x30", "15m", PLAIN),
+    ("SlipwayOperatorWatchStale", f"{P}watch_stale{{{OWN}}}", "2x5 0x30", "15m", None),
+    ("SlipwayRotationStuck", f"{P}rotation_stuck{{{OBJECT}}}", "1x30", "5m", ABOUT),
+    ("SlipwayRotationStuck", f"{P}rotation_stuck{{{OBJECT}}}", "0x30", "5m", None),
+    # promtool's time begins at 0: a rotation that was due at 10 s is an hour late at 62 minutes.
+    ("SlipwayRotationOverdue", f"{P}rotation_next_timestamp_seconds{{{OBJECT}}}", "10x90", "70m", ABOUT),
+    ("SlipwayRotationOverdue", f"{P}rotation_next_timestamp_seconds{{{OBJECT}}}", "3000x90", "70m", None),
+    (
+        "SlipwayObjectNotReady",
+        f'{P}condition{{{OBJECT},kind="KeyRotation",condition="Ready"}}',
+        "0x60",
+        "20m",
+        {**ABOUT, "kind": "KeyRotation"},
+    ),
+    ("SlipwayObjectNotReady", f'{P}condition{{{OBJECT},kind="KeyRotation",condition="Ready"}}', "-1x60", "20m", None),
+    (
+        "SlipwayAlertsBlind",
+        f'{P}condition{{{OBJECT},kind="AlertPolicy",condition="MetricsExist"}}',
+        "0x60",
+        "40m",
+        {**ABOUT, "kind": "AlertPolicy"},
+    ),
+    ("SlipwayAlertsBlind", f'{P}condition{{{OBJECT},kind="AlertPolicy",condition="MetricsExist"}}', "1x60", "40m", None),
+]
+
+
+def rules() -> dict[str, dict[str, str]]:
+    return {rule["alert"]: rule for group in render_operator(selector=SELECTOR) for rule in group["rules"]}
+
+
+def as_test(case: Case) -> dict[str, object]:
+    alert, series, values, at, labels = case
+    severity = yaml.safe_load(yaml.safe_dump(rules()[alert]))["labels"]["severity"]
+    seen = [{"exp_labels": {**labels, "severity": severity}}] if labels is not None else []
+    # A release that is there, so that only the alert in question can fire.
+    alive = [] if alert == "SlipwayOperatorDown" else [{"series": f"{P}build_info{{{OWN}}}", "values": "1x120"}]
+    return {
+        "interval": "1m",
+        "input_series": [*alive, {"series": series, "values": values}],
+        "alert_rule_test": [{"eval_time": at, "alertname": alert, "exp_alerts": seen}],
+    }
+
+
+def test_each_alert_fires_when_it_should_and_only_then(tmp_path: Path) -> None:
+    bare = [{**rule, "annotations": {}} for rule in rules().values()]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": bare}]}), encoding="utf-8")
+    tests = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [as_test(case) for case in CASES]}
+    (tmp_path / "tests.yaml").write_text(yaml.safe_dump(tests), encoding="utf-8")
+
+    promtool("test", "rules", tmp_path / "tests.yaml")
+
+
+def test_each_alert_has_a_case_both_ways() -> None:
+    assert {case[0] for case in CASES if case[4] is not None} == {*rules()} == {case[0] for case in CASES if case[4] is None}
+
+
+def test_prometheus_takes_the_rules_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text(yaml.safe_dump({"groups": render_operator(selector=SELECTOR)}), encoding="utf-8")
+
+    assert "SUCCESS" in promtool("check", "rules", path)
+
+
+@pytest.mark.parametrize("alert", sorted(rules()))
+def test_every_metric_in_a_rule_is_one_that_the_operator_has(alert: str) -> None:
+    declared = {sample for family in Metrics("1").registry.collect() for sample in _names(family.name, family.type)}
+
+    assert {*re.findall(r"(slipway_operator_\w+)\{", rules()[alert]["expr"])} <= declared
+
+
+def _names(name: str, kind: str) -> set[str]:
+    suffixes = {"counter": ["_total"], "info": ["_info"], "histogram": ["_bucket", "_count", "_sum"]}.get(kind, [""])
+    return {name + suffix for suffix in suffixes}
