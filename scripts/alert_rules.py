@@ -1,12 +1,16 @@
-"""Writes the chart's alert rules from agent_operator.rules (`make alerts`)."""
+"""Writes the charts' alert rules from agent_operator.rules (`make alerts`)."""
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from agent_operator.rules import Links, Selector, Thresholds, render
+from agent_operator.rules.operator import render_operator
 
-FILE = Path(__file__).parent.parent / "charts" / "slipway" / "files" / "alerts.yaml"
+CHARTS = Path(__file__).parent.parent / "charts"
+FILE = CHARTS / "slipway" / "files" / "alerts.yaml"
+OPERATOR_FILE = CHARTS / "slipway-operator" / "files" / "alerts.yaml"
 
 HEAD = """\
 # Written by `make alerts` from operator/agent_operator/rules. templates/prometheusrule.yaml puts the release in for the
@@ -30,10 +34,19 @@ _Readable.add_representer(str, _text)
 
 def render_file() -> str:
     """The file, YAML: groups of rules with default thresholds."""
-    groups = render(Thresholds(), selector=PLACEHOLDERS, links=LINKS)
+    return _file(render(Thresholds(), selector=PLACEHOLDERS, links=LINKS))
+
+
+def render_operator_file() -> str:
+    """The operator chart's file: alerts on the operator and its objects."""
+    return _file(render_operator(selector=PLACEHOLDERS, links=LINKS))
+
+
+def _file(groups: list[dict[str, Any]]) -> str:
     return HEAD + yaml.dump({"groups": groups}, Dumper=_Readable, sort_keys=False, width=10_000)
 
 
 if __name__ == "__main__":
-    FILE.parent.mkdir(parents=True, exist_ok=True)
-    FILE.write_text(render_file(), encoding="utf-8")
+    for path, text in ((FILE, render_file()), (OPERATOR_FILE, render_operator_file())):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")

@@ -21,6 +21,7 @@ async def test_a_policy_becomes_a_rule_of_its_own() -> None:
     assert made["metadata"]["labels"] == {
         "release": "prometheus",
         "app.kubernetes.io/managed-by": "slipway-operator",
+        "app.kubernetes.io/instance": "demo",
         "slipway.dev/alertpolicy": "main",
     }
     [owner] = made["metadata"]["ownerReferences"]

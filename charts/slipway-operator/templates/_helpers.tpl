@@ -49,7 +49,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 # What an AlertPolicy is made into.
 - apiGroups: [monitoring.coreos.com]
   resources: [prometheusrules, alertmanagerconfigs]
-  verbs: [get, create, patch, update, delete]
+  verbs: [get, list, create, patch, update, delete]
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, create, patch, update, delete]
@@ -78,12 +78,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if .Values.rbac.allSecrets }}
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [get, create, update]
+  verbs: [get, create, update, delete]
 {{- else if .Values.rbac.secretNames }}
 - apiGroups: [""]
   resources: [secrets]
   resourceNames: {{- toYaml .Values.rbac.secretNames | nindent 4 }}
-  verbs: [get, update]
+  verbs: [get, update, delete]
 # A name cannot limit a create; what is created it cannot read back unless it is named above.
 - apiGroups: [""]
   resources: [secrets]

@@ -122,7 +122,9 @@ def _equals(name: str, value: str) -> dict[str, str]:
 def _owned(policy: Object, api_version: str, kind: str, content: dict[str, Any]) -> Object:
     namespace, name = _identity(policy)
     owner = {"apiVersion": policy["apiVersion"], "kind": policy["kind"], "name": name, "uid": policy["metadata"]["uid"]}
-    labels = {**policy["spec"].get("outputLabels", {}), **MANAGED_BY, POLICY_LABEL: name[:63].rstrip("-.")}
+    # The instance is what AgentHealth finds a release's rules by.
+    own = {**MANAGED_BY, "app.kubernetes.io/instance": policy["spec"]["release"], POLICY_LABEL: name[:63].rstrip("-.")}
+    labels = {**policy["spec"].get("outputLabels", {}), **own}
     return {
         "apiVersion": api_version,
         "kind": kind,

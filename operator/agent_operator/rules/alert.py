@@ -10,7 +10,7 @@ from agent_operator.rules.scope import Scope
 Severity = Literal["critical", "warning"]
 """critical: users are hurt or money burns, wake somebody up. warning: in working hours."""
 
-Dashboard = Literal["overview", "cost-quality", "tools-nodes", "rollouts-keys"]
+Dashboard = Literal["overview", "cost-quality", "tools-nodes", "rollouts-keys", "operator"]
 
 RELEASE = "{{ $labels.namespace }}/{{ $labels.job }}"
 PERCENT = "{{ $value | humanizePercentage }}"
