@@ -25,7 +25,7 @@ async def test_a_node_is_drained_and_the_disruption_budget_holds(agent: Agent, r
     node = await eventually(lambda: node_to_lose(agent), 30)
     fewest = REPLICAS
     try:
-        async with streams(agent, STREAMS, words_at("drained", words=40, pace=2)) as measured:
+        async with streams(agent, STREAMS, words_at("drained", words=20, pace=1)) as measured:
             await measured.all_reading()
             draining = asyncio.create_task(asyncio.to_thread(drain, agent, node))
             while not draining.done():
@@ -45,7 +45,7 @@ async def test_a_node_is_drained_and_the_disruption_budget_holds(agent: Agent, r
 async def test_a_node_dies_and_its_runs_go_on_elsewhere(agent: Agent, report: Report) -> None:
     node = await eventually(lambda: node_to_lose(agent), 30)
     try:
-        async with streams(agent, STREAMS, words_at("killed", words=60, pace=2, steps=2)) as measured:
+        async with streams(agent, STREAMS, words_at("killed", words=30, pace=1, steps=2)) as measured:
             await measured.all_reading()
             await asyncio.to_thread(machine, "kill-node", node)
             killed = time.monotonic()

@@ -22,7 +22,7 @@ BACK_SECONDS = 90
 
 async def test_runs_survive_the_deletion_of_the_database_pod(agent: Agent, report: Report) -> None:
     pod = database_pod(agent)
-    async with streams(agent, STREAMS, words_at("pod-deleted", words=60, pace=2, pays=True)) as measured:
+    async with streams(agent, STREAMS, words_at("pod-deleted", words=30, pace=1, pays=True)) as measured:
         await measured.all_reading()
         deleted = time.monotonic()
         await asyncio.to_thread(agent.namespace.kubectl, "delete", "pod", pod.name)
@@ -38,7 +38,7 @@ async def test_runs_survive_the_deletion_of_the_database_pod(agent: Agent, repor
 async def test_runs_survive_a_network_partition_of_the_database(agent: Agent, report: Report) -> None:
     node = database_pod(agent).node
     try:
-        async with streams(agent, STREAMS, words_at("partition", words=60, pace=2)) as measured:
+        async with streams(agent, STREAMS, words_at("partition", words=30, pace=1)) as measured:
             await measured.all_reading()
             await asyncio.to_thread(machine, "partition", node)
             await asyncio.sleep(CUT_SECONDS)

@@ -16,7 +16,7 @@ STREAMS = 100
 
 async def test_100_streams_lose_nothing_in_a_restart_and_an_upgrade(agent: Agent, report: Report) -> None:
     before = {pod.name for pod in agent.pods()}
-    async with streams(agent, STREAMS, words_at("rollout", words=40, pace=2, pays=True)) as measured:
+    async with streams(agent, STREAMS, words_at("rollout", words=20, pace=1, pays=True)) as measured:
         await measured.all_reading()
         await asyncio.to_thread(restart, agent)
         await asyncio.to_thread(agent.upgrade, {"image": image_values(TESTKIT_NEXT_IMAGE)})

@@ -15,7 +15,7 @@ from langchain_core.language_models.chat_models import BaseChatModel, agenerate_
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from langchain_core.tools import tool
+from langchain_core.tools import BaseTool, tool
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 Orders = dict[str, str]
@@ -66,44 +66,39 @@ class PacedModel(BaseChatModel):
         yield ChatGenerationChunk(message=AIMessageChunk(content="", usage_metadata=count, chunk_position="last"))
 
 
-async def count(effect: str) -> int:
-    """Writes one more `effect` down where it outlives every pod; returns how many there are."""
-    async with await psycopg.AsyncConnection.connect(os.environ["DATABASE_URL"], autocommit=True) as conn:
-        # Under a lock: two of these at once fail, IF NOT EXISTS or not.
-        await conn.execute("SELECT pg_advisory_lock(7)")
-        await conn.execute("CREATE TABLE IF NOT EXISTS testkit_effects (effect text PRIMARY KEY, times int NOT NULL)")
-        cursor = await conn.execute(
-            "INSERT INTO testkit_effects AS old VALUES (%s, 1) ON CONFLICT (effect) DO UPDATE SET times = old.times + 1"
-            " RETURNING times",
-            [effect],
-        )
-        row = await cursor.fetchone()
-    return int(row[0]) if row else 0
+class Effects:
+    """Effects written down where they outlive every pod; one connection at a time, as a database has few."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+
+    async def count(self, effect: str) -> int:
+        """One more `effect`; how many there are now."""
+        async with self._turn, await psycopg.AsyncConnection.connect(os.environ["DATABASE_URL"]) as conn:
+            # Two pods at once would fail to make the table, IF NOT EXISTS or not.
+            await conn.execute("SELECT pg_advisory_xact_lock(7)")
+            await conn.execute("CREATE TABLE IF NOT EXISTS testkit_effects (effect text PRIMARY KEY, times int NOT NULL)")
+            cursor = await conn.execute(
+                "INSERT INTO testkit_effects AS old VALUES (%s, 1) ON CONFLICT (effect) DO UPDATE SET times = old.times + 1"
+                " RETURNING times",
+                [effect],
+            )
+            row = await cursor.fetchone()
+            return int(row[0]) if row else 0
 
 
-@tool
-async def pay(order: str) -> str:
-    """Pays an order: an effect that must not be lost."""
-    return f"paid {order}, {await count(order)} times"
+def paying(effects: Effects) -> BaseTool:
+    @tool
+    async def pay(order: str) -> str:
+        """Pays an order: an effect that must not be lost."""
+        return f"paid {order}, {await effects.count(order)} times"
+
+    return pay
 
 
 def asked(state: State) -> str:
     """The question of this turn."""
     return str(next(message.content for message in reversed(state["messages"]) if message.type == "human"))
-
-
-async def effect(state: State) -> dict[str, Any]:
-    if order := orders(asked(state)).get("effect"):
-        await pay.ainvoke({"order": order})
-    return {"said": 0}
-
-
-async def block(state: State) -> dict[str, Any]:
-    """Blocks the whole event loop, as a careless graph does; only the first process that takes the run."""
-    wanted = orders(asked(state))
-    if "block" in wanted and await count(f"block {wanted['id']}") == 1:
-        time.sleep(float(wanted["block"]))  # noqa: ASYNC251  # the fault that this graph is for
-    return {}
 
 
 async def say(state: State) -> dict[str, Any]:
@@ -117,6 +112,22 @@ def again(state: State) -> str:
 
 
 def build(_: Any) -> StateGraph[State]:
+    """effect → block → say, as often as the question has steps."""
+    effects = Effects()
+    pay = paying(effects)
+
+    async def effect(state: State) -> dict[str, Any]:
+        if order := orders(asked(state)).get("effect"):
+            await pay.ainvoke({"order": order})
+        return {"said": 0}
+
+    async def block(state: State) -> dict[str, Any]:
+        """Blocks the whole event loop, as a careless graph does; only the first process that takes the run."""
+        wanted = orders(asked(state))
+        if "block" in wanted and await effects.count(f"block {wanted['id']}") == 1:
+            time.sleep(float(wanted["block"]))  # noqa: ASYNC251  # the fault that this graph is for
+        return {}
+
     graph = StateGraph(State)
     graph.add_node("effect", effect)
     graph.add_node("block", block)
