@@ -52,7 +52,8 @@ async def tutorial(model_url: str, database: str) -> AsyncIterator[Server]:
 
 
 @asynccontextmanager
-async def slipway(model_url: str, database: str) -> AsyncIterator[Server]:
+async def slipway(model_url: str, database: str, name: str = "Slipway", **more: str) -> AsyncIterator[Server]:
+    """`more`: variables of its own."""
     port = free_port()
     env = {
         "AUTH": "disabled",
@@ -64,8 +65,9 @@ async def slipway(model_url: str, database: str) -> AsyncIterator[Server]:
         "OPENAI_BASE_URL": model_url,
         "OPENAI_API_KEY": "sk-1",
         "AGENT_GRAPH": "bench.graph:build",
+        **more,
     }
-    async with _started("Slipway", ["-c", "from agent_service.cli import main; main()", "serve"], env, port, database) as server:
+    async with _started(name, ["-c", "from agent_service.cli import main; main()", "serve"], env, port, database) as server:
         yield server
 
 
