@@ -1,0 +1,70 @@
+"""Values that the project hands out as examples are ones that the chart takes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from agent_service.metrics import Metrics
+from tests.charts.slipway import CHART, manifests
+from tests.support.charts import every
+
+K8S = CHART.parent.parent / "k8s"
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+
+
+def examples() -> Iterator[tuple[str, dict[str, Any]]]:
+    (application,) = documents(K8S / "argocd/agent.yaml")
+    yield "argocd", application["spec"]["source"]["helm"]["valuesObject"]
+    (_, release) = documents(K8S / "flux/agent.yaml")
+    yield "flux", release["spec"]["values"]
+    (production,) = documents(CHART / "values-production.yaml")
+    yield "production", production
+
+
+EXAMPLES = dict(examples())
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_chart_takes_the_values(name: str) -> None:
+    found = manifests(EXAMPLES[name])
+
+    assert len(every(found, "Deployment")) == 1
+    assert every(found, "StatefulSet") == [], "an example for production brings no evaluation database"
+
+
+@pytest.mark.parametrize("name", ["argocd", "production"])
+def test_where_nothing_is_generated_every_secret_is_named(name: str) -> None:
+    (deployment,) = every(manifests(EXAMPLES[name]), "Deployment")
+
+    assert "my-agent-slipway-auth" not in str(deployment)
+    assert "my-agent-slipway-postgres" not in str(deployment)
+
+
+def test_the_sources_are_the_chart() -> None:
+    (application,) = documents(K8S / "argocd/agent.yaml")
+    (_, release) = documents(K8S / "flux/agent.yaml")
+
+    paths = {application["spec"]["source"]["path"], release["spec"]["chart"]["spec"]["chart"]}
+    assert {K8S.parent / path for path in paths} == {CHART}
+
+
+def test_the_adapters_rule_serves_the_metric_that_the_autoscaler_asks_for() -> None:
+    (values,) = documents(K8S / "custom-metrics/prometheus-adapter.values.yaml")
+    (hpa,) = every(manifests({"autoscaling": {"enabled": True}}), "HorizontalPodAutoscaler")
+    (rule,) = values["rules"]["custom"]
+    names = {family.name for family in Metrics(models=(), version="", graph="", guardrail_rules=()).registry.collect()}
+
+    assert rule["name"]["as"] == hpa["spec"]["metrics"][0]["pods"]["metric"]["name"]
+    assert rule["seriesQuery"].partition("{")[0] in names
+
+
+def test_kind_has_a_node_for_each_of_three_replicas() -> None:
+    (cluster,) = documents(K8S / "kind/cluster.yaml")
+
+    assert [node["role"] for node in cluster["nodes"]].count("worker") == 3
