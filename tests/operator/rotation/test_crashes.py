@@ -1,23 +1,17 @@
 """The operator dies after each single side effect of a rotation, one after the other. Each time the next one carries on."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from tests.operator.rotation.world import World, only_the_current_key_is_left, started
-
-KEY_PER_REVISION = {"openAI": {"projectID": "proj_1", "adminKey": {"secretName": "openai-admin"}, "mode": "KeyPerRevision"}}
+from agent_operator.cluster.kinds import SECRET
+from tests.operator.rotation.world import Crash, World, only_the_current_key_is_left, started
 
 
 def accounts() -> World:
     return World()
-
-
-def keys() -> World:
-    world = World(provider=KEY_PER_REVISION)
-    world.openai.accounts["svc_acct_user"] = type(world.openai.add_account("x"))("svc_acct_user", "theirs")
-    return world
 
 
 async def effects_of(make: Callable[[], World]) -> int:
@@ -73,6 +67,21 @@ async def test_an_emergency_survives_a_crash_after_each_side_effect() -> None:
         assert not world.openai.knows(leaked)
         if len(world.effects) < world.crash_after:
             return
+
+
+async def test_a_published_key_is_kept_when_the_crash_and_the_loss_of_the_secret_hide_that_it_was() -> None:
+    count = await effects_of(accounts)
+    for number in range(1, count + 1):
+        world = await started(accounts())
+        world.crash_after = len(world.effects) + number
+        world.annotate(rotate_now="1")
+        with suppress(Crash):
+            await world.turn()
+        world.restart()
+        world.sync()
+        world.cluster.drop(SECRET, "team", "openai-key")
+
+        await world.until(lambda world=world: world.idle and only_the_current_key_is_left(world))  # type: ignore[misc]  # bound now
 
 
 @pytest.mark.parametrize("fault", ["timeout_after_success", "timeout_before", "unavailable", "rate_limited", "unauthorized"])

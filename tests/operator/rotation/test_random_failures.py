@@ -113,4 +113,4 @@ class Rotations(RuleBasedStateMachine):
 
 
 TestRotations = Rotations.TestCase
-TestRotations.settings = settings(max_examples=25, stateful_step_count=40)
+TestRotations.settings = settings(max_examples=20, stateful_step_count=30)

@@ -11,8 +11,8 @@ from agent_operator.cluster.kinds import SECRET
 from agent_operator.cluster.lease import NotHolder
 from agent_operator.providers import ProviderError
 from agent_operator.reconcile.rotation.model import Identity, Spec, read_identity, read_spec
-from agent_operator.reconcile.rotation.secret import discarded, read_secret
-from agent_operator.reconcile.rotation.sources import Sources
+from agent_operator.reconcile.rotation.secret import TargetSecret, discarded, read_secret
+from agent_operator.reconcile.rotation.sources import KeySource, Sources
 from agent_operator.reconcile.rotation.status import Status, read_status
 from agent_operator.reconcile.tools import Tools
 
@@ -59,9 +59,7 @@ class Farewell:
             await source.revoke(set(), quiet_since=None)
             await self._delete_secret(spec, identity)
             return
-        if status.pending and _unpublished(status):
-            await source.clear(status.pending.key_name)
-            await self._tidy(spec, identity)
+        await self._tidy(spec, identity, source, status)
         await self._tell(manifest, "KeysLeftValid", f"no longer looked after, and valid: {_left(status)}")
 
     async def _delete_secret(self, spec: Spec, identity: Identity) -> None:
@@ -71,11 +69,14 @@ class Farewell:
         if secret and found and not found.foreign:
             await cluster.delete(SECRET, identity.namespace, spec.secret, uid=secret["metadata"]["uid"])
 
-    async def _tidy(self, spec: Spec, identity: Identity) -> None:
+    async def _tidy(self, spec: Spec, identity: Identity, source: KeySource, status: Status) -> None:
         """Takes a staged key away. The one before the current stays valid: pods may be using it still."""
         secret = await self.tools.cluster.get(SECRET, identity.namespace, spec.secret)
-        found = read_secret(secret, identity.name)
-        if secret and found and not found.foreign and found.next_key_id:
+        found = read_secret(secret, identity.name) or TargetSecret()
+        pending = status.pending
+        if pending and found.revision < pending.revision and (not pending.verified or found.next_key_id):
+            await source.clear(pending.key_name)  # never published: nobody uses it
+        if secret and found.next_key_id:
             await self.tools.cluster.replace(discarded(secret))
 
     async def _give_up(self, manifest: Manifest, error: Exception) -> None:

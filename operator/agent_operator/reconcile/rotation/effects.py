@@ -78,7 +78,8 @@ class Effects:
         changed = status.enter(phase, self.now)
         match phase:
             case Phase.IDLE:
-                return replace(changed, pending=None, overlap_until=None)
+                spent = status.pending.revision if status.pending and status.pending.verified else 0
+                return replace(changed, pending=None, overlap_until=None, revision=max(status.revision, spent))
             case Phase.VERIFYING | Phase.MINTING:
                 return replace(changed, pending=self._pending(status, phase))
             case Phase.CONFIRMING:

@@ -147,7 +147,8 @@ def _verifying(spec: Spec, orders: Orders, status: Status, pending: Pending, see
     if seen.revision >= pending.revision:
         return Action(Do.ENTER, "Published", Phase.CONFIRMING)
     if seen.secret is None or seen.secret.next_revision != pending.revision:
-        return Action(Do.ENTER, "StagedKeyLost", Phase.MINTING)
+        # A verified key may have been published before the Secret was deleted. Pods may use it: its name is not used again.
+        return Action(Do.ENTER, "StagedKeyLost", Phase.IDLE if pending.verified else Phase.MINTING)
     hurried = _hurried(spec, orders, status, now)
     if not pending.verified:
         overdue = spec.kind.presented and status.failure and _passed(status, spec.verify_timeout, now)
