@@ -42,7 +42,7 @@ bench: $(VENV)/.dev ## Slipway beside the tutorial way: CPU, turns, gaps (Linux,
 dashboards: $(VENV)/.dev ## Write the Grafana dashboards of the charts from the code
 	$(BIN)/python -m dashboards
 
-dashboards-preview: $(VENV)/.dev ## Draw every panel from a real Prometheus with made-up traffic (Debian: prometheus, chromium)
+dashboards-preview: $(VENV)/.dev ## Draw every panel from made-up traffic, or ARGS=http://a-prometheus (Debian: prometheus, chromium)
 	$(BIN)/python -m dashboards.preview $(ARGS)
 
 settings-docs: $(VENV)/.dev ## Write docs/operations/settings.md from the code

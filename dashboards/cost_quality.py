@@ -4,7 +4,7 @@ from agent_operator.rules.thresholds import Thresholds
 from dashboards.frame import Row, Sheet
 from dashboards.overview import BROKEN, RELEASE_NAME, TURNS, cost_per_hour, quantiles
 from dashboards.panels import VERDICTS, Limit, Query, Words, graph, stat_panel
-from dashboards.promql import aggregate, in_range, per_second, quantile, series, share
+from dashboards.promql import aggregate, in_range, per_each, per_second, quantile, series, share
 
 COST = "agent_cost_usd_total"
 CALLS = per_second("agent_llm_requests_total", "model")
@@ -37,7 +37,7 @@ def _numbers(limits: Thresholds) -> Row:
             ),
             stat_panel(
                 Words("Cost of a turn", "Money of all models by turns that ended, in the chosen time range.", "currencyUSD"),
-                Query(share(in_range(COST), in_range("agent_runs_total")), RELEASE_NAME),
+                Query(per_each(in_range(COST), in_range("agent_runs_total")), RELEASE_NAME),
                 decimals=4,
                 width=4,
             ),
@@ -93,7 +93,7 @@ def _money(limits: Thresholds) -> Row:
                     "Rises with longer conversations, more model calls per turn, or a dearer model.",
                     "currencyUSD",
                 ),
-                Query(share(per_second(COST), TURNS), RELEASE_NAME),
+                Query(per_each(per_second(COST), TURNS), RELEASE_NAME),
                 width=12,
             ),
         ),
@@ -101,7 +101,7 @@ def _money(limits: Thresholds) -> Row:
 
 
 def _tokens() -> Row:
-    per_turn = share(per_second("agent_tokens_total", "type"), TURNS, "type")
+    per_turn = per_each(per_second("agent_tokens_total", "type"), TURNS, "type")
     return Row(
         "Tokens",
         (
@@ -116,7 +116,7 @@ def _tokens() -> Row:
             ),
             graph(
                 Words("Model calls per turn", "Attempts at the model endpoint by turns: retries and loops raise it.", "short"),
-                Query(share(per_second("agent_llm_requests_total"), TURNS), RELEASE_NAME),
+                Query(per_each(per_second("agent_llm_requests_total"), TURNS), RELEASE_NAME),
             ),
         ),
     )

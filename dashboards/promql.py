@@ -61,3 +61,8 @@ def share(part: str, whole: str, *by: str) -> str:
     if not by:
         return f"{part} / {whole}"
     return f"{part} / on ({', '.join(LABELS)}) group_left () {whole}"
+
+
+def per_each(cost: str, events: str, *by: str) -> str:
+    """`cost` for each event; nothing while there are none, as what a turn costs comes before its end is counted."""
+    return share(cost, f"({events} > 0)", *by)

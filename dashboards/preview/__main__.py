@@ -1,11 +1,14 @@
 """Draws the shipped dashboards: HTML and, where Chromium is installed, PNG (`make dashboards-preview`)."""
 
+import argparse
 import json
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from agent_operator.rules.thresholds import Thresholds
@@ -18,20 +21,32 @@ SHOWN = 3600.0
 
 
 def main() -> int:
-    began = time.time() // traffic.STEP * traffic.STEP - traffic.LENGTH
-    span = page.Span(began + traffic.LENGTH - SHOWN, began + traffic.LENGTH, traffic.STEP)
+    """1 when a panel has no data."""
+    parser = argparse.ArgumentParser(prog="python -m dashboards.preview", description=__doc__)
+    parser.add_argument("prometheus", nargs="?", help="URL of a Prometheus to draw from, instead of made-up traffic")
+    url = parser.parse_args().prometheus
     OUT.mkdir(parents=True, exist_ok=True)
-    empty = 0
+    end = time.time() // traffic.STEP * traffic.STEP
+    span = page.Span(end - SHOWN, end, traffic.STEP)
+    with prometheus.reaching(url) if url else _made_up(end - traffic.LENGTH) as api:
+        return 1 if sum([_draw(path, api, span) for path in sheets(Thresholds())]) else 0
+
+
+@contextmanager
+def _made_up(began: float) -> Iterator[prometheus.Api]:
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "tsdb"
         history.write(began, database)
         with prometheus.running(database) as api:
-            for path in sheets(Thresholds()):
-                html, silent = page.render(json.loads(path.read_text(encoding="utf-8")), api, span)
-                picture = _save(path.stem, html)
-                empty += len(silent)
-                print(f"{picture}  {'empty: ' + ', '.join(silent) if silent else 'every panel has data'}")  # noqa: T201  # a command
-    return 1 if empty else 0
+            yield api
+
+
+def _draw(path: Path, api: prometheus.Api, span: page.Span) -> int:
+    """The number of panels without data."""
+    html, silent = page.render(json.loads(path.read_text(encoding="utf-8")), api, span)
+    picture = _save(path.stem, html)
+    print(f"{picture}  {'empty: ' + ', '.join(silent) if silent else 'every panel has data'}")  # noqa: T201  # a command
+    return len(silent)
 
 
 def _save(name: str, html: str) -> Path:

@@ -43,6 +43,12 @@ class Api:
 
 
 @contextmanager
+def reaching(url: str) -> Iterator[Api]:
+    with httpx.Client(base_url=url, timeout=30) as client:
+        yield Api(client)
+
+
+@contextmanager
 def running(database: Path) -> Iterator[Api]:
     """Serves the database for as long as the block runs."""
     config = database.with_suffix(".yaml")

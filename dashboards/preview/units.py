@@ -18,7 +18,8 @@ def text(value: float, unit: str, decimals: int | None = None) -> str:
     if unit == "percentunit":
         return f"{value * 100:.{_digits(value * 100, decimals)}f}%"
     scale = SCALES[unit]
-    size, suffix = next((each for each in scale if abs(value) >= each[0]), scale[-1] if unit == "s" and value else (1, ""))
+    one = next(each for each in scale if each[0] == 1)
+    size, suffix = next((each for each in scale if abs(value) >= each[0]), scale[-1] if value else one)
     number = f"{value / size:.{_digits(value / size, decimals)}f}{suffix}"
     return f"${number}" if unit == "currencyUSD" else number
 
