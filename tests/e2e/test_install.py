@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from playwright.async_api import async_playwright, expect
 
@@ -46,6 +47,13 @@ def test_helm_test_opens_a_real_stream(installed: Agent, report: Report) -> None
 
     assert "Succeeded" in output
     assert "[DONE]" in output
+
+
+async def test_without_a_token_nobody_gets_in(installed: Agent) -> None:
+    async with httpx.AsyncClient() as stranger:
+        response = await stranger.get(f"{installed.urls()[0]}/sessions")
+
+    assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")
 
 
 def test_the_notes_fit_a_glance(installed: Agent) -> None:

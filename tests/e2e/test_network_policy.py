@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.agent import SERVICE_IMAGE, Agent
 from tests.e2e.conftest import Report
 from tests.e2e.measure import streams, words_at
-from tests.support.cluster import Namespace, fresh_namespace
+from tests.support.cluster import Namespace, fresh_namespace, idle_pod
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -25,27 +25,7 @@ CONNECT = (
 def stranger() -> Iterator[Namespace]:
     """A namespace with one pod, `stranger`, that only waits."""
     with fresh_namespace("e2e-stranger") as namespace:
-        namespace.apply(
-            {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "metadata": {"name": "stranger"},
-                "spec": {
-                    "automountServiceAccountToken": False,
-                    "terminationGracePeriodSeconds": 0,
-                    "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-                    "containers": [
-                        {
-                            "name": "python",
-                            "image": SERVICE_IMAGE,
-                            "imagePullPolicy": "IfNotPresent",
-                            "command": ["python", "-c", "import time; time.sleep(3600)"],
-                            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-                        }
-                    ],
-                },
-            }
-        )
+        namespace.apply(idle_pod("stranger", SERVICE_IMAGE))
         namespace.kubectl("wait", "--for=condition=Ready", "pod/stranger", "--timeout=60s")
         yield namespace
 

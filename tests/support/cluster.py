@@ -110,6 +110,25 @@ def fresh_namespace(prefix: str) -> Iterator[Namespace]:
         kubectl("delete", "namespace", namespace.name, "--wait=false")
 
 
+def idle_pod(name: str, image: str) -> dict[str, Any]:
+    """A pod of an image with Python that only waits, to run commands in."""
+    security = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+    container = {
+        "name": "python",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python", "-c", "import time; time.sleep(3600)"],
+        "securityContext": security,
+    }
+    spec = {
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 0,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+    }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
 def wait_until(what: str, look: Callable[[], T | None], *, seconds: float, every: float = 0.5) -> T:
     """What `look` finds, once it is true."""
     deadline = time.monotonic() + seconds
