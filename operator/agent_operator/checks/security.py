@@ -1,6 +1,6 @@
 """Who may call, what can leak, and how old are the keys?"""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from agent_operator.checks.facts import Facts, Manifest, labels_match
 from agent_operator.checks.finding import Verdict, fail, ok, unknown, warn
@@ -80,7 +80,7 @@ def key_age(facts: Facts) -> Verdict:
         if "secrets" in facts.forbidden:
             return unknown("Forbidden", "the model key's Secret cannot be read", "name it in the operator's rbac.secretNames")
         return unknown("NoKeySecret", "no mounted Secret holds the model key", "use model.existingSecret")
-    if (facts.now - changed).days >= facts.limits.key_age_days:
+    if facts.now - changed >= timedelta(days=facts.limits.key_age_days):
         message = f"the model key has not changed for {facts.limits.key_age_days:g} days"
         return fail("KeyTooOld", message, "rotate it (docs/operations/model-keys.md), or set operator.keyRotation.enabled=true")
     return ok("Fresh", f"the model key is younger than {facts.limits.key_age_days:g} days")

@@ -1,5 +1,6 @@
 """Examines a release by kubeconfig: the same checks as AgentHealth, with the rights of who asks."""
 
+import asyncio
 import json
 from dataclasses import dataclass
 
@@ -102,11 +103,9 @@ async def examine_with(
 
 
 async def _permissions(cluster: Cluster, namespace: str) -> Finding:
-    missing = [
-        f"{verb} {resource}{f'/{sub}' if sub else ''}"
-        for verb, group, resource, sub in NEEDED
-        if not await _may(cluster, namespace, verb, group, resource, sub)
-    ]
+    allowed = await asyncio.gather(*(_may(cluster, namespace, *needed) for needed in NEEDED))
+    refused = [needed for needed, may in zip(NEEDED, allowed, strict=True) if not may]
+    missing = [f"{verb} {resource}{f'/{sub}' if sub else ''}" for verb, _, resource, sub in refused]
     if not missing:
         return Finding("Permissions", Area.INFRASTRUCTURE, Status.OK, "Allowed", "everything that the checks read may be read")
     fix = f"let somebody with more rights run it, or bind a Role in {namespace} that allows it"
