@@ -4,7 +4,7 @@ from agent_operator.rules.thresholds import Thresholds
 from dashboards.frame import Row, Sheet
 from dashboards.overview import BROKEN, RELEASE_NAME, TURNS, cost_per_hour, quantiles
 from dashboards.panels import VERDICTS, Limit, Query, Words, graph, stat_panel
-from dashboards.promql import aggregate, in_range, per_each, per_second, quantile, series, share
+from dashboards.promql import aggregate, in_range, per_each, per_minute, per_second, quantile, series, share
 
 COST = "agent_cost_usd_total"
 CALLS = per_second("agent_llm_requests_total", "model")
@@ -171,8 +171,8 @@ def _quality() -> Row:
                 width=8,
             ),
             graph(
-                Words("Questions refused by rule", "Input rules that matched, per second.", "reqps"),
-                Query(per_second("agent_guardrail_blocks_total", "rule"), f"{RELEASE_NAME} {{{{rule}}}}"),
+                Words("Questions refused by rule", "Input rules that matched, per minute.", "opm"),
+                Query(per_minute("agent_guardrail_blocks_total", "rule"), f"{RELEASE_NAME} {{{{rule}}}}"),
                 width=8,
             ),
             graph(

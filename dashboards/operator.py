@@ -4,7 +4,7 @@ from agent_operator.rules.thresholds import Thresholds
 from dashboards.frame import Row, Sheet
 from dashboards.overview import PODS, RELEASE_NAME
 from dashboards.panels import Column, Limit, Query, Words, graph, stat_panel, table_panel
-from dashboards.promql import OBJECTS, aggregate, highest, in_range, of_releases, per_second, quantile, series, total
+from dashboards.promql import OBJECTS, aggregate, highest, in_range, of_releases, per_minute, per_second, quantile, series, total
 
 DAY = 86400
 OBJECT = "{{namespace}}/{{name}}"
@@ -142,8 +142,8 @@ def _rotations() -> Row:
                 width=6,
             ),
             graph(
-                Words("Calls to providers of keys", "Per second, by operation and result.", "reqps"),
-                Query(per_second(calls, "operation", "result"), "{{operation}} {{result}}"),
+                Words("Calls to providers of keys", "Per minute, by operation and result.", "opm"),
+                Query(per_minute(calls, "operation", "result"), "{{operation}} {{result}}"),
                 width=6,
             ),
         ),
@@ -166,8 +166,8 @@ def _work() -> Row:
                 width=6,
             ),
             graph(
-                Words("Errors", "Failed reconciles per second, by what went wrong.", "reqps"),
-                Query(per_second(ERRORS, "kind", "reason"), "{{kind}} {{reason}}"),
+                Words("Errors", "Failed reconciles per minute, by what went wrong.", "opm"),
+                Query(per_minute(ERRORS, "kind", "reason"), "{{kind}} {{reason}}"),
                 width=6,
             ),
             graph(

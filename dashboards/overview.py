@@ -3,7 +3,20 @@
 from agent_operator.rules.thresholds import Thresholds
 from dashboards.frame import Row, Sheet
 from dashboards.panels import VERDICTS, Limit, Panel, Query, Words, graph, heatmap_panel, stat_panel
-from dashboards.promql import RANGE, RELEASE, aggregate, buckets, highest, of_releases, per_second, quantile, series, share, total
+from dashboards.promql import (
+    RANGE,
+    RELEASE,
+    aggregate,
+    buckets,
+    highest,
+    of_releases,
+    per_minute,
+    per_second,
+    quantile,
+    series,
+    share,
+    total,
+)
 
 RELEASE_NAME = "{{namespace}}/{{job}}"
 PODS = "{{pod}}"
@@ -215,9 +228,9 @@ def _errors(limits: Thresholds) -> Row:
                 limit=Limit(critical=limits.stream_gap_ratio),
             ),
             graph(
-                Words("Turned away", "Runs refused by a limit, and questions refused by an input rule, per second.", "reqps"),
-                Query(per_second("agent_rate_limited_total", "limit"), f"{RELEASE_NAME} {{{{limit}}}} full"),
-                Query(per_second("agent_guardrail_blocks_total"), f"{RELEASE_NAME} input rules"),
+                Words("Turned away", "Runs refused by a limit, and questions refused by an input rule, per minute.", "opm"),
+                Query(per_minute("agent_rate_limited_total", "limit"), f"{RELEASE_NAME} {{{{limit}}}} full"),
+                Query(per_minute("agent_guardrail_blocks_total"), f"{RELEASE_NAME} input rules"),
             ),
         ),
     )

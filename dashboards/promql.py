@@ -40,6 +40,11 @@ def per_second(metric: str, *by: str, where: str = "") -> str:
     return aggregate("sum", f"rate({series(metric, where)}[{RATE}])", *by)
 
 
+def per_minute(metric: str, *by: str, where: str = "") -> str:
+    """Of what is rare: 0.5 a minute says more than 0.00833 a second."""
+    return f"{per_second(metric, *by, where=where)} * 60"
+
+
 def in_range(metric: str, *by: str, where: str = "") -> str:
     """What a counter counted in the dashboard's time range."""
     return aggregate("sum", f"increase({series(metric, where)}[{RANGE}])", *by)

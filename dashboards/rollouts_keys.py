@@ -4,7 +4,7 @@ from agent_operator.rules.thresholds import Thresholds
 from dashboards.frame import Row, Sheet
 from dashboards.overview import PODS, RELEASE_NAME
 from dashboards.panels import Limit, Query, Words, graph, stat_panel
-from dashboards.promql import aggregate, highest, in_range, of_releases, per_second, series
+from dashboards.promql import aggregate, highest, in_range, of_releases, per_minute, series
 
 DAY = 86400
 DRAINING_FOR = f"({series('agent_draining')} * (time() - {series('agent_drain_started_timestamp_seconds')}))"
@@ -130,26 +130,24 @@ def _recovery() -> Row:
             graph(
                 Words(
                     "Runs taken over",
-                    "Per second. Hand-overs belong to rollouts, crashes do not.",
-                    "reqps",
+                    "Per minute. Hand-overs belong to rollouts, crashes do not.",
+                    "opm",
                     ("AgentRunsRecovered",),
                 ),
-                Query(per_second("agent_runs_recovered_total", "reason"), f"{RELEASE_NAME} {{{{reason}}}}"),
+                Query(per_minute("agent_runs_recovered_total", "reason"), f"{RELEASE_NAME} {{{{reason}}}}"),
                 width=8,
             ),
             graph(
-                Words(
-                    "Streams resumed", "Clients that came back with a Last-Event-ID, by where their events came from.", "reqps"
-                ),
-                Query(per_second(resumes, "result"), f"{RELEASE_NAME} {{{{result}}}}"),
+                Words("Streams resumed", "Clients that came back with a Last-Event-ID, by where their events came from.", "opm"),
+                Query(per_minute(resumes, "result"), f"{RELEASE_NAME} {{{{result}}}}"),
                 stacked=True,
                 width=8,
             ),
             graph(
                 Words(
-                    "Clean-up", "Runs, threads and sessions pruned per second. Flat at 0 for hours: it does not keep up.", "short"
+                    "Clean-up", "Runs, threads and sessions pruned per minute. Flat at 0 for hours: it does not keep up.", "opm"
                 ),
-                Query(per_second("agent_pruned_total", "what"), f"{RELEASE_NAME} {{{{what}}}}"),
+                Query(per_minute("agent_pruned_total", "what"), f"{RELEASE_NAME} {{{{what}}}}"),
                 width=8,
             ),
         ),
@@ -158,7 +156,7 @@ def _recovery() -> Row:
 
 def _keys(limits: Thresholds) -> Row:
     pods = aggregate("sum", series("agent_key_revision"), "key", "revision")
-    refused = per_second("agent_llm_requests_total", "model", where='status="auth"')
+    refused = per_minute("agent_llm_requests_total", "model", where='status="auth"')
     return Row(
         "Keys",
         (
@@ -182,11 +180,11 @@ def _keys(limits: Thresholds) -> Row:
             graph(
                 Words(
                     "Refused keys",
-                    "Attempts that the model endpoint answers 401, and calls that we answer 401, per second.",
-                    "reqps",
+                    "Attempts that the model endpoint answers 401, and calls that we answer 401, per minute.",
+                    "opm",
                 ),
                 Query(refused, f"{RELEASE_NAME} {{{{model}}}} refuses ours"),
-                Query(per_second("agent_http_requests_total", where='code="401"'), f"{RELEASE_NAME} we refuse theirs"),
+                Query(per_minute("agent_http_requests_total", where='code="401"'), f"{RELEASE_NAME} we refuse theirs"),
                 width=8,
             ),
         ),

@@ -22,7 +22,7 @@ NAMED = {
     "text": "#d8d9da",
     "transparent": "#d8d9da",
 }
-LEFT, BOTTOM, TOP = 56, 18, 6
+LEFT, BOTTOM, TOP = 64, 18, 6
 """Pixels around the plot."""
 
 

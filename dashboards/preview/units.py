@@ -6,6 +6,7 @@ SCALES = {
     "short": ((1e9, " Bil"), (1e6, " Mil"), (1e3, " K"), (1, "")),
     "none": ((1, ""),),
     "bytes": ((2**30, " GiB"), (2**20, " MiB"), (2**10, " KiB"), (1, " B")),
+    "opm": ((1e3, "K ops/m"), (1, " ops/m")),
     "reqps": ((1e3, "K req/s"), (1, " req/s")),
     "currencyUSD": ((1e3, "K"), (1, "")),
     "s": ((86400, " days"), (3600, " hours"), (60, " mins"), (1, " s"), (1e-3, " ms"), (1e-6, " µs")),
