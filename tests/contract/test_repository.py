@@ -21,7 +21,8 @@ FORBIDDEN = [
         "/" + r"(?:work|home|Users)/[a-z]",  # a machine's paths
         "/root" + "/",
         r"files\.python" + "hosted|/simple" + "/",  # package indexes
-        r"(?:[a-z]\.|gcr|ghcr|quay)\.?" + r"io/[a-z0-9-]+/",  # image registries
+        # image registries; the path of an API group (…k8s.io/v1/…) is none
+        r"(?!(?<=k8)s\.io/v\d)(?:[a-z]\.|gcr|ghcr|quay)\.?" + r"io/[a-z0-9-]+/",
         "docker" + r"\.io|dkr\.ecr\.|azure" + "cr",
     )
 ]
