@@ -16,9 +16,10 @@ class Endpoint(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("", 8080), Endpoint).serve_forever()
 """
 
-ANSWER_WITH = (
-    "import urllib.request; urllib.request.urlopen(urllib.request.Request('http://127.0.0.1:8080/{status}', method='POST'))"
-)
+ANSWER_WITH = """
+import urllib.request
+urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:8080/{status}", method="POST"))
+"""
 
 
 def manifests(image: str) -> list[dict[str, Any]]:

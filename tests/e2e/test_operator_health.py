@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 from tests.e2e import fake_endpoint
 from tests.e2e.agent import CHART, SERVICE_IMAGE, Agent, default_values, open_door
 from tests.e2e.conftest import Report
-from tests.e2e.operator import condition, running_operator
+from tests.e2e.operator import running_operator
 from tests.support.cluster import fresh_namespace, require_api, wait_until
 from tests.support.helm import Release
 
@@ -43,7 +43,8 @@ class Watched:
         return self.agent.namespace.kubectl(*args, stdin=stdin)
 
     def condition(self, kind: str) -> dict[str, Any]:
-        return condition(self.agent.namespace, "agenthealth", self.name, kind)
+        found = self.agent.namespace.get("agenthealth", self.name).get("status", {}).get("conditions", [])
+        return next((dict(each) for each in found if each["type"] == kind), {})
 
     def wait_for(self, kind: str, status: str, reason: str | None, seconds: float) -> None:
         def look() -> bool:
@@ -66,10 +67,8 @@ class Watched:
 def watched() -> Iterator[Watched]:
     """Two replicas with a model endpoint of their own, scraped and with rules, and the operator."""
     require_api("prometheusrules.monitoring.coreos.com")
-    with (
-        fresh_namespace("e2e-health") as namespace,
-        running_operator(namespace, rbac={"secretNames": ["model-key", "model-key-2"]}),
-    ):
+    allowed = {"secretNames": ["model-key", "model-key-2"]}
+    with fresh_namespace("e2e-health") as namespace, running_operator(namespace, rbac=allowed):
         for name, revision in (("model-key", "1"), ("model-key-2", "2")):
             data = {"current": "a-key", "revision": revision}
             namespace.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data})
@@ -90,14 +89,15 @@ def watched() -> Iterator[Watched]:
         yield found
 
 
-Fault = Callable[[Watched], "ExitStack | None"]
+Fault = Callable[[Watched], AbstractContextManager[None]]
 
 
 @contextmanager
 def no_budget(watched: Watched) -> Iterator[None]:
+    budget = watched.agent.namespace.get("pdb", watched.name)
     watched.kubectl("delete", "pdb", watched.name)
     yield
-    watched.agent.upgrade({})
+    watched.apply({**budget, "metadata": {key: budget["metadata"][key] for key in ("name", "labels")}, "status": {}})
 
 
 @contextmanager
@@ -209,7 +209,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("fault", "kind", "reason"), FAULTS, ids=[fault.__name__ for fault, *_ in FAULTS])
 def test_a_fault_is_named_within_half_a_minute_and_then_over(
-    watched: Watched, report: Report, fault: Callable[[Watched], Any], kind: str, reason: str
+    watched: Watched, report: Report, fault: Fault, kind: str, reason: str
 ) -> None:
     began = time.monotonic()
     with fault(watched):
@@ -227,14 +227,8 @@ def doctor(watched: Watched) -> tuple[int, dict[str, str]]:
     """Exit code, and the reason of each check."""
     program = shutil.which("slipway-doctor", path=str(sys.exec_prefix) + "/bin")
     assert program
-    where = [
-        "--release",
-        watched.agent.release.name,
-        "-n",
-        watched.agent.namespace.name,
-        "--prometheus",
-        "monitoring/prometheus:9090",
-    ]
+    release, namespace = watched.agent.release.name, watched.agent.namespace.name
+    where = ["--release", release, "-n", namespace, "--prometheus", "monitoring/prometheus:9090"]
     done = subprocess.run([program, *where, "--json"], capture_output=True, text=True, check=False)
     assert done.stdout, done.stderr
     return done.returncode, {check["id"]: check["reason"] for check in json.loads(done.stdout)["checks"]}
