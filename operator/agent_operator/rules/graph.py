@@ -9,13 +9,13 @@ from agent_operator.rules.thresholds import Thresholds
 
 
 def alerts(limits: Thresholds, scope: Scope) -> Iterator[Alert]:
-    yield _tool_failures(scope, limits.tool_failure_ratio, *none_of("tool", limits.tool_failure_ratio_by_tool))
+    yield _tool_failures(scope, limits.tool_failure_ratio, none_of("tool", limits.tool_failure_ratio_by_tool), {})
     for tool, ratio in sorted(limits.tool_failure_ratio_by_tool.items()):
-        yield _tool_failures(scope, ratio, f"tool={quoted(tool)}")
+        yield _tool_failures(scope, ratio, [f"tool={quoted(tool)}"], {"tool": tool})
     yield _iteration_limit(limits, scope)
 
 
-def _tool_failures(scope: Scope, ratio: float, *matchers: str) -> Alert:
+def _tool_failures(scope: Scope, ratio: float, matchers: list[str], labels: dict[str, str]) -> Alert:
     every = scope.select("agent_tool_calls_total", *matchers)
     bad = scope.select("agent_tool_calls_total", *matchers, 'status="error"')
     return Alert(
@@ -27,6 +27,7 @@ def _tool_failures(scope: Scope, ratio: float, *matchers: str) -> Alert:
         summary=f"{RELEASE}: {PERCENT} of the calls of tool {{{{ $labels.tool }}}} fail",
         description=f"In 10 minutes, more than {ratio * 100:g}% of the calls of this tool ended in an error.",
         dashboard="tools-nodes",
+        labels=labels,
     )
 
 

@@ -12,9 +12,9 @@ MODEL = "model {{ $labels.model }}"
 
 def alerts(limits: Thresholds, scope: Scope) -> Iterator[Alert]:
     yield _endpoint_failing(limits, scope)
-    yield _rate_limited(scope, limits.rate_limited_ratio, *none_of("model", limits.rate_limited_ratio_by_model))
+    yield _rate_limited(scope, limits.rate_limited_ratio, none_of("model", limits.rate_limited_ratio_by_model), {})
     for model, ratio in sorted(limits.rate_limited_ratio_by_model.items()):
-        yield _rate_limited(scope, ratio, f"model={quoted(model)}")
+        yield _rate_limited(scope, ratio, [f"model={quoted(model)}"], {"model": model})
     yield _cost(limits, scope)
     if limits.daily_budget_usd is not None:
         yield _budget(limits.daily_budget_usd, limits.budget_ratio, scope)
@@ -37,7 +37,7 @@ def _endpoint_failing(limits: Thresholds, scope: Scope) -> Alert:
     )
 
 
-def _rate_limited(scope: Scope, ratio: float, *matchers: str) -> Alert:
+def _rate_limited(scope: Scope, ratio: float, matchers: list[str], labels: dict[str, str]) -> Alert:
     every = scope.select("agent_llm_requests_total", *matchers)
     bad = scope.select("agent_llm_requests_total", *matchers, 'status="rate_limited"')
     return Alert(
@@ -49,6 +49,7 @@ def _rate_limited(scope: Scope, ratio: float, *matchers: str) -> Alert:
         summary=f"{RELEASE}: {PERCENT} of the requests to {MODEL} are rate limited",
         description=f"In 10 minutes, more than {ratio * 100:g}% of the attempts got 429; users wait for the retries.",
         dashboard="cost-quality",
+        labels=labels,
     )
 
 
