@@ -8,6 +8,12 @@ from tests.charts.slipway import CASES, CHART, made, manifests, refused
 from tests.support.charts import refusal, values_of
 
 REFUSALS = {
+    "model.existingSecret must name the Secret": ["operator.keyRotation.enabled=true"],
+    "operator.keyRotation.provider: say who issues": [
+        "operator.keyRotation.enabled=true",
+        "model.name=large",
+        "model.existingSecret=model-key",
+    ],
     "image.tag: `latest`": ["image.tag=latest"],
     "terminationGracePeriodSeconds: 60 would kill turns: streaming.maxTurnSeconds=300 needs 330": [
         "terminationGracePeriodSeconds=60"

@@ -31,6 +31,17 @@
 {{- end -}}
 {{- end -}}
 
+{{- define "slipway.checkKeyRotation" -}}
+{{- with .Values.operator.keyRotation -}}
+{{- if and .enabled (not $.Values.model.existingSecret) -}}
+{{- fail "operator.keyRotation.enabled: model.existingSecret must name the Secret that the operator keeps the key in" -}}
+{{- end -}}
+{{- if and .enabled (not .provider) -}}
+{{- fail "operator.keyRotation.provider: say who issues the keys, openAI or pool (docs/operations/key-rotation.md)" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "slipway.checkAuth" -}}
 {{- if and (eq .Values.auth.mode "disabled") (not .Values.auth.disabledOnAnyAddress) -}}
 {{- fail "auth.mode: `disabled` makes everyone who reaches the Service an admin; if that is meant, set auth.disabledOnAnyAddress=true too" -}}
@@ -136,6 +147,7 @@
   (list $monitoring.serviceMonitor.enabled "monitoring.coreos.com/v1/ServiceMonitor" "monitoring.serviceMonitor.enabled" "the Prometheus operator")
   (list $monitoring.alerts.enabled "monitoring.coreos.com/v1/PrometheusRule" "monitoring.alerts.enabled" "the Prometheus operator")
   (list (and $scaling.enabled (eq $scaling.mode "keda")) "keda.sh/v1alpha1/ScaledObject" "autoscaling.mode=keda" "KEDA")
+  (list .Values.operator.keyRotation.enabled "slipway.dev/v1alpha1/KeyRotation" "operator.keyRotation.enabled" "the chart slipway-operator")
   (list .Values.operator.agentHealth.enabled "slipway.dev/v1alpha1/AgentHealth" "operator.agentHealth.enabled" "the chart slipway-operator")
   (list .Values.httpRoute.enabled "gateway.networking.k8s.io/v1/HTTPRoute" "httpRoute.enabled" "the Gateway API")
 -}}
