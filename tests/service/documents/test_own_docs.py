@@ -32,6 +32,11 @@ QUESTIONS = {
     "log fields": ("Logs and traces › Log fields]", "`request_id`"),
     "How do I remove a document?": ("Remove a document]", "`slipway ingest docs/`"),
     "How do I back up?": ("Back up and restore]", "The database is all there is to back up"),
+    "What do I do when AgentToolFailuresHigh fires?": (
+        "AgentToolFailuresHigh › What to do when AgentToolFailuresHigh fires]",
+        "`error`",
+    ),
+    "AgentDrainingStuck": ("AgentDrainingStuck › What to do when AgentDrainingStuck fires]", "LEASE_SECONDS"),
     "Are there per-user limits?": ("Limits per user]", "not there yet"),
 }
 
