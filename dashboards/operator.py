@@ -49,18 +49,36 @@ def _numbers() -> Row:
         "In short",
         (
             stat_panel(
-                Words("Operators at work", "Holders of the lease. 0: nobody rotates keys; 2 cannot be.", "short"),
+                Words(
+                    "Operators at work",
+                    "Holders of the lease. 0: nobody rotates keys; 2 cannot be.",
+                    "short",
+                    (
+                        "SlipwayOperatorDown",
+                        "SlipwayOperatorWithoutLease",
+                    ),
+                ),
                 Query(total("slipway_operator_lease_held"), RELEASE_NAME),
                 width=4,
             ),
             stat_panel(
-                Words("Objects that are not Ready", "By namespace. Their conditions below say why.", "short"),
+                Words(
+                    "Objects that are not Ready",
+                    "By namespace. Their conditions below say why.",
+                    "short",
+                    ("SlipwayObjectNotReady",),
+                ),
                 Query(f"{unready} or 0 * {known}", "{{namespace}}"),
                 limit=Limit(warning=1),
                 width=4,
             ),
             stat_panel(
-                Words("Rotations past their deadline", "They wait for somebody to look; the old key still works.", "short"),
+                Words(
+                    "Rotations past their deadline",
+                    "They wait for somebody to look; the old key still works.",
+                    "short",
+                    ("SlipwayRotationStuck",),
+                ),
                 Query(stuck, "{{namespace}}"),
                 limit=Limit(critical=1),
                 width=4,
@@ -77,7 +95,10 @@ def _numbers() -> Row:
             ),
             stat_panel(
                 Words(
-                    "Failed reconciles", "In the chosen time range. Conflicts are tried again at once and harm nobody.", "short"
+                    "Failed reconciles",
+                    "In the chosen time range. Conflicts are tried again at once and harm nobody.",
+                    "short",
+                    ("SlipwayOperatorReconcileFailing",),
                 ),
                 Query(in_range(ERRORS, where='reason!="conflict"'), RELEASE_NAME),
                 limit=Limit(warning=1),
@@ -85,7 +106,12 @@ def _numbers() -> Row:
                 width=4,
             ),
             stat_panel(
-                Words("Objects missed by the watch", "Changed, but the watch has not told. The probe fails on them.", "short"),
+                Words(
+                    "Objects missed by the watch",
+                    "Changed, but the watch has not told. The probe fails on them.",
+                    "short",
+                    ("SlipwayOperatorWatchStale",),
+                ),
                 Query(highest("slipway_operator_watch_stale"), RELEASE_NAME),
                 limit=Limit(critical=1),
                 width=4,
@@ -100,14 +126,22 @@ def _objects(limits: Thresholds) -> Row:
         "Objects",
         (
             table_panel(
-                Words("Conditions", "1 is True, 0 False, -1 Unknown. `kubectl describe` has the message.", "none"),
+                Words(
+                    "Conditions",
+                    "1 is True, 0 False, -1 Unknown. `kubectl describe` has the message.",
+                    "none",
+                    ("SlipwayAlertsBlind",),
+                ),
                 ("kind", "namespace", "name", "condition"),
                 Column("Status", aggregate("max", of_objects("condition"), "kind", "name", "condition"), "none"),
                 width=12,
             ),
             table_panel(
                 Words(
-                    "Keys", "Of each KeyRotation: age of the key in use, time until the next rotation, since the last one.", "s"
+                    "Keys",
+                    "Of each KeyRotation: age of the key in use, time until the next rotation, since the last one.",
+                    "s",
+                    ("SlipwayRotationOverdue",),
                 ),
                 ("namespace", "name"),
                 Column("Key age", age, "s", Limit(warning=limits.key_age_days * DAY)),
@@ -184,7 +218,7 @@ def _process() -> Row:
         "Process",
         (
             graph(
-                Words("Waiting objects", "Due, and no worker is free.", "short"),
+                Words("Waiting objects", "Due, and no worker is free.", "short", ("SlipwayOperatorBehind",)),
                 Query(total("slipway_operator_queue_depth", "pod"), PODS),
             ),
             graph(

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from agent_operator.metrics import Metrics as OperatorMetrics
+from agent_operator.rules.operator import render_operator
 from agent_operator.rules.render import render
 from agent_operator.rules.scope import Selector
 from agent_operator.rules.thresholds import Thresholds
@@ -50,6 +51,7 @@ def exported() -> set[str]:
 
 def in_rules() -> set[str]:
     groups = render(Thresholds(daily_budget_usd=100.0), selector=Selector("ns", "agent"))
+    groups += render_operator(selector=Selector("ns", "operator"))
     return {name for group in groups for rule in group["rules"] for name in METRIC.findall(rule["expr"])}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from agent_operator.rules.alert import runbook_page
+from agent_operator.rules.operator import render_operator
 from agent_operator.rules.render import render
 from agent_operator.rules.scope import Selector
 from agent_operator.rules.thresholds import Thresholds
@@ -57,6 +58,7 @@ def _overridden(panel: Json) -> list[Json]:
 def alerts() -> dict[str, str]:
     """Name to the dashboard that the alert's link opens."""
     groups = render(Thresholds(daily_budget_usd=100.0), selector=Selector("ns", "agent"))
+    groups += render_operator(selector=Selector("ns", "operator"))
     rules = [rule for group in groups for rule in group["rules"]]
     return {rule["alert"]: rule["annotations"]["dashboard_url"].split("?")[0].removeprefix("/d/") for rule in rules}
 
