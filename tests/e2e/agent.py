@@ -105,7 +105,7 @@ def default_values() -> Values:
     return {"image": image_values(SERVICE_IMAGE), "postgres": {"image": image_values(POSTGRES_IMAGE)}}
 
 
-def testkit_values(**more: Any) -> Values:
+def kit_values(**more: Any) -> Values:
     """The test graph. Heartbeats are so short that a client can tell a dead connection from a quiet one."""
     return default_values() | {"image": image_values(TESTKIT_IMAGE), "env": {"HEARTBEAT_SECONDS": 2}, **more}
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.e2e.agent import Agent, running_agent, testkit_values
+from tests.e2e.agent import Agent, running_agent, kit_values
 from tests.support.cluster import has_api
 
 Report = Callable[[str], None]
@@ -36,7 +36,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="session")
 def agent() -> Iterator[Agent]:
     """Three replicas with the test graph, everything of the chart on that this cluster can take. Scenarios leave it well."""
-    values = testkit_values(
+    values = kit_values(
         replicaCount=REPLICAS,
         streaming={"maxTurnSeconds": 300},
         monitoring={"serviceMonitor": {"enabled": has_api("servicemonitors.monitoring.coreos.com")}},

