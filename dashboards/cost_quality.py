@@ -2,9 +2,9 @@
 
 from agent_operator.rules.thresholds import Thresholds
 from dashboards.frame import Row, Sheet
-from dashboards.overview import BROKEN, RELEASE_NAME, TURNS, cost_per_hour, quantiles
 from dashboards.panels import VERDICTS, Limit, Query, Words, graph, stat_panel
 from dashboards.promql import aggregate, in_range, per_each, per_minute, per_second, quantile, series, share
+from dashboards.shared import BROKEN, RELEASE_NAME, TURNS, cost_per_hour, quantiles
 
 COST = "agent_cost_usd_total"
 CALLS = per_second("agent_llm_requests_total", "model")

@@ -2,9 +2,9 @@
 
 from agent_operator.rules.thresholds import Thresholds
 from dashboards.frame import Row, Sheet
-from dashboards.overview import PODS, RELEASE_NAME
 from dashboards.panels import Column, Limit, Query, Words, graph, stat_panel, table_panel
 from dashboards.promql import OBJECTS, aggregate, highest, in_range, of_releases, per_minute, per_second, quantile, series, total
+from dashboards.shared import PODS, RELEASE_NAME
 
 DAY = 86400
 OBJECT = "{{namespace}}/{{name}}"

@@ -2,13 +2,12 @@
 
 from agent_operator.rules.thresholds import Thresholds
 from dashboards.frame import Row, Sheet
-from dashboards.panels import VERDICTS, Limit, Panel, Query, Words, graph, heatmap_panel, stat_panel
+from dashboards.panels import VERDICTS, Limit, Query, Words, graph, heatmap_panel, stat_panel
 from dashboards.promql import (
     RANGE,
     RELEASE,
     aggregate,
     buckets,
-    highest,
     of_releases,
     per_minute,
     per_second,
@@ -17,17 +16,8 @@ from dashboards.promql import (
     share,
     total,
 )
-
-RELEASE_NAME = "{{namespace}}/{{job}}"
-PODS = "{{pod}}"
-
-TURNS = per_second("agent_runs_total")
-HTTP = per_second("agent_http_requests_total")
-FAILED = 'outcome=~"failed|timeout"'
-BROKEN = 'status=~"server_error|connection_error|timeout|auth"'
-"""Attempts at a model that its endpoint is to blame for, or our key."""
-
-QUANTILES = (0.5, 0.95, 0.99)
+from dashboards.saturation import process, saturation
+from dashboards.shared import BROKEN, FAILED, HTTP, RELEASE_NAME, TURNS, cost_per_hour, quantiles
 
 
 def sheet(limits: Thresholds) -> Sheet:
@@ -35,17 +25,8 @@ def sheet(limits: Thresholds) -> Sheet:
         uid="slipway-overview",
         title="Slipway / Overview",
         description="Traffic, latency, errors and saturation of agents. Start here.",
-        rows=(_health(limits), _traffic(), _latency(limits), _errors(limits), _saturation(limits), _process()),
+        rows=(_health(limits), _traffic(), _latency(limits), _errors(limits), saturation(limits), process()),
     )
-
-
-def quantiles(histogram: str) -> list[Query]:
-    return [Query(quantile(q, histogram), f"{RELEASE_NAME} p{q * 100:g}", exemplars=q == max(QUANTILES)) for q in QUANTILES]
-
-
-def cost_per_hour(words: Words, limits: Thresholds) -> Panel:
-    query = Query(f"{per_second('agent_cost_usd_total')} * 3600", RELEASE_NAME)
-    return stat_panel(words, query, limit=Limit(critical=limits.cost_usd_per_hour), decimals=2)
 
 
 def _health(limits: Thresholds) -> Row:
@@ -231,97 +212,6 @@ def _errors(limits: Thresholds) -> Row:
                 Words("Turned away", "Runs refused by a limit, and questions refused by an input rule, per minute.", "opm"),
                 Query(per_minute("agent_rate_limited_total", "limit"), f"{RELEASE_NAME} {{{{limit}}}} full"),
                 Query(per_minute("agent_guardrail_blocks_total"), f"{RELEASE_NAME} input rules"),
-            ),
-        ),
-    )
-
-
-def _saturation(limits: Thresholds) -> Row:
-    pool = share(
-        aggregate("sum", series("agent_db_pool_connections", 'state="in_use"'), "pod"),
-        aggregate("sum", series("agent_db_pool_connections_limit"), "pod"),
-    )
-    return Row(
-        "Saturation",
-        (
-            graph(
-                Words(
-                    "Places taken by pod", "Runs executing, of MAX_CONCURRENT_RUNS. The autoscaler aims below 1.", "percentunit"
-                ),
-                Query(
-                    share(total("agent_runs_in_flight", "pod"), total("agent_runs_in_flight_limit", "pod")),
-                    PODS,
-                ),
-                width=6,
-                maximum=1,
-            ),
-            graph(
-                Words(
-                    "Queue",
-                    "Runs waiting, of MAX_QUEUED_RUNS. When it is full, questions are answered 503 with a Retry-After.",
-                    "percentunit",
-                    ("AgentQueueSaturated",),
-                ),
-                Query(share(total("agent_runs_queued"), highest("agent_runs_queued_limit")), RELEASE_NAME),
-                limit=Limit(warning=limits.queue_ratio),
-                width=6,
-                maximum=1,
-            ),
-            graph(
-                Words(
-                    "Database connections",
-                    "Connections in use, of DATABASE_POOL_SIZE. At 1, requests wait.",
-                    "percentunit",
-                    ("AgentDatabasePoolSaturated",),
-                ),
-                Query(pool, PODS),
-                limit=Limit(warning=limits.pool_ratio),
-                width=6,
-                maximum=1,
-            ),
-            graph(
-                Words(
-                    "Event loop lag",
-                    "How late timers run: all streams of the pod stand still for as long.",
-                    "s",
-                    ("AgentEventLoopBlocked",),
-                ),
-                Query(highest("agent_event_loop_lag_seconds", "pod"), PODS),
-                limit=Limit(warning=limits.loop_lag_seconds),
-                width=6,
-            ),
-        ),
-    )
-
-
-def _process() -> Row:
-    return Row(
-        "Pods and database",
-        (
-            graph(
-                Words("CPU by pod", "Cores in use. One process uses one core at most.", "short"),
-                Query(of_releases(per_second("process_cpu_seconds_total", "pod")), PODS),
-                width=6,
-            ),
-            graph(
-                Words("Memory by pod", "Resident memory.", "bytes"),
-                Query(of_releases(total("process_resident_memory_bytes", "pod")), PODS),
-                width=6,
-            ),
-            graph(
-                Words(
-                    "API latency",
-                    "Requests that are no streams. `POST /chat` counts until its answer is complete.",
-                    "s",
-                ),
-                *quantiles("agent_http_request_duration_seconds"),
-                width=6,
-            ),
-            graph(
-                Words("Database size", "Tables that grow with use, with their indexes, at the last clean-up.", "bytes"),
-                Query(highest("agent_table_bytes", "table"), f"{RELEASE_NAME} {{{{table}}}}"),
-                width=6,
-                stacked=True,
             ),
         ),
     )

@@ -69,5 +69,5 @@ def share(part: str, whole: str, *by: str) -> str:
 
 
 def per_each(cost: str, events: str, *by: str) -> str:
-    """`cost` for each event; nothing while there are none, as what a turn costs comes before its end is counted."""
-    return share(cost, f"({events} > 0)", *by)
+    """`cost` for each event; NaN, not infinite, while there are none: what a turn costs is counted before its end."""
+    return share(cost, f"({events} / ({events} > bool 0))", *by)

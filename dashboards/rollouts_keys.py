@@ -2,9 +2,9 @@
 
 from agent_operator.rules.thresholds import Thresholds
 from dashboards.frame import Row, Sheet
-from dashboards.overview import PODS, RELEASE_NAME
 from dashboards.panels import Limit, Query, Words, graph, stat_panel
 from dashboards.promql import aggregate, highest, in_range, of_releases, per_minute, series
+from dashboards.shared import PODS, RELEASE_NAME
 
 DAY = 86400
 DRAINING_FOR = f"({series('agent_draining')} * (time() - {series('agent_drain_started_timestamp_seconds')}))"

@@ -2,9 +2,9 @@
 
 from agent_operator.rules.thresholds import Thresholds
 from dashboards.frame import Row, Sheet
-from dashboards.overview import RELEASE_NAME
 from dashboards.panels import Column, Limit, Query, Words, graph, heatmap_panel, table_panel
 from dashboards.promql import RANGE, buckets, in_range, per_second, quantile, share
+from dashboards.shared import RELEASE_NAME
 
 TOOL = f"{RELEASE_NAME} {{{{tool}}}}"
 NODE = f"{RELEASE_NAME} {{{{node}}}}"
