@@ -149,6 +149,7 @@
   (list (and $scaling.enabled (eq $scaling.mode "keda")) "keda.sh/v1alpha1/ScaledObject" "autoscaling.mode=keda" "KEDA")
   (list .Values.operator.keyRotation.enabled "slipway.dev/v1alpha1/KeyRotation" "operator.keyRotation.enabled" "the chart slipway-operator")
   (list .Values.operator.agentHealth.enabled "slipway.dev/v1alpha1/AgentHealth" "operator.agentHealth.enabled" "the chart slipway-operator")
+  (list .Values.operator.alertPolicy.enabled "slipway.dev/v1alpha1/AlertPolicy" "operator.alertPolicy.enabled" "the chart slipway-operator")
   (list .Values.httpRoute.enabled "gateway.networking.k8s.io/v1/HTTPRoute" "httpRoute.enabled" "the Gateway API")
 -}}
 {{- if and (index . 0) (not ($.Capabilities.APIVersions.Has (index . 1))) -}}
