@@ -173,11 +173,13 @@ async def test_the_seed_alerts_reach_a_receiver_and_end_and_no_query_is_empty(da
         rules = await plant.prometheus.rules()
         read = {selector: selector for rule in rules for selector in selectors(rule["query"])}
         silent_rules = await without_rows(plant.prometheus, read)
-        silent_panels = await without_rows(plant.prometheus, dict(panel_queries()))
+        queries = [*panel_queries()]
+        silent_panels = await without_rows(plant.prometheus, dict(queries))
         await plant.webhook.until("resolved", SEEDS, RESOLVED_SECONDS)
 
     assert [rule["lastError"] for rule in rules if rule["health"] != "ok"] == []
     assert silent_rules == []
+    assert {name.partition(" › ")[0] for name, _ in queries} == {path.stem for path in DASHBOARDS.glob("*.json")} != set()
     assert silent_panels == []
     assert {name: alert["labels"]["severity"] for name, alert in fired.items()} == SEEDS
     assert {(alert["labels"]["namespace"], alert["labels"]["job"]) for alert in fired.values()} == {("shop", "bot")}

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -75,13 +76,13 @@ CASES: list[Case] = [
 ]
 
 
-def rules() -> dict[str, dict[str, str]]:
+def rules() -> dict[str, dict[str, Any]]:
     return {rule["alert"]: rule for group in render_operator(selector=SELECTOR) for rule in group["rules"]}
 
 
 def as_test(case: Case) -> dict[str, object]:
     alert, series, values, at, labels = case
-    severity = yaml.safe_load(yaml.safe_dump(rules()[alert]))["labels"]["severity"]
+    severity = rules()[alert]["labels"]["severity"]
     seen = [{"exp_labels": {**labels, "severity": severity}}] if labels is not None else []
     # A release that is there, so that only the alert in question can fire.
     alive = [] if alert == "SlipwayOperatorDown" else [{"series": f"{P}build_info{{{OWN}}}", "values": "1x120"}]
@@ -122,3 +123,15 @@ def test_every_metric_in_a_rule_is_one_that_the_operator_has(alert: str) -> None
 def _names(name: str, kind: str) -> set[str]:
     suffixes = {"counter": ["_total"], "info": ["_info"], "histogram": ["_bucket", "_count", "_sum"]}.get(kind, [""])
     return {name + suffix for suffix in suffixes}
+
+
+RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks" / "operator"
+
+
+def test_each_alert_has_a_runbook_and_each_runbook_an_alert() -> None:
+    linked = {rule["annotations"]["runbook_url"].rpartition("/")[2] for rule in rules().values()}
+
+    assert {page.name for page in RUNBOOKS.glob("*.md")} == linked
+    assert {page.read_text(encoding="utf-8").splitlines()[0] for page in RUNBOOKS.glob("*.md")} == {
+        f"# {alert}" for alert in rules()
+    }
