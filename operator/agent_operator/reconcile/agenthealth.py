@@ -43,8 +43,8 @@ async def _look(tools: Tools, about: Manifest) -> None:
     before = about.get("status", {}).get("health")
     if before != status["health"]:
         bad = status["health"] in {Health.UNHEALTHY, Health.UNKNOWN}
-        ready = next(c for c in status["conditions"] if c["type"] == "Ready")
-        await tools.cluster.event(about, type="Warning" if bad else "Normal", reason=status["health"], message=ready["message"])
+        message = status["conditions"][0]["message"]
+        await tools.cluster.event(about, type="Warning" if bad else "Normal", reason=status["health"], message=message)
 
 
 def limits_of(spec: Manifest) -> Limits:

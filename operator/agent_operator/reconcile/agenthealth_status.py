@@ -29,6 +29,16 @@ CONDITION: Mapping[Status, ConditionStatus] = {
     Status.UNKNOWN: "Unknown",
 }
 
+SUMMARY: Mapping[Health, ConditionStatus] = {
+    Health.HEALTHY: "True",
+    Health.WARNING: "True",
+    Health.UNHEALTHY: "False",
+    Health.UNKNOWN: "Unknown",
+}
+
+SUMMED_UP = ("Healthy", "Ready")
+"""Conditions beside those of the checks, in their order."""
+
 NONE = "-"
 """In a column whose figure is not known, or means nothing without traffic."""
 
@@ -55,7 +65,7 @@ def render(about: Manifest, facts: Facts, findings: Sequence[Finding]) -> dict[s
         "health": str(health),
         "checks": {status.value: n for status, n in _counts(counted).items()},
         **_figures(facts),
-        "conditions": _ready(conditions, health, counted, generation=generation, facts=facts),
+        "conditions": _summed_up(conditions, health, counted, generation=generation, facts=facts),
     }
 
 
@@ -78,7 +88,7 @@ def worst(findings: Iterable[Finding]) -> list[Finding]:
 
 def _kept(about: Manifest, findings: Sequence[Finding]) -> list[Condition]:
     """Conditions of the last status, without those of checks that there are no more."""
-    known = {"Ready", *(finding.id for finding in findings)}
+    known = {*SUMMED_UP, *(finding.id for finding in findings)}
     return [c for c in about.get("status", {}).get("conditions", []) if c["type"] in known]
 
 
@@ -96,18 +106,26 @@ def _counts(findings: Iterable[Finding]) -> dict[Status, int]:
     return {status: counts[status] for status in Status}
 
 
-def _ready(
+def _summed_up(
     conditions: list[Condition], health: Health, findings: Sequence[Finding], *, generation: int, facts: Facts
 ) -> list[Condition]:
-    """`Ready` in front: whether users are served well now, and what to look at first."""
-    status: ConditionStatus = {Health.UNHEALTHY: "False", Health.UNKNOWN: "Unknown"}.get(health, "True")  # type: ignore[assignment]  # of literals
+    """`Healthy` in front: whether users are served well now, and what to look at first. `Ready` says only that we looked.
+
+    `helm --wait`, Flux and others wait for a condition Ready: a release that is ill must not hold up the upgrade that mends it.
+    """
     bad = worst(findings)
     reason = bad[0].reason if bad else str(health)
     shown = "; ".join(f"{f.id}: {f.message}" for f in bad[:3]) or "every check is well"
     if more := len(bad[3:]):
         shown += f"; and {more} more"
-    found = set_condition(conditions, "Ready", status, reason, shown, generation=generation, now=facts.now)
-    return sorted(found, key=lambda condition: condition["type"] != "Ready")
+    for kind, status, why, message in (
+        ("Healthy", SUMMARY[health], reason, shown),
+        ("Ready", "True", "Evaluated", "the release is looked at every few seconds"),
+    ):
+        conditions = set_condition(conditions, kind, status, why, message, generation=generation, now=facts.now)
+    return sorted(
+        conditions, key=lambda condition: SUMMED_UP.index(condition["type"]) if condition["type"] in SUMMED_UP else len(SUMMED_UP)
+    )
 
 
 def _figures(facts: Facts) -> dict[str, Any]:

@@ -112,9 +112,10 @@ async def test_a_release_that_is_well_says_so_in_its_columns(world: World) -> No
 
     columns = ("ready", "draining", "inFlight", "p99", "errors", "keyAge", "alerts", "health")
     assert [status[column] for column in columns] == ["2/2", 0, 6, "4.2s", "0.1%", "9d", "0", "Healthy"]
-    assert condition(status, "Ready") | {"status": "True", "reason": "Healthy"} == condition(status, "Ready")
+    assert [c["type"] for c in status["conditions"][:2]] == ["Healthy", "Ready"]
+    assert condition(status, "Healthy") | {"status": "True", "reason": "Healthy"} == condition(status, "Healthy")
     assert status["checks"]["fail"] == status["checks"]["warn"] == 0
-    assert {c["type"] for c in status["conditions"]} == {"Ready", *(check.id for check in CHECKS)}
+    assert {c["type"] for c in status["conditions"]} == {"Healthy", "Ready", *(check.id for check in CHECKS)}
 
 
 async def test_the_status_is_what_the_definition_allows(world: World) -> None:
@@ -168,7 +169,8 @@ async def test_a_fault_is_named_with_a_fix_and_told_as_an_event(
     found = condition(status, kind)
     assert (found["status"], found["reason"], status["health"]) == ("False", reason, health)
     assert "Fix: " in found["message"]
-    assert condition(status, "Ready")["reason"] == reason
+    assert condition(status, "Healthy")["reason"] == reason
+    assert condition(status, "Ready")["status"] == "True", "helm --wait must not wait for what an upgrade is to mend"
     assert [(e.type, e.reason) for e in world.cluster.events][-1] == ("Warning" if health == "Unhealthy" else "Normal", health)
 
 
@@ -200,7 +202,7 @@ async def test_limits_of_the_spec_are_used(world: World) -> None:
     status = await world.look()
 
     failed = {c["type"] for c in status["conditions"] if c["status"] == "False"}
-    assert failed == {"Ready", "LatencyWithinLimit", "ErrorsWithinLimit", "KeyFresh", "ReplicasEnough"}
+    assert failed == {"Healthy", "LatencyWithinLimit", "ErrorsWithinLimit", "KeyFresh", "ReplicasEnough"}
 
 
 async def test_without_prometheus_the_rest_is_still_judged(world: World) -> None:
@@ -209,7 +211,7 @@ async def test_without_prometheus_the_rest_is_still_judged(world: World) -> None
     status = await world.look()
 
     assert condition(status, "RulesLoaded")["reason"] == "PrometheusUnreachable"
-    assert (status["p99"], status["alerts"], condition(status, "Ready")["status"]) == ("-", "-", "True")
+    assert (status["p99"], status["alerts"], condition(status, "Healthy")["status"]) == ("-", "-", "True")
 
 
 async def test_what_we_may_not_read_is_unknown_and_not_wrong(world: World) -> None:
