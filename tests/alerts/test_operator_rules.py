@@ -12,6 +12,8 @@ from agent_operator.rules import Selector
 from agent_operator.rules.operator import render_operator
 from tests.alerts.promtool import promtool
 
+RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks" / "operator"
+
 SELECTOR = Selector(namespace="slipway-system", job="operator")
 OWN = 'namespace="slipway-system",job="operator"'
 OBJECT = 'namespace="team",job="operator",name="main"'
@@ -115,9 +117,11 @@ def test_prometheus_takes_the_rules_as_they_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("alert", sorted(rules()))
 def test_every_metric_in_a_rule_is_one_that_the_operator_has(alert: str) -> None:
-    declared = {sample for family in Metrics("1").registry.collect() for sample in _names(family.name, family.type)}
+    assert {*re.findall(r"(slipway_operator_\w+)\{", rules()[alert]["expr"])} <= declared()
 
-    assert {*re.findall(r"(slipway_operator_\w+)\{", rules()[alert]["expr"])} <= declared
+
+def declared() -> set[str]:
+    return {sample for family in Metrics("1").registry.collect() for sample in _names(family.name, family.type)}
 
 
 def _names(name: str, kind: str) -> set[str]:
@@ -125,13 +129,22 @@ def _names(name: str, kind: str) -> set[str]:
     return {name + suffix for suffix in suffixes}
 
 
-RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks" / "operator"
-
-
 def test_each_alert_has_a_runbook_and_each_runbook_an_alert() -> None:
     linked = {rule["annotations"]["runbook_url"].rpartition("/")[2] for rule in rules().values()}
+    pages = {page.name: page.read_text(encoding="utf-8").splitlines()[0] for page in RUNBOOKS.glob("*.md")}
 
-    assert {page.name for page in RUNBOOKS.glob("*.md")} == linked
-    assert {page.read_text(encoding="utf-8").splitlines()[0] for page in RUNBOOKS.glob("*.md")} == {
-        f"# {alert}" for alert in rules()
-    }
+    assert pages.keys() == linked
+    assert {*pages.values()} == {f"# {alert}" for alert in rules()}
+
+
+def test_queries_of_the_runbooks_parse_and_name_metrics_that_exist(tmp_path: Path) -> None:
+    texts = {page.stem: page.read_text(encoding="utf-8") for page in RUNBOOKS.glob("*.md")}
+    queries = [
+        {"record": f"runbook:{stem.replace('-', '_')}", "expr": re.findall(r"```promql\n(.*?)```", text, re.DOTALL)[0]}
+        for stem, text in texts.items()
+    ]
+    path = tmp_path / "rules.yaml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "runbooks", "rules": queries}]}), encoding="utf-8")
+
+    assert "SUCCESS" in promtool("check", "rules", path)
+    assert {name for text in texts.values() for name in re.findall(r"slipway_operator_\w+", text)} <= declared()
