@@ -141,9 +141,8 @@ def test_a_pod_that_cannot_load_the_key_blocks_the_revoke_and_is_told(world: Wor
     wait_until("Stuck", lambda: world.condition("Stuck").get("status") == "True", seconds=180)
     seconds = time.monotonic() - began
     old = world.status["previousKeyID"]
-    report(
-        f"key rotation: a pod that cannot load the key is told after {seconds:.0f} s (deadline 30 s): {world.condition('Stuck')['message']}"
-    )
+    told = world.condition("Stuck")["message"]
+    report(f"key rotation: a pod that cannot load the key is told after {seconds:.0f} s (deadline 30 s): {told}")
 
     assert STUCK in told
     assert world.condition("Stuck")["reason"] == "PodsNotConfirmed"
