@@ -13,6 +13,7 @@ from prometheus_client.exposition import generate_latest
 from structlog.testing import capture_logs
 
 from agent_service.health import HEARTBEAT_SECONDS, LAG_BEATS, Health
+from agent_service.main import drain
 from agent_service.metrics import MAX_TOLD, OTHER, Metrics
 from agent_service.prices import PriceTable
 from agent_service.runs.billing import Billing
@@ -109,6 +110,16 @@ async def shows(service: RunningService, name: str, value: float, **labels: str)
     async with asyncio.timeout(20):
         while await service.metric(name, **labels) != value:
             await asyncio.sleep(0.02)
+
+
+async def test_a_drain_tells_when_it_began(database_url: str) -> None:
+    async with running_service(database_url) as service:
+        assert await service.metric("agent_drain_started_timestamp_seconds") == await service.metric("agent_draining") == 0
+        hurry = asyncio.Event()
+        hurry.set()
+        await drain(service.resources.settings, service.resources, hurry=hurry)
+        assert await service.metric("agent_draining") == 1
+        assert 0 <= time.time() - await service.metric("agent_drain_started_timestamp_seconds") < 60
 
 
 async def test_a_rotated_key_is_told_by_its_revision_and_its_age_outlives_the_process(database_url: str, tmp_path: Path) -> None:
