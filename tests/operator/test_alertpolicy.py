@@ -85,6 +85,17 @@ async def test_metrics_that_never_existed_are_named() -> None:
         assert b.condition("MetricsExist")[0] == "True"
 
 
+async def test_a_change_that_is_on_its_way_is_looked_for_sooner() -> None:
+    async with bench(policy()) as b:
+        coming = await b.reconcile()
+        b.clock.pass_by(600)
+        late = await b.reconcile()
+        b.prometheus.load(b.cluster)
+        loaded = await b.reconcile()
+
+    assert (coming, late, loaded) == (3, 10, 10)
+
+
 async def test_what_fires_is_named_and_counted() -> None:
     async with bench(policy()) as b:
         await b.reconcile()

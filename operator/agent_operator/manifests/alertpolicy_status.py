@@ -7,6 +7,9 @@ from typing import Any, Literal, NamedTuple
 MAX_NAMES = 10
 """Names in one message: a condition is read in a terminal."""
 
+COMING = ("OldRules", "RulesNotLoaded")
+"""Reasons of RulesLoaded that pass by themselves when a change is on its way to Prometheus."""
+
 Status = Literal["True", "False", "Unknown"]
 
 

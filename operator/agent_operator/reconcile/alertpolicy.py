@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from agent_operator.clock import parse_timestamp
 from agent_operator.cluster import Invalid, Kind, Manifest, kind_of
 from agent_operator.cluster.kinds import ALERT_POLICY, ALERTMANAGER_CONFIG, CONFIG_MAP, PROMETHEUS_RULE
 from agent_operator.manifests import alertpolicy as made
-from agent_operator.manifests.alertpolicy_status import Answers, Finding, LoadedRule, findings, firing_count, ready
+from agent_operator.manifests.alertpolicy_status import COMING, Answers, Finding, LoadedRule, findings, firing_count, ready
 from agent_operator.manifests.conditions import find_condition, set_condition
 from agent_operator.prometheus import Prometheus, PrometheusError
 from agent_operator.reconcile.queue import Key
@@ -15,6 +16,12 @@ from agent_operator.reconcile.tools import Tools
 
 LOOK_AGAIN = 10.0
 """Seconds. Drift, and what Prometheus says, are looked up: nobody tells us of either. Two small reads per policy."""
+
+LOOK_SOON = 3.0
+"""Seconds, while Prometheus is about to take up a change."""
+
+TAKES_UP = 120.0
+"""Seconds after which a change that has not shown up is no longer on its way: the usual reload is 5 to 60 s later."""
 
 MAY_BE_MADE = (PROMETHEUS_RULE, CONFIG_MAP, ALERTMANAGER_CONFIG)
 
@@ -43,7 +50,7 @@ class AlertPolicies:
         found = findings(groups, made.mark_of(groups), answers)
         count = sum(len(group["rules"]) for group in groups)
         await self._write(policy, [applied, *found], count, firing_count(answers))
-        return LOOK_AGAIN
+        return LOOK_SOON if found[0].reason in COMING and not self._overdue(policy) else LOOK_AGAIN
 
     async def _apply(self, policy: Manifest, wanted: Sequence[Manifest]) -> None:
         for each in wanted:
@@ -105,6 +112,12 @@ class AlertPolicies:
             for each in rules
         ]
         return Answers(url, "", loaded, sorted(metrics - seen))
+
+    def _overdue(self, policy: Manifest) -> bool:
+        loaded = find_condition(policy.get("status", {}).get("conditions", []), "RulesLoaded")
+        if loaded is None or loaded["status"] != "False":
+            return False
+        return (self._tools.clock.now() - parse_timestamp(loaded["lastTransitionTime"])).total_seconds() > TAKES_UP
 
     async def _write(self, policy: Manifest, found: list[Finding], rules: int, firing: int) -> None:
         generation, now = policy["metadata"]["generation"], self._tools.clock.now()
