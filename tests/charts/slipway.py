@@ -14,6 +14,7 @@ DEFAULT: Values = {}
 EXTERNAL = values_of(
     "postgres.existingSecret=database",
     "auth.jwt.jwksUrl=http://login.internal:8443/keys",
+    "auth.jwt.rotatingSecret=token-key",
     "auth.jwt.issuer=https://login",
     "auth.jwt.audience=agent",
     "auth.apiKeys.existingSecret=api-keys",

@@ -23,8 +23,9 @@ def test_the_pod_sets_no_variable_that_the_service_does_not_know(case: str) -> N
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_service_takes_the_pods_plain_settings(case: str) -> None:
-    given = {name.lower(): value for name, value in environment(CASES[case]).items() if isinstance(value, str)}
-    secret = {"jwt_secret": "s" * 32} if given["auth"] == "required" else {}
+    env = environment(CASES[case])
+    given = {name.lower(): value for name, value in env.items() if isinstance(value, str)}
+    secret = {"jwt_secret": "s" * 32} if "JWT_SECRET" in env else {}
 
     settings = Settings.model_validate({**given, **secret, "host": "0.0.0.0"})
     assert settings.drain_seconds == settings.max_turn_seconds
@@ -47,7 +48,11 @@ def test_keys_are_folders_so_that_they_rotate_without_a_restart() -> None:
     mounts = {m["mountPath"]: m for m in spec["containers"][0]["volumeMounts"]}
     volumes = {v["name"]: v for v in spec["volumes"]}
 
-    for variable, secret in (("OPENAI_KEY_DIR", "model-key"), ("API_KEYS_DIR", "api-keys")):
+    for variable, secret in (
+        ("OPENAI_KEY_DIR", "model-key"),
+        ("API_KEYS_DIR", "api-keys"),
+        ("JWT_SECRET_DIR", "token-key"),
+    ):
         mount = mounts[env[variable]]
         assert "subPath" not in mount
         assert volumes[mount["name"]]["secret"] == {"secretName": secret, "defaultMode": 0o440}

@@ -22,6 +22,10 @@ REFUSALS = {
     "model.existingSecret: large needs the key": ["model.name=large"],
     "model.name: `offline` is built in and uses no key": ["model.existingSecret=key"],
     "auth.mode: `disabled` makes everyone": ["auth.mode=disabled"],
+    "auth.jwt.rotatingSecret: auth.jwt.existingSecret is the same secret": [
+        "auth.jwt.existingSecret=one",
+        "auth.jwt.rotatingSecret=two",
+    ],
     "graph.files and graph.configMap: the graph can come from one of them only": [
         "graph.module=a:b",
         "graph.files={a.py: x}",

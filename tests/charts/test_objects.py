@@ -106,6 +106,7 @@ def test_who_reaches_the_api_can_be_limited_and_helm_test_still_does() -> None:
         (EXTERNAL, {53, 443, 5432, 8080, 8443}),
         (values_of("model.baseUrl=http://models.internal/v1"), {53, 443, 5432, 80}),
         (values_of("postgres.existingSecret=mine", "postgres.port=6432"), {53, 443, 6432}),
+        ({"env": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.tracing:4318"}}, {53, 443, 5432, 4318}),
         (ROUTED, {53, 443, 5432, 6379}),
     ],
 )

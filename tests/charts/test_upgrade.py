@@ -24,7 +24,8 @@ def immutable(chart: Path, values: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("release", RELEASES, ids=lambda path: path.stem)
-@pytest.mark.parametrize("case", ["default", "external", "placed"])
+# Cases whose values the earlier releases know, too.
+@pytest.mark.parametrize("case", ["default", "placed"])
 def test_an_upgrade_changes_no_field_that_cannot_be_changed(release: Path, case: str) -> None:
     assert immutable(CHART, CASES[case]) == immutable(release, CASES[case])
 

@@ -71,6 +71,10 @@
       key: jwt-secret
 {{- end }}
 {{- with .Values.auth.jwt }}
+{{- if .rotatingSecret }}
+- name: JWT_SECRET_DIR
+  value: /run/secrets/jwt
+{{- end }}
 {{- with .jwksUrl }}
 - name: JWT_JWKS_URL
   value: {{ . | quote }}
@@ -128,6 +132,12 @@
     secretName: {{ . }}
     defaultMode: 0440
 {{- end }}
+{{- with .Values.auth.jwt.rotatingSecret }}
+- name: jwt
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+{{- end }}
 {{- end }}
 {{- with include "slipway.graphVolume" . }}
 - name: graph
@@ -154,6 +164,11 @@
 {{- if and (eq .Values.auth.mode "required") .Values.auth.apiKeys.existingSecret }}
 - name: api-keys
   mountPath: /run/secrets/api-keys
+  readOnly: true
+{{- end }}
+{{- if and (eq .Values.auth.mode "required") .Values.auth.jwt.rotatingSecret }}
+- name: jwt
+  mountPath: /run/secrets/jwt
   readOnly: true
 {{- end }}
 {{- if include "slipway.graphVolume" . }}

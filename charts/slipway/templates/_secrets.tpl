@@ -46,7 +46,7 @@ Kept in .Values for the time of one render, so that the Secret and the annotatio
 {{/* "true" when nothing in the values says who may call. */}}
 {{- define "slipway.generatesJwtSecret" -}}
 {{- $auth := .Values.auth -}}
-{{- if and (eq $auth.mode "required") (not (or $auth.jwt.existingSecret $auth.jwt.jwksUrl $auth.apiKeys.existingSecret)) -}}true{{- end -}}
+{{- if and (eq $auth.mode "required") (not (or $auth.jwt.existingSecret $auth.jwt.rotatingSecret $auth.jwt.jwksUrl $auth.apiKeys.existingSecret)) -}}true{{- end -}}
 {{- end -}}
 
 {{- define "slipway.jwtSecret" -}}
