@@ -15,7 +15,7 @@ from tests.e2e.measure import eventually, streams, words_at
 from tests.support.cluster import require_api
 from tests.support.helm import Values
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 MODES = ("pods-metric", "keda")
 

@@ -11,7 +11,7 @@ from tests.e2e.conftest import Report
 from tests.e2e.measure import eventually, streams
 from tests.support.cluster import Pod
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 LIVENESS_TIMEOUT = 30
 

@@ -11,7 +11,7 @@ from tests.e2e.testkit.graph import answer
 from tests.support.cluster import node_addresses, require_api
 from tests.support.reader import Reader
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 EDGE_PORT = 30080
 """NodePort of the cluster's proxy."""

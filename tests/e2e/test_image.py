@@ -9,7 +9,7 @@ from tests.e2e.agent import OPERATOR_IMAGE, SERVICE_IMAGE
 from tests.e2e.conftest import Report
 from tests.support.cluster import Namespace, fresh_namespace, idle_pod, kubectl, wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 SIZES_SECONDS = 90
 """A kubelet looks at its images every 30 s."""

@@ -15,7 +15,7 @@ from tests.service.page.chat import Chat
 from tests.support.cluster import fresh_namespace
 from tests.support.helm import Release
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 NOTES_LINES = 15
 

@@ -6,7 +6,7 @@ from tests.e2e.agent import Agent
 from tests.e2e.conftest import REPLICAS, Report
 from tests.support.cluster import prometheus_query, require_api, wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 SCRAPED_SECONDS = 90
 """The operator writes the configuration, Prometheus reads it again and scrapes: 15 s were measured on an idle machine."""

@@ -9,7 +9,7 @@ from tests.e2e.conftest import Report
 from tests.e2e.measure import streams, words_at
 from tests.support.cluster import Namespace, fresh_namespace, idle_pod
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 REACHED, SILENT = "reached", "timed out"
 

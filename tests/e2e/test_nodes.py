@@ -10,7 +10,7 @@ from tests.e2e.conftest import REPLICAS, Report
 from tests.e2e.measure import eventually, streams, words_at
 from tests.support.cluster import kubectl, machine
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 STREAMS = 60
 

@@ -20,7 +20,7 @@ from tests.e2e.operator import running_operator
 from tests.support.cluster import fresh_namespace, require_api, wait_until
 from tests.support.helm import Release
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(480)]
 
 TOLD_SECONDS = 30
 """From a fault to its reason in the object; two looks of the operator, and what the kubelet or Prometheus takes."""
@@ -85,7 +85,7 @@ def watched() -> Iterator[Watched]:
         release.upgrade(values)
         found = Watched(open_door(release, values))
         for kind in ("PodsReady", "DatabaseReachable", "ModelEndpointReachable", "Scraped", "RulesLoaded"):
-            found.wait_for(kind, "True", None, 120)
+            found.wait_for(kind, "True", None, 180)
         yield found
 
 

@@ -9,7 +9,7 @@ from tests.e2e.conftest import Report
 from tests.e2e.measure import streams, words_at
 from tests.support.helm import READY_SECONDS
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 STREAMS = 100
 

@@ -9,7 +9,7 @@ from tests.e2e.agent import TESTKIT_NEXT_IMAGE, image_values, running_agent, kit
 from tests.e2e.conftest import Report
 from tests.e2e.measure import streams, words_at
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 RELEASES = Path(__file__).parent.parent / "data" / "charts"
 

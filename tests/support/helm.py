@@ -13,7 +13,7 @@ from tests.support.cluster import Namespace
 
 Values = dict[str, Any]
 
-READY_SECONDS = 120
+READY_SECONDS = 300
 """An installation takes 15 s on two idle cores; with eight developers at work, ten times as long was seen."""
 
 
