@@ -30,6 +30,9 @@ TRACE_ID = CALLER.split("-")[1]
 
 AGENT = "tests.support.graphs:plain"
 OWN_SPAN = "tests.service.tracing.graphs:build"
+GIVES_UP_SECONDS = 9.0
+"""Under the 10 s that the exporter waits for one answer: whoever waited for it would take longer."""
+
 TURN = f"""\
 POST /chat
   invoke_agent {AGENT}
@@ -224,11 +227,11 @@ async def test_a_collector_that_is_down_costs_a_question_nothing_and_the_end_lit
             started = time.monotonic()
             for _ in range(5):
                 assert (await client.post("/chat", json={"question": "hi"})).json()["outcome"] == "completed"
-            assert time.monotonic() - started < 3
+            assert time.monotonic() - started < GIVES_UP_SECONDS
             if fault:
                 traces.wait_for(lambda: traces.requests)
             leaving = time.monotonic()
-        assert time.monotonic() - leaving < 0.5 + 2.5
+        assert time.monotonic() - leaving < GIVES_UP_SECONDS
 
 
 def _nobody(traces: Collector) -> dict[str, str]:
