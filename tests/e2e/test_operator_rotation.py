@@ -81,8 +81,8 @@ def world() -> Iterator[World]:
                 "model": {"name": "fake", "baseUrl": url, "existingSecret": "model-key"},
                 "operator": {"keyRotation": _rotation()},
             }
-            agent.upgrade(values)
             try:
+                agent.upgrade(values, "--timeout=300s")  # pods begin when the first key is there
                 yield World(open_door(agent, values), operator)
             finally:
                 end_rotations(namespace)
