@@ -79,7 +79,8 @@ def _stuck(spec: Spec, status: Status, seen: Observed, now: datetime) -> tuple[T
         return "False", "OnTime", "no rotation is past its deadline"
     if status.failure:
         return "True", status.failure.reason, f"{status.phase}: {status.failure.message}"
-    return "True", "PodsNotConfirmed", f"{status.phase}: {seen.gate.message}; the old key stays valid meanwhile"
+    kept = "; the old key stays valid meanwhile" if seen.secret and seen.secret.has_previous else ""
+    return "True", "PodsNotConfirmed", f"{status.phase}: {seen.gate.message}{kept}"
 
 
 def _old_key(status: Status, seen: Observed) -> tuple[Truth, str, str]:
