@@ -38,7 +38,7 @@ def test_the_api_server_takes_every_object(namespace: Namespace, case: str) -> N
 
 
 def test_generated_secrets_outlive_an_upgrade_and_the_databases_a_reinstall(namespace: Namespace) -> None:
-    release, values = Release(namespace, "my-agent", CHART), default_values()
+    release, values = Release(namespace, "my-agent", CHART), default_values() | {"replicaCount": 1}
 
     def data() -> dict[str, dict[str, str]]:
         return {name: json.loads(namespace.kubectl("get", "secret", name, "--output=json"))["data"] for name in SECRETS}
@@ -46,11 +46,11 @@ def test_generated_secrets_outlive_an_upgrade_and_the_databases_a_reinstall(name
     release.upgrade(values)
     first = data()
     release.upgrade(values | {"podAnnotations": {"again": "1"}})
-    second = data()
+    assert data() == first
+
     helm(namespace, "uninstall", "my-agent", "--wait")
     release.upgrade(values)
-    third = data()
+    again = data()
 
-    assert second == first
-    assert third["my-agent-slipway-postgres"] == first["my-agent-slipway-postgres"]
-    assert third["my-agent-slipway-auth"] != first["my-agent-slipway-auth"]
+    assert again["my-agent-slipway-postgres"] == first["my-agent-slipway-postgres"]
+    assert again["my-agent-slipway-auth"] != first["my-agent-slipway-auth"]
