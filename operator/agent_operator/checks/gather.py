@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -11,7 +10,8 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent_operator.checks.environment import Environment, of_container
-from agent_operator.checks.facts import Facts, Limits, Manifest, Pod, PrometheusFacts, Samples, agent_container
+from agent_operator.checks.facts import Facts, Limits, Manifest, Pod, Samples, agent_container
+from agent_operator.checks.figures import Figures
 from agent_operator.clock import Clock
 from agent_operator.cluster import Cluster, Forbidden, Kind
 from agent_operator.cluster.kinds import (
@@ -25,7 +25,6 @@ from agent_operator.cluster.kinds import (
     PROMETHEUS_RULE,
     SECRET,
 )
-from agent_operator.prometheus import Prometheus, PrometheusError, Sample
 
 COMPONENT = "app.kubernetes.io/component"
 INSTANCE = "app.kubernetes.io/instance"
@@ -66,7 +65,7 @@ async def gather(
     *,
     namespace: str,
     release: str,
-    prometheus: Prometheus | None = None,
+    figures: Figures | None = None,
     limits: Limits | None = None,
 ) -> Facts:
     """The facts of now. What we may not list is named in `forbidden`.
@@ -81,9 +80,9 @@ async def gather(
     agents = [p for p in objects.pop("pods") if _component(p) == "agent"]
     mounted = key_secret_names(deployment)
     objects["keyrotations"] = [k for k in objects["keyrotations"] if k["spec"]["target"]["secretName"] in mounted]
-    pods, figures, secrets, objects["dashboards"] = await asyncio.gather(
+    pods, measured, secrets, objects["dashboards"] = await asyncio.gather(
         asyncio.gather(*map(read_pod, agents)),
-        ask(prometheus, namespace, release) if prometheus else _nothing(),
+        figures.of(namespace, release) if figures else _nothing(),
         _key_secrets(cluster, namespace, mounted, forbidden),
         _dashboards(cluster, namespace, deployment, forbidden),
     )
@@ -97,7 +96,7 @@ async def gather(
         pods=pods,
         objects={**objects, "secrets": secrets},
         forbidden=frozenset(forbidden),
-        prometheus=figures,
+        prometheus=measured,
     )
 
 
@@ -204,41 +203,3 @@ def _samples(text: str) -> Samples:
         for sample in family.samples:
             found.setdefault(sample.name, []).append((sample.labels, sample.value))
     return found
-
-
-async def ask(prometheus: Prometheus, namespace: str, release: str) -> PrometheusFacts:
-    """Figures of one release; those of another one of the same name elsewhere are not among them."""
-    scope = f'namespace="{namespace}",job="{release}"'
-    requests = f"sum(increase(agent_http_requests_total{{{scope}}}[5m]))"
-    queries = (
-        f"sum(up{{{scope}}})",
-        f"histogram_quantile(0.99, sum by (le) (rate(agent_turn_duration_seconds_bucket{{{scope}}}[5m])))",
-        f'sum(increase(agent_http_requests_total{{{scope},code=~"5.."}}[5m])) / {requests}',
-        requests,
-        f"max(max_over_time(agent_draining{{{scope}}}[30d]))",
-    )
-    try:
-        rules, alerts = await asyncio.gather(prometheus.rules(), prometheus.alerts())
-        answers = await asyncio.gather(*map(prometheus.query, queries))
-    except PrometheusError as error:
-        return PrometheusFacts(error=str(error))
-    up, p99, ratio, total, drained = map(_single, answers)
-    return PrometheusFacts(
-        up=int(up or 0),
-        p99_seconds=p99,
-        error_ratio=ratio,
-        requests=total or 0.0,
-        drained=None if drained is None else drained > 0,
-        rules=rules,
-        firing=[{**alert.labels} for alert in alerts if alert.state == "firing" and _is_of(alert.labels, namespace, release)],
-    )
-
-
-def _single(samples: Sequence[Sample]) -> float | None:
-    """The one value of an aggregate; None without data, and for 0/0."""
-    value = samples[0].value if samples else math.nan
-    return value if math.isfinite(value) else None
-
-
-def _is_of(labels: Mapping[str, str], namespace: str, release: str) -> bool:
-    return labels.get("namespace") == namespace and labels.get("job", release) == release

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import httpx
 
 from agent_operator.checks.facts import Pod, agent_container
+from agent_operator.checks.figures import Figures
 from agent_operator.checks.finding import Area, Finding, Status
 from agent_operator.checks.gather import OPS_PATHS, OPS_PORT, ReadPod, gather, pod_of, read_url
 from agent_operator.checks.registry import judge
@@ -96,7 +97,8 @@ def prometheus_of(address: str, http: httpx.AsyncClient, direct: httpx.AsyncClie
 async def examine_with(
     cluster: Cluster, clock: Clock, read_pod: ReadPod, release: Release, prometheus: Prometheus | None
 ) -> list[Finding]:
-    facts = await gather(cluster, clock, read_pod, namespace=release.namespace, release=release.name, prometheus=prometheus)
+    figures = Figures(prometheus, clock) if prometheus else None
+    facts = await gather(cluster, clock, read_pod, namespace=release.namespace, release=release.name, figures=figures)
     if facts.deployment is None and "deployments" not in facts.forbidden:
         raise CouldNotRun(f"no Deployment of a release {release.name} in namespace {release.namespace}")
     return [await _permissions(cluster, release.namespace), *judge(facts)]

@@ -1,6 +1,7 @@
 """AgentHealth: one release, judged by every check; the status is written when it says something new."""
 
 from agent_operator.checks.facts import Limits
+from agent_operator.checks.figures import Figures
 from agent_operator.checks.gather import by_address, gather
 from agent_operator.checks.registry import judge
 from agent_operator.cluster import Manifest
@@ -16,26 +17,33 @@ INTERVAL = 10.0
 
 
 def agent_health(tools: Tools) -> Reconcile:
+    figures: dict[str, Figures] = {}
+
+    def of_prometheus(spec: Manifest) -> Figures | None:
+        url = spec.get("prometheus", {}).get("url") or tools.settings.prometheus_url
+        if url and url not in figures:
+            figures[url] = Figures(Prometheus(tools.http, url), tools.clock)
+        return figures.get(url)
+
     async def reconcile(key: Key) -> float | None:
         about = await tools.cluster.get(AGENT_HEALTH, key.namespace, key.name)
         if about is None or "deletionTimestamp" in about["metadata"]:
             return None
-        await _look(tools, about)
+        await _look(tools, about, of_prometheus(about["spec"]))
         return INTERVAL
 
     return reconcile
 
 
-async def _look(tools: Tools, about: Manifest) -> None:
+async def _look(tools: Tools, about: Manifest, figures: Figures | None) -> None:
     spec = about["spec"]
-    url = spec.get("prometheus", {}).get("url") or tools.settings.prometheus_url
     facts = await gather(
         tools.cluster,
         tools.clock,
         by_address(tools.http),
         namespace=about["metadata"]["namespace"],
         release=spec["release"],
-        prometheus=Prometheus(tools.http, url) if url else None,
+        figures=figures,
         limits=limits_of(spec),
     )
     status = render(about, facts, judge(facts))

@@ -49,6 +49,7 @@ class World:
         self.health = release.health()
         self.answers: dict[str, float] = {"up{": 2, "histogram_quantile": 4.21, "code=~": 0.001, "draining": 1, "increase": 500}
         self.prometheus_is_up = True
+        self.asked: list[str] = []
         objects = [o for plural, found in release.objects().items() if plural != "databases" for o in found]
         pods = [release.pod_manifest("a", "node1"), release.pod_manifest("b", "node2")]
         self.cluster = cluster([agent_health_object(), release.deployment(), *pods, *objects])
@@ -78,6 +79,7 @@ class World:
             case "alerts":
                 return {"alerts": []}
         expression = request.url.params["query"]
+        self.asked.append(expression)
         value = next(value for part, value in self.answers.items() if part in expression)
         return {"resultType": "vector", "result": [{"metric": {}, "value": [0, str(value)]}]}
 
@@ -220,6 +222,32 @@ async def test_what_we_may_not_read_is_unknown_and_not_wrong(world: World) -> No
     status = await world.look()
 
     assert condition(status, "KeyFresh") | {"status": "Unknown", "reason": "Forbidden"} == condition(status, "KeyFresh")
+
+
+async def test_a_month_of_samples_is_read_once_an_hour(world: World) -> None:
+    world.answers = {"[1h]": 0, "[30d]": 1, **world.answers}
+    async with world.tools() as tools:
+        reconcile = agent_health(tools)
+        for _ in range(3):
+            await reconcile(KEY)
+            world.clock.pass_by(INTERVAL)
+        world.clock.pass_by(3600)
+        await reconcile(KEY)
+
+    assert sum("[30d]" in expression for expression in world.asked) == 2
+
+
+async def test_a_drain_of_the_last_minutes_is_seen_at_once(world: World) -> None:
+    world.answers = {"[1h]": 0, "[30d]": 0, **world.answers}
+    async with world.tools() as tools:
+        reconcile = agent_health(tools)
+        await reconcile(KEY)
+        world.answers["[1h]"] = 1
+        await reconcile(KEY)
+    found = world.cluster.find(AGENT_HEALTH, KEY.namespace, KEY.name)
+
+    assert found
+    assert condition(found["status"], "DrainTested")["reason"] == "Drained"
 
 
 async def test_an_api_server_that_is_away_writes_nothing(world: World) -> None:
