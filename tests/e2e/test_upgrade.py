@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from tests.e2e.agent import TESTKIT_NEXT_IMAGE, image_values, running_agent, kit_values
 from tests.e2e.conftest import Report
@@ -17,7 +18,7 @@ STREAMS = 20
 
 
 async def test_the_release_before_is_upgraded_and_rolled_back_without_a_loss(report: Report) -> None:
-    before = max(RELEASES.glob("slipway-*.tgz"), key=lambda path: [int(part) for part in path.stem.split("-")[1].split(".")])
+    before = max(RELEASES.glob("slipway-*.tgz"), key=lambda path: Version(path.stem.removeprefix("slipway-")))
     values = kit_values(replicaCount=2, streaming={"maxTurnSeconds": 60})
     with running_agent("e2e-upgrade", values, chart=before) as agent:
         async with streams(agent, STREAMS, words_at("upgrade", words=15, pace=1)) as measured:
