@@ -96,15 +96,19 @@ Fault = Callable[[Watched], AbstractContextManager[None]]
 def no_budget(watched: Watched) -> Iterator[None]:
     budget = watched.agent.namespace.get("pdb", watched.name)
     watched.kubectl("delete", "pdb", watched.name)
-    yield
-    watched.apply({**budget, "metadata": {key: budget["metadata"][key] for key in ("name", "labels")}, "status": {}})
+    try:
+        yield
+    finally:
+        watched.apply({**budget, "metadata": {key: budget["metadata"][key] for key in ("name", "labels")}, "status": {}})
 
 
 @contextmanager
 def single_replica(watched: Watched) -> Iterator[None]:
     watched.kubectl("scale", watched.agent.deployment, "--replicas=1")
-    yield
-    watched.kubectl("scale", watched.agent.deployment, "--replicas=2")
+    try:
+        yield
+    finally:
+        watched.kubectl("scale", watched.agent.deployment, "--replicas=2")
 
 
 @contextmanager
@@ -119,8 +123,10 @@ def metric_missing(watched: Watched) -> Iterator[None]:
             "spec": {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 3, "metrics": [metric]},
         }
     )
-    yield
-    watched.kubectl("delete", "hpa", "broken")
+    try:
+        yield
+    finally:
+        watched.kubectl("delete", "hpa", "broken")
 
 
 @contextmanager
@@ -135,15 +141,19 @@ def rule_not_loaded(watched: Watched) -> Iterator[None]:
             "spec": {"groups": [{"name": "broken", "rules": [rule]}]},
         }
     )
-    yield
-    watched.kubectl("delete", "prometheusrule", "broken")
+    try:
+        yield
+    finally:
+        watched.kubectl("delete", "prometheusrule", "broken")
 
 
 @contextmanager
 def key_too_old(watched: Watched) -> Iterator[None]:
     watched.patch(f"agenthealth/{watched.name}", {"spec": {"limits": {"keyAgeDays": 0.0001}}}, "merge")
-    yield
-    watched.patch(f"agenthealth/{watched.name}", {"spec": {"limits": None}}, "merge")
+    try:
+        yield
+    finally:
+        watched.patch(f"agenthealth/{watched.name}", {"spec": {"limits": None}}, "merge")
 
 
 @contextmanager
@@ -152,16 +162,20 @@ def endpoint_refuses(watched: Watched) -> Iterator[None]:
         watched.kubectl("exec", "deployment/model", "--", "python", "-c", fake_endpoint.ANSWER_WITH.format(status=status))
 
     answer_with(401)
-    yield
-    answer_with(200)
+    try:
+        yield
+    finally:
+        answer_with(200)
 
 
 @contextmanager
 def crash_loop(watched: Watched) -> Iterator[None]:
     """The rolling update keeps the old pods, so that nobody else notices."""
     watched.kubectl("set", "env", watched.agent.deployment, "--containers=agent", "MODEL_TIMEOUT=soon")
-    yield
-    watched.kubectl("rollout", "undo", watched.agent.deployment)
+    try:
+        yield
+    finally:
+        watched.kubectl("rollout", "undo", watched.agent.deployment)
 
 
 @contextmanager
@@ -170,9 +184,11 @@ def revision_spread(watched: Watched) -> Iterator[None]:
     volumes = [{"name": "openai", "secret": {"secretName": "model-key-2"}}]
     spec = {"minReadySeconds": 600, "progressDeadlineSeconds": 900, "template": {"spec": {"volumes": volumes}}}
     watched.patch(watched.agent.deployment, {"spec": spec})
-    yield
-    watched.patch(watched.agent.deployment, {"spec": {"minReadySeconds": 0}})
-    watched.kubectl("rollout", "undo", watched.agent.deployment)
+    try:
+        yield
+    finally:
+        watched.patch(watched.agent.deployment, {"spec": {"minReadySeconds": 0}})
+        watched.kubectl("rollout", "undo", watched.agent.deployment)
 
 
 @contextmanager
@@ -181,16 +197,20 @@ def drain_stuck(watched: Watched) -> Iterator[None]:
     name = watched.agent.serving()[0].name
     watched.patch(f"pod/{name}", {"metadata": {"finalizers": ["slipway.test/held"]}}, "merge")
     watched.kubectl("delete", "pod", name, "--grace-period=1", "--wait=false")
-    yield
-    watched.patch(f"pod/{name}", {"metadata": {"finalizers": None}}, "merge")
+    try:
+        yield
+    finally:
+        watched.patch(f"pod/{name}", {"metadata": {"finalizers": None}}, "merge")
 
 
 @contextmanager
 def database_gone(watched: Watched) -> Iterator[None]:
     database = f"statefulset/{watched.name}-postgres"
     watched.kubectl("scale", database, "--replicas=0")
-    yield
-    watched.kubectl("scale", database, "--replicas=1")
+    try:
+        yield
+    finally:
+        watched.kubectl("scale", database, "--replicas=1")
 
 
 FAULTS = [

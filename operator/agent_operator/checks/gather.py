@@ -116,15 +116,17 @@ async def _objects(cluster: Cluster, namespace: str, release: str) -> tuple[dict
         PROMETHEUS_RULE: own,
         KEY_ROTATION: None,
     }
-    found: dict[str, list[Manifest]] = {}
     forbidden: set[str] = set()
-    for kind, labels in wanted.items():
+
+    async def listed(kind: Kind, labels: str | None) -> list[Manifest]:
         try:
-            found[kind.plural] = await cluster.list(kind, namespace, labels)
+            return await cluster.list(kind, namespace, labels)
         except Forbidden:
-            found[kind.plural] = []
             forbidden.add(kind.plural)
-    return found, forbidden
+            return []
+
+    found = await asyncio.gather(*(listed(kind, labels) for kind, labels in wanted.items()))
+    return {kind.plural: objects for kind, objects in zip(wanted, found, strict=True)}, forbidden
 
 
 def _component(pod: Manifest) -> str:
