@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.e2e.agent import Agent, running_agent, kit_values
+from tests.e2e.agent import Agent, kit_values, running_agent
 from tests.support.cluster import has_api
 
 Report = Callable[[str], None]

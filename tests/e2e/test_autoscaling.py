@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.agent import Agent, running_agent, kit_values
+from tests.e2e.agent import Agent, kit_values, running_agent
 from tests.e2e.conftest import Report
 from tests.e2e.measure import eventually, streams, words_at
 from tests.support.cluster import require_api

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.agent import Agent, running_agent, kit_values
+from tests.e2e.agent import Agent, kit_values, running_agent
 from tests.e2e.conftest import Report
 from tests.e2e.measure import eventually, streams
 from tests.support.cluster import Pod

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-from tests.e2e.agent import TESTKIT_NEXT_IMAGE, image_values, running_agent, kit_values
+from tests.e2e.agent import TESTKIT_NEXT_IMAGE, image_values, kit_values, running_agent
 from tests.e2e.conftest import Report
 from tests.e2e.measure import streams, words_at
 
