@@ -24,9 +24,21 @@ def test_a_quiet_cluster_is_no_reason_to_restart() -> None:
     assert liveness.complaints() == []
 
 
+def test_before_the_first_list_it_is_not_ready() -> None:
+    liveness = Liveness(WallClock())
+    assert liveness.complaints() == ["objects could not be listed yet"]
+
+    liveness.looked(None)
+    assert liveness.complaints() == ["objects could not be listed yet"]
+
+    liveness.looked({})
+    assert liveness.complaints() == []
+
+
 def test_a_loop_that_stopped_is_told() -> None:
     clock = WallClock()
     liveness = Liveness(clock)
+    liveness.looked({})
 
     clock.pass_by(LOOP_SILENCE.total_seconds() + 1)
 
@@ -36,6 +48,7 @@ def test_a_loop_that_stopped_is_told() -> None:
 def test_an_api_server_that_is_away_is_no_reason_to_restart() -> None:
     clock = WallClock()
     liveness = Liveness(clock)
+    liveness.looked({})
 
     for _ in range(60):
         clock.pass_by(MINUTE)

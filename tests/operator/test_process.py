@@ -5,7 +5,7 @@ import json
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,10 +50,13 @@ class EmptyCluster:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.forbidden = False
         self.closing = asyncio.Event()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(f"{request.method} {request.path}")
+        if self.forbidden and "slipway.dev" in request.path and request.path.count("/") > 3:
+            return web.json_response({"kind": "Status", "message": "alertpolicies is forbidden"}, status=403)
         if "watch" in request.query:
             response = web.StreamResponse()
             await response.prepare(request)
@@ -106,13 +109,14 @@ async def operator(kubeconfig: Path, port: int, **env: str) -> AsyncIterator[asy
 
 
 async def probe(process: asyncio.subprocess.Process, port: int) -> httpx.Response:
-    """The first answer of the liveness probe."""
+    """The first answer of the liveness probe after it has listed its objects."""
     async with httpx.AsyncClient() as client:
         while process.returncode is None:
-            try:
-                return await client.get(f"http://127.0.0.1:{port}/healthz")
-            except httpx.ConnectError:
-                await asyncio.sleep(0.05)
+            with suppress(httpx.ConnectError):
+                response = await client.get(f"http://127.0.0.1:{port}/healthz")
+                if response.status_code != 500:
+                    return response
+            await asyncio.sleep(0.05)
     raise AssertionError(f"the operator ended with {process.returncode}")
 
 
@@ -167,6 +171,23 @@ async def test_with_namespaces_it_asks_for_nothing_of_the_whole_cluster(server: 
                 await asyncio.sleep(0.05)
 
     assert not [each for each in server.cluster.asked if each.startswith("GET /apis/slipway.dev/v1alpha1/alertpolicies")]
+
+
+async def test_without_its_roles_it_is_not_ready_and_says_so(server: Server) -> None:
+    server.cluster.forbidden = True
+    port = free_port()
+    async with operator(server.kubeconfig, port) as process, httpx.AsyncClient() as client:
+        response = None
+        while response is None:
+            assert process.returncode is None
+            with suppress(httpx.ConnectError):
+                response = await client.get(f"http://127.0.0.1:{port}/healthz")
+            await asyncio.sleep(0.05)
+        process.kill()
+        _, output = await process.communicate()
+
+    assert response.status_code == 500
+    assert b'"error": "alertpolicies is forbidden", "event": "objects_not_listed"' in output
 
 
 async def test_a_wrong_setting_ends_it_with_a_line_that_names_the_variable(server: Server) -> None:

@@ -56,8 +56,9 @@ class Controller:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Attends to objects until the end of the block."""
+        """Attends to objects until the end of the block, which begins after the first look at all of them."""
         async with self.queue.running():
+            await self.look()
             looks = asyncio.create_task(self._look_again())
             try:
                 yield
@@ -83,8 +84,8 @@ class Controller:
 
     async def _look_again(self) -> None:
         while True:
-            await self.look()
             await self._tools.clock.sleep(self._tools.settings.resync_seconds)
+            await self.look()
 
     async def _list(self) -> dict[Key, str]:
         found: dict[Key, str] = {}

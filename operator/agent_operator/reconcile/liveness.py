@@ -22,6 +22,7 @@ class Liveness:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._looked = clock.now()
+        self._listed = False
         self._active: dict[Key, datetime] = {}
         self._watched: dict[Key, str] = {}
         self._missing: dict[Key, datetime] = {}
@@ -47,6 +48,7 @@ class Liveness:
         now = self._looked = self._clock.now()
         if listed is None:
             return
+        self._listed = True
         self._watched = {key: version for key, version in self._watched.items() if key in listed}
         # A list may be ahead of the watch by a moment; what counts is how long no word of the object comes.
         self._missing = {key: self._missing.get(key, now) for key, version in listed.items() if self._watched.get(key) != version}
@@ -56,9 +58,11 @@ class Liveness:
         return sum(self._clock.now() - since > DEAF_AFTER for since in self._missing.values())
 
     def complaints(self) -> list[str]:
-        """Why the process should be restarted; empty while it is well."""
+        """Why the process is not ready, or should be restarted; empty while it is well."""
         now = self._clock.now()
-        found = [f"reconcile of {key} hangs" for key, since in self._active.items() if now - since > LONGEST_RECONCILE]
+        # A missing role shows as a pod that never gets ready, and a rollout that stops.
+        found = [] if self._listed else ["objects could not be listed yet"]
+        found += [f"reconcile of {key} hangs" for key, since in self._active.items() if now - since > LONGEST_RECONCILE]
         if now - self._looked > LOOP_SILENCE:
             found.append(f"objects were last looked at {now - self._looked} ago")
         if deaf := self.deaf():
