@@ -146,7 +146,7 @@ class Effects:
         )
 
     def _told(self, told: str, *, by_hand: bool, hurried: bool) -> list[Note]:
-        found = [Note("OldKeyRevoked", told)]
+        found = [Note("OldKeyRevoked", told)] if self._has_old_key else []
         if by_hand:
             found.append(
                 Note("RevokeByHand", "the key before the first rotation was not made here: revoke it by hand", warning=True)
