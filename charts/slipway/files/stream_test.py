@@ -1,9 +1,12 @@
 """`helm test`: a real stream through the Service. With no token to be had it tests that strangers stay outside."""
+# ruff: noqa: S101, S310, T201  # a test; the address is the chart's; the lines are for who runs `helm test --logs`
 
 import os
 import time
 import urllib.error
 import urllib.request
+from http import HTTPStatus
+from itertools import pairwise
 
 import jwt
 
@@ -30,7 +33,7 @@ def stream(bearer: str) -> None:
     with urllib.request.urlopen(request, timeout=120) as response:
         lines = [line.decode().rstrip("\n") for line in response]
     assert response.headers["Content-Type"].startswith("text/event-stream"), response.headers["Content-Type"]
-    errors = [after for line, after in zip(lines, lines[1:], strict=False) if line == "event: error"]
+    errors = [after for line, after in pairwise(lines) if line == "event: error"]
     assert not errors, errors
     assert "data: [DONE]" in lines, f"the stream broke off after {lines[-3:]}"
     print(f"a stream of {len(lines)} lines ended with [DONE] after {time.monotonic() - started:.1f} s")
@@ -38,12 +41,11 @@ def stream(bearer: str) -> None:
 
 def stranger() -> None:
     try:
-        urllib.request.urlopen(f"{os.environ['URL']}/sessions", timeout=30)
+        status = urllib.request.urlopen(f"{os.environ['URL']}/sessions", timeout=30).status
     except urllib.error.HTTPError as error:
-        assert error.code == 401, error.code
-        print("no token to test a stream with (helmTest.existingSecret); a stranger is refused, as it should be")
-    else:
-        raise AssertionError("a stranger was let in")
+        status = error.code
+    assert status == HTTPStatus.UNAUTHORIZED, f"a stranger got {status}"
+    print("no token to test a stream with (helmTest.existingSecret); a stranger is refused, as it should be")
 
 
 if os.environ["AUTH"] == "disabled":
