@@ -24,8 +24,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 SECONDS = float(os.environ.get("ROTATION_SECONDS", "300"))
 STREAMS = int(os.environ.get("ROTATION_STREAMS", "50"))
 
-KILL_EVERY = (25.0, 70.0)
-"""Seconds. The operator that follows waits up to 30 s for the Lease of the one that was killed."""
+KILL_EVERY = (60.0, 100.0)
+"""Seconds. The operator that follows starts, and waits 30 s for the Lease of the one that was killed: let it get to work."""
 
 STUCK = "stuck-consumer"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent_operator.cluster.kinds import SECRET
+from agent_operator.cluster.kinds import LEASE, SECRET
 from tests.operator.rotation.world import Crash, World, only_the_current_key_is_left, started
 
 
@@ -108,3 +108,15 @@ async def test_a_lost_answer_to_making_a_key_is_followed_by_deleting_that_key() 
 
     await world.rotate()
     assert only_the_current_key_is_left(world)
+
+
+async def test_an_operator_that_follows_a_killed_one_goes_on_as_soon_as_the_lease_is_free() -> None:
+    world = await started(World())
+    lease = world.cluster.find(LEASE, "slipway-system", "lease")
+    assert lease is not None
+    lease["spec"]["holderIdentity"] = "the one that was killed"
+    world.cluster.put(lease)
+    world.annotate(rotate_now="1")
+
+    await world.until(lambda: world.status["revision"] == 2, seconds=40)
+    assert "NotLeader" in world.reasons()

@@ -18,7 +18,7 @@ from agent_operator.reconcile.rotation.report import report
 from agent_operator.reconcile.rotation.schedule import check
 from agent_operator.reconcile.rotation.secret import read_secret
 from agent_operator.reconcile.rotation.sources import Sources
-from agent_operator.reconcile.rotation.status import Phase, Status, read_status, write_status
+from agent_operator.reconcile.rotation.status import FENCED_BACKOFF, REFUSED_BACKOFF, Phase, Status, read_status, write_status
 from agent_operator.reconcile.status import refuse
 from agent_operator.reconcile.status import write_status as put_status
 from agent_operator.reconcile.tools import Tools
@@ -116,9 +116,9 @@ class KeyRotationReconciler:
             return await Effects(self.tools, self.sources, scene, seen, now).perform(action, status)
         except ProviderError as error:
             self.tools.metrics.rotation_provider_calls.labels(_operation(action.do), "error").inc()
-            return status.failed(error.reason, str(error), now, refused=error.refused), []
+            return status.failed(error.reason, str(error), now, pause=REFUSED_BACKOFF if error.refused else None), []
         except NotHolder as error:
-            return status.failed("NotLeader", str(error), now), []
+            return status.failed("NotLeader", str(error), now, pause=FENCED_BACKOFF), []
 
     async def _post(self, about: Manifest, note: Note) -> None:
         type_ = "Warning" if note.warning else "Normal"

@@ -17,6 +17,10 @@ REFUSED_BACKOFF = timedelta(minutes=10)
 """After a 401 or 403: only a person can help, who then changes the object or waits this long."""
 
 
+FENCED_BACKOFF = timedelta(seconds=5)
+"""While another operator holds the Lease: one that was killed holds it for half a minute more."""
+
+
 class Phase(StrEnum):
     IDLE = "Idle"
     MINTING = "Minting"
@@ -79,10 +83,10 @@ class Status:
         """The status in another phase: a success, so that failures are forgotten."""
         return replace(self, phase=phase, phase_since=now, failure=None, **changes)
 
-    def failed(self, reason: str, message: str, now: datetime, *, refused: bool = False) -> "Status":
-        """Counts a failure and says when to try again."""
+    def failed(self, reason: str, message: str, now: datetime, *, pause: timedelta | None = None) -> "Status":
+        """Counts a failure and says when to try again: after `pause`, or later each time."""
         count = self.failure.count + 1 if self.failure else 1
-        pause = REFUSED_BACKOFF if refused else min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** min(count - 1, 10))
+        pause = pause or min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** min(count - 1, 10))
         return replace(self, failure=Failure(count, reason, message, now + pause))
 
     def mirror(self, secret: TargetSecret | None) -> "Status":
