@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.agent import Agent
 from tests.e2e.conftest import REPLICAS, Report
 from tests.e2e.measure import eventually, streams, words_at
-from tests.support.cluster import kubectl, machine
+from tests.support.cluster import kubectl, machine, machine_tool
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -43,6 +43,7 @@ async def test_a_node_is_drained_and_the_disruption_budget_holds(agent: Agent, r
 
 
 async def test_a_node_dies_and_its_runs_go_on_elsewhere(agent: Agent, report: Report) -> None:
+    machine_tool()
     node = await eventually(lambda: node_to_lose(agent), 30)
     try:
         async with streams(agent, STREAMS, words_at("killed", words=30, pace=1, steps=2)) as measured:

@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.agent import Agent
 from tests.e2e.conftest import REPLICAS, Report
 from tests.e2e.measure import eventually, streams, words_at
-from tests.support.cluster import Pod, machine
+from tests.support.cluster import Pod, machine, machine_tool
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -36,6 +36,7 @@ async def test_runs_survive_the_deletion_of_the_database_pod(agent: Agent, repor
 
 
 async def test_runs_survive_a_network_partition_of_the_database(agent: Agent, report: Report) -> None:
+    machine_tool()
     node = database_pod(agent).node
     try:
         async with streams(agent, STREAMS, words_at("partition", words=30, pace=1)) as measured:

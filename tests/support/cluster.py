@@ -167,10 +167,15 @@ def prometheus_query(query: str) -> list[dict[str, Any]]:
     return result
 
 
-def machine(*command: str) -> None:
-    """A command of CLUSTER_TOOL, which can kill nodes and cut them off; skips where there is none."""
+def machine_tool() -> str:
+    """CLUSTER_TOOL, which can kill nodes and cut them off; skips where there is none."""
     tool = os.environ.get("CLUSTER_TOOL")
     if not tool:
-        pytest.skip(f"`{command[0]}` needs CLUSTER_TOOL, a program that can kill nodes (docs/developer/testing.md)")
+        pytest.skip("needs CLUSTER_TOOL, a program that can kill nodes (docs/developer/testing.md)")
+    return tool
+
+
+def machine(*command: str) -> None:
+    tool = machine_tool()
     done = subprocess.run([tool, *command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{tool} {' '.join(command)}: {done.stderr}"
