@@ -8,6 +8,9 @@ from agent_operator.checks.finding import Verdict, fail, ok, unknown, warn
 from agent_operator.clock import parse_timestamp
 
 RESTARTING = ("CrashLoopBackOff", "RunContainerError", "CreateContainerError", "CreateContainerConfigError")
+KILL_SECONDS = 5.0
+"""What the kubelet may take after the grace period to kill the pod and to say so; a second was seen on an idle node."""
+
 IMAGE_ERRORS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 
 
@@ -41,10 +44,17 @@ def _waiting_reason(pod: Pod) -> str | None:
         if reason in RESTARTING + IMAGE_ERRORS:
             return str(reason)
         # Between two tries of a crash loop the container runs, or has just ended, for a moment.
-        crashed = container.get("lastState", {}).get("terminated", {}).get("exitCode", 0) != 0
-        if crashed and not container.get("ready") and container.get("restartCount", 0) >= 2:  # noqa: PLR2004  # once may be luck
+        if not container.get("ready") and _crashes(container) >= 2:  # noqa: PLR2004  # once may be luck
             return "CrashLoopBackOff"
     return None
+
+
+def _crashes(container: Mapping[str, Any]) -> int:
+    """How often the container has ended with an error; 0 when it last ended well."""
+    ended = [container.get(when, {}).get("terminated", {}) for when in ("state", "lastState")]
+    if not any(state.get("exitCode", 0) for state in ended):
+        return 0
+    return int(container.get("restartCount", 0)) + bool(ended[0])
 
 
 def database_reachable(facts: Facts) -> Verdict:
@@ -103,11 +113,11 @@ def drains_end(facts: Facts) -> Verdict:
 
 def _is_stuck(facts: Facts, pod: Pod) -> bool:
     """By a deletionTimestamp the kubelet should have killed the pod (it contains the grace period); a drain has its own limit."""
-    margin = facts.limits.drain_margin_seconds
     deadline = pod.manifest["metadata"].get("deletionTimestamp")
-    if deadline is not None and facts.now.timestamp() > parse_timestamp(deadline).timestamp() + margin:
+    if deadline is not None and facts.now.timestamp() > parse_timestamp(deadline).timestamp() + KILL_SECONDS:
         return True
     started, limit = pod.total("agent_drain_started_timestamp_seconds"), pod.total("agent_drain_limit_seconds")
+    margin = facts.limits.drain_margin_seconds
     return bool(started) and limit is not None and facts.now.timestamp() > (started or 0) + limit + margin
 
 

@@ -52,6 +52,13 @@ def between_two_crashes(pod: Pod) -> Pod:
     return pod
 
 
+def just_crashed_again(pod: Pod) -> Pod:
+    ended = {"terminated": {"exitCode": 1}}
+    pod.manifest["status"]["conditions"][0]["status"] = "False"
+    pod.manifest["status"]["containerStatuses"] = [{"ready": False, "restartCount": 1, "state": ended, "lastState": ended}]
+    return pod
+
+
 def not_ready(pod: Pod) -> Pod:
     pod.manifest["status"]["conditions"][0]["status"] = "False"
     return pod
@@ -104,6 +111,7 @@ SPOILED: list[tuple[str, Change, Status, str]] = [
     ("PodsReady", NO_DEPLOYMENT, FAIL, "DeploymentMissing"),
     ("PodsReady", waiting("CrashLoopBackOff"), FAIL, "CrashLoop"),
     ("PodsReady", first_pod(between_two_crashes), FAIL, "CrashLoop"),
+    ("PodsReady", first_pod(just_crashed_again), FAIL, "CrashLoop"),
     ("PodsReady", waiting("ErrImagePull"), FAIL, "ImagePull"),
     ("PodsReady", first_pod(not_ready), FAIL, "PodsNotReady"),
     ("PodsReady", forbidden("pods"), UNKNOWN, "Forbidden"),
@@ -118,6 +126,7 @@ SPOILED: list[tuple[str, Change, Status, str]] = [
     ),
     ("ModelEndpointReachable", first_pod(answering(health=down("model_endpoint", "HTTP 503"))), FAIL, "EndpointUnreachable"),
     ("DrainsEnd", leaving("2026-03-01T11:59:00Z"), FAIL, "DrainStuck"),
+    ("DrainsEnd", leaving("2026-03-01T11:59:58Z"), OK, "Draining"),
     ("DrainsEnd", draining_since(320), FAIL, "DrainStuck"),
     ("DrainsEnd", leaving("2026-03-01T12:04:00Z"), OK, "Draining"),
     ("DrainsEnd", draining_since(30), OK, "Draining"),
