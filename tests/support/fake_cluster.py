@@ -68,13 +68,13 @@ class FakeCluster:
 
     # What a test does to the cluster.
 
-    def put(self, manifest: Manifest, *, manager: str = "kubectl") -> Manifest:
-        """Somebody else creates or overwrites the object; what they do not mention of its status stays."""
+    def put(self, manifest: Manifest, *, manager: str = "kubectl", owned: Manifest | None = None) -> Manifest:
+        """Somebody else creates or overwrites the object, and owns it, or the fields in `owned`. A status not mentioned stays."""
         address = _address(manifest)
         before = self._objects.get(address)
         status = {} if before is None else {"status": before.manifest.get("status")}
         stored = self._store(address, {**{k: v for k, v in status.items() if v is not None}, **copy.deepcopy(manifest)}, before)
-        stored.owners |= dict.fromkeys(_leaves(manifest), manager)
+        stored.owners |= dict.fromkeys(_leaves(owned or manifest), manager)
         return copy.deepcopy(stored.manifest)
 
     def drop(self, kind: Kind, namespace: str | None, name: str) -> None:
@@ -122,6 +122,8 @@ class FakeCluster:
         for path, value in wanted.items():
             _set(merged, path, copy.deepcopy(value))
             stored.owners[path] = FIELD_MANAGER
+        if merged == stored.manifest:
+            return self._end(call, stored)
         after = self._store(address, merged, self._objects.get(address), owners=stored.owners)
         return self._end(call, after)
 
