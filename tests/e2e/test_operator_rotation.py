@@ -78,6 +78,8 @@ def world() -> Iterator[World]:
             agent = Release(namespace, "agent-rotated", CHART)
             values = default_values() | {
                 "replicaCount": 2,
+                # What is counted here is what a key's change breaks. A busy machine must not look like a dead process.
+                "env": {"HEARTBEAT_SECONDS": 2, "LEASE_SECONDS": 60},
                 "model": {"name": "fake", "baseUrl": url, "existingSecret": "model-key"},
                 "operator": {"keyRotation": _rotation()},
             }
