@@ -22,8 +22,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def report(pytestconfig: pytest.Config) -> Report:
-    """A line of the summary that `make e2e` ends with."""
-    return pytestconfig.stash[LINES].append
+    """A line of the summary that `make e2e` ends with; also printed at once, as the whole takes long."""
+
+    def write(line: str) -> None:
+        print(line)  # noqa: T201  # the product of `make e2e`, which does not capture
+        pytestconfig.stash[LINES].append(line)
+
+    return write
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
