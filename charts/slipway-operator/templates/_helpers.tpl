@@ -58,7 +58,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
   verbs: [create]
 # What AgentHealth looks at.
 - apiGroups: [""]
-  resources: [pods, services]
+  resources: [pods]
   verbs: [get, list]
 - apiGroups: [apps]
   resources: [deployments]
@@ -71,9 +71,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
   verbs: [get, list]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [get, list]
-- apiGroups: [monitoring.coreos.com]
-  resources: [servicemonitors, prometheusrules]
   verbs: [get, list]
 {{- if .Values.rbac.allSecrets }}
 - apiGroups: [""]

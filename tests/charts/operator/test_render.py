@@ -149,6 +149,27 @@ def test_every_variable_is_one_that_the_operator_reads_and_accepts() -> None:
     assert ports == {"probe": settings.probe_port, "ops": settings.metrics_port}
 
 
+def test_services_of_the_namespace_are_no_settings() -> None:
+    assert pod()["enableServiceLinks"] is False, "a Service `metrics` would set METRICS_PORT to tcp://…"
+
+
+def test_a_policy_lets_it_resolve_names_on_openshift_too() -> None:
+    dns, calls = made("NetworkPolicy", EVERYTHING)["spec"]["egress"]
+
+    assert [(port["port"], port["protocol"]) for port in dns["ports"]] == [(p, t) for p in (53, 5353) for t in ("UDP", "TCP")]
+    assert [port["port"] for port in calls["ports"]] == [443, 6443, 9090]
+
+
+def test_a_namespace_that_is_named_twice_is_refused_before_its_role_exists_twice() -> None:
+    assert "watchNamespaces" in refused("watchNamespaces=[team-a, team-a]")
+
+
+def test_it_may_look_at_nothing_that_it_does_not_look_at() -> None:
+    granted = {resource for rule in made("ClusterRole")["rules"] for resource in rule["resources"]}
+
+    assert granted & {"services", "servicemonitors", "namespaces", "nodes"} == set()
+
+
 def test_one_pod_that_is_replaced_and_not_doubled() -> None:
     spec = made("Deployment")["spec"]
 
