@@ -27,7 +27,7 @@ def disruption_budget(facts: Facts) -> Verdict:
     labels = _pod_labels(facts)
     budgets = [b for b in facts.of("poddisruptionbudgets") if labels_match(b["spec"].get("selector") or {}, labels)]
     if not budgets:
-        fix = "set pdb.enabled=true: without a budget a drain of nodes may take every pod at once"
+        fix = "`helm upgrade` brings the chart's back: without a budget a drain of nodes may take every pod at once"
         return fail("NoBudget", "no PodDisruptionBudget selects the pods", fix)
     if len(budgets) > 1:
         names = ", ".join(sorted(b["metadata"]["name"] for b in budgets))
