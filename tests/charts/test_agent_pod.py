@@ -1,5 +1,7 @@
 """The agent's Deployment: environment, volumes, probes, rollout."""
 
+import json
+
 import pytest
 
 from agent_service.settings import Settings
@@ -122,6 +124,15 @@ def test_settings_of_the_user_reach_the_service_and_the_migration() -> None:
     assert env["LANGSMITH_API_KEY"]["secretKeyRef"]["name"] == "langsmith"
     for container in spec["containers"] + spec["initContainers"]:
         assert {"name": "ca", "mountPath": "/etc/ca"} in container["volumeMounts"]
+
+
+def test_large_numbers_of_a_values_file_stay_whole() -> None:
+    # JSON makes them floats on their way into a template, as Helm does with those of a values file
+    values = json.loads('{"env": {"MAX_BODY_BYTES": 10000000.0, "MODEL_TIMEOUT": 0.5}, "postgres": {"runAsUser": 1000680000.0}}')
+
+    assert (environment(values)["MAX_BODY_BYTES"], environment(values)["MODEL_TIMEOUT"]) == ("10000000", "0.5")
+    postgres = made("StatefulSet", values)["spec"]["template"]["spec"]["securityContext"]
+    assert [postgres[key] for key in ("runAsUser", "runAsGroup", "fsGroup")] == [1_000_680_000] * 3
 
 
 def test_probes_are_on_the_ops_port_and_apart() -> None:

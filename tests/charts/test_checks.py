@@ -37,6 +37,7 @@ REFUSALS = {
     "env and extraEnv: DRAIN_SECONDS belongs to the chart; set streaming.maxTurnSeconds": [
         "extraEnv=[{name: DRAIN_SECONDS, value: '5'}]"
     ],
+    "env and extraEnv: database_url belongs to the chart": ["env={database_url: postgresql:///other}"],
     "env and extraEnv: OPS_PORT belongs to the chart; it stays 9090": ["env={OPS_PORT: 9191}"],
     "env and extraEnv: a name stands there twice": ["env={LOG_LEVEL: debug}", "extraEnv=[{name: LOG_LEVEL, value: info}]"],
     "autoscaling.minReplicas: 20 is above autoscaling.maxReplicas=10": ["autoscaling.enabled=true", "autoscaling.minReplicas=20"],

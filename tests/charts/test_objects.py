@@ -5,11 +5,14 @@ from typing import Any
 import pytest
 
 from tests.charts.slipway import EXTERNAL, MONITORED, PLACED, ROUTED, SCALED, agent, made, manifests
-from tests.support.charts import every, one, values_of
+from tests.support.charts import every, merged, one, values_of
 
 SELECTOR = {"app.kubernetes.io/name": "slipway", "app.kubernetes.io/instance": "my-agent"}
 AGENT = {**SELECTOR, "app.kubernetes.io/component": "agent"}
 POSTGRES = {**SELECTOR, "app.kubernetes.io/component": "postgres"}
+
+DNS = {53, 5353}
+"""5353 is where OpenShift's DNS pods listen; a policy sees the port behind the Service."""
 
 
 def policy(*values: dict[str, Any]) -> dict[str, Any]:
@@ -102,12 +105,14 @@ def test_who_reaches_the_api_can_be_limited_and_helm_test_still_does() -> None:
 @pytest.mark.parametrize(
     ("values", "ports"),
     [
-        ({}, {53, 443, 5432}),
-        (EXTERNAL, {53, 443, 5432, 8080, 8443}),
-        (values_of("model.baseUrl=http://models.internal/v1"), {53, 443, 5432, 80}),
-        (values_of("postgres.existingSecret=mine", "postgres.port=6432"), {53, 443, 6432}),
-        ({"env": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.tracing:4318"}}, {53, 443, 5432, 4318}),
-        (ROUTED, {53, 443, 5432, 6379}),
+        ({}, {*DNS, 443, 5432}),
+        (EXTERNAL, {*DNS, 443, 5432, 8080, 8443}),
+        (values_of("model.baseUrl=http://models.internal/v1"), {*DNS, 443, 5432, 80}),
+        (values_of("postgres.existingSecret=mine", "postgres.port=6432"), {*DNS, 443, 6432}),
+        ({"env": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.tracing:4318"}}, {*DNS, 443, 5432, 4318}),
+        ({"env": {"LANGSMITH_ENDPOINT": "http://langsmith:1984", "GUARDRAILS": "off"}}, {*DNS, 443, 5432, 1984}),
+        (values_of("extraEnv=[{name: HTTPS_PROXY, value: 'http://user@proxy:3128'}]"), {*DNS, 443, 5432, 3128}),
+        (ROUTED, {*DNS, 443, 5432, 6379}),
     ],
 )
 def test_traffic_out_is_dns_the_database_and_the_addresses_of_the_values(values: dict[str, Any], ports: set[int]) -> None:
@@ -186,3 +191,12 @@ def test_helm_test_uses_the_token_it_is_given() -> None:
     assert env["TOKEN"]["valueFrom"]["secretKeyRef"] == {"name": "tester", "key": "token"}
     assert env["URL"]["value"] == "http://my-agent-slipway"
     compile(pod["spec"]["containers"][0]["args"][0], "stream_test.py", "exec")
+
+
+def test_helm_test_runs_where_the_agent_may_and_with_its_pull_secrets() -> None:
+    values = merged(PLACED, values_of("serviceAccount.create=false", "serviceAccount.name=mine"))
+    test = made("Pod", values)["spec"]
+
+    same = ("serviceAccountName", "imagePullSecrets", "nodeSelector", "tolerations")
+    assert {key: test[key] for key in same} == {key: agent(values)[key] for key in same}
+    assert test["serviceAccountName"] == "mine"

@@ -34,7 +34,16 @@ def test_the_schema_is_one() -> None:
     jsonschema.Draft7Validator.check_schema(schema(read_values(VALUES)))
 
 
-@pytest.mark.parametrize("misspelt", ["replcaCount", "autoscaling.minReplica", "monitoring.alerts.enable", "image.version"])
+@pytest.mark.parametrize(
+    "misspelt",
+    [
+        "replcaCount",
+        "operator.agentHealth.limits.p99Second",
+        "autoscaling.minReplica",
+        "monitoring.alerts.enable",
+        "image.version",
+    ],
+)
 def test_a_misspelt_value_is_refused(misspelt: str) -> None:
     *parents, key = misspelt.split(".")
     values: dict[str, object] = {key: 1}
@@ -42,6 +51,11 @@ def test_a_misspelt_value_is_refused(misspelt: str) -> None:
         values = {parent: values}
 
     assert f"additional properties '{key}' not allowed" in refusal(CHART, values)
+
+
+@pytest.mark.parametrize("budget", ["half", "-1", "50 %"])
+def test_a_disruption_budget_that_is_neither_a_number_nor_a_percentage_is_refused(budget: str) -> None:
+    assert "pdb/maxUnavailable" in refusal(CHART, {"pdb": {"maxUnavailable": budget}})
 
 
 def test_a_parents_global_values_are_let_in() -> None:

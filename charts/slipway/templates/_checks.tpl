@@ -85,8 +85,9 @@
 {{- $names = append $names .name -}}
 {{- end -}}
 {{- range $names -}}
-{{- if hasKey $by . -}}
-{{- fail (printf "env and extraEnv: %s belongs to the chart; %s" . (get $by .)) -}}
+{{- /* the service takes either case */ -}}
+{{- if hasKey $by (upper .) -}}
+{{- fail (printf "env and extraEnv: %s belongs to the chart; %s" . (get $by (upper .))) -}}
 {{- end -}}
 {{- end -}}
 {{- if ne (len $names) (len (uniq $names)) -}}

@@ -99,7 +99,8 @@
 {{- define "slipway.userEnv" -}}
 {{- range $name, $value := .Values.env }}
 - name: {{ $name }}
-  value: {{ $value | toString | quote }}
+  {{- /* toString writes 10000000 of a values file, a float there, as 1e+07 */}}
+  value: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}
 {{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
