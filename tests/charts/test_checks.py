@@ -100,6 +100,10 @@ def test_an_object_whose_crd_is_missing_is_refused_with_the_way_out(sentence: st
     assert manifests(values_of(*ABSENT[sentence]))  # which has checkCRDs=false
 
 
+def test_a_cpu_target_without_any_resources_is_refused_with_the_same_sentence() -> None:
+    assert "resources.requests.cpu" in refused("autoscaling.enabled=true", "autoscaling.mode=cpu", "resources=null")
+
+
 @pytest.mark.parametrize("least", [1, "50%"])
 def test_a_budget_that_lets_one_pod_go_is_let_in(least: int | str) -> None:
     budget = made("PodDisruptionBudget", {"pdb": {"maxUnavailable": None, "minAvailable": least}})

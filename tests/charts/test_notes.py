@@ -9,7 +9,7 @@ import jwt
 import pytest
 
 from tests.charts.slipway import CHART
-from tests.support.charts import Values, render_text, values_of
+from tests.support.charts import Values, render_text
 
 SECRET = "s" * 32
 
@@ -38,8 +38,15 @@ def test_the_token_of_the_notes_has_the_claims_that_the_service_checks(
     assert claims["sub"] == "me"
 
 
-def test_where_others_issue_tokens_the_notes_promise_none() -> None:
-    notes = render_text(CHART, values_of("auth.jwt.jwksUrl=https://login/keys"))["templates/NOTES.txt"]
+@pytest.mark.parametrize(
+    "auth",
+    [
+        {"jwt": {"jwksUrl": "https://login/keys"}},
+        {"mode": "disabled", "disabledOnAnyAddress": True, "jwt": {"existingSecret": "unused"}},
+    ],
+)
+def test_where_the_pods_have_no_jwt_secret_the_notes_promise_no_token(auth: Values) -> None:
+    notes = render_text(CHART, {"auth": auth})["templates/NOTES.txt"]
 
     assert "python -c" not in notes
 

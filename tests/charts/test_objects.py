@@ -111,6 +111,10 @@ def test_who_reaches_the_api_can_be_limited_and_helm_test_still_does() -> None:
         (values_of("postgres.existingSecret=mine", "postgres.port=6432"), {*DNS, 443, 6432}),
         ({"env": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.tracing:4318"}}, {*DNS, 443, 5432, 4318}),
         ({"env": {"LANGSMITH_ENDPOINT": "http://langsmith:1984", "GUARDRAILS": "off"}}, {*DNS, 443, 5432, 1984}),
+        (
+            {"env": {"A": "https://[::1]:4317/x", "B": "http://{host} of mine", "C": "http://one?to=http://two:9"}},
+            {*DNS, 443, 5432, 4317, 80},
+        ),
         (values_of("extraEnv=[{name: HTTPS_PROXY, value: 'http://user@proxy:3128'}]"), {*DNS, 443, 5432, 3128}),
         (ROUTED, {*DNS, 443, 5432, 6379}),
     ],

@@ -108,7 +108,7 @@
 {{- if and (eq $scaling.mode "keda") (not $scaling.keda.serverAddress) -}}
 {{- fail "autoscaling.keda.serverAddress: KEDA asks Prometheus; set its address, such as http://prometheus-operated.monitoring:9090" -}}
 {{- end -}}
-{{- if and (eq $scaling.mode "cpu") (not ((.Values.resources.requests | default dict).cpu)) -}}
+{{- if and (eq $scaling.mode "cpu") (not (((.Values.resources | default dict).requests | default dict).cpu)) -}}
 {{- fail "resources.requests.cpu: autoscaling.mode=cpu is a percentage of it; set it" -}}
 {{- end -}}
 {{- end -}}

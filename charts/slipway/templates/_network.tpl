@@ -9,10 +9,10 @@
 {{- $urls = append $urls (.value | default "" | toString) -}}
 {{- end -}}
 {{- range $urls -}}
-{{- if regexMatch "^https?://[^/]" . -}}
-{{- $url := urlParse . -}}
-{{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" -}}
-{{- $ports = append $ports ($port | default (ternary "80" "443" (eq $url.scheme "http"))) -}}
+{{- /* not urlParse: it ends the render at a value that only begins like an address */ -}}
+{{- with regexFind "^https?://[^/?#]+" . -}}
+{{- $port := regexFind ":[0-9]{1,5}$" . | trimPrefix ":" -}}
+{{- $ports = append $ports ($port | default (ternary "80" "443" (hasPrefix "http:" .))) -}}
 {{- end -}}
 {{- end -}}
 {{- $ports | uniq | join "," -}}
