@@ -23,7 +23,7 @@
 {{- define "slipway.checkModel" -}}
 {{- with .Values.model -}}
 {{- if and (ne .name "offline") (not .existingSecret) -}}
-{{- fail (printf "model.existingSecret: %s needs the key of its endpoint; make a Secret with the file `current` and name it here" .name) -}}
+{{- fail (printf "model.existingSecret: %s needs the key of its endpoint; make a Secret with the file `current` and name it here (any text, if the endpoint wants no key)" .name) -}}
 {{- end -}}
 {{- if and (eq .name "offline") .existingSecret -}}
 {{- fail "model.name: `offline` is built in and uses no key; name the model to call, or remove model.existingSecret" -}}

@@ -7,8 +7,8 @@ from agent_operator.checks.environment import EXTRA_CONNECTIONS
 from agent_operator.checks.facts import Facts, Manifest, labels_match
 from agent_operator.checks.finding import Verdict, fail, ok, unknown, warn
 
-GRACE_MARGIN_SECONDS = 15.0
-"""The service's own steps after the drain limit: 5 s to hand over, 5 s to end streams, 5 s for ordinary requests."""
+GRACE_MARGIN_SECONDS = 30.0
+"""The service's own steps after the drain limit: 15 s to hand over and write, 5 for streams, 5 for requests, 5 to exit."""
 
 
 def replicas(facts: Facts) -> Verdict:
@@ -126,15 +126,17 @@ def spread(facts: Facts) -> Verdict:
 
 
 def connections(facts: Facts) -> Verdict:
-    """Pools of all replicas, one more in a rollout, against the server's max_connections."""
+    """Pools of all replicas, twice over in a rollout (a Deployment does not wait for draining pods), against max_connections."""
     limits = [pod.status["database"]["max_connections"] for pod in facts.pods if pod.status and pod.status.get("database")]
     if not limits:
         return unknown("NotReported", "no pod says what the database allows", "slipway 0.2 or newer reports it in /status")
-    most = max([facts.desired, *(h["spec"]["maxReplicas"] for h in _autoscalers(facts))]) + 1
+    most = 2 * max([facts.desired, *(h["spec"]["maxReplicas"] for h in _autoscalers(facts))])
     needed = int(most * (facts.environment.number("DATABASE_POOL_SIZE") + EXTRA_CONNECTIONS))
     if needed > min(limits):
         fix = "lower DATABASE_POOL_SIZE or autoscaling.maxReplicas, raise max_connections, or put a pooler in between"
-        return fail("TooManyConnections", f"{most} pods may open {needed} connections, the database takes {min(limits)}", fix)
+        return fail(
+            "TooManyConnections", f"{most} pods may open {needed} connections in a rollout, but it takes {min(limits)}", fix
+        )
     return ok("Fits", "the database takes the connections of every replica")
 
 

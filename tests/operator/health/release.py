@@ -86,7 +86,7 @@ def status() -> dict[str, Any]:
         "runs_in_flight": 3,
         "runs_queued": 0,
         "keys": {"openai": "7"},
-        "database": {"max_connections": 97, "tls": True},
+        "database": {"max_connections": 197, "tls": True},
     }
 
 
