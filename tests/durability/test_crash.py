@@ -48,8 +48,10 @@ async def test_a_paused_and_revived_process_writes_nothing_more(
             await reading
             after = conn.execute("SELECT count(*), max(last_seq) FROM slipway.run_events WHERE attempt = 1").fetchone()
             ledger = conn.execute("SELECT attempt, count(*) FROM slipway.ledger GROUP BY 1").fetchall()
+            crashes = conn.execute("SELECT crashes FROM slipway.runs").fetchone()
 
         assert after == before
+        assert crashes == (0,), "a process that was only slow counts as dead"
         assert ledger == [(2, 1)]
         assert reader.text == "".join(echo_tokens("zombie", 40))
         assert (reader.outcome, reader.visible_errors) == ("completed", [])

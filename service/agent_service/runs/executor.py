@@ -28,6 +28,9 @@ from agent_service.runs.tap import Tap
 
 log = structlog.stdlib.get_logger(__name__)
 
+ATTEMPTS_OF_THE_LIVING = 10
+"""Times MAX_ATTEMPTS: a run that blocks its process for longer than a lease kills nobody, and must not go round for ever."""
+
 STEP_LIMIT_ANSWER = "I stopped because this took more steps than a turn may have. What I found so far stands above."
 
 
@@ -92,6 +95,9 @@ class Executor:
             return Ending("cancelled")
         if run.crashes >= self.max_attempts:
             return _failed("failed", "too_many_attempts", f"{run.crashes} processes died executing this run", retryable=False)
+        if run.attempt > self.max_attempts * ATTEMPTS_OF_THE_LIVING:
+            message = f"{run.attempt - 1} attempts at this run were lost or handed over"
+            return _failed("failed", "too_many_attempts", message, retryable=False)
         config: RunnableConfig = {
             "run_id": run.id,
             "run_name": "turn",

@@ -50,6 +50,11 @@ class Leases:
             rows = await (await conn.execute(RENEW, (self._lease_seconds, ids, attempts))).fetchall()
         return {row["id"]: row["cancel_requested"] for row in rows}
 
+    async def forgive(self, run_id: UUID, attempt: int) -> None:
+        """Takes back the crash that was counted when a peer adopted this attempt: its process is alive, it was only slow."""
+        async with connection(self._pool) as conn:
+            await conn.execute(FORGIVE, (run_id, attempt))
+
     async def queued_here(self) -> int:
         """Runs that this process accepted and that still wait for a place anywhere."""
         async with connection(self._pool) as conn:
@@ -103,5 +108,7 @@ FROM unnest(%s::uuid[], %s::int[]) AS mine (id, attempt)
 WHERE r.id = mine.id AND r.attempt = mine.attempt AND r.status = 'running'
 RETURNING r.id, r.cancel_requested
 """
+
+FORGIVE = "UPDATE slipway.runs SET crashes = crashes - 1 WHERE id = %s AND attempt > %s AND status <> 'finished' AND crashes > 0"
 
 QUEUED_HERE = "SELECT count(*) AS count FROM slipway.runs WHERE status = 'queued' AND holder = %s"

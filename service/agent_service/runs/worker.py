@@ -163,6 +163,9 @@ class Worker:
             else:
                 live.trace.stopped(live.stop or "lost")
                 log.info("run stopped here", reason=live.stop or "lost")
+            if live.stop == "lost":
+                with suppress(DatabaseUnavailable):
+                    await self._leases.forgive(live.run.id, live.run.attempt)
         finally:
             if self._free <= 0:
                 self._notices.work.set()

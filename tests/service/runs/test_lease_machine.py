@@ -145,6 +145,12 @@ class LeaseMachine(RuleBasedStateMachine):
                 "UPDATE slipway.runs SET lease_expires_at = now() - interval '1 second' WHERE id = %s", (run_id,)
             )
 
+    @rule(pick=st.integers(0, 50), process=st.integers(0, HOLDERS - 1))
+    def expire_and_adopt(self, pick: int, process: int) -> None:
+        """The two that are of interest together; left to chance they meet in too few examples."""
+        self.expire(pick)
+        self._claim([process], 3, adopt=True)
+
     @rule(process=st.integers(0, HOLDERS - 1))
     def renew(self, process: int) -> None:
         holder = self.processes[process]
@@ -153,7 +159,14 @@ class LeaseMachine(RuleBasedStateMachine):
         self.stop_the_clock()
         assert set(kept) == current
         for run_id in [run_id for run_id in holder.held if run_id not in kept]:
+            self._forgive(holder, holder.held[run_id])
             holder.drop(run_id)
+
+    def _forgive(self, holder: Process, live: LiveRun) -> None:
+        row = self.row(live.run.id)
+        if row["status"] != "finished" and row["attempt"] > live.run.attempt and row["crashes"]:
+            self.crashes[live.run.id] -= 1
+        self.runner.run(holder.leases.forgive(live.run.id, live.run.attempt))
 
     @rule(pick=st.integers(0, 50), texts=st.lists(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=3))
     def write(self, pick: int, texts: list[str]) -> None:
