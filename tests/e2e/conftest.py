@@ -44,7 +44,11 @@ def agent() -> Iterator[Agent]:
     values = kit_values(
         replicaCount=REPLICAS,
         streaming={"maxTurnSeconds": 300},
-        monitoring={"serviceMonitor": {"enabled": has_api("servicemonitors.monitoring.coreos.com")}},
+        monitoring={
+            "serviceMonitor": {"enabled": has_api("servicemonitors.monitoring.coreos.com")},
+            "alerts": {"enabled": has_api("prometheusrules.monitoring.coreos.com")},
+            "dashboards": {"enabled": True},
+        },
         ingress={"enabled": True, "host": INGRESS_HOST},
         httpRoute={
             "enabled": has_api("httproutes.gateway.networking.k8s.io"),

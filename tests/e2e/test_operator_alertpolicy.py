@@ -4,15 +4,14 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
+from tests.e2e import webhook
 from tests.e2e.conftest import Report
-from tests.e2e.operator import IMAGE, running_operator
-from tests.support.cluster import Namespace, fresh_namespace, kubectl, require_api, wait_until
+from tests.e2e.operator import running_operator
+from tests.support.cluster import Namespace, fresh_namespace, prometheus_api, prometheus_query, require_api, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("operator-alertpolicy")]
 
@@ -22,16 +21,12 @@ MADE = "main-alertpolicy"
 LOADED_SECONDS = 30
 """What an operator promises: from the change of an AlertPolicy to a rule that Prometheus runs, and a condition that says so."""
 
-STUB = Path(__file__).parent / "operator_stub.py"
-
-RESTRICTED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
-
 
 @pytest.fixture(scope="module")
 def namespace() -> Iterator[Namespace]:
     require_api("prometheusrules.monitoring.coreos.com")
     with fresh_namespace("e2e-policy") as space:
-        space.apply(*stub())
+        space.apply(*webhook.manifests(space, instance=RELEASE), monitor())
         with running_operator(space, monitoring={"serviceMonitor": {"enabled": True, "interval": "5s"}}):
             space.wait_until_ready("stub", seconds=60)
             yield space
@@ -45,53 +40,17 @@ def policy(namespace: Namespace) -> Namespace:
     return namespace
 
 
-def stub() -> list[dict[str, Any]]:
-    labels = {"app": "stub"}
-    container = {
-        "name": "stub",
-        "image": IMAGE,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["python", "/stub/operator_stub.py"],
-        "securityContext": RESTRICTED,
-        "ports": [{"name": "ops", "containerPort": 9090}, {"name": "hook", "containerPort": 8080}],
-        "readinessProbe": {"httpGet": {"path": "/", "port": "hook"}, "periodSeconds": 1},
-        "volumeMounts": [{"name": "stub", "mountPath": "/stub"}],
+def monitor() -> dict[str, Any]:
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "ServiceMonitor",
+        "metadata": {"name": "stub"},
+        "spec": {
+            "jobLabel": "app.kubernetes.io/instance",
+            "selector": {"matchLabels": webhook.LABELS},
+            "endpoints": [{"port": "ops", "interval": "5s"}],
+        },
     }
-    pod = {
-        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [container],
-        "volumes": [{"name": "stub", "configMap": {"name": "stub"}}],
-    }
-    return [
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": "stub"},
-            "data": {STUB.name: STUB.read_text(encoding="utf-8")},
-        },
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": "stub"},
-            "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}},
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": "stub", "labels": {**labels, "app.kubernetes.io/instance": RELEASE}},
-            "spec": {"selector": labels, "ports": [{"name": "ops", "port": 9090}, {"name": "hook", "port": 8080}]},
-        },
-        {
-            "apiVersion": "monitoring.coreos.com/v1",
-            "kind": "ServiceMonitor",
-            "metadata": {"name": "stub"},
-            "spec": {
-                "jobLabel": "app.kubernetes.io/instance",
-                "selector": {"matchLabels": labels},
-                "endpoints": [{"port": "ops", "interval": "5s"}],
-            },
-        },
-    ]
 
 
 def set_policy(namespace: Namespace, **spec: Any) -> None:
@@ -117,15 +76,10 @@ def loaded(namespace: Namespace) -> bool:
     return condition(namespace, "RulesLoaded").get("status") == "True"
 
 
-def prometheus(call: str) -> Any:
-    path = f"/api/v1/namespaces/monitoring/services/prometheus:web/proxy/api/v1/{call}"
-    return json.loads(kubectl("get", "--raw", path))["data"]
-
-
 def running_rule(namespace: Namespace, alert: str) -> str:
     """The expression that Prometheus runs."""
     group = f"{namespace.name}.main.slipway."
-    rules = [rule for each in prometheus("rules")["groups"] if each["name"].startswith(group) for rule in each["rules"]]
+    rules = [rule for each in prometheus_api("rules")["groups"] if each["name"].startswith(group) for rule in each["rules"]]
     return next((str(rule["query"]) for rule in rules if rule["name"] == alert), "")
 
 
@@ -175,17 +129,15 @@ def test_metrics_that_the_release_does_not_have_are_named(policy: Namespace) -> 
 
 
 def test_a_threshold_that_is_crossed_reaches_the_webhook(policy: Namespace, report: Report) -> None:
-    hook = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hook"}}
-    policy.apply({**hook, "stringData": {"url": f"http://stub.{policy.name}:8080/"}})
-    receiver = {"webhook": {"urlSecret": {"name": "hook", "key": "url"}}, "groupWait": "1s", "groupInterval": "5s"}
+    receiver = {"webhook": {"urlSecret": webhook.URL_SECRET}, "groupWait": "1s", "groupInterval": "5s"}
     set_policy(policy, thresholds={"streamGapRatio": 1}, receiver=receiver)
     counted = f'agent_stream_resumes_total{{namespace="{policy.name}",result="gap"}} > 50'
-    wait_until("50 gaps", lambda: prometheus(f"query?query={quote(counted)}")["result"], seconds=90)
-    assert not received(policy, "AgentStreamGaps")
+    wait_until("50 gaps", lambda: prometheus_query(counted), seconds=90)
+    assert not webhook.received(policy, "AgentStreamGaps")
 
     began = time.monotonic()
     set_policy(policy, thresholds={"streamGapRatio": 0.3}, receiver=receiver)
-    [alert, *_] = wait_until("the alert", lambda: received(policy, "AgentStreamGaps"), seconds=120)
+    [alert, *_] = wait_until("the alert", lambda: webhook.received(policy, "AgentStreamGaps"), seconds=120)
     report(f"AlertPolicy: a lowered threshold reached the webhook after {time.monotonic() - began:.0f} s")
 
     assert alert["labels"].items() >= {"namespace": policy.name, "job": RELEASE, "severity": "warning"}.items()
@@ -193,16 +145,10 @@ def test_a_threshold_that_is_crossed_reaches_the_webhook(policy: Namespace, repo
     assert firing
 
 
-def received(namespace: Namespace, alert: str) -> list[dict[str, Any]]:
-    path = f"/api/v1/namespaces/{namespace.name}/services/stub:hook/proxy/"
-    sent = json.loads(kubectl("get", "--raw", path))
-    return [each for message in sent for each in message["alerts"] if each["labels"]["alertname"] == alert]
-
-
 def test_the_operators_own_metrics_are_scraped_with_the_objects_namespace(policy: Namespace) -> None:
     query = f'slipway_operator_condition{{namespace="{policy.name}",name="main",condition="RulesApplied"}} == 1'
 
-    found = wait_until("the metric", lambda: prometheus(f"query?query={quote(query)}")["result"], seconds=90)
+    found = wait_until("the metric", lambda: prometheus_query(query), seconds=90)
     assert found[0]["metric"]["job"] == "slipway-operator"
 
 

@@ -160,10 +160,15 @@ def require_api(resource: str) -> None:
         pytest.skip(f"needs a cluster with {resource}")
 
 
+def prometheus_api(call: str) -> Any:
+    """Data that the Prometheus of the cluster's `monitoring` add-on answers a call such as `rules` with."""
+    path = f"/api/v1/namespaces/monitoring/services/prometheus:web/proxy/api/v1/{call}"
+    return json.loads(kubectl("get", "--raw", path))["data"]
+
+
 def prometheus_query(query: str) -> list[dict[str, Any]]:
-    """What the Prometheus of the cluster's `monitoring` add-on answers: samples with `metric` and `value`."""
-    path = f"/api/v1/namespaces/monitoring/services/prometheus:web/proxy/api/v1/query?query={quote(query)}"
-    result: list[dict[str, Any]] = json.loads(kubectl("get", "--raw", path))["data"]["result"]
+    """Samples with `metric` and `value`."""
+    result: list[dict[str, Any]] = prometheus_api(f"query?query={quote(query)}")["result"]
     return result
 
 
