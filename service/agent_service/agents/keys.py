@@ -9,6 +9,9 @@ from pathlib import Path
 from agent_service.errors import ModelUnavailable
 from agent_service.settings import Settings
 
+KEPT = ("current", "revision")
+"""Not `previous`: that file goes when its key is revoked."""
+
 ENV_REVISION = "env"
 """Revision of a key that came by OPENAI_API_KEY."""
 
@@ -18,19 +21,24 @@ class KeyFile:
     """One small file, read again when its inode or modification time changes (a mounted Secret swaps a symlink above it)."""
 
     path: Path
+    keep: bool = False
+    """Whether what was read last stands while there is nothing to read: a Secret that somebody deletes stops no call."""
+
     _seen: tuple[int, int] | None = None
     _text: str | None = field(default=None, repr=False)
 
     def read(self, *, force: bool = False) -> str | None:
-        """The file's text without white space around it; None while the file is missing, unreadable or empty."""
+        """The file's text without white space around it; None while the file is missing, unreadable or empty, unless kept."""
         try:
             stat = os.stat(self.path)  # noqa: PTH116  # a third of Path.stat's time, on each model call
             seen = (stat.st_ino, stat.st_mtime_ns)
             if force or seen != self._seen:
-                self._text = self.path.read_text(encoding="utf-8").strip() or None
+                text = self.path.read_text(encoding="utf-8").strip() or None
+                self._text = text or (self._text if self.keep else None)
                 self._seen = seen
         except (OSError, UnicodeDecodeError):
-            self._text = self._seen = None
+            self._seen = None
+            self._text = self._text if self.keep else None
         return self._text
 
 
@@ -93,5 +101,5 @@ class ApiKeySource:
     def _read(self, name: str) -> str | None:
         if self.env_key or self.directory is None:
             return None
-        file = self._files.setdefault(name, KeyFile(self.directory / name))
+        file = self._files.setdefault(name, KeyFile(self.directory / name, keep=name in KEPT))
         return file.read()

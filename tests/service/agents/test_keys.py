@@ -63,17 +63,6 @@ def test_a_missing_or_empty_current_names_the_file(tmp_path: Path, content: str 
         ApiKeySource(directory=tmp_path).current()
 
 
-def test_a_key_that_comes_back_is_found(tmp_path: Path) -> None:
-    keys = ApiKeySource(directory=tmp_path)
-    mount(tmp_path, "7", current="sk-1")
-    keys.current()
-    (tmp_path / "..data").rename(tmp_path / "..gone")
-    with pytest.raises(ModelUnavailable):
-        keys.current()
-    (tmp_path / "..gone").rename(tmp_path / "..data")
-    assert keys.current() == "sk-1"
-
-
 def test_attempts_are_the_current_key_the_reread_one_and_the_previous(tmp_path: Path) -> None:
     mount(tmp_path, "7", current="sk-2", previous="sk-1")
     attempts = ApiKeySource(directory=tmp_path).attempts()
@@ -87,3 +76,19 @@ def test_no_key_shows_in_a_repr(tmp_path: Path) -> None:
     keys, file = ApiKeySource(directory=tmp_path), KeyFile(tmp_path / "current")
     assert keys.current() == file.read() == "sk-secret"
     assert "sk-" not in repr(keys) + repr(file) + repr(ApiKeySource(env_key="sk-secret"))
+
+
+def test_a_key_that_was_read_stands_while_its_secret_is_gone(tmp_path: Path) -> None:
+    files = {"current": "sk-1", "previous": "sk-0", "revision": "7"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    source = ApiKeySource(directory=tmp_path)
+    assert (source.current(), source.previous(), source.revision()) == ("sk-1", "sk-0", "7")
+
+    for name in files:
+        (tmp_path / name).unlink()
+    assert (source.current(), source.previous(), source.revision()) == ("sk-1", None, "7")
+    assert list(source.attempts()) == ["sk-1", "sk-1"]
+
+    (tmp_path / "current").write_text("sk-2", encoding="utf-8")
+    assert source.current() == "sk-2"
