@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from agent_operator.cluster.kinds import KEY_ROTATION, SECRET
-from tests.operator.rotation.world import KEY, NAMESPACE, World, only_the_current_key_is_left, started
+from agent_operator.cluster.kinds import KEY_ROTATION, LEASE, SECRET
+from agent_operator.cluster.lease import Fence
+from agent_operator.reconcile.rotation.deletion import RETRY
+from tests.operator.rotation.world import KEY, NAMESPACE, OPERATOR, World, only_the_current_key_is_left, started
 
 
 async def delete(world: World) -> None:
@@ -96,3 +98,29 @@ async def test_an_object_that_never_made_a_key_goes_at_once() -> None:
     await world.operator(KEY)
 
     assert gone(world)
+
+
+async def test_while_another_operator_holds_the_lease_nobody_gives_up() -> None:
+    world = await end(World(), deletionPolicy="Revoke")
+    fence = Fence(world.cluster, world.clock, namespace=OPERATOR, name="lease", holder="another")
+    world.cluster.drop(LEASE, OPERATOR, "lease")
+    await fence.check()
+    world.clock.pass_by(301)
+
+    assert await world.operator(KEY) == RETRY
+
+    assert not gone(world)
+    assert "CleanUpGaveUp" not in world.reasons()
+
+
+async def test_a_status_of_an_unknown_shape_does_not_hold_the_namespace() -> None:
+    world = await end(World())
+    broken = world.object
+    broken["status"]["pending"] = {"revision": 2}
+    world.cluster.put(broken)
+    world.clock.pass_by(301)
+
+    await world.operator(KEY)
+
+    assert gone(world)
+    assert "CleanUpGaveUp" in world.reasons()

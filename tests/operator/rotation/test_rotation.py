@@ -1,6 +1,7 @@
 """A whole rotation of provider keys, from the object to the revoked key, and what happens to it on the way."""
 
-from tests.operator.rotation.world import World, only_the_current_key_is_left, started
+from agent_operator.cluster.kinds import SECRET
+from tests.operator.rotation.world import NAMESPACE, World, only_the_current_key_is_left, started
 
 
 async def test_the_first_key_is_made_published_and_confirmed() -> None:
@@ -65,3 +66,30 @@ async def test_a_schedule_that_means_nothing_is_told_and_the_key_stays_published
     assert world.condition("Ready")["reason"] == "InvalidSpec"
     assert "schedule.cron" in world.condition("Ready")["message"]
     assert only_the_current_key_is_left(world)
+
+
+async def test_stripped_annotations_do_not_make_the_key_in_use_an_old_one() -> None:
+    world = await started(World())
+    world.annotate(rotate_now="1")
+    await world.until(lambda: world.status["phase"] == "Overlapping")
+    secret = world.cluster.find(SECRET, NAMESPACE, "openai-key")
+    assert secret is not None
+    secret["metadata"]["annotations"] = {}
+    world.cluster.put(secret)
+
+    await world.until(lambda: world.idle)
+
+    assert only_the_current_key_is_left(world)
+
+
+async def test_an_emergency_does_not_wait_out_the_pause_of_an_earlier_failure() -> None:
+    world = await started(World())
+    world.openai.faults = [("POST", "unauthorized")]
+    world.annotate(rotate_now="1")
+    await world.until(lambda: "failure" in world.status)
+    leaked = world.secret()["current"]
+
+    world.annotate(emergency_revoke="1")
+    await world.until(lambda: not world.openai.knows(leaked), seconds=90)
+
+    assert world.secret()["revision"] == "2"

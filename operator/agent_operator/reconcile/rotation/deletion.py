@@ -24,6 +24,9 @@ LIMIT = timedelta(minutes=5)
 RETRY = 10.0
 """Seconds between two attempts to clean up."""
 
+FAILURES = (ProviderError, NotHolder, ClusterError, ValueError, LookupError, TypeError)
+"""The last two: an answer, a spec or a status of another shape than expected. They must not hold a namespace either."""
+
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -38,9 +41,11 @@ class Farewell:
             return None
         try:
             await self._clean(manifest)
-        except (ProviderError, NotHolder, ClusterError, ValueError) as error:
-            if isinstance(error, Conflict):
-                raise
+        except Conflict:
+            raise
+        except FAILURES as error:
+            if isinstance(error, NotHolder) and error.__cause__ is None:
+                return RETRY  # another operator is at it, or was killed and holds the Lease for half a minute more
             if self.tools.clock.now() - parse_timestamp(metadata["deletionTimestamp"]) < LIMIT:
                 log.warning("keyrotation_not_cleaned_up", name=metadata["name"], error=str(error))
                 return RETRY
@@ -80,7 +85,10 @@ class Farewell:
             await self.tools.cluster.replace(discarded(secret))
 
     async def _give_up(self, manifest: Manifest, error: Exception) -> None:
-        left = _left(read_status(manifest.get("status", {})))
+        try:
+            left = _left(read_status(manifest.get("status", {})))
+        except (LookupError, TypeError, ValueError):
+            left = "those of the project's list whose names begin with this object's"
         log.error("keyrotation_gave_up", name=manifest["metadata"]["name"], keys=left)
         await self._tell(manifest, "CleanUpGaveUp", f"gave up cleaning up ({error}); these keys may be valid still: {left}")
 

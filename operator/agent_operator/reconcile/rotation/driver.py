@@ -12,7 +12,7 @@ from agent_operator.reconcile.rotation.conditions import Note, judged, notes
 from agent_operator.reconcile.rotation.consumers import Gate, PodClient, ask, at_least, gate
 from agent_operator.reconcile.rotation.deletion import FINALIZER, Farewell
 from agent_operator.reconcile.rotation.effects import Effects, Scene
-from agent_operator.reconcile.rotation.machine import Action, Do, Observed, step
+from agent_operator.reconcile.rotation.machine import Action, Do, Observed, emergency, step
 from agent_operator.reconcile.rotation.model import Kind, read_identity, read_spec
 from agent_operator.reconcile.rotation.report import report
 from agent_operator.reconcile.rotation.schedule import check
@@ -76,6 +76,8 @@ class KeyRotationReconciler:
         seen = await self._observe(scene, status)
         action = step(scene.spec, scene.identity.orders, status, seen, now)
         after, told = await self._perform(action, scene, status, seen, now)
+        if emergency(scene.identity.orders, after):
+            after = after.hastened(now)
         after = judged(scene.spec, scene.identity, replace(after, unconfirmed=seen.gate.missing), seen, action, now)
         written = await put_status(self.tools, manifest, write_status(after))
         report(self.tools.metrics, scene, after)
@@ -129,6 +131,8 @@ def plan(scene: Scene, status: Status, now: datetime) -> Status:
     """When the next rotation is due, if that is not known or the spec has changed; and what is no longer asked for."""
     if status.generation != scene.identity.generation:
         status = replace(status, failure=None)  # whoever changed the spec may have mended it
+    if emergency(scene.identity.orders, status):
+        status = status.hastened(now)
     if status.phase is not Phase.IDLE:
         return status
     leaked = scene.identity.orders.leaked

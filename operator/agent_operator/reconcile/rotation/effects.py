@@ -133,6 +133,8 @@ class Effects:
         return replace(changed, failure=replace(why, count=count, next_attempt=again))
 
     async def _revoke(self, status: Status, *, hurried: bool) -> Done:
+        if not (self._target.key_id or status.key_id):
+            raise ProviderError("KeyIDLost", "nothing tells any more which key is in use: nothing is deleted")
         source = await self._source()
         await self.tools.fence.check()
         keep = {key_id for key_id in (self._target.key_id, self._target.next_key_id, status.key_id) if key_id}

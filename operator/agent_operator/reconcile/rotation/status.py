@@ -16,6 +16,8 @@ LONGEST_BACKOFF = timedelta(minutes=5)
 REFUSED_BACKOFF = timedelta(minutes=10)
 """After a 401 or 403: only a person can help, who then changes the object or waits this long."""
 
+EMERGENCY_BACKOFF = timedelta(seconds=30)
+"""The longest pause while a leaked key waits to be revoked: whoever asked for that may be mending the cause."""
 
 FENCED_BACKOFF = timedelta(seconds=5)
 """While another operator holds the Lease: one that was killed holds it for half a minute more."""
@@ -89,16 +91,27 @@ class Status:
         pause = pause or min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** min(count - 1, 10))
         return replace(self, failure=Failure(count, reason, message, now + pause))
 
+    def hastened(self, now: datetime) -> "Status":
+        """The next attempt soon, whatever pause an earlier failure asked for."""
+        if self.failure is None or self.failure.next_attempt <= now + EMERGENCY_BACKOFF:
+            return self
+        return replace(self, failure=replace(self.failure, next_attempt=now + EMERGENCY_BACKOFF))
+
     def mirror(self, secret: TargetSecret | None) -> "Status":
-        """What the Secret says of keys, unless it is older than what we know."""
+        """What the Secret says of keys, unless it is older than what we know.
+
+        Of the revision that we know, our own ids count: a stripped annotation must not make the key in use an unknown one.
+        """
         if secret is None or secret.foreign or secret.revision < max(self.revision, 1):
             return self
+        known = self if secret.revision == self.revision else Status()
+        previous = known.previous_key_id or secret.previous_key_id
         return replace(
             self,
             revision=secret.revision,
-            key_id=secret.key_id,
-            previous_key_id=secret.previous_key_id,
-            key_time=secret.rotated_at,
+            key_id=known.key_id or secret.key_id,
+            previous_key_id=previous if secret.has_previous else None,
+            key_time=secret.rotated_at or known.key_time,
         )
 
 
