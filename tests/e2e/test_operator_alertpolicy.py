@@ -19,7 +19,7 @@ RELEASE = "demo"
 MADE = "main-alertpolicy"
 
 QUIET = {"streamGapRatio": 1}
-"""The stub loses 40 % of its reconnects: by the default threshold it fires from the start, and goes on for a while after a change."""
+"""The stub loses 40 % of its reconnects: the default threshold fires from the start, and goes on for a while after a change."""
 
 LOADED_SECONDS = 30
 """What an operator promises: from the change of an AlertPolicy to a rule that Prometheus runs, and a condition that says so."""
