@@ -15,7 +15,7 @@ from tests.e2e.agent import CHART, Agent, default_values, open_door
 from tests.e2e.conftest import Report
 from tests.e2e.operator import running_operator
 from tests.e2e.rotations import end_rotations, fake_state, killed_at_random, start_fake_openai
-from tests.support.cluster import Namespace, fresh_namespace, kubectl, wait_until
+from tests.support.cluster import Namespace, fresh_namespace, has_api, kubectl, prometheus_query, require_api, wait_until
 from tests.support.helm import Release
 from tests.support.load import Tally, load
 
@@ -74,7 +74,9 @@ def world() -> Iterator[World]:
     with fresh_namespace("e2e-rotation") as namespace:
         url = start_fake_openai(namespace)
         rights = {"secretNames": ["model-key"], "adminSecretNames": ["openai-admin"]}
-        with running_operator(namespace, rbac=rights) as operator:
+        monitored = has_api("prometheusrules.monitoring.coreos.com")
+        monitoring = {"serviceMonitor": {"enabled": monitored, "interval": "5s"}, "alerts": {"enabled": monitored}}
+        with running_operator(namespace, rbac=rights, monitoring=monitoring) as operator:
             agent = Release(namespace, "agent-rotated", CHART)
             values = default_values() | {
                 "replicaCount": 2,
@@ -152,6 +154,17 @@ def test_a_pod_that_cannot_load_the_key_blocks_the_revoke_and_is_told(world: Wor
     assert world.metric("rotation_stuck") == 1
     assert world.metric("rotation_pods_behind") == 1
     assert old in {account["id"] for account in fake_state(world.namespace)["accounts"]}, "the old key is still good"
+
+
+def test_the_stuck_rotation_raises_its_alert(world: World, report: Report) -> None:
+    require_api("prometheusrules.monitoring.coreos.com")
+    labels = f'namespace="{world.namespace.name}",name="{world.agent.fullname}-model"'
+    firing = f'ALERTS{{alertname="SlipwayRotationStuck",alertstate="firing",{labels}}}'
+    began = time.monotonic()
+    [alert, *_] = wait_until("the alert", lambda: prometheus_query(firing), seconds=180)
+    report(f"key rotation: SlipwayRotationStuck fires {time.monotonic() - began:.0f} s after the condition (it holds for 60 s)")
+
+    assert alert["metric"]["severity"] == "critical"
 
 
 def test_an_emergency_revokes_the_leaked_key_and_says_what_it_breaks(world: World, report: Report) -> None:
