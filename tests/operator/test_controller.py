@@ -108,6 +108,22 @@ async def test_a_list_that_fails_stops_nothing() -> None:
         assert made.liveness.complaints() == []
 
 
+async def test_after_an_outage_every_object_is_looked_at_whatever_pause_it_is_in() -> None:
+    async with bench(policy()) as b:
+        reconcile = Reconcile()
+        watching = controller(b, reconcile)
+        async with watching.running():
+            await b.clock.advance(1)
+            b.cluster.fail(Unavailable("away"), verb="list")
+            await watching.look()
+            seen = len(reconcile.seen)
+
+            await watching.look()
+            await b.clock.advance(1)
+
+            assert len(reconcile.seen) == seen + 1
+
+
 async def test_an_event_puts_the_object_on_the_queue_and_kinds_of_others_are_left_alone() -> None:
     async with bench() as b:
         reconcile = Reconcile()

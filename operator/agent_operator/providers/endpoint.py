@@ -16,6 +16,8 @@ async def check_key(http: httpx.AsyncClient, url: str, value: str) -> None:
         response = await http.get(url, headers={"Authorization": f"Bearer {value}"}, timeout=TIMEOUT, follow_redirects=False)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ProviderError("VerifyFailed", f"GET {url}: {type(error).__name__}") from None
+    except UnicodeEncodeError:
+        raise ProviderError("NewKeyRefused", "the new key has a character that no HTTP header takes") from None
     status = response.status_code
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         raise ProviderError("NewKeyRefused", f"GET {url}: HTTP {status} with the new key")

@@ -38,6 +38,7 @@ class Controller:
         self._reconcilers = reconcilers
         self._kinds: Mapping[str, Kind] = {kind.kind: kind for kind in OWN if kind.kind in reconcilers}
         self._known: dict[Key, str] = {}
+        self._deaf = False
         tools.metrics.queue_depth.set_function(lambda: len(self.queue))
         tools.metrics.watch_stale.set_function(self.liveness.deaf)
 
@@ -73,13 +74,16 @@ class Controller:
         except ClusterError as error:
             log.warning("objects_not_listed", error=str(error))
             self.liveness.looked(None)
+            self._deaf = True
             return
         known, self._known = self._known, listed
+        deaf, self._deaf = self._deaf, False
         for key in known.keys() - listed.keys():
             self._tools.metrics.forget(*key)
         self.liveness.looked(listed)
         for key, version in listed.items():
-            if known.get(key) != version:  # else its own timer is right, which may be a long one after a refusal
+            # Else its own timer is right, which may be a long one after a refusal; after an outage it is one of the outage.
+            if deaf or known.get(key) != version:
                 self.queue.add(key)
 
     async def _look_again(self) -> None:

@@ -5,10 +5,13 @@ import hashlib
 import json
 from typing import Any
 
+import httpx
 import jwt
 import pytest
 
 from agent_operator.cluster.kinds import SECRET
+from agent_operator.providers import ProviderError
+from agent_operator.providers.endpoint import check_key
 from agent_operator.reconcile.rotation.api_keys import set_revision
 from tests.operator.rotation.world import NAMESPACE, OPENAI, Crash, FakePod, World, only_the_current_key_is_left, started
 
@@ -306,3 +309,12 @@ def _secret() -> Any:
 
 def _base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
+
+
+async def test_a_key_that_no_header_takes_is_refused_and_not_tried_for_ever() -> None:
+    async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200))) as http:
+        with pytest.raises(ProviderError) as caught:
+            await check_key(http, "http://model/v1/models", "sk-\u00fc")
+
+    assert caught.value.reason == "NewKeyRefused"
+    assert "\u00fc" not in str(caught.value)

@@ -1,5 +1,7 @@
 """A whole rotation of provider keys, from the object to the revoked key, and what happens to it on the way."""
 
+from datetime import timedelta
+
 from agent_operator.cluster.kinds import SECRET
 from tests.operator.rotation.world import NAMESPACE, World, only_the_current_key_is_left, started
 
@@ -93,3 +95,35 @@ async def test_an_emergency_does_not_wait_out_the_pause_of_an_earlier_failure() 
     await world.until(lambda: not world.openai.knows(leaked), seconds=90)
 
     assert world.secret()["revision"] == "2"
+
+
+async def test_a_rotation_that_was_missed_waits_for_the_next_open_window() -> None:
+    world = await started(World(options={"schedule": {"interval": "24h", "deny": [{"start": "09:00", "end": "17:00"}]}}))
+    world.clock.pass_by(days_until(world, hour=10, at_least_days=2))
+    world.restart()
+
+    await world.turn()
+    assert (world.status["revision"], world.status["phase"]) == (1, "Idle")
+    assert "T17:00:00" in world.status["nextRotationTime"]
+
+    await world.rotate(seconds=8 * 3600)
+    assert world.clock.now().hour == 17
+
+
+def days_until(world: World, *, hour: int, at_least_days: int) -> float:
+    """Seconds."""
+    now = world.clock.now()
+    then = (now + timedelta(days=at_least_days + 1)).replace(hour=hour, minute=0, second=0, microsecond=0)
+    return (then - now).total_seconds()
+
+
+async def test_a_schedule_that_is_changed_during_a_rotation_counts() -> None:
+    world = await started(World(options={"schedule": {"interval": "720h"}}))
+    world.annotate(rotate_now="1")
+    await world.until(lambda: world.status["phase"] == "Overlapping")
+
+    world.respec(schedule={"interval": "1h"})
+    await world.until(lambda: world.idle)
+    await world.rotate(seconds=4000)
+
+    assert world.status["revision"] == 3

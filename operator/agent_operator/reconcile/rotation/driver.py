@@ -129,18 +129,19 @@ class KeyRotationReconciler:
 
 def plan(scene: Scene, status: Status, now: datetime) -> Status:
     """When the next rotation is due, if that is not known or the spec has changed; and what is no longer asked for."""
-    if status.generation != scene.identity.generation:
+    changed = status.generation != scene.identity.generation
+    if changed:
         status = replace(status, failure=None)  # whoever changed the spec may have mended it
     if emergency(scene.identity.orders, status):
         status = status.hastened(now)
     if status.phase is not Phase.IDLE:
-        return status
+        return replace(status, next_rotation=scene.due_after(status.key_time)) if changed and status.key_time else status
     leaked = scene.identity.orders.leaked
     if leaked is not None and leaked > status.revision:
         status = replace(status, ignored_leak=leaked)  # a revision that there never was: else it would fire once there is
-    if status.revision == 0 or status.discards or (status.next_rotation and status.generation == scene.identity.generation):
-        return status
-    return replace(status, next_rotation=scene.due_after(status.key_time or now))
+    if status.revision and not status.discards and (changed or not status.next_rotation):
+        status = replace(status, next_rotation=scene.due_after(status.key_time or now))
+    return replace(status, next_rotation=scene.postponed(status.next_rotation, status.key_time, now))
 
 
 def _pause(action: Action, status: Status, now: datetime) -> float | None:

@@ -8,7 +8,7 @@ from agent_operator.providers import ProviderError
 from agent_operator.reconcile.rotation.conditions import Note
 from agent_operator.reconcile.rotation.machine import Action, Do, Observed
 from agent_operator.reconcile.rotation.model import Identity, Spec
-from agent_operator.reconcile.rotation.schedule import next_rotation
+from agent_operator.reconcile.rotation.schedule import is_open, next_open, next_rotation
 from agent_operator.reconcile.rotation.secret import (
     TargetSecret,
     discarded,
@@ -39,6 +39,14 @@ class Scene:
     def due_after(self, since: datetime) -> datetime | None:
         seed = f"{self.identity.uid}/{since.timestamp():.0f}"
         return next_rotation(self.spec.schedule, self.spec.key_lifetime, since, seed)
+
+    def postponed(self, due: datetime | None, since: datetime | None, now: datetime) -> datetime | None:
+        """A time that was missed (operator away, object paused) moves to the next open window, unless the key expires."""
+        spec = self.spec
+        if due is None or now < due or spec.schedule is None or is_open(spec.schedule, now):
+            return due
+        expiring = next_rotation(None, spec.key_lifetime, since, "") if since else None
+        return due if expiring and now >= expiring else next_open(spec.schedule, now)
 
 
 Done = tuple[Status, list[Note]]
