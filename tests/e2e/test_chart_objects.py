@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 SECRETS = ("my-agent-slipway-auth", "my-agent-slipway-postgres")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def namespace() -> Iterator[Namespace]:
     with fresh_namespace("e2e-chart") as found:
         yield found
