@@ -24,8 +24,8 @@ LIMIT = timedelta(minutes=5)
 RETRY = 10.0
 """Seconds between two attempts to clean up."""
 
-FAILURES = (ProviderError, NotHolder, ClusterError, ValueError, LookupError, TypeError)
-"""The last two: an answer, a spec or a status of another shape than expected. They must not hold a namespace either."""
+FAILURES = (ProviderError, NotHolder, ClusterError, ValueError, LookupError, TypeError, AttributeError)
+"""The last three: an answer, a spec or a status of another shape than expected. They must not hold a namespace either."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -58,8 +58,8 @@ class Farewell:
         spec, identity, status = read_spec(manifest), read_identity(manifest), read_status(manifest.get("status", {}))
         if status.revision == 0 and status.pending is None:
             return  # nothing was ever made
+        await self.tools.fence.check()  # first: who does not hold the Lease must not be the one that fails and gives up
         source = await self.sources.open(spec, identity)
-        await self.tools.fence.check()
         if spec.revoke_on_deletion:
             await source.revoke(set(), quiet_since=None)
             await self._delete_secret(spec, identity)
@@ -87,7 +87,7 @@ class Farewell:
     async def _give_up(self, manifest: Manifest, error: Exception) -> None:
         try:
             left = _left(read_status(manifest.get("status", {})))
-        except (LookupError, TypeError, ValueError):
+        except (LookupError, TypeError, ValueError, AttributeError):
             left = "those of the project's list whose names begin with this object's"
         log.error("keyrotation_gave_up", name=manifest["metadata"]["name"], keys=left)
         await self._tell(manifest, "CleanUpGaveUp", f"gave up cleaning up ({error}); these keys may be valid still: {left}")
