@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import SecretStr
 
@@ -11,7 +11,6 @@ from agent_service.agents.endpoint import ModelEndpoint, open_endpoint
 from agent_service.agents.keys import ApiKeySource
 from agent_service.agents.reader import ChunkStream, CompletionsReader
 from agent_service.settings import Settings
-from tests.support.fake_model import FakeModel
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,12 @@ def text_of(chunk: dict[str, Any]) -> str:
     return "".join(choice["delta"].get("content") or "" for choice in chunk["choices"])
 
 
-def model_settings(fake: FakeModel, **changes: Any) -> Settings:
+class HasUrl(Protocol):
+    url: str
+    """Base URL, ending in /v1."""
+
+
+def model_settings(fake: HasUrl, **changes: Any) -> Settings:
     """Settings of a service whose model endpoint is the fake."""
     values = {"auth": "disabled", "model": "fake-1", "openai_base_url": fake.url, "openai_api_key": SecretStr("sk-1"), **changes}
     return Settings(**values)
@@ -51,7 +55,7 @@ def model_settings(fake: FakeModel, **changes: Any) -> Settings:
 
 @asynccontextmanager
 async def open_client(
-    fake: FakeModel, *, keys: ApiKeySource | None = None, fallback: str | None = None, share: float = 0.5, **settings: Any
+    fake: HasUrl, *, keys: ApiKeySource | None = None, fallback: str | None = None, share: float = 0.5, **settings: Any
 ) -> AsyncIterator[Client]:
     """A client that never really sleeps; `share` is its random number."""
     pauses: list[float] = []

@@ -4,6 +4,9 @@ from agent_service.agents.failures import AttemptFailed, Failure, KeyRefused, st
 from agent_service.agents.sse import DONE, Chunk, EventDecoder, is_finished, merge_text, parse_chunk
 from agent_service.errors import ModelRejected
 
+MAX_ANSWER_BYTES = 128 * 2**20
+"""Of one answer on the wire: four times what the longest answers of today's models take (128,000 tokens of 250 bytes)."""
+
 
 class Answer:
     """`done` once nothing more is to come; then `failure` says why, or is None after a whole answer."""
@@ -13,12 +16,16 @@ class Answer:
         self.failure: Failure | None = None
         self._finished = False
         self._usage: Chunk | None = None
+        self._bytes = 0
         self._decoder = EventDecoder()
 
     def feed(self, data: bytes) -> list[Chunk]:
         """Chunks that one read completed, text merged; empty `data` is the end of the response."""
         chunks: list[Chunk] = []
+        self._bytes += len(data)
         try:
+            if self._bytes > MAX_ANSWER_BYTES:
+                raise AttemptFailed("server_error", f"its answer has more than {MAX_ANSWER_BYTES} bytes")  # noqa: TRY301  # as the others
             for event in self._decoder.feed(data) if data else self._decoder.finish():
                 if event == DONE:
                     self.done = True

@@ -13,7 +13,17 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
-from agent_service.agents.failures import AttemptFailed, KeyRefused, Status, pause, response_failure, status_of, transport_errors
+from agent_service.agents.answer import MAX_ANSWER_BYTES
+from agent_service.agents.failures import (
+    AttemptFailed,
+    KeyRefused,
+    Status,
+    pause,
+    read_start,
+    response_failure,
+    status_of,
+    transport_errors,
+)
 from agent_service.agents.keys import ApiKeySource
 from agent_service.errors import ModelRejected, ModelUnavailable
 from agent_service.settings import Settings
@@ -69,8 +79,11 @@ class ModelEndpoint:
         """The JSON object that the endpoint answers with. Raises as `post` does."""
 
         async def receive(response: aiohttp.ClientResponse) -> dict[str, Any]:
+            raw = await read_start(response, MAX_ANSWER_BYTES)
+            if len(raw) > MAX_ANSWER_BYTES:
+                raise AttemptFailed("server_error", f"its answer has more than {MAX_ANSWER_BYTES} bytes")
             try:
-                body = orjson.loads(await response.read())
+                body = orjson.loads(raw)
             except orjson.JSONDecodeError:
                 body = None
             if not isinstance(body, dict):

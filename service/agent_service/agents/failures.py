@@ -28,6 +28,9 @@ CLIENT_RETRY_SECONDS = 5
 MESSAGE_CHARS = 200
 """Characters of the endpoint's own message that are passed on."""
 
+MAX_ERROR_BYTES = 64 * 2**10
+"""Of an error's body that are read; the message stands in the first few hundred."""
+
 
 class AttemptFailed(Exception):
     """An attempt failed in a way that the next one may not."""
@@ -89,9 +92,17 @@ def error_message(body: Any) -> str:
     return " ".join(str(message).split())
 
 
+async def read_start(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The body, or its first `limit` bytes and then a little more: whoever asks can tell that there was more."""
+    body = bytearray()
+    while len(body) <= limit and (data := await response.content.readany()):
+        body += data
+    return bytes(body)
+
+
 async def response_failure(response: aiohttp.ClientResponse) -> Failure:
     """The failure that a response other than 200 stands for."""
-    raw = await response.read()
+    raw = await read_start(response, MAX_ERROR_BYTES)
     try:
         message = error_message(orjson.loads(raw))
     except orjson.JSONDecodeError:

@@ -17,7 +17,7 @@ import aiohttp
 
 from agent_service.agents.answer import Answer
 from agent_service.agents.endpoint import ModelEndpoint
-from agent_service.agents.failures import AttemptFailed, Status, status_of, transport_errors
+from agent_service.agents.failures import AttemptFailed, Status, read_start, status_of, transport_errors
 from agent_service.agents.sse import Chunk, has_output
 from agent_service.errors import ModelRejected, ModelUnavailable
 
@@ -28,6 +28,9 @@ COOL_DOWN_SECONDS = 30.0
 
 LINGER_SECONDS = 0.25
 """Wait after `[DONE]` for the end of the response, so that its connection can be used again."""
+
+MAX_LINGER_BYTES = 1_000
+"""What may still come after `[DONE]`; with more than a few newlines the connection is not worth keeping."""
 
 GATHER_SECONDS = 0.04
 """Least time between two reads of a stream while many are open: under the 50 ms that a reader notices."""
@@ -114,7 +117,7 @@ class ChunkStream:
         self._count_once("ok")
         with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
             async with asyncio.timeout(LINGER_SECONDS):
-                await self._response.read()
+                await read_start(self._response, MAX_LINGER_BYTES)
 
     def _count_once(self, status: Status) -> None:
         if not self._counted:

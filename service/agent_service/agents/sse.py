@@ -17,25 +17,52 @@ TEXT_KEYS = frozenset({"role", "content"})
 """Keys of a delta that is nothing but text."""
 
 
+MAX_EVENT_BYTES = 8 * 2**20
+"""An event of a completion has a few hundred bytes; one that carries a picture or speech as base64 has a few million."""
+
+
 class EventDecoder:
-    """Splits a byte stream into the data of its events, wherever the reads cut it."""
+    """Splits a byte stream into the data of its events, wherever the reads cut it.
+
+    Each byte is looked at a fixed number of times, and an event holds at most MAX_EVENT_BYTES, whatever the endpoint sends.
+    """
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._held = bytearray()
+        """An event that is not complete."""
+        self._open_newline = False
+        """The last read ended in a CR, which may be half of a CR LF."""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Data of the events that are complete now. Comments and events without data are left out."""
-        buffer, held = self._rest + data, b""
-        if b"\r" in buffer:
-            held = b"\r" if buffer.endswith(b"\r") else b""
-            buffer = buffer.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *events, rest = buffer.split(b"\n\n")
-        self._rest = rest + held
+        """Data of the events that are complete now. Comments and events without data are left out.
+
+        Raises:
+            AttemptFailed: an event is larger than MAX_EVENT_BYTES.
+        """
+        data = self._with_plain_newlines(data)
+        if b"\n\n" not in self._held[-1:] + data:
+            self._hold(data)
+            return []
+        *events, rest = (bytes(self._held) + data).split(b"\n\n")
+        self._held.clear()
+        self._hold(rest)
         return [payload for event in events if (payload := _data(event))]
 
     def finish(self) -> list[bytes]:
         """Data of a last event that lacks its blank line."""
         return self.feed(b"\n\n")
+
+    def _hold(self, data: bytes) -> None:
+        if len(self._held) + len(data) > MAX_EVENT_BYTES:
+            raise AttemptFailed("server_error", f"it sent an event of more than {MAX_EVENT_BYTES} bytes")
+        self._held += data
+
+    def _with_plain_newlines(self, data: bytes) -> bytes:
+        if b"\r" not in data and not self._open_newline:
+            return data
+        data = b"\r" + data if self._open_newline else data
+        self._open_newline = data.endswith(b"\r")
+        return data.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
 def _data(event: bytes) -> bytes:
@@ -53,8 +80,8 @@ def parse_chunk(payload: bytes) -> Chunk:
     try:
         chunk: Chunk = orjson.loads(payload)
         for choice in chunk.get("choices") or ():
-            choice["delta"] = choice.get("delta") or {}
-    except (orjson.JSONDecodeError, AttributeError, TypeError) as error:
+            choice["delta"] = dict(choice.get("delta") or {})
+    except (ValueError, AttributeError, TypeError) as error:
         raise AttemptFailed("server_error", "it sent a malformed chunk") from error
     return chunk
 
