@@ -10,8 +10,8 @@ from lightkube.config.models import Cluster as ClusterConfig
 from lightkube.config.models import User
 
 from agent_operator.cluster import ClusterError, Conflict, Forbidden, Invalid, Unavailable
-from agent_operator.cluster.client import HttpCluster, connect, path
-from agent_operator.cluster.kinds import ALERT_POLICY, CONFIG_MAP, NAMESPACE, POD
+from agent_operator.cluster.client import HttpCluster, connect
+from agent_operator.cluster.kinds import ALERT_POLICY, CONFIG_MAP, POD
 
 POLICY = {
     "apiVersion": "slipway.dev/v1alpha1",
@@ -26,12 +26,12 @@ Answer = Callable[[web.Request], web.Response]
 class Server:
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, dict[str, str], Any]] = []
-        self.answer: Answer = lambda _: web.json_response({})
+        self.answer: Answer | None = None
 
     async def handle(self, request: web.Request) -> web.Response:
         body = await request.json() if request.can_read_body else None
         self.requests.append((request.method, request.path, dict(request.query), body))
-        return self.answer(request)
+        return self.answer(request) if self.answer else web.json_response(body)
 
     def refuse(self, status: int, message: str = "because") -> None:
         self.answer = lambda _: web.json_response({"kind": "Status", "message": message}, status=status)
@@ -62,12 +62,6 @@ async def cluster(server: tuple[Server, SingleConfig]) -> AsyncIterator[HttpClus
 @pytest.fixture
 def api(server: tuple[Server, SingleConfig]) -> Server:
     return server[0]
-
-
-def test_paths_follow_group_and_scope() -> None:
-    assert path(POD, "team", "a") == "/api/v1/namespaces/team/pods/a"
-    assert path(ALERT_POLICY, None) == "/apis/slipway.dev/v1alpha1/alertpolicies"
-    assert path(NAMESPACE, None, "team") == "/api/v1/namespaces/team"
 
 
 async def test_what_is_not_there_is_none_and_false(api: Server, cluster: HttpCluster) -> None:
@@ -120,7 +114,9 @@ async def test_a_list_follows_its_pages_and_every_item_knows_its_kind(api: Serve
     def page(request: web.Request) -> web.Response:
         more = "continue" not in request.query
         name = "a" if more else "b"
-        return web.json_response({"metadata": {"continue": "next"} if more else {}, "items": [{"metadata": {"name": name}}]})
+        items = [{"metadata": {"name": name, "namespace": "team"}}]
+        head = {"apiVersion": "v1", "kind": "PodList", "metadata": {"continue": "next"} if more else {}}
+        return web.json_response({**head, "items": items})
 
     api.answer = page
 
@@ -166,10 +162,14 @@ async def test_a_delete_may_insist_on_the_uid(api: Server, cluster: HttpCluster)
 
 async def test_an_event_is_posted_on_the_object_and_never_fails(api: Server, cluster: HttpCluster) -> None:
     await cluster.event(POLICY, type="Warning", reason="Late", message="x" * 5000)
+    await cluster.event(POLICY, type="Warning", reason="Late", message="a\x1b[31m\r\nb\u202e" + "\u00e9" * 5000)
     api.refuse(403)
     await cluster.event(POLICY, type="Warning", reason="Late", message="not allowed")
 
     method, where, _, body = api.requests[0]
     assert (method, where) == ("POST", "/apis/events.k8s.io/v1/namespaces/team/events")
-    assert (body["regarding"]["uid"], body["reason"], len(body["note"])) == ("u1", "Late", 1024)
-    assert len(api.requests) == 2
+    assert (body["regarding"]["uid"], body["reason"], len(body["note"].encode())) == ("u1", "Late", 1002)
+    note = api.requests[1][3]["note"]
+    assert note.startswith("a [31m b ")
+    assert 1000 < len(note.encode()) <= 1024
+    assert len(api.requests) == 3

@@ -66,7 +66,9 @@ class EmptyCluster:
             return web.json_response(await request.json(), status=201)
         if "/leases/" in request.path:
             return web.json_response({"message": "not found"}, status=404)
-        empty = {"versions": [], "groups": [], "resources": [], "items": [], "metadata": {"resourceVersion": "1"}}
+        kind = dict(NAMES).get(request.path.rpartition("/")[2], "")
+        head = {"apiVersion": "slipway.dev/v1alpha1", "kind": f"{kind}List", "metadata": {"resourceVersion": "1"}}
+        empty = {**head, "versions": [], "groups": [], "resources": [], "items": []}
         return web.json_response(ANSWERS.get(request.path, empty))
 
 

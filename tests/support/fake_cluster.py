@@ -10,6 +10,7 @@ from typing import Any
 
 from agent_operator.cluster import FIELD_MANAGER, Conflict, Kind, Manifest, kind_of
 from agent_operator.cluster.kinds import OWN
+from agent_operator.cluster.paths import collection_path, object_path
 
 Address = tuple[str, str | None, str]
 Path = tuple[str, ...]
@@ -98,10 +99,12 @@ class FakeCluster:
     # agent_operator.cluster.Cluster
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Manifest | None:
+        object_path(kind, namespace, name)
         self._begin(Call("get", kind.kind, namespace, name))
         return self.find(kind, namespace, name)
 
     async def list(self, kind: Kind, namespace: str | None = None, labels: str | None = None) -> list[Manifest]:
+        collection_path(kind, namespace)
         self._begin(Call("list", kind.kind, namespace, None))
         return [
             copy.deepcopy(stored.manifest)
@@ -155,6 +158,7 @@ class FakeCluster:
         return self._end(call, self._store(_address(manifest), wanted, before))
 
     async def delete(self, kind: Kind, namespace: str | None, name: str, *, uid: str | None = None) -> bool:
+        object_path(kind, namespace, name)
         call = Call("delete", kind.kind, namespace, name)
         self._begin(call)
         stored = self._objects.get((kind.kind, namespace, name))
@@ -175,8 +179,9 @@ class FakeCluster:
     # Inside.
 
     def _begin_about(self, verb: str, manifest: Manifest) -> Call:
-        metadata = manifest["metadata"]
-        call = Call(verb, kind_of(manifest).kind, metadata.get("namespace"), metadata["name"])
+        metadata, kind = manifest["metadata"], kind_of(manifest)
+        object_path(kind, metadata.get("namespace"), metadata["name"])
+        call = Call(verb, kind.kind, metadata.get("namespace"), metadata["name"])
         self._begin(call)
         return call
 

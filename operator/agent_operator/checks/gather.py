@@ -13,7 +13,7 @@ from agent_operator.checks.environment import Environment, of_container
 from agent_operator.checks.facts import Facts, Limits, Manifest, Pod, Samples, agent_container
 from agent_operator.checks.figures import Figures
 from agent_operator.clock import Clock
-from agent_operator.cluster import Cluster, Forbidden, Kind
+from agent_operator.cluster import Cluster, Forbidden, InvalidName, Kind
 from agent_operator.cluster.kinds import (
     AUTOSCALER,
     CONFIG_MAP,
@@ -25,6 +25,7 @@ from agent_operator.cluster.kinds import (
     PROMETHEUS_RULE,
     SECRET,
 )
+from agent_operator.cluster.paths import label_selector
 
 COMPONENT = "app.kubernetes.io/component"
 INSTANCE = "app.kubernetes.io/instance"
@@ -72,6 +73,7 @@ async def gather(
 
     Raises:
         Unavailable: the API server does not answer.
+        InvalidName: the release is none.
     """
     objects, forbidden = await _objects(cluster, namespace, release)
     deployment = next(iter(objects["deployments"]), None)
@@ -106,9 +108,9 @@ async def _nothing() -> None:
 
 async def _objects(cluster: Cluster, namespace: str, release: str) -> tuple[dict[str, list[Manifest]], set[str]]:
     """Objects by plural, and the plurals that we may not list. Budgets and policies may be anyone's: they select by labels."""
-    own = f"{INSTANCE}={release}"
+    own = label_selector({INSTANCE: release})
     wanted: Mapping[Kind, str | None] = {
-        DEPLOYMENT: f"{own},{COMPONENT}=agent",
+        DEPLOYMENT: label_selector({INSTANCE: release, COMPONENT: "agent"}),
         POD: own,
         AUTOSCALER: None,
         DISRUPTION_BUDGET: None,
@@ -137,6 +139,8 @@ async def _key_secrets(cluster: Cluster, namespace: str, names: Sequence[str], f
     """Metadata of the Secrets mounted at OPENAI_KEY_DIR; their data is dropped here and goes nowhere."""
     try:
         found = [await cluster.get(SECRET, namespace, name) for name in names]
+    except InvalidName:  # a Deployment's volume may have any name: such a Secret is none
+        return []
     except Forbidden:
         forbidden.add(SECRET.plural)
         return []
@@ -149,6 +153,8 @@ async def _dashboards(cluster: Cluster, namespace: str, deployment: Manifest | N
         return []
     try:
         found = await cluster.get(CONFIG_MAP, namespace, f"{deployment['metadata']['name']}-overview-dashboard")
+    except InvalidName:  # longer than a name may be
+        return []
     except Forbidden:
         forbidden.add(CONFIG_MAP.plural)
         return []

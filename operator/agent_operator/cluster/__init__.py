@@ -2,16 +2,32 @@
 
 from typing import Protocol
 
-from agent_operator.cluster.errors import ClusterError, Conflict, Forbidden, Invalid, Unavailable
+from agent_operator.cluster.errors import ClusterError, Conflict, Forbidden, Invalid, InvalidName, Unavailable, WrongAnswer
 from agent_operator.cluster.kinds import Kind, Manifest, kind_of
 
-__all__ = ["Cluster", "ClusterError", "Conflict", "Forbidden", "Invalid", "Kind", "Manifest", "Unavailable", "kind_of"]
+__all__ = [
+    "Cluster",
+    "ClusterError",
+    "Conflict",
+    "Forbidden",
+    "Invalid",
+    "InvalidName",
+    "Kind",
+    "Manifest",
+    "Unavailable",
+    "WrongAnswer",
+    "kind_of",
+]
 
 FIELD_MANAGER = "slipway-operator"
 
 
 class Cluster(Protocol):
-    """Every method but `event` raises ClusterError, and nothing else."""
+    """Every method but `event` raises ClusterError, and nothing else.
+
+    InvalidName before anything is asked, for a namespace, a name or a selector that is none. WrongAnswer when what came is not
+    of the kind, the namespace and the name that were asked for.
+    """
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Manifest | None:
         """None when there is no such object, or no such kind in this cluster."""

@@ -13,14 +13,22 @@ from lightkube.core.exceptions import ConfigError
 
 from agent_operator.clock import Clock, SystemClock, micro_timestamp
 from agent_operator.cluster import FIELD_MANAGER
-from agent_operator.cluster.errors import ClusterError, Conflict, Forbidden, Invalid, Unavailable
+from agent_operator.cluster.errors import ClusterError, Conflict, Forbidden, Invalid, InvalidName, Unavailable, WrongAnswer
 from agent_operator.cluster.kinds import EVENT, Kind, Manifest, kind_of
+from agent_operator.cluster.paths import checked, checked_items, collection_path, object_path, path_of
+from agent_operator.egress.text import plain
 
 TIMEOUT = 10.0
 """Seconds for one call. Writes of the operator take milliseconds; a list of 500 objects below one second."""
 
 PAGE = 500
 """Objects in one answer to a list, as kubectl asks for: bounds the memory that one call takes."""
+
+MESSAGE = 1000
+"""Characters of the API server's words, which may be those of somebody's admission webhook."""
+
+NOTE_BYTES = 1024
+"""The API's limit of an Event's note."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -31,20 +39,23 @@ class HttpCluster:
         self._clock = clock
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Manifest | None:
-        response = await self._send("GET", path(kind, namespace, name))
-        return None if response.status_code == httpx2.codes.NOT_FOUND else _object(response)
+        if kind.namespaced and namespace is None:
+            raise InvalidName(f"a {kind.kind} without a namespace")
+        response = await self._send("GET", object_path(kind, namespace, name))
+        if response.status_code == httpx2.codes.NOT_FOUND:
+            return None
+        return checked(_body(response), kind, namespace, name)
 
     async def list(self, kind: Kind, namespace: str | None = None, labels: str | None = None) -> list[Manifest]:
         found: list[Manifest] = []
+        where = collection_path(kind, namespace)
         params: dict[str, str | int] = {"limit": PAGE} | ({"labelSelector": labels} if labels else {})
         while True:
-            response = await self._send("GET", path(kind, namespace), params=params)
+            response = await self._send("GET", where, params=params)
             if response.status_code == httpx2.codes.NOT_FOUND:
                 return found  # the kind is not installed
-            page = _object(response)
-            # A list leaves out what all its items share.
-            found += [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in page["items"]]
-            token = page["metadata"].get("continue")
+            items, token = checked_items(_body(response), kind, namespace)
+            found += items
             if not token:
                 return found
             params["continue"] = token
@@ -52,32 +63,42 @@ class HttpCluster:
     async def apply(self, manifest: Manifest, *, force: bool = False) -> Manifest:
         params = {"fieldManager": FIELD_MANAGER, "force": str(force).lower(), "fieldValidation": "Strict"}
         headers = {"Content-Type": "application/apply-patch+yaml"}
-        return _object(await self._send("PATCH", _path_of(manifest), json=manifest, params=params, headers=headers))
+        return await self._write("PATCH", path_of(manifest), manifest, params=params, headers=headers)
 
     async def create(self, manifest: Manifest) -> Manifest:
-        kind = kind_of(manifest)
-        where = path(kind, manifest["metadata"].get("namespace"))
-        return _object(await self._send("POST", where, json=manifest, params={"fieldManager": FIELD_MANAGER}))
+        kind, metadata = kind_of(manifest), manifest["metadata"]
+        namespace, name = metadata.get("namespace"), metadata.get("name")
+        if kind.namespaced and (namespace is None or name is None):
+            raise InvalidName(f"a {kind.kind} without metadata.namespace or metadata.name")
+        where = collection_path(kind, namespace) if name is None else object_path(kind, namespace, name).rpartition("/")[0]
+        return await self._write("POST", where, manifest, params={"fieldManager": FIELD_MANAGER})
 
     async def replace(self, manifest: Manifest) -> Manifest:
-        return _object(await self._put(_path_of(manifest), manifest))
+        return await self._put(path_of(manifest), manifest)
 
     async def replace_status(self, manifest: Manifest) -> Manifest:
-        return _object(await self._put(f"{_path_of(manifest)}/status", manifest))
+        return await self._put(path_of(manifest, "status"), manifest)
 
-    async def _put(self, where: str, manifest: Manifest) -> httpx2.Response:
+    async def _put(self, where: str, manifest: Manifest) -> Manifest:
         if not manifest["metadata"].get("resourceVersion"):
             raise Invalid("a replace without metadata.resourceVersion would overwrite whatever is there")
-        return await self._send("PUT", where, json=manifest, params={"fieldManager": FIELD_MANAGER})
+        return await self._write("PUT", where, manifest, params={"fieldManager": FIELD_MANAGER})
+
+    async def _write(self, method: str, where: str, manifest: Manifest, **options: Any) -> Manifest:
+        answer = _body(await self._send(method, where, json=manifest, **options))
+        metadata = manifest["metadata"]
+        return checked(answer, kind_of(manifest), metadata.get("namespace"), metadata.get("name"))
 
     async def delete(self, kind: Kind, namespace: str | None, name: str, *, uid: str | None = None) -> bool:
+        if kind.namespaced and namespace is None:
+            raise InvalidName(f"a {kind.kind} without a namespace")
         options: Manifest = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
         if uid is not None:
             options["preconditions"] = {"uid": uid}
-        response = await self._send("DELETE", path(kind, namespace, name), json=options)
+        response = await self._send("DELETE", object_path(kind, namespace, name), json=options)
         if response.status_code == httpx2.codes.NOT_FOUND:
             return False
-        _object(response)
+        _body(response)  # a Status, or the object with its deletionTimestamp
         return True
 
     async def event(self, about: Manifest, *, type: str, reason: str, message: str) -> None:  # noqa: A002  # the API's name
@@ -88,9 +109,9 @@ class HttpCluster:
 
     async def _send(self, method: str, where: str, **options: Any) -> httpx2.Response:
         try:
-            return await self._http.request(method, where, **options)
+            return await self._http.request(method, where, follow_redirects=False, **options)
         except (httpx2.HTTPError, ConfigError, OSError) as error:
-            raise Unavailable(f"{method} {where}: {type(error).__name__} {error}".rstrip()) from error
+            raise Unavailable(f"{method} {where}: {type(error).__name__} {plain(error)}".rstrip()) from error
 
 
 @asynccontextmanager
@@ -110,23 +131,13 @@ async def connect(config: SingleConfig | None = None, clock: Clock | None = None
         yield HttpCluster(http, clock or SystemClock())
 
 
-def path(kind: Kind, namespace: str | None, name: str | None = None) -> str:
-    """Of a collection, or of one object in it."""
-    root = f"/apis/{kind.api_version}" if "/" in kind.api_version else f"/api/{kind.api_version}"
-    scope = f"/namespaces/{namespace}" if kind.namespaced and namespace else ""
-    return f"{root}{scope}/{kind.plural}" + (f"/{name}" if name else "")
-
-
-def _path_of(manifest: Manifest) -> str:
-    metadata = manifest["metadata"]
-    return path(kind_of(manifest), metadata.get("namespace"), metadata["name"])
-
-
-def _object(response: httpx2.Response) -> Manifest:
-    if response.is_success:
-        body: Manifest = response.json()
-        return body
-    raise _error(response)
+def _body(response: httpx2.Response) -> Any:
+    if not response.is_success:
+        raise _error(response)
+    try:
+        return response.json()
+    except (ValueError, RecursionError) as error:
+        raise WrongAnswer(f"an answer that is no JSON: {type(error).__name__}") from None
 
 
 def _error(response: httpx2.Response) -> ClusterError:
@@ -145,8 +156,8 @@ def _error(response: httpx2.Response) -> ClusterError:
 
 def _message(response: httpx2.Response) -> str:
     try:
-        return str(response.json()["message"])
-    except (ValueError, KeyError, TypeError):
+        return plain(response.json()["message"], MESSAGE)
+    except (ValueError, KeyError, TypeError, RecursionError):
         return f"{response.status_code} {response.reason_phrase}"
 
 
@@ -157,12 +168,12 @@ def _event(about: Manifest, type_: str, reason: str, message: str, now: str) -> 
     return {
         "apiVersion": EVENT.api_version,
         "kind": EVENT.kind,
-        "metadata": {"name": f"{metadata['name'][:200]}.{uuid.uuid4().hex[:16]}", "namespace": namespace},
+        "metadata": {"name": f"{metadata['name'][:200].rstrip('-.')}.{uuid.uuid4().hex[:16]}", "namespace": namespace},
         "eventTime": now,
         "type": type_,
         "reason": reason,
         "action": "Reconcile",
-        "note": message[:1024],  # the API's limit
+        "note": plain(message, MESSAGE).encode()[:NOTE_BYTES].decode(errors="ignore"),
         "reportingController": "slipway.dev/operator",
         "reportingInstance": FIELD_MANAGER,
         "regarding": {

@@ -17,5 +17,13 @@ class Invalid(ClusterError):
     """400 or 422: the object is refused as it stands; the message names the field."""
 
 
+class InvalidName(Invalid):
+    """Nothing was asked: a name, a label or a port is none that the API has, and would have led somewhere else."""
+
+
+class WrongAnswer(ClusterError):
+    """The API server answered with another object than the one that was asked for. It is not used."""
+
+
 class Unavailable(ClusterError):
     """No connection, a time-out, 429 or 5xx. The change may have been made all the same."""

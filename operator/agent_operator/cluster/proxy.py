@@ -11,7 +11,8 @@ from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.core.exceptions import ConfigError
 
 from agent_operator.cluster.errors import Unavailable
-from agent_operator.cluster.kinds import Manifest
+from agent_operator.cluster.kinds import POD, SERVICE, Manifest
+from agent_operator.cluster.paths import proxy_path
 
 KubeAccess = SingleConfig
 """A context of a kubeconfig: where the API server is, and as whom to speak to it."""
@@ -91,9 +92,9 @@ async def run_in_pod(config: SingleConfig, pod: Manifest, container: str, comman
 
 def pod_url(pod: Manifest, port: int) -> str:
     metadata = pod["metadata"]
-    return f"{ORIGIN}/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}:{port}/proxy"
+    return ORIGIN + proxy_path(POD, metadata["namespace"], metadata["name"], port)
 
 
 def service_url(namespace: str, service: str, port: str) -> str:
-    """`port` is a number or a name."""
-    return f"{ORIGIN}/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy"
+    """`port` is a number or a name. Raises InvalidName."""
+    return ORIGIN + proxy_path(SERVICE, namespace, service, port)

@@ -3,11 +3,16 @@
 from typing import Any
 
 import kopf
+import structlog
 
+from agent_operator.cluster import InvalidName, WrongAnswer
 from agent_operator.cluster.kinds import OWN, Kind
+from agent_operator.cluster.paths import checked, name_segment, namespace_segment
 from agent_operator.reconcile.controller import Controller
 from agent_operator.reconcile.queue import Key
 from agent_operator.settings import DOMAIN, FINALIZER, OperatorSettings
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 async def watch(own: OperatorSettings, controller: Controller, version: str) -> None:
@@ -64,8 +69,17 @@ def _enqueue(handlers: kopf.OperatorRegistry, kind: Kind, controller: Controller
 
     @kopf.on.event(group, version, kind.plural, registry=handlers, id=f"enqueue-{kind.plural}")
     async def enqueue(event: kopf.RawEvent, body: kopf.Body, **_: Any) -> None:
-        metadata = body["metadata"]
-        key = Key(kind.kind, metadata["namespace"], metadata["name"])
+        try:
+            metadata = checked(
+                {"apiVersion": kind.api_version, "kind": kind.kind, **body},
+                kind,
+                namespace_segment(body["metadata"].get("namespace")),
+                None,
+            )["metadata"]
+            key = Key(kind.kind, metadata["namespace"], name_segment(metadata.get("name")))
+        except (InvalidName, WrongAnswer) as error:
+            log.warning("watch_told_of_another_object", error=str(error))
+            return
         if event["type"] == "DELETED":
             controller.ended(key)
         else:

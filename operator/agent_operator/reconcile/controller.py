@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 import structlog
 
-from agent_operator.cluster import ClusterError, Conflict, Forbidden, Invalid, Kind, Unavailable
+from agent_operator.cluster import ClusterError, Conflict, Forbidden, Invalid, InvalidName, Kind, Unavailable, WrongAnswer
 from agent_operator.cluster.kinds import OWN
 from agent_operator.reconcile.liveness import Liveness
 from agent_operator.reconcile.queue import Key, Reconcile, WorkQueue
@@ -21,6 +21,8 @@ REASONS: Mapping[type[Exception], str] = {
     Conflict: "conflict",
     Forbidden: "forbidden",
     Invalid: "invalid",
+    InvalidName: "invalid",
+    WrongAnswer: "wrong_answer",
     Unavailable: "unavailable",
 }
 """Label values of `reconcile_errors_total`; anything else is `internal`, a fault of ours."""

@@ -6,6 +6,8 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Self
 
+from agent_operator.cluster.paths import label_selector
+
 ROTATE_NOW = "slipway.dev/rotate-now"
 """Annotation: any value that is not the one of the last time asks for a rotation."""
 
@@ -65,7 +67,8 @@ class Consumers:
 
     @property
     def selector(self) -> str:
-        return ",".join(f"{name}={value}" for name, value in sorted(self.labels.items()))
+        """Raises InvalidName for labels that would select by something else."""
+        return label_selector(self.labels)
 
 
 @dataclass(frozen=True, slots=True)
