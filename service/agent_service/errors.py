@@ -93,10 +93,10 @@ class NotInterrupted(SlipwayError):
 
 
 class IdempotencyConflict(SlipwayError):
-    """The key was used for another question."""
+    """The key was used for another call, or the same with other content."""
 
     code = "idempotency_conflict"
-    status = 422
+    status = 409
 
 
 class GuardrailBlocked(SlipwayError):

@@ -89,6 +89,8 @@ class Run:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     traceparent: str | None = None
+    request_hash: str | None = None
+    """Of what was asked for under its idempotency key; None without a key."""
 
     def belongs_to(self, principal: Principal) -> bool:
         return (self.tenant, self.user_id) == (principal.tenant, principal.user)

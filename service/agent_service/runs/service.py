@@ -1,5 +1,7 @@
 """Runs from the outside: start, resume, cancel, follow, wait. Connections only watch; the worker executes."""
 
+import hashlib
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -61,8 +63,9 @@ class RunService:
         Raises:
             GuardrailBlocked, Overloaded, NotFound, SessionBusy, SessionInterrupted, IdempotencyConflict
         """
+        request = _request_hash(idempotency_key, question, session_id, messages)
         if idempotency_key and (first := await self._store.by_idempotency_key(principal, idempotency_key)):
-            return _joined(first, question)
+            return _joined(first, request)
         self._refuse_bad_input(question)
         here = self._worker.reserve()
         run = None
@@ -76,13 +79,14 @@ class RunService:
                 here=here,
                 listed=listed,
                 idempotency_key=idempotency_key,
+                request_hash=request,
                 traceparent=self._tracing.traceparent(),
             )
         except Overloaded as error:
             raise self._turned_away(error) from None
         finally:
             self._place(run, here)
-        return run or _joined(await self._first(principal, idempotency_key), question)
+        return run or _joined(await self._first(principal, idempotency_key), request)
 
     async def resume(
         self, principal: Principal, run_id: UUID, *, values: Any, by_interrupt: bool, idempotency_key: str | None = None
@@ -93,8 +97,9 @@ class RunService:
             values: what the interrupt returns in the graph; a mapping by interrupt id if `by_interrupt`.
         """
         interrupted = await self._store.get(run_id, principal)
+        request = _request_hash(idempotency_key, str(run_id), by_interrupt, values)
         if idempotency_key and (first := await self._store.by_idempotency_key(principal, idempotency_key)):
-            return _decides(first, run_id)
+            return _joined(first, request)
         pending = [str(item["id"]) for item in interrupted.interrupts or []]
         if by_interrupt and interrupted.interrupts and set(values) != set(pending):
             raise InvalidRequest(f"values: expected one for each of {', '.join(pending)}", field="values")
@@ -109,13 +114,14 @@ class RunService:
                 {"resume": resume},
                 here=here,
                 idempotency_key=idempotency_key,
+                request_hash=request,
                 traceparent=self._tracing.traceparent(),
             )
         except Overloaded as error:
             raise self._turned_away(error) from None
         finally:
             self._place(run, here)
-        return run or _decides(await self._first(principal, idempotency_key), run_id)
+        return run or _joined(await self._first(principal, idempotency_key), request)
 
     def _place(self, run: Run | None, reserved: bool) -> None:
         if reserved:
@@ -229,13 +235,14 @@ async def _from_memory(live: LiveRun, position: Position, idle: float) -> AsyncI
                 yield []
 
 
-def _decides(run: Run, run_id: UUID) -> Run:
-    if run.resumes != run_id:
-        raise IdempotencyConflict("Idempotency-Key: it was used for another call", field="Idempotency-Key")
-    return run
+def _request_hash(idempotency_key: str | None, *asked: Any) -> str | None:
+    """What a retry under the same key must repeat. Calls of two kinds differ in their number or kind of parts."""
+    if idempotency_key is None:
+        return None
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
-def _joined(run: Run, question: str) -> Run:
-    if run.question != question:
-        raise IdempotencyConflict("Idempotency-Key: it was used for another question", field="Idempotency-Key")
+def _joined(run: Run, request_hash: str | None) -> Run:
+    if run.request_hash not in {None, request_hash}:  # None: a replica of an older version stored it
+        raise IdempotencyConflict("Idempotency-Key: it was used for another call or content", field="Idempotency-Key")
     return run

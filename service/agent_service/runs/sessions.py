@@ -1,11 +1,17 @@
 """Sessions as their owner sees them: list, history, erasure, feedback."""
 
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from agent_service.db.pool import Pool, connection
+from psycopg.errors import DeadlockDetected, ForeignKeyViolation
+
+from agent_service.db.pool import Connection, Pool, connection
 from agent_service.errors import NotFound, SessionBusy
 from agent_service.principal import Principal
+
+ERASE_TRIES = 5
+"""Each deadlock means that the other side went on: a second one in a row was never seen."""
 
 
 class SessionStore:
@@ -36,23 +42,39 @@ class SessionStore:
         }
 
     async def erase(self, principal: Principal, session_id: str) -> None:
-        """Deletes the session with its runs, events and checkpoints. The ledger of costs stays; it holds no text."""
-        async with connection(self._pool) as conn, conn.transaction():
-            owned = await conn.execute(f"{OWNED_SESSION} FOR UPDATE", (session_id, principal.tenant, principal.user))
-            if await owned.fetchone() is None:
-                raise NotFound("no such session")
-            going = await conn.execute("SELECT 1 FROM slipway.runs WHERE session_id = %s AND status <> 'finished'", (session_id,))
-            if await going.fetchone():
-                raise SessionBusy("a run of this session is going; cancel it first", retry_after=1)
-            for statement in ERASE_SESSIONS:
-                await conn.execute(statement.encode(), ([session_id],))
+        """Deletes the session with its runs, events and checkpoints. The ledger of costs stays; it holds no text.
+
+        Raises:
+            NotFound, SessionBusy
+        """
+        async with connection(self._pool) as conn:
+            # Retention takes the same checkpoints in another order: PostgreSQL then ends one of the two.
+            for _ in range(ERASE_TRIES - 1):
+                with suppress(DeadlockDetected):
+                    return await _erase(conn, principal, session_id)
+            return await _erase(conn, principal, session_id)
 
     async def rate(self, principal: Principal, run_id: UUID, score: int, comment: str | None) -> None:
         """Keeps a thumb for a run; a later one replaces it. Raises NotFound."""
-        async with connection(self._pool) as conn:
-            cursor = await conn.execute(UPSERT_FEEDBACK, (score, comment, run_id, principal.tenant, principal.user))
-            if cursor.rowcount == 0:
-                raise NotFound("no such run")
+        try:
+            async with connection(self._pool) as conn:
+                cursor = await conn.execute(UPSERT_FEEDBACK, (score, comment, run_id, principal.tenant, principal.user))
+        except ForeignKeyViolation:  # erased between the statement's look and its write
+            raise NotFound("no such run") from None
+        if cursor.rowcount == 0:
+            raise NotFound("no such run")
+
+
+async def _erase(conn: Connection, principal: Principal, session_id: str) -> None:
+    async with conn.transaction():
+        owned = await conn.execute(f"{OWNED_SESSION} FOR UPDATE", (session_id, principal.tenant, principal.user))
+        if await owned.fetchone() is None:
+            raise NotFound("no such session")
+        going = await conn.execute("SELECT 1 FROM slipway.runs WHERE session_id = %s AND status <> 'finished'", (session_id,))
+        if await going.fetchone():
+            raise SessionBusy("a run of this session is going; cancel it first", retry_after=1)
+        for statement in ERASE_SESSIONS:
+            await conn.execute(statement.encode(), ([session_id],))
 
 
 def _messages(run: dict[str, Any]) -> list[dict[str, Any]]:

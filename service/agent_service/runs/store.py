@@ -63,6 +63,7 @@ class RunStore:
         here: bool,
         listed: bool,
         idempotency_key: str | None,
+        request_hash: str | None = None,
         traceparent: str | None = None,
     ) -> Run | None:
         """Inserts a run, and its session if it is new: leased to this process if `here`, else queued for any.
@@ -90,7 +91,7 @@ class RunStore:
                 if state["active"]:
                     await self._when_busy(conn, session_id)
                 leased = here and not state["active"]
-                row = (run_id, session_id, *owner, question, run_input, None, idempotency_key, traceparent)
+                row = (run_id, session_id, *owner, question, run_input, None, idempotency_key, request_hash, traceparent)
                 return await self._insert(conn, *row, leased=leased)
         except errors.UniqueViolation as error:
             await self._raise_unless_joined(error, principal, idempotency_key)
@@ -104,16 +105,25 @@ class RunStore:
         *,
         here: bool,
         idempotency_key: str | None,
+        request_hash: str | None = None,
         traceparent: str | None = None,
     ) -> Run | None:
-        """Inserts the run that carries the decision; an interrupt is decided once. None as in `start`."""
+        """Inserts the run that carries the decision; an interrupt is decided once. None as in `start`.
+
+        Raises:
+            NotFound: the session was erased meanwhile.
+            NotInterrupted, SessionBusy, Overloaded
+        """
         if interrupted.outcome != "interrupted":
             raise NotInterrupted(f"the run does not wait for a decision: its outcome is {interrupted.outcome or 'not known yet'}")
         it = interrupted
         try:
             async with connection(self._pool) as conn, conn.transaction():
-                row = (run_id, it.session_id, it.tenant, it.user_id, it.question, run_input, it.id, idempotency_key, traceparent)
+                owner = (it.tenant, it.user_id)
+                row = (run_id, it.session_id, *owner, it.question, run_input, it.id, idempotency_key, request_hash, traceparent)
                 return await self._insert(conn, *row, leased=here)
+        except errors.ForeignKeyViolation:
+            raise NotFound("no such run") from None
         except errors.UniqueViolation as error:
             await self._raise_unless_joined(error, it.principal, idempotency_key)
             return None
@@ -145,6 +155,7 @@ class RunStore:
         run_input: dict[str, Any],
         resumes: UUID | None,
         idempotency_key: str | None,
+        request_hash: str | None,
         traceparent: str | None,
         *,
         leased: bool,
@@ -158,6 +169,7 @@ class RunStore:
             "input": Jsonb(run_input),
             "resumes": resumes,
             "idempotency_key": idempotency_key,
+            "request_hash": request_hash,
             "traceparent": traceparent,
             "leased": leased,
             "holder": self._holder,
@@ -197,10 +209,10 @@ SELECT EXISTS (SELECT 1 FROM slipway.runs WHERE session_id = %s AND status <> 'f
 
 INSERT_RUN = f"""
 INSERT INTO slipway.runs AS r
-    (id, session_id, tenant, user_id, question, input, resumes, idempotency_key, traceparent,
+    (id, session_id, tenant, user_id, question, input, resumes, idempotency_key, request_hash, traceparent,
      status, attempt, holder, lease_expires_at, started_at)
 SELECT %(id)s, %(session_id)s, %(tenant)s, %(user_id)s, %(question)s, %(input)s, %(resumes)s, %(idempotency_key)s,
-       %(traceparent)s,
+       %(request_hash)s, %(traceparent)s,
        CASE WHEN %(leased)s THEN 'running' ELSE 'queued' END, %(leased)s::int, %(holder)s,
        CASE WHEN %(leased)s THEN now() + %(lease)s * interval '1 second' END, CASE WHEN %(leased)s THEN now() END
 WHERE %(leased)s OR (SELECT count(*) FROM slipway.runs WHERE status = 'queued') < %(max_queued)s

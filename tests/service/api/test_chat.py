@@ -99,7 +99,7 @@ async def test_an_idempotency_key_joins_the_first_run_also_when_both_race(client
     assert {a["answer"] for a in answers} == {"".join(echo_tokens("once"))}
     assert len(completions(model)) == 1
     other = await client.post("/chat", json={"question": "other"}, headers={"Idempotency-Key": "k1"})
-    assert (other.status_code, other.json()["code"]) == (422, "idempotency_conflict")
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_conflict")
 
 
 async def test_a_second_question_while_a_run_is_going_gets_409(client: httpx.AsyncClient, model: FakeModel) -> None:
