@@ -100,6 +100,11 @@ class Settings(BaseModel):
     model: str = Field(OFFLINE_MODEL, description="Model of the agent. `offline` is built in: it needs no key, and is no LLM.")
     cheap_model: str | None = Field(None, description="Model of routing, guardrail and other small jobs. Empty: MODEL.")
     fallback_model: str | None = Field(None, description="Model used while MODEL stays down. Empty: none.")
+    adopt_models: Literal["on", "off"] = Field(
+        "on",
+        description="Whether a ChatOpenAI that the graph makes itself, for this endpoint and key, gets the service's retries, "
+        "fallback, rotated keys and fast reader.",
+    )
     embedding_model: str | None = Field(
         None, description="Embedding model of the same endpoint; with it, rag_search also ranks by pgvector."
     )

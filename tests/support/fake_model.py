@@ -62,7 +62,8 @@ class Answering:
         self._record.started.set()
         calls = self._script.calls(self._payload)
         text = self._script.preface if calls else self._script.answer(self._payload["messages"])
-        deltas = [{"content": token} for token in text] + tool_deltas(calls)
+        beside = [self._script.beside()] if self._script.beside() else []
+        deltas = [*beside, *({"content": token} for token in text), *tool_deltas(calls)]
         await asyncio.sleep(self._script.first_token_seconds)
         for number, delta in enumerate(deltas):
             if await self._fault_is_due(number):
@@ -72,7 +73,8 @@ class Answering:
             self._record.tokens_sent += 1
         if await self._fault_is_due(len(deltas)):
             return self._response
-        await self._close(finish_reason="tool_calls" if calls else "stop", completion_tokens=len(deltas))
+        finish = self._script.finish_reason or ("tool_calls" if calls else "stop")
+        await self._close(finish_reason=finish, completion_tokens=len(deltas))
         return self._response
 
     async def _fault_is_due(self, number: int) -> bool:
@@ -124,6 +126,7 @@ class FakeModel:
     async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._completions)
+        app.router.add_post("/v1/responses", self._responses)
         app.router.add_post("/v1/embeddings", self._embeddings)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/_control", self._control)
@@ -175,12 +178,17 @@ class FakeModel:
             return error(401, f"Incorrect API key provided: {record.key}")
         fault = script.take_fault(payload["model"])
         if fault and fault.kind in SIMPLE_FAULTS:
-            return error(SIMPLE_FAULTS[fault.kind], f"fault: {fault.kind}", fault.retry_after)
+            return error(SIMPLE_FAULTS[fault.kind], fault.message or f"fault: {fault.kind}", fault.retry_after)
         if fault and fault.kind == "slow_headers":
             await asyncio.sleep(fault.seconds)
         if payload.get("stream"):
             return await Answering(request, payload, script, fault, record).run()
         return web.json_response(completion(payload, script))
+
+    async def _responses(self, request: web.Request) -> web.StreamResponse:
+        record = await self._record(request)
+        record.ended.set()
+        return error(404, "no such route")
 
     async def _embeddings(self, request: web.Request) -> web.StreamResponse:
         record = await self._record(request)

@@ -32,6 +32,7 @@ class Fault(BaseModel):
     seconds: float = 3600.0
     model: str | None = None
     times: int = 1
+    message: str | None = None
 
 
 class ToolCall(BaseModel):
@@ -50,6 +51,7 @@ class Script(BaseModel):
     first_token_seconds, tokens_per_second: pace of the answer; by default as fast as it can.
     tool_calls: emitted when the request offers tools, until a tool result stands in the messages.
     preface: text tokens before the tool calls.
+    finish_reason: instead of the usual one. refusal, reasoning: sent as `refusal` and `reasoning_content` beside the text.
     accepted_keys: None takes any. answers_as: model name in the answer. has_models: whether /models exists.
     """
 
@@ -62,6 +64,9 @@ class Script(BaseModel):
     accepted_keys: set[str] | None = None
     cached_tokens: int = 0
     answers_as: str | None = None
+    finish_reason: str | None = None
+    refusal: str | None = None
+    reasoning: str | None = None
     has_models: bool = True
     faults: list[Fault] = []
 
@@ -76,6 +81,11 @@ class Script(BaseModel):
     def answer(self, messages: list[dict[str, Any]]) -> list[str]:
         """Tokens of the answer to these messages."""
         return self.tokens if self.tokens is not None else echo_tokens(last_user_text(messages), self.token_count)
+
+    def beside(self) -> dict[str, str]:
+        """What stands beside the text of a message or delta."""
+        said = {"refusal": self.refusal, "reasoning_content": self.reasoning}
+        return {key: value for key, value in said.items() if value is not None}
 
     def calls(self, payload: dict[str, Any]) -> list[ToolCall]:
         answered = any(message["role"] == "tool" for message in payload["messages"])
@@ -137,11 +147,17 @@ def completion(payload: dict[str, Any], script: Script) -> dict[str, Any]:
         {"id": f"call_{i}", "type": "function", "function": {"name": c.name, "arguments": c.arguments_text}}
         for i, c in enumerate(calls)
     ]
-    message = {"role": "assistant", "content": "".join(tokens) or None, **({"tool_calls": tool_calls} if calls else {})}
+    message = {
+        "role": "assistant",
+        "content": "".join(tokens) or None,
+        **({"tool_calls": tool_calls} if calls else {}),
+        **script.beside(),
+    }
+    finish = script.finish_reason or ("tool_calls" if calls else "stop")
     return {
         "id": "chatcmpl-fake",
         "object": "chat.completion",
         "model": script.answers_as or payload["model"],
-        "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls" if calls else "stop"}],
+        "choices": [{"index": i, "message": message, "finish_reason": finish} for i in range(payload.get("n") or 1)],
         "usage": usage(payload, len(tokens), script.cached_tokens),
     }

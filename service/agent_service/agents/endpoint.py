@@ -107,10 +107,14 @@ class ModelEndpoint:
 
     def wait_from_thread(self, work: Coroutine[Any, Any, T]) -> T:
         """Result of a coroutine that runs on the endpoint's loop, for code in other threads (a graph's plain functions)."""
-        if _running_loop() is self.loop:
+        if self.on_its_loop():
             work.close()
             raise RuntimeError("a blocking model call on the event loop would stop every stream: use `await model.ainvoke(...)`")
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+    def on_its_loop(self) -> bool:
+        """Whether the caller runs on the endpoint's loop: waiting for it there would never end."""
+        return _running_loop() is self.loop
 
     async def _with_keys(self, path: str, payload: dict[str, Any], receive: Receive[T]) -> T:
         for key in self.keys.attempts():
@@ -124,7 +128,11 @@ class ModelEndpoint:
         try:
             with transport_errors(self.timeout):
                 response = await self.session.post(
-                    self.base_url + path, data=orjson.dumps(payload), headers=_authorization(key), allow_redirects=False
+                    self.base_url + path,
+                    data=orjson.dumps(payload),
+                    headers=_authorization(key),
+                    allow_redirects=False,
+                    timeout=_silence(self.timeout),
                 )
                 with _closed_on_error(response):
                     if response.status != HTTPStatus.OK:
@@ -150,7 +158,7 @@ async def open_endpoint(settings: Settings, on_request: OnRequest) -> AsyncItera
     base_url = (settings.openai_base_url or DEFAULT_BASE_URL).rstrip("/")
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=settings.model_timeout),
+        timeout=_silence(settings.model_timeout),
         headers={"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "slipway"},
         cookie_jar=aiohttp.DummyCookieJar(),
         proxy=environment_proxy(base_url),
@@ -172,6 +180,11 @@ def environment_proxy(url: str) -> str | None:
     if urllib.request.proxy_bypass(parts.netloc):
         return None
     return urllib.request.getproxies().get(parts.scheme)
+
+
+def _silence(seconds: float) -> aiohttp.ClientTimeout:
+    """No limit of the whole: an answer may take long as long as it comes."""
+    return aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=seconds)
 
 
 def _authorization(key: str) -> dict[str, str]:

@@ -11,10 +11,14 @@ from typing import Any, Literal
 import aiohttp
 import orjson
 
+from agent_service.agents.stock_errors import with_status, without_status
 from agent_service.errors import ModelRejected, ModelUnavailable
 
 Status = Literal["ok", "rate_limited", "client_error", "server_error", "connection_error", "timeout", "auth"]
 """How an HTTP attempt ended: label values of `agent_llm_requests_total`."""
+
+WITHOUT_RESPONSE = frozenset({"connection_error", "timeout"})
+"""Statuses of attempts that brought no response."""
 
 MAX_RETRY_AFTER_SECONDS = 30.0
 """Longest wait that an endpoint may ask for; a turn has 300 s by default."""
@@ -43,7 +47,10 @@ class AttemptFailed(Exception):
     def final(self) -> ModelUnavailable:
         """The error once no attempt is left. It has none of the endpoint's text: that may name an organisation."""
         wait = math.ceil(self.retry_after or CLIENT_RETRY_SECONDS)
-        return ModelUnavailable(f"the model endpoint failed: {self}", retry_after=wait)
+        error = ModelUnavailable(f"the model endpoint failed: {self}", retry_after=wait)
+        if self.status in WITHOUT_RESPONSE:
+            return without_status(error, timed_out=self.status == "timeout")
+        return with_status(error, HTTPStatus.TOO_MANY_REQUESTS if self.status == "rate_limited" else 500, str(self))
 
 
 class KeyRefused(Exception):
@@ -51,7 +58,7 @@ class KeyRefused(Exception):
 
     def final(self) -> ModelUnavailable:
         """The error once no key is left."""
-        return ModelUnavailable("the model endpoint refused the key")
+        return with_status(ModelUnavailable("the model endpoint refused the key"), HTTPStatus.UNAUTHORIZED, "the key was refused")
 
 
 Failure = AttemptFailed | KeyRefused | ModelRejected
@@ -74,7 +81,8 @@ def failure(code: int, message: str, retry_after: float | None = None) -> Failur
         return AttemptFailed("rate_limited", "HTTP 429, too many requests", retry_after)
     if code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return AttemptFailed("server_error", f"HTTP {code}", retry_after)
-    return ModelRejected(f"the model endpoint refused the request (HTTP {code}): {message[:MESSAGE_CHARS]}")
+    refused = ModelRejected(f"the model endpoint refused the request (HTTP {code}): {message[:MESSAGE_CHARS]}")
+    return with_status(refused, code, message)
 
 
 def stream_failure(error: Any) -> Failure:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Self
 
 import aiohttp
+from openai.types.chat import ChatCompletion
 
 from agent_service.agents.answer import Answer
 from agent_service.agents.endpoint import ModelEndpoint
@@ -129,10 +130,11 @@ class ChunkStream:
 class RawResponse:
     """What `with_raw_response.create` returns."""
 
-    body: Any
+    body: ChunkStream | dict[str, Any]
 
-    def parse(self) -> Any:
-        return self.body
+    def parse(self) -> ChunkStream | ChatCompletion:
+        """A whole answer as the client has it: its fields are there even where the endpoint left them out."""
+        return ChatCompletion.construct(**self.body) if isinstance(self.body, dict) else self.body
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,8 @@ class CompletionsReader:
     fallback: str | None = None
     clock: Callable[[], float] = time.monotonic
     load: Load = field(default_factory=Load)
-    _down_until: dict[str, float] = field(default_factory=dict)
+    down_until: dict[str, float] = field(default_factory=dict)
+    """By model: when, by `clock`, it is to be tried again."""
 
     async def create(self, *, extra_body: dict[str, Any] | None = None, **payload: Any) -> ChunkStream | dict[str, Any]:
         """A stream for `stream=True`, whose first output has arrived; else the response as a dict.
@@ -159,11 +162,11 @@ class CompletionsReader:
         model = payload["model"]
         if self.fallback is None or model == self.fallback:
             return await self._send(payload)
-        if self.clock() >= self._down_until.get(model, float("-inf")):
+        if self.clock() >= self.down_until.get(model, float("-inf")):
             try:
                 return await self._send(payload)
             except ModelUnavailable:
-                self._down_until[model] = self.clock() + COOL_DOWN_SECONDS
+                self.down_until[model] = self.clock() + COOL_DOWN_SECONDS
         return await self._send({**payload, "model": self.fallback})
 
     @property

@@ -11,7 +11,8 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 from pydantic import BaseModel
 
-from agent_service.agents.models import chat_model, open_models
+from agent_service.agents.chat_model import chat_model
+from agent_service.agents.models import open_models
 from agent_service.errors import ModelRejected, ModelUnavailable, SlipwayError
 from tests.support.fake_model import FakeModel
 from tests.support.fake_script import Fault, FaultKind, Script, ToolCall, echo_tokens

@@ -268,7 +268,8 @@ async def test_without_stream_the_response_is_a_dict_also_by_way_of_raw_response
     async with open_client(fake) as client:
         direct: Any = await client.reader.create(model="fake-1", messages=messages)
         raw = await client.reader.with_raw_response.create(model="fake-1", messages=messages, extra_body={"top_k": 1})
-    assert direct["choices"][0]["message"]["content"] == ECHO == raw.parse()["choices"][0]["message"]["content"]
+    parsed: Any = raw.parse()
+    assert direct["choices"][0]["message"]["content"] == ECHO == parsed.choices[0].message.content
     assert fake.requests[1].payload["top_k"] == 1
     assert client.statuses == ["ok", "ok"]
 

@@ -1,0 +1,183 @@
+"""ChatOpenAI over our own reader: its every chat completion, blocking calls and structured output included, goes through it."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import openai
+import structlog
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_openai import ChatOpenAI
+from openai.types.chat import ChatCompletion
+from pydantic import BaseModel
+
+from agent_service.agents.reader import CompletionsReader
+from agent_service.agents.stock_errors import as_raised
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+async def _no_key() -> str:
+    raise AssertionError("the reader sends the key; the stock client is never made")
+
+
+def chat_model(name: str, reader: CompletionsReader) -> BaseChatModel:
+    """ChatOpenAI whose every call goes through `reader`."""
+    return EndpointChatModel(
+        model=name,
+        async_client=reader,
+        api_key=_no_key,
+        streaming=True,
+        stream_usage=True,
+        stream_chunk_timeout=None,
+        max_retries=0,
+        use_responses_api=False,
+    )
+
+
+class EndpointChatModel(ChatOpenAI):
+    """ChatOpenAI with a CompletionsReader as `async_client`; the stock class has other paths for structured output and
+    for blocking calls. What goes to the Responses API is left to the stock client.
+    """
+
+    def _get_request_payload(self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+        payload: dict[str, Any] = super()._get_request_payload(input_, stop=stop, **kwargs)
+        # A `response_format` in the payload itself is what sends ChatOpenAI down those paths.
+        if "messages" in payload and (wanted := payload.pop("response_format", None)) is not None:
+            payload["extra_body"] = {**(payload.get("extra_body") or {}), "response_format": response_format(wanted)}
+        return payload
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        answer = _Structured(None if self._is_response(kwargs) else kwargs.get("response_format"))
+        with _our_errors():
+            async for chunk in super()._astream(messages, stop, run_manager, **kwargs):
+                answer.add(chunk)
+                yield chunk
+        if parsed := answer.parsed():
+            yield ChatGenerationChunk(message=AIMessageChunk(content="", additional_kwargs=parsed))
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        if self._is_response(kwargs):
+            return await super()._agenerate(messages, stop, run_manager, **kwargs)
+        with _our_errors():
+            result = await super()._agenerate(messages, stop, run_manager, **{**kwargs, "stream": False})
+        return _with_parsed(result, kwargs)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        if self._blocks_the_loop():
+            yield from super()._stream(messages, stop, run_manager, **kwargs)
+            return
+        wait = self._reader.endpoint.wait_from_thread
+        chunks = self._astream(messages, stop, **kwargs)
+        while (chunk := wait(_next(chunks))) is not None:
+            if run_manager:
+                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        if self._blocks_the_loop():
+            return _with_parsed(super()._generate(messages, stop, run_manager, **{**kwargs, "stream": False}), kwargs)
+        return self._reader.endpoint.wait_from_thread(self._agenerate(messages, stop, **kwargs))
+
+    def _blocks_the_loop(self) -> bool:
+        """A blocking call in a coroutine: a graph's own model then takes the stock client, as it does everywhere else.
+
+        The models that the service hands out have none, and refuse (`wait_from_thread`).
+        """
+        if self.client is None or not self._reader.endpoint.on_its_loop():
+            return False
+        log.warning("blocking_model_call", advice="it stops every stream of this process: use `await model.ainvoke(...)`")
+        return True
+
+    def _is_response(self, kwargs: dict[str, Any]) -> bool:
+        """Whether the call is one for the Responses API."""
+        return bool(self._use_responses_api({**self._default_params, **kwargs}))
+
+    @property
+    def _reader(self) -> CompletionsReader:
+        reader: CompletionsReader = self.async_client
+        return reader
+
+
+@contextmanager
+def _our_errors() -> Iterator[None]:
+    try:
+        yield
+    except openai.APIError as error:
+        raise as_raised(error) from error
+
+
+def response_format(wanted: dict[str, Any] | type[BaseModel]) -> dict[str, Any]:
+    """OpenAI's `response_format` of a schema that `with_structured_output` bound: a pydantic class, or already the dict."""
+    if isinstance(wanted, dict):
+        return wanted
+    function = openai.pydantic_function_tool(wanted)["function"]
+    schema = {"name": function["name"], "schema": function["parameters"], "strict": True}
+    return {"type": "json_schema", "json_schema": schema}
+
+
+class _Structured:
+    """A streamed answer to a `response_format`, for what `with_structured_output` looks for at its end."""
+
+    def __init__(self, wanted: object) -> None:
+        self._wanted = wanted
+        self._text: list[str] = []
+        self._finish = ""
+
+    def add(self, chunk: ChatGenerationChunk) -> None:
+        if self._wanted:
+            self._text.append(chunk.text)
+            self._finish = (chunk.generation_info or {}).get("finish_reason") or self._finish
+
+    def parsed(self) -> dict[str, Any]:
+        return _parsed(self._wanted, "".join(self._text), self._finish)
+
+
+def _with_parsed(result: ChatResult, kwargs: dict[str, Any]) -> ChatResult:
+    for generation in result.generations:
+        finish = str((generation.generation_info or {}).get("finish_reason"))
+        generation.message.additional_kwargs |= _parsed(kwargs.get("response_format"), generation.message.text, finish)
+    return result
+
+
+def _parsed(wanted: object, text: str, finish: str) -> dict[str, Any]:
+    """The object for `additional_kwargs`; nothing without text (a tool call, a refusal). Raises as the stock client does."""
+    if wanted and finish == "length":
+        cut = ChatCompletion(id="", choices=[], created=0, model="", object="chat.completion")
+        raise openai.LengthFinishReasonError(completion=cut)
+    if wanted and finish == "content_filter":
+        raise openai.ContentFilterFinishReasonError
+    if text and isinstance(wanted, type) and issubclass(wanted, BaseModel):
+        return {"parsed": wanted.model_validate_json(text)}
+    return {}
+
+
+async def _next(chunks: AsyncIterator[ChatGenerationChunk]) -> ChatGenerationChunk | None:
+    return await anext(chunks, None)
