@@ -97,10 +97,6 @@ def _command_settings(**changes: str) -> Settings:
     return load_settings({**os.environ, "AUTH": "disabled", "HOST": "127.0.0.1", **changes})
 
 
-def _database_url() -> str:
-    return _command_settings().database_url.get_secret_value()
-
-
 @main.command(epilog=f"\b\nSettings (environment variables):\n{settings_table()}\n\nExample:\n  AUTH=disabled slipway serve")
 def serve() -> None:
     """Serves the API and the chat page until SIGTERM."""
@@ -124,9 +120,10 @@ def migrate(wait: float) -> None:
     from agent_service.db.migrate import migrate as apply  # noqa: PLC0415  # see _run
     from agent_service.db.migrate import wait_for_database  # noqa: PLC0415  # see _run
 
-    url = _database_url()
+    settings = _command_settings()
+    url = settings.database_url.get_secret_value()
     wait_for_database(url, wait, lambda reason: click.echo(f"waiting for the database: {reason}", err=True))
-    count = apply(url, lambda name: click.echo(f"applying {name}"))
+    count = apply(url, lambda name: click.echo(f"applying {name}"), settings.database_pooler)
     click.echo(f"{count} migration{'' if count == 1 else 's'} applied; the schema is current")
 
 
@@ -217,7 +214,7 @@ def costs(by: str, days: int, as_json: bool) -> None:
     """Tokens and USD of everyone, from the ledger."""
     from agent_service.commands import cost_report  # noqa: PLC0415  # see _run
 
-    rows = asyncio.run(cost_report(_database_url(), by, datetime.now(UTC) - timedelta(days=days)))
+    rows = asyncio.run(cost_report(_command_settings(), by, datetime.now(UTC) - timedelta(days=days)))
     if as_json:
         click.echo(json.dumps(rows, default=_iso))
         return

@@ -12,6 +12,7 @@ import psycopg
 
 from agent_service.agents.models import open_models
 from agent_service.db.pool import Pool, make_pool
+from agent_service.db.session import connect_string
 from agent_service.documents.ingest import IngestReport, ingest
 from agent_service.errors import SettingsError
 from agent_service.runs.prune import Pruned, Retention, prunable, prune
@@ -23,33 +24,34 @@ COMMAND_TIMEOUT_SECONDS = 10.0
 
 
 @asynccontextmanager
-async def _command_pool(url: str) -> AsyncIterator[Pool]:
+async def _command_pool(settings: Settings) -> AsyncIterator[Pool]:
+    url = settings.database_url.get_secret_value()
     # A pool would try again for 10 s, and log each attempt; a connection of its own fails at once, and says why.
-    await (await psycopg.AsyncConnection.connect(url)).close()
-    async with make_pool(url, size=COMMAND_POOL_SIZE, timeout=COMMAND_TIMEOUT_SECONDS) as pool:
+    await (await psycopg.AsyncConnection.connect(connect_string(url))).close()
+    async with make_pool(url, size=COMMAND_POOL_SIZE, timeout=COMMAND_TIMEOUT_SECONDS, pooler=settings.database_pooler) as pool:
         yield pool
 
 
 async def ingest_paths(settings: Settings, paths: Sequence[Path], on_progress: Callable[[int, int, str], None]) -> IngestReport:
     """`slipway ingest`: with EMBEDDING_MODEL set, passages get vectors too."""
-    async with _command_pool(settings.database_url.get_secret_value()) as pool, open_models(settings) as models:
+    async with _command_pool(settings) as pool, open_models(settings) as models:
         return await ingest(paths, pool, embeddings=models.embeddings, on_progress=on_progress)
 
 
-async def cost_report(url: str, by: str, since: datetime) -> list[dict[str, Any]]:
+async def cost_report(settings: Settings, by: str, since: datetime) -> list[dict[str, Any]]:
     """`slipway costs`: everyone's rows."""
     names = [name.strip() for name in by.split(",")]
     groups = [group for group in GROUPS if group in names]
     if len(groups) != len(names):
         raise SettingsError(f"--by: expected some of {', '.join(GROUPS)}, each once, got {by!r}")
-    async with _command_pool(url) as pool:
+    async with _command_pool(settings) as pool:
         return await usage(pool, None, groups, since=since)
 
 
 async def prune_database(settings: Settings, *, dry_run: bool) -> Pruned | None:
     """`slipway prune`: what was pruned, or would be; None when another process prunes."""
     retention = Retention.of(settings)
-    async with _command_pool(settings.database_url.get_secret_value()) as pool:
+    async with _command_pool(settings) as pool:
         return await (prunable(pool, retention) if dry_run else prune(pool, retention))
 
 

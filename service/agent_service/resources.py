@@ -89,7 +89,10 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
     prices = PriceTable.load(settings.price_file)  # a wrong one is told at once, not when the database is there
     async with AsyncExitStack() as stack:
         pool = make_pool(
-            settings.database_url.get_secret_value(), size=settings.database_pool_size, timeout=settings.database_timeout
+            settings.database_url.get_secret_value(),
+            size=settings.database_pool_size,
+            timeout=settings.database_timeout,
+            pooler=settings.database_pooler,
         )
         await pool.open()
         stack.push_async_callback(pool.close)

@@ -76,6 +76,11 @@ class Settings(BaseModel):
         10,
         description="Connections of one process, and 3 more for leases and notices; max_connections must allow all replicas.",
     )
+    database_pooler: Literal["auto", "session", "transaction"] = Field(
+        "auto",
+        description="What stands between: `auto` notices a pooler and takes it for one that shares connections by transaction;"
+        " `session` for one that does not, so that notices work.",
+    )
     database_timeout: Seconds = Field(5.0, description="Seconds a request waits for a database connection before it gets 503.")
 
     # The graph and its models

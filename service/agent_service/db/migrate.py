@@ -6,16 +6,21 @@ Old and new code run side by side in a rollout, and old code comes back in a rol
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 import psycopg
-from langgraph.checkpoint.postgres import PostgresSaver
-from langgraph.store.postgres import PostgresStore
+from psycopg import IsolationLevel
 from psycopg.rows import dict_row
 
+from agent_service.db import langgraph_tables
+from agent_service.db.session import ENCODING, FACTS, PIN, SCHEMA, Pooler, Session, connect_string, session
 from agent_service.errors import SchemaMismatch
+
+Connection = psycopg.Connection[dict[str, Any]]
 
 LOCK_KEY = 0x51_1B_0A_7
 """Advisory lock that makes two migrations at once take turns; the number only has to be ours."""
@@ -65,7 +70,7 @@ def wait_for_database(url: str, seconds: float, report: Callable[[str], None]) -
     told = ""
     while True:
         try:
-            psycopg.connect(url).close()
+            psycopg.connect(connect_string(url)).close()
         except psycopg.OperationalError as error:
             if time.monotonic() >= deadline:
                 raise
@@ -78,30 +83,76 @@ def wait_for_database(url: str, seconds: float, report: Callable[[str], None]) -
             return
 
 
-def migrate(url: str, report: Callable[[str], None] = lambda _: None) -> int:
-    """Brings the database to this build's schema; safe to run twice, also at once. Returns how many were applied."""
-    with psycopg.connect(url, autocommit=True, row_factory=dict_row) as conn:
-        _take_lock(conn)
-        conn.execute("CREATE SCHEMA IF NOT EXISTS slipway")
-        conn.execute(
-            "CREATE TABLE IF NOT EXISTS slipway.schema_migrations"
-            " (version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+def migrate(url: str, report: Callable[[str], None] = lambda _: None, pooler: Pooler = "auto") -> int:
+    """Brings the database to this build's schema; safe to run twice, also at once. Returns how many were applied.
+
+    Raises:
+        SchemaMismatch: the database or the user's rights are not what it takes; says what to run.
+    """
+    with psycopg.connect(connect_string(url), autocommit=True, row_factory=dict_row, prepare_threshold=None) as conn:
+        conn.isolation_level = IsolationLevel.READ_COMMITTED
+        facts = conn.execute(FACTS).fetchone() or {}
+        found = session(facts, told_pid=conn.info.backend_pid, version=conn.info.server_version, pooler=pooler)
+        with _alone(conn, found):
+            return _migrate(conn, found, report)
+
+
+@contextmanager
+def _alone(conn: Connection, found: Session) -> Iterator[None]:
+    """Our settings and the lock: of the session, or behind a pooler of one transaction around it all."""
+    if not found.shared:
+        conn.execute(PIN, found.pin)
+        _take_lock(conn, "pg_try_advisory_lock")
+        yield
+        return
+    with conn.transaction():
+        conn.execute(PIN, found.pin)
+        _take_lock(conn, "pg_try_advisory_xact_lock")
+        yield
+
+
+def _migrate(conn: Connection, found: Session, report: Callable[[str], None]) -> int:
+    conn.execute("CREATE SCHEMA IF NOT EXISTS slipway")
+    conn.execute(
+        "CREATE TABLE IF NOT EXISTS slipway.schema_migrations"
+        " (version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+    )
+    conn.execute("ALTER TABLE slipway.schema_migrations ADD COLUMN IF NOT EXISTS needs_code integer NOT NULL DEFAULT 0")
+    applied = {row["version"] for row in conn.execute("SELECT version FROM slipway.schema_migrations")}
+    if not applied and found.encoding != ENCODING:
+        raise SchemaMismatch(
+            f"the database's encoding is {found.encoding}, which cannot hold every text; make one with {ENCODING}"
         )
-        conn.execute("ALTER TABLE slipway.schema_migrations ADD COLUMN IF NOT EXISTS needs_code integer NOT NULL DEFAULT 0")
-        # LangGraph's own tables; their set-up keeps its own version table and needs autocommit (CREATE INDEX CONCURRENTLY).
-        PostgresSaver(conn).setup()
-        PostgresStore(conn).setup()
-        applied = {row["version"] for row in conn.execute("SELECT version FROM slipway.schema_migrations")}
-        pending = [m for m in shipped() if m.version not in applied]
-        for migration in pending:
-            report(migration.name)
-            _apply(conn, migration)
-        return len(pending)
+    _set_up_langgraph(conn, found, report, migrated=bool(applied))
+    pending = [m for m in shipped() if m.version not in applied]
+    for migration in pending:
+        report(migration.name)
+        _apply(conn, migration)
+    return len(pending)
 
 
-def _apply(conn: psycopg.Connection[dict[str, object]], migration: Migration) -> None:
+def _set_up_langgraph(conn: Connection, found: Session, report: Callable[[str], None], *, migrated: bool) -> None:
+    strays = langgraph_tables.strays(conn, found.path, migrated=migrated)
+    for schema in strays:
+        report(f"LangGraph's tables of schema {schema} go to {SCHEMA}")
+        with _short_locks(conn):
+            langgraph_tables.move(conn, schema)
+    # Its set-up keeps its own version table; CREATE INDEX CONCURRENTLY runs in no transaction.
+    langgraph_tables.set_up(conn, concurrently=not found.shared)
+    for schema in strays:
+        with _short_locks(conn):
+            langgraph_tables.merge(conn, schema)
+
+
+@contextmanager
+def _short_locks(conn: Connection) -> Iterator[None]:
     with conn.transaction():
         conn.execute("SELECT set_config('lock_timeout', %s, true)", (TABLE_LOCK_TIMEOUT,))
+        yield
+
+
+def _apply(conn: Connection, migration: Migration) -> None:
+    with _short_locks(conn):
         conn.execute(migration.sql.encode())
         conn.execute(
             "INSERT INTO slipway.schema_migrations (version, name, needs_code) VALUES (%s, %s, %s)",
@@ -109,10 +160,10 @@ def _apply(conn: psycopg.Connection[dict[str, object]], migration: Migration) ->
         )
 
 
-def _take_lock(conn: psycopg.Connection[dict[str, object]]) -> None:
+def _take_lock(conn: Connection, function: str) -> None:
     # Not pg_advisory_lock: while that waits it holds a snapshot, which CREATE INDEX CONCURRENTLY of the
     # lock's holder waits for, and PostgreSQL ends the two as a deadlock.
-    while not conn.execute("SELECT pg_try_advisory_lock(%s) AS taken", (LOCK_KEY,)).fetchone()["taken"]:  # type: ignore[index]  # one row
+    while not conn.execute(f"SELECT {function}(%s) AS taken".encode(), (LOCK_KEY,)).fetchone()["taken"]:  # type: ignore[index]  # one row
         time.sleep(LOCK_POLL_SECONDS)
 
 

@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import psycopg
 import structlog
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg import IsolationLevel
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
+from agent_service.db.session import FACTS, PIN, Pooler, Session, connect_string, session
 from agent_service.errors import DatabaseUnavailable
 
 log = structlog.stdlib.get_logger(__name__)
@@ -18,7 +20,6 @@ log = structlog.stdlib.get_logger(__name__)
 T = TypeVar("T")
 
 Connection = psycopg.AsyncConnection[DictRow]
-Pool = AsyncConnectionPool[Connection]
 
 RETRY_AFTER_SECONDS = 2
 """A restarted PostgreSQL took under 2 s here; a client that waits that long rarely asks twice."""
@@ -32,19 +33,6 @@ MAX_IDLE_SECONDS = 300.0
 RECONNECT_SECONDS = 2.0
 """After so long the pool gives an attempt up and the next request starts one. By its default of 300 s the pause between
 two attempts doubles, and a database that was away for a minute would be asked half a minute after its return."""
-
-CONNECT_OPTIONS = {
-    # A standby, or a server whose disk is full, takes no run: of several hosts the one that takes writes is ours.
-    "target_session_attrs": "read-write",
-    "connect_timeout": "5",
-    # A host that vanished says nothing, and the kernel's own patience is 15 minutes; these are 11 s. Seconds, but
-    # for tcp_user_timeout: milliseconds.
-    "keepalives_idle": "5",
-    "keepalives_interval": "2",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "11000",
-}
-"""libpq's options (https://www.postgresql.org/docs/18/libpq-connect.html); DATABASE_URL overrides each."""
 
 READ_ONLY_STATES = ("in_hot_standby", "default_transaction_read_only")
 """What the server reports on its own when it changes: asking for it costs no round trip."""
@@ -60,16 +48,54 @@ UNAVAILABLE = (
 )
 
 
-def connect_string(url: str) -> str:
-    """The address with our options where it names none."""
-    return make_conninfo("", **{**CONNECT_OPTIONS, **conninfo_to_dict(url)})
+class Pool(AsyncConnectionPool[Connection]):
+    """Whoever takes a connection, LangGraph too, finds our settings in it (db/session.py)."""
+
+    def __init__(self, url: str, *, pooler: Pooler, **options: Any) -> None:
+        self._pooler = pooler
+        self._shared: WeakKeyDictionary[Connection, Session] = WeakKeyDictionary()
+        super().__init__(connect_string(url), connection_class=Connection, configure=self._configure, **options)
+
+    @asynccontextmanager
+    async def connection(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109  # the base class's
+        isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
+    ) -> AsyncIterator[Connection]:
+        """A connection; behind a pooler all that is done with it is one transaction, of that isolation."""
+        async with super().connection(timeout) as conn:
+            if conn not in self._shared:
+                yield conn
+                return
+            await conn.set_isolation_level(isolation)
+            async with conn.transaction():
+                await conn.execute(PIN, self._shared[conn].pin)
+                yield conn
+
+    async def _configure(self, conn: Connection) -> None:
+        found = await prepare(conn, self._pooler)
+        if found.shared:
+            self._shared[conn] = found
 
 
-def make_pool(url: str, *, size: int, timeout: float, name: str = "slipway") -> Pool:
+async def prepare(conn: Connection, pooler: Pooler) -> Session:
+    """Finds out what a new connection is. One of our own gets our settings; one that is shared gets them by transaction."""
+    facts = await (await conn.execute(FACTS)).fetchone()
+    assert facts is not None  # noqa: S101  # a SELECT without FROM has one row
+    found = session(facts, told_pid=conn.info.backend_pid, version=conn.info.server_version, pooler=pooler)
+    await conn.set_isolation_level(IsolationLevel.READ_COMMITTED)  # BEGIN says it, whatever the server's default is
+    if found.shared:
+        conn.prepare_threshold = None  # the statement would be prepared in one server process and executed in another
+    else:
+        await conn.execute(PIN, found.pin)
+    return found
+
+
+def make_pool(url: str, *, size: int, timeout: float, name: str = "slipway", pooler: Pooler = "auto") -> Pool:
     """A closed pool; rows are dicts, statements commit on their own unless in `transaction()`."""
-    return AsyncConnectionPool(
-        connect_string(url),
-        connection_class=Connection,
+    return Pool(
+        url,
+        pooler=pooler,
         kwargs={"autocommit": True, "row_factory": dict_row, "application_name": name},
         min_size=1,
         max_size=size,

@@ -6,8 +6,10 @@ from uuid import UUID, uuid4
 
 import psycopg
 import structlog
+from psycopg.rows import dict_row
 
-from agent_service.db.pool import connect_string
+from agent_service.db.pool import Connection, prepare
+from agent_service.db.session import Pooler, connect_string
 from agent_service.runs.live import Watch
 from agent_service.runs.store import CANCEL_CHANNEL, EVENTS_CHANNEL, WORK_CHANNEL
 
@@ -17,12 +19,15 @@ IDS_PER_NOTICE = 200
 """A payload holds under 8,000 bytes; an id takes 37."""
 
 ECHO_CHANNEL = "slipway_echo"
-"""Payload: a name of our own. Behind a transaction pooler LISTEN succeeds and nothing ever comes."""
+"""Payload: a name of our own. It comes back where notices work."""
 
 ECHO_SECONDS = 5.0
 """Between two such tests, and how long the answer may take."""
 
 RECONNECT_SECONDS = 1.0
+
+POOLER_SECONDS = 60.0
+"""Behind a pooler: until the next look whether there still is one."""
 
 POLL_SECONDS = 1.0
 """How often to look where notices work: one may still be lost."""
@@ -32,8 +37,9 @@ FAST_POLL_SECONDS = 0.2
 
 
 class Notices:
-    def __init__(self, url: str, on_cancel: Callable[[UUID], None]) -> None:
+    def __init__(self, url: str, on_cancel: Callable[[UUID], None], pooler: Pooler = "auto") -> None:
         self._url = url
+        self._pooler = pooler
         self._on_cancel = on_cancel
         self._watchers: dict[UUID, set[asyncio.Event]] = {}
         self._name = uuid4().hex
@@ -60,29 +66,41 @@ class Notices:
             try:
                 await self._listen()
             except psycopg.Error as error:
-                if not self._away:
-                    log.warning("no notices from the database; polling", error=type(error).__name__)
-                self._away = True
+                self._say("no notices from the database; polling", error=type(error).__name__)
             self.heard = False
             await asyncio.sleep(RECONNECT_SECONDS)
 
+    def _say(self, message: str, **details: str) -> None:
+        if not self._away:
+            log.warning(message, **details)
+        self._away = True
+
     async def _listen(self) -> None:
-        url = connect_string(self._url)
-        async with await psycopg.AsyncConnection.connect(url, autocommit=True, application_name="slipway-listen") as conn:
-            for channel in (WORK_CHANNEL, CANCEL_CHANNEL, EVENTS_CHANNEL, ECHO_CHANNEL):
-                await conn.execute(f"LISTEN {channel}".encode())
-            if self._away:
-                log.info("notices from the database again")
-            self._away = False
-            self._wake_all()
-            while True:
-                await conn.execute("SELECT pg_notify(%s, %s)", (ECHO_CHANNEL, self._name))
-                echoed = False
-                async for notice in conn.notifies(timeout=ECHO_SECONDS):
-                    echoed = echoed or (notice.channel == ECHO_CHANNEL and notice.payload == self._name)
-                    self.heard = self.heard or echoed
-                    self._dispatch(notice.channel, notice.payload)
-                self.heard = echoed
+        async with await psycopg.AsyncConnection.connect(
+            connect_string(self._url), autocommit=True, row_factory=dict_row, application_name="slipway-listen"
+        ) as conn:
+            shared = (await prepare(conn, self._pooler)).shared
+            if not shared:
+                await self._hear(conn)
+        # LISTEN would succeed, stay behind in the server's connection, and nothing would ever come here.
+        self._say("behind a pooler there are no notices; polling", setting="DATABASE_POOLER")
+        await asyncio.sleep(POOLER_SECONDS)
+
+    async def _hear(self, conn: Connection) -> None:
+        for channel in (WORK_CHANNEL, CANCEL_CHANNEL, EVENTS_CHANNEL, ECHO_CHANNEL):
+            await conn.execute(f"LISTEN {channel}".encode())
+        if self._away:
+            log.info("notices from the database again")
+        self._away = False
+        self._wake_all()
+        while True:
+            await conn.execute("SELECT pg_notify(%s, %s)", (ECHO_CHANNEL, self._name))
+            echoed = False
+            async for notice in conn.notifies(timeout=ECHO_SECONDS):
+                echoed = echoed or (notice.channel == ECHO_CHANNEL and notice.payload == self._name)
+                self.heard = self.heard or echoed
+                self._dispatch(notice.channel, notice.payload)
+            self.heard = echoed
 
     def _dispatch(self, channel: str, payload: str) -> None:
         match channel:

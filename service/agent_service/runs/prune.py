@@ -13,7 +13,9 @@ from typing import Any, Self
 
 import structlog
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from psycopg import AsyncCursor, IsolationLevel
 from psycopg.errors import DeadlockDetected, SerializationFailure
+from psycopg.rows import DictRow
 
 from agent_service.db.pool import Pool, connection, database_errors
 from agent_service.errors import DatabaseUnavailable
@@ -140,7 +142,7 @@ async def _erase_sessions(pool: Pool, days: float, done: Pruned, pause: float) -
 
 
 async def _compact_threads(pool: Pool, done: Pruned, pause: float) -> None:
-    saver = AsyncPostgresSaver(pool)
+    saver = _Saver(pool)
     after = (datetime.min, "")  # noqa: DTZ901  # PostgreSQL takes it as before every time stamp
     while True:
         async with connection(pool) as conn:
@@ -151,6 +153,19 @@ async def _compact_threads(pool: Pool, done: Pruned, pause: float) -> None:
         if len(sessions) < BATCH:
             return
         after = (sessions[-1]["last_active_at"], sessions[-1]["id"])
+
+
+class _Saver(AsyncPostgresSaver):
+    """Each thread is pruned by one snapshot. Behind a pooler the transaction has begun when the saver asks for it."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool)
+        self._pool = pool
+
+    @asynccontextmanager
+    async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:  # noqa: ARG002  # the base's
+        async with self._pool.connection(isolation=IsolationLevel.REPEATABLE_READ) as conn, conn.cursor(binary=True) as cursor:
+            yield cursor
 
 
 async def _compact(pool: Pool, saver: AsyncPostgresSaver, session: dict[str, Any], done: Pruned) -> None:

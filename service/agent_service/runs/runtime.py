@@ -67,15 +67,15 @@ async def open_runtime(
     def on_cancel(run_id: UUID) -> None:
         worker.cancel(run_id)
 
-    url = settings.database_url.get_secret_value()
-    keeping = make_pool(url, size=KEEPING_POOL_SIZE, timeout=settings.database_timeout, name="slipway-keeping")
+    url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
+    keeping = make_pool(url, size=KEEPING_POOL_SIZE, timeout=settings.database_timeout, name="slipway-keeping", pooler=pooler)
     events = EventLog(keeping, live, on_lost, readers=pool)
 
     async def history(run: Run) -> list[Event]:
         logged, _ = await events.read(run.id, START)
         return [event for event in logged if event.attempt < run.attempt]
 
-    notices = Notices(url, on_cancel)
+    notices = Notices(url, on_cancel, pooler)
     worker = Worker(
         leases=Leases(keeping, holder=holder, lease_seconds=settings.lease_seconds),
         events=events,
