@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+import psycopg
 import structlog
 from langchain_core.tools import BaseTool
 from langgraph.graph import StateGraph
@@ -19,17 +20,19 @@ from agent_service.agents.loader import compile_graph, load_graph
 from agent_service.agents.models import ChatModels, open_models
 from agent_service.auth.authenticator import Authenticator, build_authenticator
 from agent_service.data.reader import DataReader
+from agent_service.db.faults import explain, explain_no_connection
 from agent_service.db.migrate import check_schema
 from agent_service.db.pool import Pool, connection, describe_server, make_pool
 from agent_service.documents.search import DocumentSearch
 from agent_service.errors import DatabaseUnavailable
 from agent_service.gauges import KeySource, watch_keys, watch_pool
-from agent_service.health import DATABASE_SECONDS, ENDPOINT_SECONDS, Health
+from agent_service.health import DATABASE_SECONDS, ENDPOINT_SECONDS, Check, Health, now_and_then
 from agent_service.metrics import Metrics
 from agent_service.prices import PriceTable
 from agent_service.runs.checkpoints import Checkpointer
 from agent_service.runs.graph_store import GraphStore
 from agent_service.runs.recovery import Graph
+from agent_service.runs.rehearsal import rehearse
 from agent_service.runs.runtime import open_runtime
 from agent_service.runs.service import RunService
 from agent_service.runs.sessions import SessionStore
@@ -96,7 +99,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
         )
         await pool.open()
         stack.push_async_callback(pool.close)
-        health.add("database", lambda: _ping(pool), DATABASE_SECONDS)
+        health.add("database", database_check(pool, settings.database_url.get_secret_value()), DATABASE_SECONDS)
 
         def count_request(model: str, status: str) -> None:
             metrics.model_requests.labels(metrics.model_label(model), status).inc()
@@ -157,9 +160,23 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
         )
 
 
-async def _ping(pool: Pool) -> None:
-    async with connection(pool) as conn:
-        await conn.execute("SELECT 1")
+def database_check(pool: Pool, url: str) -> Check:
+    """Does the database answer, and now and then: would it take a turn?"""
+
+    async def ping() -> None:
+        async with connection(pool) as conn:
+            await conn.execute("SELECT 1")
+
+    async def check() -> None:
+        try:
+            await both()
+        except DatabaseUnavailable as error:
+            raise DatabaseUnavailable(await explain_no_connection(error.__cause__, url)) from error
+        except psycopg.Error as error:
+            raise DatabaseUnavailable(explain(error)) from error
+
+    both = now_and_then(ping, lambda: rehearse(pool))
+    return check
 
 
 async def _until_database_answers(pool: Pool) -> None:

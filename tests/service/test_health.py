@@ -52,8 +52,8 @@ def test_a_started_process_with_a_database_is_ready() -> None:
         (drain, "draining"),
         (unstart, "starting"),
         (block, "event loop blocked"),
-        (lose_database, "database"),
-        (check_nothing, "database"),
+        (lose_database, "database: not checked yet"),
+        (check_nothing, "database: not checked yet"),
     ],
 )
 def test_readiness_names_what_is_missing(change: Callable[[Health], None], reason: str) -> None:

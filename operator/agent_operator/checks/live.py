@@ -81,7 +81,8 @@ def _dependency(facts: Facts, name: str, *, reason: str, what: str, fix: str) ->
         return _unasked(facts)
     down = sorted(pod.name for pod in known if not _dependencies(pod)[name].get("ok"))
     if down:
-        return fail(reason, f"{what} does not answer {', '.join(down)}", fix)
+        said = sorted({detail for pod in known if (detail := _detail(pod, name)) and detail != "ok"})
+        return fail(reason, f"{what} does not serve {', '.join(down)}" + (f": {'; '.join(said)}" if said else ""), fix)
     return ok("Answers", f"{what} answers every pod")
 
 

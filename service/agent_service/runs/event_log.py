@@ -100,7 +100,7 @@ class EventLog:
         if not runs:
             return
         try:
-            await self._write(runs)
+            await self.write(runs)
         except DatabaseUnavailable:
             raise
         except Exception as error:
@@ -114,7 +114,7 @@ class EventLog:
 
     async def _write_alone(self, run: LiveRun) -> None:
         try:
-            await self._write([run])
+            await self.write([run])
         except DatabaseUnavailable:
             raise
         except Exception as error:
@@ -125,7 +125,8 @@ class EventLog:
                 refused = {"code": "internal", "message": "the answer could not be stored", "retryable": False}
                 self._endings[run] = (Ending("failed", refused), self._endings[run][1])
 
-    async def _write(self, runs: Sequence[LiveRun]) -> None:
+    async def write(self, runs: Sequence[LiveRun]) -> None:
+        """Writes what is not yet written of these, and the endings that wait, in one transaction."""
         began = time.time_ns()
         async with self.exclusive, connection(self._pool) as conn, conn.transaction(), conn.pipeline():
             await conn.execute(LIMIT_IDLE, (self._idle_limit,))
