@@ -105,6 +105,13 @@ def _traffic() -> Row:
                 Query(total("agent_runs_in_flight"), f"{RELEASE_NAME} executing"),
                 Query(total("agent_runs_queued"), f"{RELEASE_NAME} waiting"),
             ),
+            graph(
+                Words(
+                    "Connections", "Open connections of the API port, and those a second that a limit closed, by reason.", "short"
+                ),
+                Query(total("agent_connections_open"), f"{RELEASE_NAME} open"),
+                Query(per_second("agent_connections_cut_total", "reason"), f"{RELEASE_NAME} cut: {{{{reason}}}}"),
+            ),
         ),
     )
 

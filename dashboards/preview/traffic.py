@@ -129,6 +129,7 @@ class Pod:
         m.runs_queued_limit.set(200)
         m.runs_queued.set(dice.choice((0, 0, 0, 1, 2)))
         m.streams_open.set(round(left * 1.3))
+        m.connections_open.set(round(left * 2))
         m.draining.set(self.draining(now))
         m.drain_started.set(began + self.end - DRAIN if self.draining(now) else 0)
         m.drain_limit_seconds.set(300)

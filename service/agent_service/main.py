@@ -15,15 +15,15 @@ import uvicorn
 from agent_service.api.app import create_app
 from agent_service.errors import SettingsError
 from agent_service.health import Health
+from agent_service.metrics import Metrics
 from agent_service.ops import OpsServer, serve_ops
 from agent_service.resources import VERSION, Resources, make_metrics, open_resources
+from agent_service.server.connections import Connections
+from agent_service.server.limits import Limits
+from agent_service.server.listener import limits_that_files_allow, listen, server_config
 from agent_service.settings import Settings
 
 log = structlog.stdlib.get_logger(__name__)
-
-KEEP_ALIVE_SECONDS = 75
-"""Above the 60 s idle time of common load balancers: the side that closes first must be theirs, or they see a reset."""
-
 
 CONNECTIONS_SECONDS = 5
 """For ordinary requests that are still being answered when the port closes; streams have ended by then."""
@@ -58,16 +58,24 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
             await _serve_until_drained(settings, resources, listener)
 
 
-async def _serve_until_drained(settings: Settings, resources: Resources, listener: socket.socket) -> None:
-    config = uvicorn.Config(
-        create_app(resources),
-        loop="none",
-        lifespan="off",
-        log_config=None,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=CONNECTIONS_SECONDS,
+def api_connections(settings: Settings, metrics: Metrics) -> Connections:
+    """The API port's connections, with the limits of the settings."""
+    limits = Limits(
+        connections=settings.max_connections,
+        connections_per_address=settings.max_connections_per_address,
+        head_seconds=settings.request_seconds,
+        body_seconds=settings.request_seconds,
+        idle_seconds=settings.idle_seconds,
+        write_seconds=settings.unread_seconds,
+        max_body_bytes=settings.max_body_bytes,
     )
+    on_cut = lambda reason: metrics.connections_cut.labels(reason).inc()  # noqa: E731  # as short as its use
+    return Connections(limits_that_files_allow(limits), metrics.connections_open.set, on_cut)
+
+
+async def _serve_until_drained(settings: Settings, resources: Resources, listener: socket.socket) -> None:
+    connections = api_connections(settings, resources.metrics)
+    config = server_config(create_app(resources), connections, loop="none", timeout_graceful_shutdown=CONNECTIONS_SECONDS)
     # Both loops call their own handlers beside uvicorn's, by the wake-up pipe.
     asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
     server = Server(config)
@@ -128,9 +136,8 @@ class Server(uvicorn.Server):
 
 
 def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with _opening("PORT", settings.host, settings.port):
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        return listen(settings.host, settings.port, write_seconds=settings.unread_seconds)
 
 
 @contextmanager

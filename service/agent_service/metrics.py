@@ -7,6 +7,7 @@ from prometheus_client.utils import INF
 
 from agent_service.logs import logger
 from agent_service.outcomes import OUTCOMES
+from agent_service.server.refusals import CUT_REASONS
 
 TURN_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 45, 60, 120, 300, 600, INF)
 """Seconds. The p99 alert stands at 30 s; histogram_quantile can never exceed the top finite bucket."""
@@ -41,7 +42,9 @@ log = logger(__name__)
 class Metrics:
     """One registry per process. `closed` sets bound each label; names outside of them count as `other`."""
 
-    def __init__(self, *, models: Iterable[str], version: str, graph: str, guardrail_rules: Iterable[str]) -> None:
+    def __init__(  # noqa: PLR0915  # a list of declarations
+        self, *, models: Iterable[str], version: str, graph: str, guardrail_rules: Iterable[str]
+    ) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self._models = {*models}
@@ -105,6 +108,9 @@ class Metrics:
         self.runs_queued_limit = gauge("runs_queued_limit", "MAX_QUEUED_RUNS, of all processes together")
         # How many people are watching?
         self.streams_open = gauge("streams_open", "Open event streams")
+        # Who holds connections, and why were some cut?
+        self.connections_open = gauge("connections_open", "Open connections of the API port")
+        self.connections_cut = counter("connections_cut_total", "Connections of the API port that a limit closed", ["reason"])
         # Is it on its way out, since when, and how long may that take?
         self.draining = gauge("draining", "1 while the process finishes its runs before it exits")
         self.drain_started = gauge("drain_started_timestamp_seconds", "Unix time of the SIGTERM; 0 before it")
@@ -142,6 +148,7 @@ class Metrics:
             self.runs_recovered: ("handover", "crash"),
             self.rate_limited: LIMITS,
             self.stream_resumes: RESUMES,
+            self.connections_cut: CUT_REASONS,
             self.pool_connections: ("in_use", "idle", "waiting"),
             self.table_bytes: TABLES,
             self.pruned: PRUNED,

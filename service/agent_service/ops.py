@@ -1,45 +1,74 @@
 """The ops port: probes, metrics and status, served by a thread of its own.
 
-A blocked event loop still answers here, so that the kubelet does not kill a pod that is only busy.
+A blocked event loop still answers here, so that the kubelet does not kill a pod that is only busy. The thread has a loop
+of its own with the API port's protocol: the limits of what a client may send, hold and leave unread are the same.
 """
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import orjson
 import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from uvicorn.server import ServerState
 
 from agent_service.health import Health
+from agent_service.server.connections import Connections
+from agent_service.server.limits import Limits
+from agent_service.server.listener import listen, server_config
 
 log = structlog.stdlib.get_logger(__name__)
 
 JSON = "application/json"
 
+LIMITS = Limits(connections=500, max_body_bytes=0, head_seconds=5, body_seconds=5)
+"""Kubelet, Prometheus, operator and doctor need about ten, and are near. More than the kernel hands over at once (128), so
+that none is pushed out by a flood before it is read."""
+
+NOT_FOUND = b'{"code":"not_found","detail":"the ops port has /live /ready /health /metrics /status"}'
+NOT_ALLOWED = b'{"code":"method_not_allowed","detail":"the ops port takes GET and HEAD"}'
+
 Answer = tuple[int, str, bytes]
 
 
-class OpsServer(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
+class OpsServer:
+    """Listens from the start; answers while `serve_ops` runs.
+
+    Raises:
+        OSError: the address cannot be had.
+    """
 
     def __init__(self, address: tuple[str, int], health: Health, registry: CollectorRegistry) -> None:
         self.health = health
         self.registry = registry
         self.status: Callable[[], dict[str, Any]] = dict
-        super().__init__(address, _Handler)
+        self._socket = listen(*address, write_seconds=LIMITS.write_seconds)
+        self.port = int(self._socket.getsockname()[1])
+        self._loop = asyncio.new_event_loop()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  # the base class's signature
-        """A prober that hung up; the base class prints a traceback."""
-        log.debug("ops connection broke")
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002  # ASGI
+        status, content_type, body = self._answer(scope)
+        headers = [
+            (b"content-type", content_type.encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
-    @property
-    def port(self) -> int:
-        return int(self.server_address[1])
+    def _answer(self, scope: Any) -> Answer:
+        if scope["method"] not in {"GET", "HEAD"}:
+            return 405, JSON, NOT_ALLOWED
+        accept = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"), "")
+        try:
+            return self.answer(scope["path"], accept)
+        except Exception:
+            log.exception("the ops port failed", path=scope["path"])
+            return 500, JSON, b'{"code":"internal","detail":"it is in the log"}'
 
     def answer(self, path: str, accept: str) -> Answer:
         match path:
@@ -54,7 +83,36 @@ class OpsServer(ThreadingHTTPServer):
             case "/metrics":
                 encode, content_type = choose_encoder(accept)
                 return 200, content_type, encode(self.registry)
-        return 404, JSON, b'{"code":"not_found","detail":"the ops port has /live /ready /health /metrics /status"}'
+        return 404, JSON, NOT_FOUND
+
+    def run(self) -> None:
+        """In the thread, until `stop`."""
+        config = server_config(self, Connections(LIMITS))
+        config.load()
+        state = ServerState()
+
+        def protocol() -> asyncio.Protocol:
+            return config.http_protocol_class(config=config, server_state=state, app_state={}, _loop=self._loop)  # type: ignore[call-arg]  # uvicorn calls it so, too
+
+        server = self._loop.run_until_complete(self._loop.create_server(protocol, sock=self._socket, backlog=128))
+        try:
+            self._loop.run_forever()
+        finally:
+            server.close()
+            self._loop.run_until_complete(_close(state))
+            self._loop.close()
+
+    def stop(self) -> None:
+        """From any thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+
+async def _close(state: ServerState) -> None:
+    for connection in list(state.connections):
+        connection.transport.abort()
+    if state.tasks:
+        await asyncio.wait(state.tasks, timeout=1)
+    await asyncio.sleep(0)  # in which connections learn that they are lost
 
 
 def live(health: Health) -> Answer:
@@ -72,35 +130,12 @@ def health_report(health: Health) -> Answer:
     return 200 if report["status"] == "ok" else 503, JSON, orjson.dumps(report)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: OpsServer
-    protocol_version = "HTTP/1.1"
-    timeout = 10
-
-    def do_GET(self) -> None:
-        try:
-            status, content_type, body = self.server.answer(self.path.partition("?")[0], self.headers.get("Accept", ""))
-        except Exception:
-            log.exception("the ops port failed", path=self.path)
-            status, content_type, body = 500, JSON, b'{"code":"internal","detail":"it is in the log"}'
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name
-        """Nothing: a probe every few seconds is no news."""
-
-
 @contextmanager
 def serve_ops(server: OpsServer) -> Iterator[OpsServer]:
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="ops", daemon=True)
+    thread = threading.Thread(target=server.run, name="ops", daemon=True)
     thread.start()
     try:
         yield server
     finally:
-        server.shutdown()
-        server.server_close()
+        server.stop()
         thread.join()

@@ -66,6 +66,29 @@ class Settings(BaseModel):
     liveness_timeout: Seconds = Field(
         60.0, description="Seconds the event loop may be silent before /live fails and the kubelet restarts the pod."
     )
+    max_connections: Count = Field(
+        2_000,
+        description="Open connections of one process; beyond it the one that has been idle longest gives way, then 503."
+        " An idle one costs about 10 kB. The ops port has 500 of its own.",
+    )
+    max_connections_per_address: int = Field(
+        0, ge=0, description="The same for one client address; 0 sets no limit, as behind a load balancer all have its address."
+    )
+    request_seconds: Seconds = Field(
+        10.0,
+        description="Seconds until the head of a request must be complete, and in which 4 KiB more of its body must come;"
+        " then 408. A client on the slowest mobile network needs about one.",
+    )
+    idle_seconds: Seconds = Field(
+        75.0,
+        description="Seconds a connection stays open between two requests. Above the 60 s of common load balancers: the side"
+        " that closes first must be theirs, or they see a reset.",
+    )
+    unread_seconds: Seconds = Field(
+        30.0,
+        description="Seconds in which a client must read 4 KiB more of what waits for it; then it is cut off. It may come back"
+        " with the id of its last event.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
 
     # State

@@ -160,4 +160,4 @@ async def test_a_failing_status_is_a_500_and_the_port_lives_on(ops: httpx.AsyncC
 async def test_unknown_paths_and_methods_of_the_ops_port(ops: httpx.AsyncClient) -> None:
     assert (await ops.get("/nope")).status_code == 404
     assert (await ops.get("/live?verbose=1")).status_code == 200
-    assert (await ops.post("/live")).status_code == 501
+    assert (await ops.post("/live")).status_code == 405

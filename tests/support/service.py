@@ -11,8 +11,10 @@ import uvicorn
 
 from agent_service.api.app import create_app
 from agent_service.health import Health
+from agent_service.main import api_connections
 from agent_service.ops import OpsServer, serve_ops
 from agent_service.resources import VERSION, Resources, make_metrics, open_resources
+from agent_service.server.listener import server_config
 from agent_service.settings import load_settings
 
 JWT_SECRET = "a-secret-of-the-tests-that-is-long-enough"
@@ -47,8 +49,8 @@ async def running_service(database_url: str, **env: str) -> AsyncIterator[Runnin
     with serve_ops(ops):
         async with open_resources(settings, health, metrics) as resources:
             ops.status = resources.status
-            config = uvicorn.Config(create_app(resources), port=0, lifespan="off", log_config=None, timeout_graceful_shutdown=5)
-            server = uvicorn.Server(config)
+            connections = api_connections(settings, metrics)
+            server = uvicorn.Server(server_config(create_app(resources), connections, port=0, timeout_graceful_shutdown=5))
             server.capture_signals = contextlib.nullcontext  # type: ignore[assignment,method-assign]  # pytest's signals stay pytest's
             task = asyncio.create_task(server.serve())
             try:

@@ -6,6 +6,7 @@ import structlog
 from fastapi import Depends, Header, Query, Request, Security
 from fastapi.security import HTTPBearer
 
+from agent_service.api.callers import bearer
 from agent_service.api.json_body import check_query
 from agent_service.api.text import IdempotencyKey
 from agent_service.principal import Principal
@@ -33,9 +34,9 @@ async def watcher(
     return _admit(request, await res.authenticator.authenticate(request.headers.get("authorization"), token))
 
 
-async def caller(request: Request, res: ResourcesDep, _: Annotated[object, Security(bearer_scheme)]) -> Principal:
+async def caller(request: Request, _: Annotated[object, Security(bearer_scheme)]) -> Principal:
     """Who calls; stream tokens are not enough."""
-    return _admit(request, await res.authenticator.authenticate(request.headers.get("authorization"), None))
+    return _admit(request, await bearer(request))
 
 
 def _admit(request: Request, principal: Principal) -> Principal:

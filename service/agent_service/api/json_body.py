@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from agent_service.api.callers import bearer
 from agent_service.errors import InvalidRequest
 
 
@@ -46,8 +47,10 @@ class JsonRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def with_orjson(request: Request) -> Response:
-            if self.body_field and not _is_json(request.headers.get("content-type", "")):
-                raise HTTPException(415, "Content-Type: expected application/json")
+            if self.body_field:
+                await bearer(request)  # a stranger's body is neither kept nor parsed; every route with one needs a caller
+                if not _is_json(request.headers.get("content-type", "")):
+                    raise HTTPException(415, "Content-Type: expected application/json")
             return await handler(_JsonRequest(request.scope, request.receive))
 
         return with_orjson

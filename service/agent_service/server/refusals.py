@@ -1,0 +1,68 @@
+"""What a connection is told before any application sees it: problem details, as everywhere else."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+from uuid import uuid4
+
+import orjson
+
+from agent_service.server.limits import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED, MAX_URL_BYTES
+
+CUT_REASONS = ("malformed", "head", "slow", "body", "connections", "memory", "unread")
+"""Why connections were cut, as a label of agent_connections_cut_total."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """`reason` is one of CUT_REASONS; `silent`: the connection is closed without a word."""
+
+    status: int
+    code: str
+    field: str | None
+    expected: str
+    reason: str
+    silent: bool = False
+
+    def encode(self, path: bytes) -> bytes:
+        """The whole response. Under /v1 it also carries the `error` object that OpenAI's clients read."""
+        detail = f"{self.field}: {self.expected}" if self.field else self.expected
+        retryable = self.status == HTTPStatus.SERVICE_UNAVAILABLE
+        problem: dict[str, Any] = {
+            "type": "about:blank",
+            "title": self.code.replace("_", " "),
+            "status": self.status,
+            "code": self.code,
+            "detail": detail,
+            "retryable": retryable,
+            **({"field": self.field} if self.field else {}),
+        }
+        if path.startswith(b"/v1"):
+            kind = "server_error" if retryable else "invalid_request_error"
+            problem["error"] = {"message": detail, "type": kind, "code": self.code, "param": self.field}
+        body = orjson.dumps(problem)
+        lines = [
+            f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
+            "content-type: application/problem+json",
+            f"content-length: {len(body)}",
+            f"x-request-id: {uuid4().hex}",
+            *(["retry-after: 1"] if retryable else []),
+            "connection: close",
+        ]
+        return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+MALFORMED: Final = Refusal(400, "invalid_request", "request", "expected HTTP/1.1", "malformed")
+TOO_MANY_REQUESTS: Final = Refusal(
+    400, "invalid_request", "request", f"expected at most {MAX_PIPELINED} before an answer", "malformed"
+)
+URL_TOO_LONG: Final = Refusal(414, "uri_too_long", "url", f"expected at most {MAX_URL_BYTES} bytes", "head")
+HEAD_TOO_LARGE: Final = Refusal(431, "headers_too_large", "headers", f"expected at most {MAX_HEAD_BYTES} bytes", "head")
+TOO_MANY_HEADERS: Final = Refusal(431, "headers_too_large", "headers", f"expected at most {MAX_HEADERS} fields", "head")
+SLOW_HEAD: Final = Refusal(408, "request_timeout", None, "the head of the request did not come in time", "slow")
+SILENT: Final = Refusal(408, "request_timeout", None, "no request came", "slow", silent=True)
+SLOW_BODY: Final = Refusal(408, "request_timeout", "body", "too few bytes came in time", "slow")
+WASTEFUL_BODY: Final = Refusal(413, "too_large", "body", "expected fewer bytes, or fewer of chunk headers and trailers", "body")
+UNUSED_BODY: Final = Refusal(413, "too_large", "body", "it goes on after its answer", "body", silent=True)
+TOO_MANY_CONNECTIONS: Final = Refusal(503, "overloaded", None, "too many connections are open", "connections")
+OUT_OF_MEMORY: Final = Refusal(503, "overloaded", None, "too many requests are arriving at once", "memory")
