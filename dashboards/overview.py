@@ -100,16 +100,15 @@ def _traffic() -> Row:
                 colors=VERDICTS,
             ),
             graph(
-                Words("People and runs", "Open event streams, runs executing, and runs waiting for a place.", "short"),
+                Words(
+                    "People, runs and connections",
+                    "Open event streams, runs executing, runs waiting for a place, open connections; those a second that a limit cut.",
+                    "short",
+                ),
                 Query(total("agent_streams_open"), f"{RELEASE_NAME} streams"),
                 Query(total("agent_runs_in_flight"), f"{RELEASE_NAME} executing"),
                 Query(total("agent_runs_queued"), f"{RELEASE_NAME} waiting"),
-            ),
-            graph(
-                Words(
-                    "Connections", "Open connections of the API port, and those a second that a limit closed, by reason.", "short"
-                ),
-                Query(total("agent_connections_open"), f"{RELEASE_NAME} open"),
+                Query(total("agent_connections_open"), f"{RELEASE_NAME} connections"),
                 Query(per_second("agent_connections_cut_total", "reason"), f"{RELEASE_NAME} cut: {{{{reason}}}}"),
             ),
         ),
