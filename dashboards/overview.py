@@ -102,7 +102,7 @@ def _traffic() -> Row:
             graph(
                 Words(
                     "People, runs and connections",
-                    "Open event streams, runs executing, runs waiting for a place, open connections; those a second that a limit cut.",
+                    "Open streams, runs executing and waiting, open connections; those that a limit cut, a second.",
                     "short",
                 ),
                 Query(total("agent_streams_open"), f"{RELEASE_NAME} streams"),
