@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from agent_operator.egress.origins import Origin, OriginRefused, origins, parse_url
+
 DOMAIN = "slipway.dev"
 """Of our API group, annotations and finalizer. Fixed before the first release: changing it handles every object anew."""
 
@@ -27,6 +29,12 @@ class OperatorSettings:
 
     prometheus_url: str = ""
     """For objects that name none; without any, conditions that need Prometheus say Unknown."""
+
+    prometheus_urls: tuple[str, ...] = ()
+    """Others that an object may name. Any URL would let whoever writes an object look around in the operator's network."""
+
+    key_hosts: frozenset[Origin] = frozenset()
+    """Where any key may be sent, beside the hosts that its own Secret names. An `http://` entry is the only way to plain http."""
 
     resync_seconds: float = 60.0
     """Between two looks at all objects, which find what a deaf watch missed. A list of our own kinds, so it costs little."""
@@ -55,7 +63,9 @@ class OperatorSettings:
             pod_namespace=environ.get("POD_NAMESPACE") or cls.pod_namespace,
             pod_name=environ.get("POD_NAME") or cls.pod_name,
             lease_name=environ.get("LEASE_NAME") or cls.lease_name,
-            prometheus_url=environ.get("PROMETHEUS_URL") or cls.prometheus_url,
+            prometheus_url=next(iter(_urls(environ, "PROMETHEUS_URL")), cls.prometheus_url),
+            prometheus_urls=_urls(environ, "PROMETHEUS_ALLOWED_URLS"),
+            key_hosts=_origins(environ, "KEY_HOSTS"),
             resync_seconds=_number(environ, "RESYNC_SECONDS", cls.resync_seconds, lowest=1, highest=3600),
             workers=int(_number(environ, "WORKERS", cls.workers, lowest=1, highest=64)),
             probe_port=int(_number(environ, "PROBE_PORT", cls.probe_port, lowest=1, highest=65535)),
@@ -64,6 +74,45 @@ class OperatorSettings:
             standalone=_choice(environ, "OPERATOR_STANDALONE", "true", ("true", "false")) == "true",
             peering_name=environ.get("OPERATOR_PEERING_NAME") or cls.peering_name,
         )
+
+    def prometheus_of(self, url: object) -> str:
+        """The Prometheus that an object asks for, or the default; empty without any. Raises OriginRefused for another one."""
+        if not url:
+            return self.prometheus_url
+        wanted = _base(url)
+        if wanted not in (self.prometheus_url, *self.prometheus_urls):
+            raise OriginRefused(
+                "prometheus.url is none of the operator's: leave it out, or have prometheus.allowedUrls of its chart name it"
+            )
+        return wanted
+
+    @property
+    def loopback(self) -> frozenset[tuple[str, int]]:
+        """Hosts and ports that these settings name; the HTTP client takes those of this machine, such as a sidecar's."""
+        named = {Origin.of(url) for url in (self.prometheus_url, *self.prometheus_urls) if url}
+        return frozenset((each.host, each.port) for each in named | self.key_hosts)
+
+
+def _base(url: object) -> str:
+    """A base URL in one form, so that two of them can be compared. Raises OriginRefused."""
+    found = parse_url(url)
+    if found.query or "?" in str(url):
+        raise OriginRefused("a base URL has no query")
+    return str(found).rstrip("/")
+
+
+def _urls(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    try:
+        return tuple(_base(each) for each in environ.get(name, "").replace(",", " ").split())
+    except OriginRefused as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _origins(environ: Mapping[str, str], name: str) -> frozenset[Origin]:
+    try:
+        return origins(environ.get(name, ""))
+    except OriginRefused as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _choice(environ: Mapping[str, str], name: str, default: str, allowed: tuple[str, ...]) -> str:

@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-import httpx
 from prometheus_client import start_http_server
 
 from agent_operator.clock import SystemClock
 from agent_operator.cluster.client import connect
 from agent_operator.cluster.lease import Fence
+from agent_operator.egress.client import guarded_client
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.controller import Controller
 from agent_operator.reconcile.registry import reconcilers
@@ -18,15 +18,12 @@ from agent_operator.settings import OperatorSettings
 
 VERSION = version("slipway")
 
-HTTP_TIMEOUT = 10.0
-"""Seconds for a call to a pod, a provider or Prometheus that names no time-out of its own."""
-
 
 @asynccontextmanager
 async def operator(settings: OperatorSettings) -> AsyncIterator[Controller]:
     """A controller at work, the Lease asked for, metrics served. Raises ClusterError when no cluster is configured."""
     clock = SystemClock()
-    async with connect(clock=clock) as cluster, httpx.AsyncClient(timeout=HTTP_TIMEOUT) as http:
+    async with connect(clock=clock) as cluster, guarded_client(settings.loopback) as http:
         where = {"namespace": settings.pod_namespace, "name": settings.lease_name}
         fence = Fence(cluster, clock, **where, holder=settings.pod_name)
         metrics = Metrics(VERSION)

@@ -61,7 +61,8 @@ def test_the_service_accepts_tokens_of_a_staged_secret_and_says_so(tmp_path: Pat
 async def test_the_service_accepts_a_key_whose_record_the_operator_wrote_and_reports_the_revision_it_waits_for(
     tmp_path: Path,
 ) -> None:
-    cluster = FakeCluster()
+    metadata = {"namespace": "ns", "name": "api-keys", "labels": {"slipway.dev/api-key-records": "admin"}}
+    cluster = FakeCluster([{"apiVersion": "v1", "kind": "Secret", "metadata": metadata}])
     block = {"recordsSecretName": "api-keys", "user": "billing", "tenant": "acme", "role": "admin"}
     records = ApiKeyRecords(cluster, WallClock(), Identity("ns", "key", "uid-1"), block)
     key = await records.make("r1")

@@ -30,7 +30,8 @@ def namespace() -> Iterator[Namespace]:
     require_api("prometheusrules.monitoring.coreos.com")
     with fresh_namespace("e2e-policy") as space:
         space.apply(*webhook.manifests(space, instance=RELEASE), monitor())
-        with running_operator(space, monitoring={"serviceMonitor": {"enabled": True, "interval": "5s"}}):
+        monitored = {"serviceMonitor": {"enabled": True, "interval": "5s"}}
+        with running_operator(space, monitoring=monitored, rbac={"secretNames": [webhook.URL_SECRET["name"]]}):
             space.wait_until_ready("stub", seconds=60)
             yield space
 

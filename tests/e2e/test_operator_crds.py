@@ -19,6 +19,7 @@ ROTATION = {
     "provider": {"pool": POOL},
 }
 OPEN_AI = {"projectID": "proj_1", "adminKey": {"secretName": "admin"}}
+TRAVERSAL = "../../victim/secrets/db"
 KEY = {"name": "hook", "key": "url"}
 
 GOOD: list[tuple[str, dict[str, Any]]] = [
@@ -87,6 +88,27 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("KeyRotation", {**ROTATION, "schedule": {"interval": "1h", "jitter": "2h"}}, "jitter must not be longer than interval"),
     ("KeyRotation", {**ROTATION, "provider": {"openAI": {**OPEN_AI, "mode": "KeyPerRevision"}}}, "needs serviceAccountID"),
     ("KeyRotation", {**ROTATION, "overlap": "soon"}, "spec.overlap"),
+    ("KeyRotation", {**ROTATION, "target": {"secretName": TRAVERSAL}}, "spec.target.secretName"),
+    ("KeyRotation", {**ROTATION, "target": {"secretName": "a..b"}}, "spec.target.secretName"),
+    ("KeyRotation", {**ROTATION, "provider": {"pool": {"secretName": TRAVERSAL}}}, "spec.provider.pool.secretName"),
+    (
+        "KeyRotation",
+        {**ROTATION, "provider": {"openAI": {**OPEN_AI, "adminKey": {"secretName": TRAVERSAL}}}},
+        "spec.provider.openAI.adminKey.secretName",
+    ),
+    (
+        "KeyRotation",
+        {**ROTATION, "provider": {"generated": {"kind": "APIKey", "apiKey": {"recordsSecretName": TRAVERSAL, "user": "u"}}}},
+        "spec.provider.generated.apiKey.recordsSecretName",
+    ),
+    ("KeyRotation", {**ROTATION, "consumers": {"selector": {"matchLabels": {"app": "a,b=c"}}}}, "matchLabels"),
+    ("KeyRotation", {**ROTATION, "consumers": {"selector": {"matchLabels": {"app in (a)": "b"}}}}, "names of labels"),
+    ("KeyRotation", {**ROTATION, "verify": {"url": "https://me@models"}}, "must not hold a user"),
+    ("KeyRotation", {**ROTATION, "verify": {"url": "file:///etc/passwd"}}, "spec.verify.url"),
+    ("AlertPolicy", {**POLICY, "receiver": {"webhook": {"urlSecret": {**KEY, "name": TRAVERSAL}}}}, "urlSecret.name"),
+    ("AlertPolicy", {**POLICY, "labels": {"team": '{{ query "up" }}'}}, "spec.labels.team"),
+    ("AlertPolicy", {**POLICY, "outputLabels": {"a b": "c"}}, "names of labels"),
+    ("AlertPolicy", {**POLICY, "routes": [{"path": "/{{x}}", "errorRatio": 0.1}]}, "spec.routes[0].path"),
     ("KeyRotation", {**ROTATION, "consumers": {"selector": {"matchLabels": {}}}}, "spec.consumers.selector.matchLabels"),
 ]
 

@@ -76,7 +76,8 @@ def world() -> Iterator[World]:
         rights = {"secretNames": ["model-key"], "adminSecretNames": ["openai-admin"]}
         monitored = has_api("prometheusrules.monitoring.coreos.com")
         monitoring = {"serviceMonitor": {"enabled": monitored, "interval": "5s"}, "alerts": {"enabled": monitored}}
-        with running_operator(namespace, rbac=rights, monitoring=monitoring) as operator:
+        # The fake speaks plain http, which the operator takes for hosts that its own settings name, and for no others.
+        with running_operator(namespace, rbac=rights, monitoring=monitoring, keyHosts=[url.removesuffix("/v1")]) as operator:
             agent = Release(namespace, "agent-rotated", CHART)
             values = default_values() | {
                 "replicaCount": 2,

@@ -56,7 +56,7 @@ def manifests(namespace: Namespace, *, instance: str) -> list[dict[str, Any]]:
         {
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": {"name": URL_SECRET["name"]},
+            "metadata": {"name": URL_SECRET["name"], "labels": {"slipway.dev/alert-receiver": "true"}},
             "stringData": {URL_SECRET["key"]: f"http://stub.{namespace.name}:8080/"},
         },
     ]

@@ -93,10 +93,14 @@ class Bench:
         return condition["status"], condition["reason"], condition["message"]
 
 
+def settings(prometheus_url: str) -> OperatorSettings:
+    return OperatorSettings(prometheus_url=prometheus_url, prometheus_urls=("http://other",))
+
+
 @asynccontextmanager
 async def bench(*objects: Manifest, prometheus_url: str = "http://prometheus") -> AsyncIterator[Bench]:
     cluster, prometheus, clock = FakeCluster(objects), FakePrometheus(), WallClock()
     async with httpx.AsyncClient(transport=httpx.MockTransport(prometheus.answer)) as http:
         fence = Fence(cluster, clock, namespace="slipway", name="operator", holder="pod")
-        tools = Tools(cluster, clock, fence, Metrics("1"), http, OperatorSettings(prometheus_url=prometheus_url))
+        tools = Tools(cluster, clock, fence, Metrics("1"), http, settings(prometheus_url))
         yield Bench(cluster, prometheus, clock, tools)

@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from agent_operator.cluster import Unavailable
-from agent_operator.cluster.kinds import ALERT_POLICY, ALERTMANAGER_CONFIG, CONFIG_MAP, PROMETHEUS_RULE
+from agent_operator.cluster import Forbidden, Manifest, Unavailable
+from agent_operator.cluster.kinds import ALERT_POLICY, ALERTMANAGER_CONFIG, CONFIG_MAP, PROMETHEUS_RULE, SECRET
 from tests.operator.policies import MADE, bench, policy
 
 
@@ -208,9 +208,48 @@ async def test_a_config_map_takes_the_place_of_the_rule_and_back() -> None:
         assert b.made()
 
 
+def hook(**labels: str) -> Manifest:
+    """The receiver's Secret, which agrees unless it is told otherwise."""
+    metadata = {"namespace": "team", "name": "hook", "labels": labels or {"slipway.dev/alert-receiver": "true"}}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {}}
+
+
+@pytest.mark.parametrize("secret", [hook(app="shop"), hook(**{"slipway.dev/alert-receiver": "false"}), None, "forbidden"])
+async def test_a_receiver_needs_the_consent_of_its_secret_and_the_rules_do_not(secret: Manifest | str | None) -> None:
+    webhook = {"webhook": {"urlSecret": {"name": "hook", "key": "url"}}}
+    async with bench(policy(receiver=webhook), *([secret] if isinstance(secret, dict) else [])) as b:
+        if secret == "forbidden":
+            b.cluster.fail(Forbidden("secrets is forbidden"), verb="get", kind=SECRET)
+        await b.reconcile()
+
+        assert b.condition("RulesApplied")[:2] == ("False", "NoConsent")
+        assert b.cluster.find(ALERTMANAGER_CONFIG, "team", MADE) is None
+        assert b.made()
+
+
+async def test_a_consent_that_is_taken_back_takes_the_receiver_away() -> None:
+    async with bench(policy(receiver={"webhook": {"urlSecret": {"name": "hook", "key": "url"}}}), hook()) as b:
+        await b.reconcile()
+        assert b.cluster.find(ALERTMANAGER_CONFIG, "team", MADE)
+        b.cluster.put(hook(app="shop"))
+        await b.reconcile()
+
+        assert b.cluster.find(ALERTMANAGER_CONFIG, "team", MADE) is None
+        assert b.condition("Ready")[:2] == ("False", "NoConsent")
+
+
+@pytest.mark.parametrize("url", ["http://victim", "http://other/x", "https://other", "http://169.254.169.254", "file:///x"])
+async def test_a_prometheus_that_the_operator_does_not_name_is_not_asked(url: str) -> None:
+    async with bench(policy(prometheus={"url": url})) as b:
+        await b.reconcile()
+
+        assert b.prometheus.asked == []
+        assert b.condition("Ready")[0] in {"True", "False"}
+
+
 async def test_a_receiver_gets_the_alerts_of_the_release_and_no_others() -> None:
     webhook = {"webhook": {"urlSecret": {"name": "hook", "key": "url"}}, "severities": ["critical"], "groupWait": "5s"}
-    async with bench(policy(receiver=webhook)) as b:
+    async with bench(policy(receiver=webhook), hook()) as b:
         await b.reconcile()
         config = b.cluster.find(ALERTMANAGER_CONFIG, "team", MADE)
         assert config is not None

@@ -44,4 +44,4 @@ def test_others_stay_as_they_are_and_where_they_are() -> None:
 def test_a_message_beyond_the_limit_is_cut() -> None:
     [condition] = set_condition([], "A", "True", "x", "m" * 40_000, generation=1, now=NOON)
 
-    assert len(condition["message"]) == 32768
+    assert len(condition["message"]) == 4096

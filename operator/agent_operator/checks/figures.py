@@ -3,14 +3,26 @@
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from agent_operator.checks.facts import PrometheusFacts
 from agent_operator.clock import Clock
 from agent_operator.prometheus import Prometheus, PrometheusError, Sample
+from agent_operator.rules.scope import quoted
 
 HISTORY = timedelta(hours=1)
 """How long the answer about the last 30 days is kept: it reads some 100,000 samples a pod, the others some dozens."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoFigures:
+    """Stands for a Prometheus that is not asked, and says why."""
+
+    why: str
+
+    async def of(self, namespace: str, release: str) -> PrometheusFacts:  # noqa: ARG002  # as Figures has them
+        return PrometheusFacts(error=self.why)
 
 
 class Figures:
@@ -64,7 +76,7 @@ class Figures:
 
 
 def _scope(namespace: str, release: str) -> str:
-    return f'namespace="{namespace}",job="{release}"'
+    return f"namespace={quoted(namespace)},job={quoted(release)}"
 
 
 def _single(samples: Sequence[Sample]) -> float | None:

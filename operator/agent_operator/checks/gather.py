@@ -1,17 +1,14 @@
 """Collects the facts about one release: objects from the cluster, answers of its pods, figures from Prometheus."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from http import HTTPStatus
-from typing import Any
 
 import httpx
-from prometheus_client.parser import text_string_to_metric_families
 
+from agent_operator.checks.answers import OPS_PATHS, Answer, pod_of
 from agent_operator.checks.environment import Environment, of_container
-from agent_operator.checks.facts import Facts, Limits, Manifest, Pod, Samples, agent_container
-from agent_operator.checks.figures import Figures
+from agent_operator.checks.facts import Facts, Limits, Manifest, Pod, agent_container
+from agent_operator.checks.figures import Figures, NoFigures
 from agent_operator.clock import Clock
 from agent_operator.cluster import Cluster, Forbidden, InvalidName, Kind
 from agent_operator.cluster.kinds import (
@@ -26,22 +23,18 @@ from agent_operator.cluster.kinds import (
     SECRET,
 )
 from agent_operator.cluster.paths import label_selector
+from agent_operator.egress.read import ReadError, read
 
 COMPONENT = "app.kubernetes.io/component"
 INSTANCE = "app.kubernetes.io/instance"
 
 OPS_SECONDS = 3.0
-"""Limit of one question to a pod's ops port, which answers from memory; a pod that is gone must not hold up the others."""
+"""Seconds for the whole answer of a pod's ops port, which answers from memory; a pod that is gone must not hold up the others."""
 
 OPS_PORT = 9090
 
-WANTED = ("agent_unpriced_model_calls_total", "agent_tokens_total", "agent_drain_", "agent_db_pool_connections_limit")
-"""Beginnings of the metrics that a check reads from pods; the rest of some thousand lines is not parsed."""
-
-OPS_PATHS = ("/status", "/health", "/metrics")
-
-Answer = tuple[int, str]
-"""Status and body."""
+OPS_BYTES = 2 << 20
+"""Bytes of one answer: some thousand lines of metrics are 200 kB."""
 
 ReadPod = Callable[[Manifest], Awaitable[Pod]]
 """Asks a pod's ops port; never raises, as a pod that does not answer is a fact too."""
@@ -66,7 +59,7 @@ async def gather(
     *,
     namespace: str,
     release: str,
-    figures: Figures | None = None,
+    figures: Figures | NoFigures | None = None,
     limits: Limits | None = None,
 ) -> Facts:
     """The facts of now. What we may not list is named in `forbidden`.
@@ -179,35 +172,7 @@ async def read_url(http: httpx.AsyncClient, manifest: Manifest, url: str) -> Pod
 
 async def _get(http: httpx.AsyncClient, url: str) -> Answer | None:
     try:
-        response = await http.get(url, timeout=OPS_SECONDS)
-    except (httpx.HTTPError, httpx.InvalidURL):
+        answer = await read(http, "GET", url, seconds=OPS_SECONDS, limit=OPS_BYTES)
+    except ReadError:
         return None
-    return response.status_code, response.text
-
-
-def pod_of(manifest: Manifest, answers: Mapping[str, Answer | None]) -> Pod:
-    """A pod and what it said; None for each question that it did not answer, or not as the service does."""
-    status, health, metrics = (answers.get(path) for path in OPS_PATHS)
-    return Pod(
-        manifest,
-        status=_json(status, "version") if status and status[0] == HTTPStatus.OK else None,
-        health=_json(health, "dependencies"),  # 503 says that something is down, and the body says what
-        samples=_samples(metrics[1]) if metrics and metrics[0] == HTTPStatus.OK else None,
-    )
-
-
-def _json(answer: Answer | None, key: str) -> Mapping[str, Any] | None:
-    try:
-        body = json.loads(answer[1]) if answer else None
-    except ValueError:
-        return None
-    return body if isinstance(body, dict) and key in body else None
-
-
-def _samples(text: str) -> Samples:
-    lines = [line for line in text.splitlines() if line.startswith(WANTED)]
-    found: dict[str, list[tuple[Mapping[str, str], float]]] = {}
-    for family in text_string_to_metric_families("\n".join([*lines, ""])):
-        for sample in family.samples:
-            found.setdefault(sample.name, []).append((sample.labels, sample.value))
-    return found
+    return answer.status, answer.text

@@ -31,13 +31,31 @@ class _Transport(httpx.AsyncBaseTransport):
         self._http = http
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        target, headers = request.url.raw_path.decode(), {"Accept-Encoding": "identity"}
         try:
-            answer = await self._http.request(request.method, request.url.raw_path.decode())
+            asked = self._http.build_request(request.method, target, headers=headers)
+            answer = await self._http.send(asked, stream=True, follow_redirects=False)
         except (httpx2.HTTPError, OSError) as error:
             raise httpx.ConnectError(f"{type(error).__name__} {error}".rstrip(), request=request) from error
-        return httpx.Response(
-            answer.status_code, content=answer.content, headers={"Content-Type": answer.headers.get("content-type", "")}
-        )
+        kept = {name: value for name, value in answer.headers.items() if name in {"content-type", "content-encoding"}}
+        return httpx.Response(answer.status_code, headers=kept, stream=_Body(answer))
+
+
+class _Body(httpx.AsyncByteStream):
+    """As it comes, so that the reader can stop: a pod may answer without an end."""
+
+    def __init__(self, answer: httpx2.Response) -> None:
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._answer.aiter_raw():
+                yield chunk
+        except (httpx2.HTTPError, OSError) as error:
+            raise httpx.ReadError(f"{type(error).__name__} {error}".rstrip()) from error
+
+    async def aclose(self) -> None:
+        await self._answer.aclose()
 
 
 def find_config(context: str | None = None) -> SingleConfig:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import httpx
 
+from agent_operator.checks.answers import OPS_PATHS, pod_of
 from agent_operator.checks.facts import Pod, agent_container
 from agent_operator.checks.figures import Figures
 from agent_operator.checks.finding import Area, Finding, Status
-from agent_operator.checks.gather import OPS_PATHS, OPS_PORT, ReadPod, gather, pod_of, read_url
+from agent_operator.checks.gather import OPS_PORT, ReadPod, gather, read_url
 from agent_operator.checks.registry import judge
 from agent_operator.clock import Clock, SystemClock
 from agent_operator.cluster import Cluster, ClusterError, Manifest

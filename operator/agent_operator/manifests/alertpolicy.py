@@ -28,6 +28,8 @@ _UPPER = re.compile(r"(?<!^)(?=[A-Z])")
 def thresholds_of(spec: Mapping[str, Any]) -> Thresholds:
     """Raises ValueError, with a line that names the field, for what the CRD let through and the rules do not take."""
     plain = {_UPPER.sub("_", name).lower(): value for name, value in spec.get("thresholds", {}).items()}
+    if unknown := plain.keys() - Thresholds.__dataclass_fields__.keys():
+        raise ValueError(f"spec.thresholds: there is no {', '.join(sorted(unknown))}")
     return Thresholds(
         **plain,
         tool_failure_ratio_by_tool={each["name"]: each["failureRatio"] for each in spec.get("tools", [])},
@@ -84,6 +86,15 @@ def alertmanager_config(policy: Object) -> Object:
     route = {"receiver": "slipway", "groupBy": ["namespace", "job", "alertname"], "matchers": matchers, **timing}
     spec = {"route": route, "receivers": [{"name": "slipway", **_receiver(receiver)}]}
     return _owned(policy, "monitoring.coreos.com/v1alpha1", "AlertmanagerConfig", {"spec": spec})
+
+
+def receiver_secret(policy: Object) -> str | None:
+    """The Secret that Alertmanager would read for this policy."""
+    receiver = policy["spec"].get("receiver") or {}
+    for block, entry in (("webhook", "urlSecret"), ("slack", "apiUrlSecret"), ("pagerDuty", "routingKeySecret")):
+        if block in receiver:
+            return str(receiver[block][entry]["name"])
+    return None
 
 
 def object_name(policy: Object) -> str:

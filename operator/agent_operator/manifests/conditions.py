@@ -4,12 +4,13 @@ from datetime import datetime
 from typing import Any, Literal
 
 from agent_operator.clock import timestamp
+from agent_operator.egress.text import plain
 
 Condition = dict[str, Any]
 Status = Literal["True", "False", "Unknown"]
 
-MESSAGE_LIMIT = 32768
-"""Characters; the API convention's limit for a condition's message."""
+MESSAGE_LIMIT = 4096
+"""Characters of a condition's message, which may quote others. The API takes 32768, and nobody reads so much."""
 
 
 def set_condition(
@@ -22,7 +23,7 @@ def set_condition(
         "type": type_,
         "status": status,
         "reason": reason,
-        "message": message[:MESSAGE_LIMIT],
+        "message": plain(message, MESSAGE_LIMIT),
         "observedGeneration": generation,
         "lastTransitionTime": before["lastTransitionTime"] if before is not None and unchanged else timestamp(now),
     }

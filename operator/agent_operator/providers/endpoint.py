@@ -4,22 +4,25 @@ from http import HTTPStatus
 
 import httpx
 
+from agent_operator.egress.read import ReadError, read
 from agent_operator.providers import ProviderError
 
 TIMEOUT = 10.0
-"""Seconds; a list of models takes less than one."""
+"""Seconds for the whole answer; a list of models takes less than one."""
 
 
 async def check_key(http: httpx.AsyncClient, url: str, value: str) -> None:
     """Raises ProviderError unless the endpoint lets the key in; an endpoint without this route (404) does."""
+    if not (value.isascii() and value.isprintable() and " " not in value):
+        raise ProviderError("NewKeyRefused", "the new key has a character that no HTTP header takes")
     try:
-        response = await http.get(url, headers={"Authorization": f"Bearer {value}"}, timeout=TIMEOUT, follow_redirects=False)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ProviderError("VerifyFailed", f"GET {url}: {type(error).__name__}") from None
-    except UnicodeEncodeError:
-        raise ProviderError("NewKeyRefused", "the new key has a character that no HTTP header takes") from None
-    status = response.status_code
+        answer = await read(http, "GET", url, seconds=TIMEOUT, headers={"Authorization": f"Bearer {value}"})
+    except ReadError as error:
+        raise ProviderError("VerifyFailed", f"GET {url}: {error}") from None
+    status = answer.status
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         raise ProviderError("NewKeyRefused", f"GET {url}: HTTP {status} with the new key")
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        raise ProviderError("VerifyFailed", f"GET {url}: HTTP {status}, a redirect, which a key does not follow", refused=True)
     if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise ProviderError("VerifyFailed", f"GET {url}: HTTP {status}")

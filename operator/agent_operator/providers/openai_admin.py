@@ -4,6 +4,8 @@ The value of a key is told once, in the answer to the call that makes it. So tha
 answer was lost is found by its name and deleted.
 """
 
+import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -11,12 +13,20 @@ from typing import Any
 
 import httpx
 
+from agent_operator.egress.read import ReadError, read
+from agent_operator.egress.text import plain
 from agent_operator.providers import IssuedKey, NewKey, ProviderError
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
 TIMEOUT = 20.0
-"""Seconds for one call; making a service account takes a second or two."""
+"""Seconds for one whole call; making a service account takes a second or two."""
+
+LIST_SECONDS = 120.0
+"""Seconds for all pages of a list together."""
+
+PAGES = 200
+"""Pages of one list: 20,000 entries. A provider that always has one more would never be done."""
 
 PAGE = 100
 """Entries of one answer to a list: the most that the API gives."""
@@ -25,12 +35,15 @@ ACCOUNT_PREFIX = "svc_acct_"
 """Ids of service accounts begin with it, ids of keys do not: an id alone tells how it is deleted."""
 
 
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
 class OpenAIAdmin:
-    """One project, seen with one admin key."""
+    """One project, seen with one admin key. Whoever makes one has judged that the key may be sent to `base_url`."""
 
     def __init__(self, http: httpx.AsyncClient, base_url: str, admin_key: str, project: str) -> None:
         self._http = http
-        self._root = f"{base_url.rstrip('/')}/organization/projects/{project}"
+        self._root = f"{base_url.rstrip('/')}/organization/projects/{_segment(project)}"
         self._headers = {"Authorization": f"Bearer {admin_key}"}
 
     async def make_account(self, name: str, lifetime: timedelta | None) -> NewKey:
@@ -40,11 +53,20 @@ class OpenAIAdmin:
 
     async def make_key(self, account: str, name: str, scopes: list[str], lifetime: timedelta | None) -> NewKey:
         body = {"name": name} | ({"scopes": scopes} if scopes else {}) | _expiry(lifetime)
-        answer = await self._call("POST", f"/service_accounts/{account}/api_keys", body)
+        answer = await self._call("POST", f"/service_accounts/{_segment(account)}/api_keys", body)
         return _new_key(answer.get("id"), answer.get("value"))
 
     async def issued(self, prefix: str) -> list[IssuedKey]:
         """Service accounts and keys whose name begins with `prefix`; a key of such an account is told by its account."""
+        try:
+            async with asyncio.timeout(LIST_SECONDS):
+                return await self._issued(prefix)
+        except TimeoutError:
+            raise ProviderError("ProviderUnavailable", f"no whole list within {LIST_SECONDS:g} s") from None
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise ProviderError("UnexpectedAnswer", f"a list of another shape ({type(error).__name__})") from None
+
+    async def _issued(self, prefix: str) -> list[IssuedKey]:
         accounts = [each async for each in self._list("/service_accounts") if each["name"].startswith(prefix)]
         keys = [each async for each in self._list("/api_keys", {"owner_project_access": "any"})]
         used: dict[str, datetime | None] = {}
@@ -60,7 +82,7 @@ class OpenAIAdmin:
         """A key, or a service account with its keys. One that is gone already is as good as deleted."""
         collection = "service_accounts" if key_id.startswith(ACCOUNT_PREFIX) else "api_keys"
         try:
-            await self._call("DELETE", f"/{collection}/{key_id}")
+            await self._call("DELETE", f"/{collection}/{_segment(key_id)}")
         except ProviderError as error:
             if error.reason == "NotFound":
                 return
@@ -72,33 +94,37 @@ class OpenAIAdmin:
 
     async def _list(self, path: str, params: dict[str, str] | None = None) -> AsyncIterator[dict[str, Any]]:
         after: dict[str, str] = {}
-        while True:
+        for _ in range(PAGES):
             page = await self._call("GET", path, params={"limit": str(PAGE), **(params or {}), **after})
             for each in page.get("data", []):
                 yield each
             if not page.get("has_more") or not page.get("last_id"):
                 return
-            after = {"after": page["last_id"]}
+            after = {"after": str(page["last_id"])}
+        raise ProviderError("UnexpectedAnswer", f"GET {path}: more than {PAGES} pages")
 
     async def _call(
         self, method: str, path: str, body: dict[str, Any] | None = None, *, params: dict[str, str] | None = None
     ) -> dict[str, Any]:
         try:
-            response = await self._http.request(
-                method,
-                self._root + path,
-                json=body,
-                params=params,
-                headers=self._headers,
-                timeout=TIMEOUT,
-                follow_redirects=False,
+            answer = await read(
+                self._http, method, self._root + path, seconds=TIMEOUT, headers=self._headers, json=body, params=params
             )
-            answer = response.json() if response.content else {}
-        except (httpx.HTTPError, ValueError) as error:
-            raise ProviderError("ProviderUnavailable", f"{method} {path}: {type(error).__name__}") from None
-        if not response.is_success:
-            raise _error(response.status_code, method, path, answer)
-        return answer if isinstance(answer, dict) else {}
+            found = answer.json() if answer.body else {}
+        except ReadError as error:
+            raise ProviderError("ProviderUnavailable", f"{method} {path}: {error}") from None
+        if not answer.is_success:
+            raise _error(answer.status, method, path, found)
+        return found if isinstance(found, dict) else {}
+
+
+def _segment(name: object) -> str:
+    """Of a URL's path: a project comes from an object, an id from an answer or a status; `..` would lead elsewhere."""
+    if not isinstance(name, str) or not _ID.fullmatch(name):
+        raise ProviderError(
+            "InvalidID", f"expected an id of letters, digits, _ and -, got {plain(ascii(name), 80)}", refused=True
+        )
+    return name
 
 
 def _expiry(lifetime: timedelta | None) -> dict[str, int]:
@@ -106,7 +132,7 @@ def _expiry(lifetime: timedelta | None) -> dict[str, int]:
 
 
 def _new_key(key_id: object, value: object) -> NewKey:
-    if not (isinstance(key_id, str) and isinstance(value, str) and value):
+    if not (isinstance(key_id, str) and _ID.fullmatch(key_id) and isinstance(value, str) and value):
         raise ProviderError("UnexpectedAnswer", "the answer to making a key holds no key")
     return NewKey(key_id, value)
 
@@ -127,9 +153,11 @@ def _error(status: int, method: str, path: str, answer: object) -> ProviderError
             return ProviderError("RateLimited", text)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return ProviderError("ProviderUnavailable", text)
+    if status < HTTPStatus.BAD_REQUEST:
+        return ProviderError("Rejected", f"{text}: a redirect, which a key does not follow", refused=True)
     return ProviderError("Rejected", f"{text}: {_message(answer)}", refused=True)
 
 
 def _message(answer: object) -> str:
     error = answer.get("error") if isinstance(answer, dict) else None
-    return str(error.get("message", ""))[:200] if isinstance(error, dict) else ""
+    return plain(error.get("message", ""), 200) if isinstance(error, dict) else ""

@@ -1,15 +1,17 @@
 """AgentHealth: one release, judged by every check; the status is written when it says something new."""
 
 from agent_operator.checks.facts import Limits
-from agent_operator.checks.figures import Figures
+from agent_operator.checks.figures import Figures, NoFigures
 from agent_operator.checks.gather import by_address, gather
 from agent_operator.checks.registry import judge
 from agent_operator.cluster import Manifest
 from agent_operator.cluster.kinds import AGENT_HEALTH
+from agent_operator.egress.origins import OriginRefused
+from agent_operator.manifests.specs import AgentHealthSpec, WrongSpec, checked
 from agent_operator.prometheus import Prometheus
 from agent_operator.reconcile.agenthealth_status import Health, render
 from agent_operator.reconcile.queue import Key, Reconcile
-from agent_operator.reconcile.status import write_status
+from agent_operator.reconcile.status import refuse, write_status
 from agent_operator.reconcile.tools import Tools
 
 INTERVAL = 10.0
@@ -19,9 +21,12 @@ INTERVAL = 10.0
 def agent_health(tools: Tools) -> Reconcile:
     figures: dict[str, Figures] = {}
 
-    def of_prometheus(spec: Manifest) -> Figures | None:
-        url = spec.get("prometheus", {}).get("url") or tools.settings.prometheus_url
-        if url and url not in figures:
+    def of_prometheus(spec: Manifest) -> Figures | NoFigures | None:
+        try:
+            url = tools.settings.prometheus_of((spec.get("prometheus") or {}).get("url"))
+        except OriginRefused as error:
+            return NoFigures(str(error))
+        if url and url not in figures:  # as many as the operator's settings name
             figures[url] = Figures(Prometheus(tools.http, url), tools.clock)
         return figures.get(url)
 
@@ -29,13 +34,18 @@ def agent_health(tools: Tools) -> Reconcile:
         about = await tools.cluster.get(AGENT_HEALTH, key.namespace, key.name)
         if about is None or "deletionTimestamp" in about["metadata"]:
             return None
-        await _look(tools, about, of_prometheus(about["spec"]))
+        try:
+            spec = checked(about, AgentHealthSpec)["spec"]
+        except WrongSpec as error:
+            await refuse(tools, about, "InvalidSpec", str(error))
+            return None
+        await _look(tools, {**about, "spec": spec}, of_prometheus(spec))
         return INTERVAL
 
     return reconcile
 
 
-async def _look(tools: Tools, about: Manifest, figures: Figures | None) -> None:
+async def _look(tools: Tools, about: Manifest, figures: Figures | NoFigures | None) -> None:
     spec = about["spec"]
     facts = await gather(
         tools.cluster,

@@ -4,15 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from agent_operator.clock import parse_timestamp
-from agent_operator.cluster import Invalid, Kind, Manifest, kind_of
+from agent_operator.cluster import Forbidden, Invalid, Kind, Manifest, kind_of
 from agent_operator.cluster.kinds import ALERT_POLICY, ALERTMANAGER_CONFIG, CONFIG_MAP, PROMETHEUS_RULE
+from agent_operator.egress.origins import OriginRefused
+from agent_operator.egress.text import plain
 from agent_operator.manifests import alertpolicy as made
 from agent_operator.manifests.alertpolicy_status import COMING, Answers, Finding, LoadedRule, findings, firing_count, ready
 from agent_operator.manifests.conditions import find_condition, set_condition
+from agent_operator.manifests.specs import AlertPolicySpec, checked
 from agent_operator.prometheus import Prometheus, PrometheusError
+from agent_operator.reconcile.consent import RECEIVER, NoConsent, read_shared
 from agent_operator.reconcile.queue import Key
 from agent_operator.reconcile.status import write_status
 from agent_operator.reconcile.tools import Tools
+from agent_operator.rules.scope import quoted
 
 LOOK_AGAIN = 10.0
 """Seconds. Drift, and what Prometheus says, are looked up: nobody tells us of either. Two small reads per policy."""
@@ -38,12 +43,17 @@ class AlertPolicies:
         policy = await self._tools.cluster.get(ALERT_POLICY, key.namespace, key.name)
         if policy is None or policy["metadata"].get("deletionTimestamp"):
             return None  # what was made from it goes with it, by its owner reference
+        refusal: Exception | None
         try:
+            policy = checked(policy, AlertPolicySpec)
             groups = made.groups_of(policy)
-            wanted = _wanted(policy, groups)
+            refusal = await self._receiver_refused(policy)
+            wanted = _wanted(policy, groups, receiver=refusal is None)
             await self._apply(policy, wanted)
         except (ValueError, ForeignObject, Invalid) as error:
-            await self._write(policy, [_refused(error)], 0, 0)
+            refusal = error
+        if refusal:
+            await self._write(policy, [_refused(refusal)], 0, 0)
             return LOOK_AGAIN
         answers = await self._ask(policy, groups)
         applied = Finding("RulesApplied", "True", "Applied", ", ".join(_title(each) for each in wanted))
@@ -51,6 +61,19 @@ class AlertPolicies:
         count = sum(len(group["rules"]) for group in groups)
         await self._write(policy, [applied, *found], count, firing_count(answers))
         return LOOK_SOON if found[0].reason in COMING and not self._overdue(policy) else LOOK_AGAIN
+
+    async def _receiver_refused(self, policy: Manifest) -> Exception | None:
+        """Alertmanager would read the Secret for whoever may write a policy, so its owner has to agree, and to go on agreeing."""
+        name = made.receiver_secret(policy)
+        if name is None:
+            return None
+        try:
+            secret = await read_shared(self._tools.cluster, policy["metadata"]["namespace"], name, RECEIVER, "true")
+        except NoConsent as error:
+            return error
+        except Forbidden as error:
+            return NoConsent(f"whether the Secret {name} has the label {RECEIVER}=true cannot be read: {error}")
+        return None if secret else NoConsent(f"there is no Secret {name} with the label {RECEIVER}=true")
 
     async def _apply(self, policy: Manifest, wanted: Sequence[Manifest]) -> None:
         for each in wanted:
@@ -94,13 +117,16 @@ class AlertPolicies:
         return await self._tools.cluster.get(kind, policy["metadata"]["namespace"], made.object_name(policy))
 
     async def _ask(self, policy: Manifest, groups: list[dict[str, Any]]) -> Answers:
-        url = policy["spec"].get("prometheus", {}).get("url") or self._tools.settings.prometheus_url
+        try:
+            url = self._tools.settings.prometheus_of((policy["spec"].get("prometheus") or {}).get("url"))
+        except OriginRefused as error:
+            return Answers("refused", str(error))
         if not url:
             return Answers("")
         if not groups:
             return Answers(url)
         namespace, release = policy["metadata"]["namespace"], policy["spec"]["release"]
-        matchers = f'namespace="{namespace}",job="{release}"'
+        matchers = f"namespace={quoted(namespace)},job={quoted(release)}"
         prometheus, metrics = Prometheus(self._tools.http, url), made.metrics_of(groups)
         try:
             rules = await prometheus.rules(group["name"] for group in groups)
@@ -131,9 +157,9 @@ class AlertPolicies:
         await write_status(self._tools, policy, status)
 
 
-def _wanted(policy: Manifest, groups: list[dict[str, Any]]) -> list[Manifest]:
-    receiver = [made.alertmanager_config(policy)] if "receiver" in policy["spec"] else []
-    return [made.rules_object(policy, groups), *receiver]
+def _wanted(policy: Manifest, groups: list[dict[str, Any]], *, receiver: bool) -> list[Manifest]:
+    config = [made.alertmanager_config(policy)] if receiver and "receiver" in policy["spec"] else []
+    return [made.rules_object(policy, groups), *config]
 
 
 def _applied_before(policy: Manifest) -> bool:
@@ -141,8 +167,10 @@ def _applied_before(policy: Manifest) -> bool:
 
 
 def _refused(error: Exception) -> Finding:
-    reason = "ForeignObject" if isinstance(error, ForeignObject) else "Refused" if isinstance(error, Invalid) else "WrongSpec"
-    return Finding("RulesApplied", "False", reason, str(error))
+    reason = "WrongSpec"
+    for kind, name in ((ForeignObject, "ForeignObject"), (NoConsent, "NoConsent"), (Invalid, "Refused")):
+        reason = name if isinstance(error, kind) else reason
+    return Finding("RulesApplied", "False", reason, plain(error, 1000))
 
 
 def _title(manifest: Manifest) -> str:

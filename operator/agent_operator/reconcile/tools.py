@@ -18,6 +18,6 @@ class Tools:
     fence: Fence
     metrics: Metrics
     http: httpx.AsyncClient
-    """For Prometheus, the pods' ops ports and the providers of keys; it has no default headers."""
+    """For Prometheus, the pods' ops ports and the providers of keys, by `egress.read` alone: it bounds what comes back."""
 
     settings: OperatorSettings

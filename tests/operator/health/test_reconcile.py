@@ -87,7 +87,7 @@ class World:
     async def tools(self) -> AsyncIterator[Tools]:
         async with httpx.AsyncClient(transport=httpx.MockTransport(self.answer)) as http:
             fence = Fence(self.cluster, self.clock, namespace="slipway", name="slipway-operator", holder="me")
-            yield Tools(self.cluster, self.clock, fence, Metrics("0"), http, OperatorSettings())
+            yield Tools(self.cluster, self.clock, fence, Metrics("0"), http, OperatorSettings(prometheus_urls=(PROMETHEUS,)))
 
     async def look(self) -> dict[str, Any]:
         """The status after one reconcile."""

@@ -194,7 +194,7 @@ async def test_a_secret_that_was_put_back_to_an_older_state_is_replaced() -> Non
 
 def pool(**keys: str) -> World:
     world = World(provider=POOL)
-    world.put_secret(NAMESPACE, "pool", keys)
+    world.put_secret(NAMESPACE, "pool", keys, labels={"slipway.dev/key-pool": "true"})
     return world
 
 
@@ -210,6 +210,62 @@ async def test_a_pool_is_used_in_turn_and_each_key_once() -> None:
     await world.until(lambda: "failure" in world.status)
     assert world.status["failure"]["reason"] == "PoolExhausted"
     assert world.secret()["current"] == "sk-b"
+
+
+async def test_a_secret_that_does_not_agree_is_no_pool() -> None:
+    world = World(provider=POOL)
+    world.put_secret(NAMESPACE, "pool", {"password": "of the database"}, labels={"app": "shop"})
+
+    await world.until(lambda: "failure" in world.status)
+
+    assert world.status["failure"]["reason"] == "NoConsent"
+    assert "slipway.dev/key-pool=true" in world.condition("Ready")["message"]
+    assert world.secret() == {}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "url", "reason"),
+    [
+        ("", "https://evil.example/v1/models", "HostNotAllowed"),
+        ("models.internal", "https://evil.example/?models.internal", "HostNotAllowed"),
+        ("models.internal", "http://models.internal/v1", "HostNotAllowed"),
+        ("http://models.internal", "http://models.internal/v1", "HostNotAllowed"),
+        ("not a host/", "https://models.internal/v1", "HostNotAllowed"),
+        ("models.internal", "https://models.internal/v1", None),
+        ("", "http://model/v1", None),
+    ],
+)
+async def test_a_key_of_a_pool_is_tried_where_its_secret_or_the_operator_says(hosts: str, url: str, reason: str | None) -> None:
+    world = World(provider=POOL, options={"verify": {"url": url}})
+    consent = {"labels": {"slipway.dev/key-pool": "true"}, "annotations": {"slipway.dev/hosts": hosts}}
+    world.put_secret(NAMESPACE, "pool", {"a": "sk-a"}, **consent)
+    world.openai.accepts = lambda value: value == "sk-a"  # type: ignore[method-assign]  # a key that somebody issued before
+
+    await world.until(lambda: "failure" in world.status or world.status.get("revision") == 1)
+
+    assert world.status.get("failure", {}).get("reason") == reason
+    assert world.sent_to == ([] if reason else [url])
+
+
+async def test_an_admin_key_goes_to_its_own_host_by_https_alone() -> None:
+    world = World()
+    files = {"admin-key": "sk-admin", "base-url": "http://openai.example/v1"}
+    world.put_secret("slipway-system", "openai-admin", files, annotations={"slipway.dev/allow": "team/proj_1"})
+
+    await world.turn()
+
+    assert world.status["failure"]["reason"] == "HostNotAllowed"
+    assert world.sent_to == []
+
+
+async def test_a_new_key_goes_to_no_host_of_the_objects_choice() -> None:
+    world = World(options={"verify": {"url": "https://evil.example/v1/models"}})
+
+    await world.until(lambda: "failure" in world.status)
+
+    assert world.status["failure"]["reason"] == "HostNotAllowed"
+    assert not [url for url in world.sent_to if "evil" in url]
+    assert world.openai.keys == {}
 
 
 async def test_a_crash_after_taking_a_key_of_the_pool_wastes_none() -> None:
@@ -287,11 +343,34 @@ async def test_an_api_key_is_given_out_only_after_every_pod_knows_its_hash() -> 
     assert json.loads(record)["hash"] == hashlib.sha256(world.secret()["current"].encode()).hexdigest()
 
 
+@pytest.mark.parametrize(("label", "role", "given"), [("true", "user", True), ("admin", "user", True), ("admin", "admin", True)])
+async def test_a_role_is_given_where_the_secret_of_records_agrees(label: str, role: str, given: bool) -> None:
+    assert await role_given(role, {"slipway.dev/api-key-records": label}) is given
+
+
+@pytest.mark.parametrize("labels", [None, {}, {"slipway.dev/api-key-records": "true"}])
+async def test_an_administrators_key_needs_a_consent_of_its_own(labels: dict[str, str] | None) -> None:
+    assert await role_given("admin", labels) is False
+
+
+async def role_given(role: str, labels: dict[str, str] | None) -> bool:
+    """Whether a record of this role came into a Secret with these labels; None for no Secret."""
+    api_key = {"recordsSecretName": "api-keys", "user": "eve", "role": role}
+    world = World(provider={"generated": {"kind": "APIKey", "apiKey": api_key}}, status_key="api_keys", status_of=api_keys)
+    if labels is not None:
+        world.put_secret(NAMESPACE, "api-keys", {}, labels=labels)
+    await world.until(lambda: "failure" in world.status or world.status.get("revision") == 1)
+    if "failure" in world.status:
+        assert world.status["failure"]["reason"] == "NoConsent"
+        assert world.secret() == {}, "no key is staged that nobody may have"
+    return [json.loads(each)["role"] for each in world.secret("api-keys").values()] == [role]
+
+
 async def test_records_of_others_stay_and_a_foreign_secret_of_records_is_refused() -> None:
     world = World(provider=API_KEY, status_key="api_keys", status_of=api_keys)
     world.put_secret(NAMESPACE, "api-keys", {"handmade": "{}"})
     await world.until(lambda: "failure" in world.status)
-    assert world.status["failure"]["reason"] == "ForeignSecret"
+    assert world.status["failure"]["reason"] == "NoConsent"
 
     world.put_secret(NAMESPACE, "api-keys", {"handmade": "{}"}, labels={"slipway.dev/api-key-records": "true"})
     world.respec(overlap="2m")

@@ -12,6 +12,7 @@ import httpx
 from agent_operator.cluster import Manifest
 from agent_operator.cluster.kinds import KEY_ROTATION, SECRET
 from agent_operator.cluster.lease import Fence
+from agent_operator.egress.origins import origins
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.queue import Key
 from agent_operator.reconcile.rotation.driver import KeyRotationReconciler
@@ -25,6 +26,7 @@ from tests.support.fake_openai_state import ADMIN_KEY, OpenAIState
 
 NAMESPACE, NAME, OPERATOR = "team", "model-key", "slipway-system"
 KEY = Key("KeyRotation", NAMESPACE, NAME)
+SETTINGS = OperatorSettings(pod_namespace=OPERATOR, key_hosts=origins("http://model"))
 LABELS = {"app.kubernetes.io/instance": "my-agent"}
 OPENAI = {"openAI": {"projectID": "proj_1", "adminKey": {"secretName": "openai-admin"}}}
 
@@ -83,6 +85,7 @@ class World:
             f"10.0.0.{n}": FakePod(f"agent-{n}", f"10.0.0.{n}", status_key=self.status_key) for n in range(1, self.pod_count + 1)
         }
         self.effects: list[str] = []
+        self.sent_to: list[str] = []
         self.crash_after: int | None = None
         self.cluster.watchers.append(lambda call: self._effect(f"{call.verb} {call.kind}"))
         self._seed()
@@ -93,8 +96,8 @@ class World:
         fence = Fence(self.cluster, self.clock, namespace=OPERATOR, name="lease", holder="operator")
         self.http = httpx.AsyncClient(transport=httpx.MockTransport(self._provide))
         self.metrics = Metrics("test")
-        tools = Tools(self.cluster, self.clock, fence, self.metrics, self.http, OperatorSettings())
-        sources = Sources(self.cluster, self.http, self.clock, OPERATOR)
+        tools = Tools(self.cluster, self.clock, fence, self.metrics, self.http, SETTINGS)
+        sources = Sources(self.cluster, self.http, self.clock, tools.settings)
         self.operator = KeyRotationReconciler(tools, PodAnswers(self), sources)
 
     # What is in the cluster.
@@ -217,6 +220,7 @@ class World:
         self.cluster.put({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": data})
 
     async def _provide(self, request: httpx.Request) -> httpx.Response:
+        self.sent_to.append(str(request.url))
         response = await transport(self.openai).handle_async_request(request)
         if request.method != "GET":
             self._effect(f"{request.method} {request.url.path.rpartition('/')[2]}")

@@ -18,12 +18,13 @@ from agent_operator.clock import Clock, timestamp
 from agent_operator.cluster import Cluster, Manifest
 from agent_operator.cluster.kinds import SECRET
 from agent_operator.providers import NewKey, ProviderError
+from agent_operator.reconcile.consent import RECORDS, NoConsent, consents, read_shared
 from agent_operator.reconcile.rotation.model import Identity
 
-RECORDS = "slipway.dev/api-key-records"
-"""Label `true`: KeyRotations may add and remove their own records in this Secret. Other records stay as they are."""
-
 ID_ALPHABET = string.ascii_lowercase + string.digits
+ADMIN = "admin"
+"""The role, and the value of the label that lets KeyRotations give it."""
+
 SECRET_BYTES = 32
 """256 bits, in 43 characters of base64url."""
 
@@ -62,19 +63,20 @@ class ApiKeyRecords:
         """A key that was never staged has no record."""
 
     async def make(self, name: str) -> NewKey:  # noqa: ARG002  # the interface's
+        await self._read_to_write()
         key_id = "".join(secrets.choice(ID_ALPHABET) for _ in range(8))
         return NewKey(key_id, f"slw_{key_id}_{secrets.token_urlsafe(SECRET_BYTES)}")
 
     async def verify(self, key_id: str, value: str) -> None:
         """Adds the record: from now on pods that have read it accept the key."""
-        secret = await self._read()
+        secret = await self._read_to_write()
         if secret is None:
             await self._cluster.create(self._with(self._empty(), key_id, value))
         elif key_id not in (secret.get("data") or {}):
             await self._cluster.replace(self._with(secret, key_id, value))
 
     async def revoke(self, keep: set[str], *, quiet_since: datetime | None) -> str:  # noqa: ARG002  # the interface's
-        secret = await self._read()
+        secret = await self._read("true", ADMIN)
         old = sorted(set(_issued_by(secret, self._identity.uid)) - keep) if secret else []
         if secret and old:
             await self._cluster.replace({**secret, "data": {k: v for k, v in secret["data"].items() if k not in old}})
@@ -82,17 +84,27 @@ class ApiKeyRecords:
 
     async def expected(self) -> str | None:
         secret = await self._cluster.get(SECRET, self._identity.namespace, self._name)
-        return set_revision(secret) if secret else None
+        return set_revision(secret) if secret and consents(secret, RECORDS, "true", ADMIN) else None
 
     @property
     def _name(self) -> str:
         return str(self._block["recordsSecretName"])
 
-    async def _read(self) -> Manifest | None:
-        secret = await self._cluster.get(SECRET, self._identity.namespace, self._name)
-        if secret and (secret["metadata"].get("labels") or {}).get(RECORDS) != "true":
-            raise ProviderError("ForeignSecret", f"the Secret {self._name} lacks the label {RECORDS}=true", refused=True)
+    async def _read_to_write(self) -> Manifest | None:
+        """A key of an administrator needs more than a Secret that is there for users' keys, or than none."""
+        if self._block.get("role", "user") != ADMIN:
+            return await self._read("true", ADMIN)
+        secret = await self._read(ADMIN)
+        if secret is None:
+            wanted = f"role admin needs the Secret {self._name} with the label {RECORDS}={ADMIN}"
+            raise ProviderError("NoConsent", wanted, refused=True)
         return secret
+
+    async def _read(self, *values: str) -> Manifest | None:
+        try:
+            return await read_shared(self._cluster, self._identity.namespace, self._name, RECORDS, *values)
+        except NoConsent as error:
+            raise ProviderError("NoConsent", str(error), refused=True) from None
 
     def _empty(self) -> Manifest:
         metadata = {"namespace": self._identity.namespace, "name": self._name, "labels": {RECORDS: "true"}}

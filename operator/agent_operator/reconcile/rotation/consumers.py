@@ -1,7 +1,7 @@
 """Which pods have loaded a key: the gate before anything is revoked."""
 
 import asyncio
-import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,15 +9,19 @@ from typing import Any, Protocol
 import httpx
 
 from agent_operator.cluster import Manifest
+from agent_operator.egress.read import ReadError, read
 
 TIMEOUT = 3.0
-"""Seconds for a pod's /status, which a thread of its own answers in a millisecond."""
+"""Seconds for the whole of a pod's /status, which a thread of its own answers in a millisecond."""
 
 LARGEST_ANSWER = 65536
 """Bytes of /status that are read. A pod of somebody else's must not fill the operator's memory."""
 
 AT_ONCE = 20
 """Pods that are asked at the same time."""
+
+REVISION = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""What a pod may report as a revision: its words end in the status."""
 
 Accepts = Callable[[str], bool]
 
@@ -68,20 +72,11 @@ class HttpPodClient:
     async def status(self, address: str, port: int) -> dict[str, Any] | None:
         host = f"[{address}]" if ":" in address else address
         try:
-            async with asyncio.timeout(TIMEOUT):
-                return await self._read(f"http://{host}:{port}/status")
-        except (httpx.HTTPError, TimeoutError, ValueError):
+            answer = await read(self._http, "GET", f"http://{host}:{port}/status", seconds=TIMEOUT, limit=LARGEST_ANSWER)
+            found = answer.json() if answer.is_success else None
+        except ReadError:
             return None
-
-    async def _read(self, url: str) -> dict[str, Any] | None:
-        async with self._http.stream("GET", url, follow_redirects=False) as response:
-            body = b""
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > LARGEST_ANSWER:
-                    return None
-        answer = json.loads(body) if response.is_success else None
-        return answer if isinstance(answer, dict) else None
+        return found if isinstance(found, dict) else None
 
 
 def gate(reports: Iterable[PodReport], accepts: Accepts, min_pods: int) -> Gate:
@@ -95,7 +90,7 @@ def at_least(revision: int, *, staged: bool = False) -> Accepts:
 
     def accepts(reported: str) -> bool:
         number, _, rest = reported.partition("-")
-        if not number.isdecimal():
+        if not (number.isascii() and number.isdecimal()):
             return False
         return int(number) > revision or (int(number) == revision and (staged or not rest))
 
@@ -121,7 +116,7 @@ async def ask(pods: list[Manifest], client: PodClient, port: int, key: str) -> l
 def _revision(answer: dict[str, Any] | None, key: str) -> str | None:
     keys = (answer or {}).get("keys")
     found = keys.get(key) if isinstance(keys, dict) else None
-    return found if isinstance(found, str) and len(found) <= 64 else None  # noqa: PLR2004  # longer is no revision of ours
+    return found if isinstance(found, str) and REVISION.fullmatch(found) else None
 
 
 def _ready(pod: Manifest) -> bool:

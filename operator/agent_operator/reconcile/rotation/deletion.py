@@ -55,9 +55,10 @@ class Farewell:
         return None
 
     async def _clean(self, manifest: Manifest) -> None:
-        spec, identity, status = read_spec(manifest), read_identity(manifest), read_status(manifest.get("status", {}))
+        status = read_status(manifest.get("status", {}))
         if status.revision == 0 and status.pending is None:
-            return  # nothing was ever made
+            return  # nothing was ever made, whatever the spec says
+        spec, identity = read_spec(manifest), read_identity(manifest)
         await self.tools.fence.check()  # first: who does not hold the Lease must not be the one that fails and gives up
         source = await self.sources.open(spec, identity)
         if spec.revoke_on_deletion:

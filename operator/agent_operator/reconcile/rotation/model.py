@@ -1,4 +1,4 @@
-"""The spec of a KeyRotation as values. The CRD has judged it already: what is read here is there and well-formed."""
+"""The spec of a KeyRotation as values: judged by its definition, and once more by `manifests.specs` as it is read here."""
 
 import re
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from agent_operator.cluster.paths import label_selector
+from agent_operator.manifests.specs import KeyRotationSpec, checked
 
 ROTATE_NOW = "slipway.dev/rotate-now"
 """Annotation: any value that is not the one of the last time asks for a rotation."""
@@ -16,6 +17,8 @@ EMERGENCY_REVOKE = "slipway.dev/emergency-revoke"
 
 PAUSED = "slipway.dev/paused"
 """Annotation `true`: nothing is made, published or revoked. An emergency goes on all the same."""
+
+REVISION = re.compile(r"[0-9]{1,9}")
 
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 PART = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
@@ -101,7 +104,7 @@ class Orders:
         leaked = annotations.get(EMERGENCY_REVOKE, "").strip()
         return cls(
             rotate_now=annotations.get(ROTATE_NOW) or None,
-            leaked=int(leaked) if leaked.isdecimal() else None,
+            leaked=int(leaked) if REVISION.fullmatch(leaked) else None,
             paused=annotations.get(PAUSED, "").lower() == "true",
         )
 
@@ -144,7 +147,8 @@ def read_identity(manifest: dict[str, Any]) -> Identity:
 
 
 def read_spec(manifest: dict[str, Any]) -> Spec:
-    spec = manifest["spec"]
+    """Raises ValueError, with a line that names the fields, for what the definition let through or never saw."""
+    spec = checked(manifest, KeyRotationSpec)["spec"]
     kind, block = _provider(spec["provider"])
     consumers, verify = spec["consumers"], spec.get("verify", {})
     given = {

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from agent_operator.clock import parse_timestamp, timestamp
+from agent_operator.reconcile.consent import consents
 
 OWNER = "slipway.dev/keyrotation"
 """Label: the KeyRotation that writes this Secret. Putting it on a Secret by hand hands that Secret over."""
@@ -44,7 +45,7 @@ def read_secret(manifest: Manifest | None, owner: str) -> TargetSecret | None:
         return None
     metadata, data = manifest["metadata"], manifest.get("data") or {}
     notes = metadata.get("annotations") or {}
-    if (metadata.get("labels") or {}).get(OWNER) != owner:
+    if not consents(manifest, OWNER, owner):
         return TargetSecret(foreign=True)
     staged = notes.get(NEXT_REVISION, "") if "next" in data else ""
     return TargetSecret(

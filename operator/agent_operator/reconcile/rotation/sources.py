@@ -11,12 +11,15 @@ import httpx
 from agent_operator.clock import Clock
 from agent_operator.cluster import Cluster, Manifest
 from agent_operator.cluster.kinds import SECRET
+from agent_operator.egress.origins import Origin, OriginRefused, allow
 from agent_operator.providers import NewKey, ProviderError
 from agent_operator.providers.endpoint import check_key
 from agent_operator.providers.openai_admin import DEFAULT_BASE_URL, OpenAIAdmin
+from agent_operator.reconcile.consent import HOSTS, POOL, NoConsent, hosts_of, read_shared
 from agent_operator.reconcile.rotation.api_keys import ApiKeyRecords
 from agent_operator.reconcile.rotation.model import Identity, Kind, Spec
 from agent_operator.reconcile.rotation.secret import read_value
+from agent_operator.settings import OperatorSettings
 
 ALLOW = "slipway.dev/allow"
 """Annotation of an admin key's Secret: `namespace/project` pairs, separated by commas, that may be served with it. Without
@@ -53,9 +56,36 @@ class KeySource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a new key is tried: a URL of the object, whose writer must not choose who gets to see the key."""
+
+    http: httpx.AsyncClient
+    url: str | None
+    settings: frozenset[Origin]
+    """Hosts of the operator's settings."""
+
+    def judge(self, secret: Manifest, *named: Origin) -> None:
+        """Raises ProviderError unless the operator's settings, `secret` that holds the key, or `named` name the URL's host."""
+        if self.url is None:
+            return
+        try:
+            allow(self.url, hosts_of(secret) | set(named), self.settings)
+        except OriginRefused as error:
+            message = f"verify.url: {error}: name it in the annotation {HOSTS} of the Secret {secret['metadata']['name']}"
+            raise ProviderError("HostNotAllowed", message, refused=True) from None
+
+    async def try_key(self, value: str) -> None:
+        """Raises ProviderError unless the key works. `judge` first."""
+        if self.url is not None:
+            await check_key(self.http, self.url, value)
+
+
+@dataclass(frozen=True, slots=True)
 class OpenAISource:
     admin: OpenAIAdmin
-    http: httpx.AsyncClient
+    endpoint: Endpoint
+    admin_secret: Manifest
+    base: Origin
     spec: Spec
     prefix: str
 
@@ -65,16 +95,17 @@ class OpenAISource:
                 await self.admin.delete(key.id)
 
     async def make(self, name: str) -> NewKey:
+        self.endpoint.judge(self.admin_secret, self.base)
         block, lifetime = self.spec.provider, self.spec.key_lifetime
         if block.get("mode") == "KeyPerRevision":
             return await self.admin.make_key(block["serviceAccountID"], name, block.get("scopes", []), lifetime)
         return await self.admin.make_account(name, lifetime)
 
     async def verify(self, key_id: str, value: str) -> None:
+        self.endpoint.judge(self.admin_secret, self.base)
         if key_id not in {key.id for key in await self.admin.issued(self.prefix)}:
             raise ProviderError("NewKeyGone", f"the provider does not know the new key {key_id}")
-        if self.spec.verify_url:
-            await check_key(self.http, self.spec.verify_url, value)
+        await self.endpoint.try_key(value)
 
     async def revoke(self, keep: set[str], *, quiet_since: datetime | None) -> str:
         old = [key for key in await self.admin.issued(self.prefix) if key.id not in keep]
@@ -95,7 +126,7 @@ class PoolSource:
     """Keys that somebody issued before, each used once, in the order of their names."""
 
     cluster: Cluster
-    http: httpx.AsyncClient
+    endpoint: Endpoint
     spec: Spec
     namespace: str
 
@@ -104,6 +135,7 @@ class PoolSource:
 
     async def make(self, name: str) -> NewKey:
         pool = await self._pool()
+        self.endpoint.judge(pool)
         used = _used(pool)
         entry = next((each for each in sorted(pool.get("data") or {}) if used.get(each, name) == name), None)
         taken = next((each for each, by in used.items() if by == name), entry)
@@ -118,8 +150,8 @@ class PoolSource:
         return NewKey(taken, value)
 
     async def verify(self, key_id: str, value: str) -> None:  # noqa: ARG002  # the interface's
-        if self.spec.verify_url:
-            await check_key(self.http, self.spec.verify_url, value)
+        self.endpoint.judge(await self._pool())
+        await self.endpoint.try_key(value)
 
     async def revoke(self, keep: set[str], *, quiet_since: datetime | None) -> str:  # noqa: ARG002  # the interface's
         old = sorted(set(_used(await self._pool())) - keep)
@@ -133,7 +165,10 @@ class PoolSource:
         return str(self.spec.provider["secretName"])
 
     async def _pool(self) -> Manifest:
-        pool = await self.cluster.get(SECRET, self.namespace, self._name)
+        try:
+            pool = await read_shared(self.cluster, self.namespace, self._name, POOL, "true")
+        except NoConsent as error:
+            raise ProviderError("NoConsent", str(error), refused=True) from None
         if pool is None:
             raise ProviderError("PoolMissing", f"there is no Secret {self._name}", refused=True)
         return pool
@@ -162,24 +197,26 @@ class JwtSource:
 class Sources:
     """Opens the source that a spec names."""
 
-    def __init__(self, cluster: Cluster, http: httpx.AsyncClient, clock: Clock, operator_namespace: str) -> None:
+    def __init__(self, cluster: Cluster, http: httpx.AsyncClient, clock: Clock, settings: OperatorSettings) -> None:
         self._cluster = cluster
         self._http = http
         self._clock = clock
-        self._namespace = operator_namespace
+        self._namespace = settings.pod_namespace
+        self._hosts = settings.key_hosts
 
     async def open(self, spec: Spec, identity: Identity) -> KeySource:
         """Raises ProviderError when the admin key is not there or not for this namespace and project."""
+        endpoint = Endpoint(self._http, spec.verify_url, self._hosts)
         match spec.kind:
             case Kind.POOL:
-                return PoolSource(self._cluster, self._http, spec, identity.namespace)
+                return PoolSource(self._cluster, endpoint, spec, identity.namespace)
             case Kind.JWT_SECRET:
                 return JwtSource()
             case Kind.API_KEY:
                 return ApiKeyRecords(self._cluster, self._clock, identity, spec.provider["apiKey"])
-        return OpenAISource(await self._admin(spec, identity), self._http, spec, identity.prefix)
+        return await self._openai(spec, identity, endpoint)
 
-    async def _admin(self, spec: Spec, identity: Identity) -> OpenAIAdmin:
+    async def _openai(self, spec: Spec, identity: Identity, endpoint: Endpoint) -> OpenAISource:
         block = spec.provider
         where = f"{self._namespace}/{block['adminKey']['secretName']}"
         secret = await self._cluster.get(SECRET, self._namespace, block["adminKey"]["secretName"])
@@ -192,7 +229,14 @@ class Sources:
                 "AdminKeyNotAllowed", f"the annotation {ALLOW} of the Secret {where} lacks {wanted}", refused=True
             )
         # The address stands beside the admin key: were it in the object, its writer could have the admin key sent anywhere.
-        return OpenAIAdmin(self._http, read_value(secret, "base-url") or DEFAULT_BASE_URL, value, block["projectID"])
+        base = read_value(secret, "base-url") or DEFAULT_BASE_URL
+        try:
+            origin = Origin.of(base)
+            allow(base, [origin], self._hosts)
+        except OriginRefused as error:
+            raise ProviderError("HostNotAllowed", f"base-url of the Secret {where}: {error}", refused=True) from None
+        admin = OpenAIAdmin(self._http, base, value, block["projectID"])
+        return OpenAISource(admin, endpoint, secret, origin, spec, identity.prefix)
 
 
 def _allowed(secret: Manifest, namespace: str, project: str) -> bool:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from agent_operator.clock import parse_timestamp, timestamp
+from agent_operator.egress.text import plain
 from agent_operator.manifests.conditions import Condition
 from agent_operator.reconcile.rotation.secret import TargetSecret
 
@@ -89,7 +90,7 @@ class Status:
         """Counts a failure and says when to try again: after `pause`, or later each time."""
         count = self.failure.count + 1 if self.failure else 1
         pause = pause or min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** min(count - 1, 10))
-        return replace(self, failure=Failure(count, reason, message, now + pause))
+        return replace(self, failure=Failure(count, reason, plain(message, 500), now + pause))
 
     def hastened(self, now: datetime) -> "Status":
         """The next attempt soon, whatever pause an earlier failure asked for."""

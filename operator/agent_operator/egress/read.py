@@ -1,0 +1,86 @@
+"""One call to somebody outside, bounded: so many bytes, so many seconds from the first to the last, and nothing compressed."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from agent_operator.egress.text import plain
+
+BYTES = 1 << 20
+"""Of an answer where nothing else is said: a list of models, a page of keys, a status."""
+
+VALUES = 400_000
+"""Values in one JSON document, which Python turns into some 60 bytes each: `[[],[],…` of a megabyte would be 25."""
+
+
+class ReadError(Exception):
+    """There is no answer that could be used. The message is one short line, without a body, a key or a header."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    body: bytes
+
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.status < 300  # noqa: PLR2004  # HTTP's
+
+    @property
+    def text(self) -> str:
+        return self.body.decode(errors="replace")
+
+    def json(self) -> Any:
+        """Raises ReadError for what is no JSON, is nested too deep, or has too many values."""
+        if sum(map(self.body.count, (b",", b"[", b"{"))) > VALUES:
+            raise ReadError(f"JSON of more than {VALUES} values")
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError) as error:
+            raise ReadError(f"no JSON ({type(error).__name__})") from None
+
+
+async def read(
+    http: httpx.AsyncClient,
+    method: str,
+    url: str | httpx.URL,
+    *,
+    seconds: float,
+    limit: int = BYTES,
+    headers: Mapping[str, str] | None = None,
+    **options: Any,
+) -> Answer:
+    """The whole answer, whatever its status; `options` are httpx's `params` and `json`.
+
+    Raises:
+        ReadError: no connection, or an answer beyond a limit.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            # Compressed, a body of kilobytes becomes gigabytes; and an answer of some kilobytes is not worth the risk.
+            asked = {**(headers or {}), "Accept-Encoding": "identity"}
+            async with http.stream(method, url, headers=asked, follow_redirects=False, timeout=seconds, **options) as response:
+                return Answer(response.status_code, await _body(response, limit))
+    except TimeoutError:
+        raise ReadError(f"no whole answer within {seconds:g} s") from None
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
+        raise ReadError(f"{type(error).__name__} {plain(error)}".rstrip()) from None
+    except UnicodeError:
+        raise ReadError("a header that HTTP does not take") from None
+
+
+async def _body(response: httpx.Response, limit: int) -> bytes:
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise ReadError(f"compressed by {plain(encoding, 20)}, which was not asked for")
+    parts, size = [], 0
+    async for chunk in response.aiter_bytes():
+        size += len(chunk)
+        if size > limit:
+            raise ReadError(f"an answer of more than {limit} bytes")
+        parts.append(chunk)
+    return b"".join(parts)

@@ -1,0 +1,315 @@
+"""What our three kinds may say, judged once more: an object may be older than its definition, or than a pattern in it.
+
+The same limits as in charts/slipway-operator/crds-source; tests/operator/test_specs.py holds both together. Names lead to
+paths, labels to selectors and queries, URLs to hosts: what stands here is all that an object can say about them.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from agent_operator.cluster.paths import LONGEST, SUBDOMAIN, label_key, label_value
+from agent_operator.egress.text import plain
+
+SHOWN = 3
+"""Faults in one message: it is read in a terminal."""
+
+
+class WrongSpec(ValueError):
+    """A line that names the fields, and what was expected of them."""
+
+
+def _label_key(key: str) -> str:
+    return _said(label_key, key)
+
+
+def _label_value(value: str) -> str:
+    return _said(label_value, value)
+
+
+def _said(check: Any, text: str) -> str:
+    try:
+        return str(check(text))
+    except Exception as error:
+        raise ValueError(str(error)) from None
+
+
+Name = Annotated[str, Field(max_length=LONGEST, pattern=f"^{SUBDOMAIN}$")]
+Key = Annotated[str, Field(max_length=LONGEST, pattern=r"^[-._a-zA-Z0-9]+$")]
+Id = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9_-]+$")]
+Release = Annotated[str, Field(max_length=53, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+Line = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Duration = Annotated[str, Field(min_length=2, max_length=16, pattern=r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$")]
+Pause = Annotated[str, Field(max_length=16, pattern=r"^[0-9]{1,9}(ms|s|m|h)$")]
+Url = Annotated[str, Field(max_length=2048, pattern=r"^https?://[A-Za-z0-9._~!$&'()*+,;=:@%/?#\[\]-]+$")]
+# Prometheus and Alertmanager run `{{ … }}` in labels and links as templates, which may query everything that they hold.
+Plain = Annotated[str, Field(max_length=256, pattern=r"^[^{}\x00-\x1f\x7f]*$")]
+Link = Annotated[str, Field(max_length=1024, pattern=r"^https?://[A-Za-z0-9._~!$&'()*+,;=:%/?#\[\]-]+$")]
+Labels = dict[Annotated[str, AfterValidator(_label_key)], Annotated[str, AfterValidator(_label_value)]]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Block(BaseModel):
+    """What is not named here is dropped. Numbers are not made of text, and text not of numbers."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, populate_by_name=True)
+
+
+class PrometheusBlock(Block):
+    url: Url | None = None
+
+
+# KeyRotation.
+
+
+class NamedSecret(Block):
+    secret_name: Name = Field(alias="secretName")
+
+
+class AdminKey(NamedSecret):
+    key: Key = "admin-key"
+
+
+class Selector(Block):
+    match_labels: Labels = Field(alias="matchLabels", min_length=1, max_length=16)
+
+
+class ConsumersBlock(Block):
+    selector: Selector
+    ops_port: int = Field(9090, alias="opsPort", ge=1, le=65535)
+    min_pods: int = Field(1, alias="minPods", ge=0)
+
+
+class OpenAI(Block):
+    project: Id = Field(alias="projectID")
+    admin_key: AdminKey = Field(alias="adminKey")
+    mode: Literal["ServiceAccountPerRevision", "KeyPerRevision"] = "ServiceAccountPerRevision"
+    account: Id | None = Field(None, alias="serviceAccountID")
+    scopes: list[Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9._:/*-]+$")]] = Field([], max_length=32)
+    key_lifetime: Duration | None = Field(None, alias="keyLifetime")
+
+    @model_validator(mode="after")
+    def _account_of_its_mode(self) -> Self:
+        if (self.mode == "KeyPerRevision") != (self.account is not None):
+            raise ValueError("serviceAccountID is for mode KeyPerRevision, which needs it")
+        return self
+
+
+class ApiKey(Block):
+    records: Name = Field(alias="recordsSecretName")
+    user: Line
+    tenant: Line = "default"
+    role: Literal["user", "admin"] = "user"
+
+
+class Generated(Block):
+    kind: Literal["APIKey", "JWTSecret"]
+    api_key: ApiKey | None = Field(None, alias="apiKey")
+
+    @model_validator(mode="after")
+    def _api_key_of_its_kind(self) -> Self:
+        if (self.kind == "APIKey") != (self.api_key is not None):
+            raise ValueError("kind APIKey needs apiKey, and only it")
+        return self
+
+
+class Provider(Block):
+    openai: OpenAI | None = Field(None, alias="openAI")
+    generated: Generated | None = None
+    pool: NamedSecret | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if len([each for each in (self.openai, self.generated, self.pool) if each]) != 1:
+            raise ValueError("provider needs exactly one of openAI, generated, pool")
+        return self
+
+
+class Window(Block):
+    days: list[Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]] = Field([], max_length=7)
+    start: str = Field("00:00", pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")
+    end: str = Field("24:00", pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$")
+
+
+class ScheduleBlock(Block):
+    cron: str | None = Field(None, max_length=100, pattern=r"^([0-9A-Za-z*/,#-]+ +){4}[0-9A-Za-z*/,#-]+$")
+    interval: Duration | None = None
+    time_zone: str = Field("UTC", alias="timeZone", max_length=64, pattern=r"^[A-Za-z0-9_+/-]+$")
+    jitter: Duration | None = None
+    allow: list[Window] = Field([], max_length=16)
+    deny: list[Window] = Field([], max_length=16)
+
+
+class Verify(Block):
+    url: Url
+    timeout: Duration = "2m"
+
+
+class Emergency(Block):
+    confirm_timeout: Duration | None = Field(None, alias="confirmTimeout")
+
+
+class KeyRotationSpec(Block):
+    target: NamedSecret
+    consumers: ConsumersBlock
+    provider: Provider
+    schedule: ScheduleBlock | None = None
+    verify: Verify | None = None
+    overlap: Duration | None = None
+    deadline: Duration | None = None
+    emergency: Emergency | None = None
+    deletion_policy: Literal["Retain", "Revoke"] = Field("Retain", alias="deletionPolicy")
+
+    @model_validator(mode="after")
+    def _target_is_no_source(self) -> Self:
+        api_key = self.provider.generated.api_key if self.provider.generated else None
+        sources = (self.provider.pool.secret_name if self.provider.pool else None, api_key.records if api_key else None)
+        if self.target.secret_name in sources:
+            raise ValueError("target.secretName must be another Secret than the provider's")
+        return self
+
+
+# AlertPolicy.
+
+_TOOL, _ROUTE, _MODEL = r"^[A-Za-z0-9_.:/-]+$", r"^/([A-Za-z0-9_.:/-]|\{[A-Za-z0-9_:]+\})*$", r"^[A-Za-z0-9_.:/@-]+$"
+
+LABEL_NAME = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
+SET_BY_RULES = ("alertname", "namespace", "job", "severity", "pod", "tool", "model", "route")
+
+
+def _alert_label(name: str) -> str:
+    if name in SET_BY_RULES or name.startswith("__"):
+        raise ValueError("must not replace a label that the rules set, nor begin with __")
+    return name
+
+
+def _output_label(name: str) -> str:
+    if name.startswith(("app.kubernetes.io/", "slipway.dev/")):
+        raise ValueError("must not begin with app.kubernetes.io/ or slipway.dev/, which are the operator's own")
+    return _label_key(name)
+
+
+class Tool(Block):
+    name: str = Field(min_length=1, max_length=128, pattern=_TOOL)
+    ratio: Share = Field(alias="failureRatio")
+
+
+class Route(Block):
+    path: str = Field(min_length=1, max_length=256, pattern=_ROUTE)
+    ratio: Share = Field(alias="errorRatio")
+
+
+class Model(Block):
+    name: str = Field(min_length=1, max_length=128, pattern=_MODEL)
+    ratio: Share = Field(alias="rateLimitedRatio")
+
+
+class Objective(Block):
+    indicator: Literal["availability", "latency"]
+    objective: float = Field(gt=0.5, lt=1, allow_inf_nan=False)
+
+
+class LinksBlock(Block):
+    runbooks: Link | None = None
+    grafana: Link | None = None
+
+
+class SecretEntry(Block):
+    name: Name
+    key: Key
+
+
+class Webhook(Block):
+    secret: SecretEntry = Field(alias="urlSecret")
+
+
+class Slack(Block):
+    channel: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^{}\x00-\x1f\x7f]+$")]
+    secret: SecretEntry = Field(alias="apiUrlSecret")
+
+
+class PagerDuty(Block):
+    secret: SecretEntry = Field(alias="routingKeySecret")
+
+
+class Receiver(Block):
+    webhook: Webhook | None = None
+    slack: Slack | None = None
+    pager_duty: PagerDuty | None = Field(None, alias="pagerDuty")
+    severities: list[Literal["critical", "warning"]] | None = Field(None, min_length=1, max_length=2)
+    group_wait: Pause | None = Field(None, alias="groupWait")
+    group_interval: Pause | None = Field(None, alias="groupInterval")
+    repeat_interval: Pause | None = Field(None, alias="repeatInterval")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if len([each for each in (self.webhook, self.slack, self.pager_duty) if each]) != 1:
+            raise ValueError("receiver must have exactly one of webhook, slack and pagerDuty")
+        return self
+
+
+Thresholds = dict[Annotated[str, Field(pattern=r"^[a-zA-Z]{1,40}$")], Positive]
+
+
+class AlertPolicySpec(Block):
+    release: Release
+    thresholds: Annotated[Thresholds, Field(max_length=40)] = Field(default_factory=dict)
+    tools: list[Tool] = Field([], max_length=100)
+    routes: list[Route] = Field([], max_length=100)
+    models: list[Model] = Field([], max_length=100)
+    objectives: list[Objective] = Field([], max_length=2)
+    disabled: list[Annotated[str, Field(max_length=64, pattern=r"^Agent[A-Za-z0-9]+$")]] = Field(
+        [], alias="disabledAlerts", max_length=100
+    )
+    labels: dict[Annotated[str, Field(pattern=LABEL_NAME, max_length=128), AfterValidator(_alert_label)], Plain] = Field(
+        {}, max_length=20
+    )
+    links: LinksBlock | None = None
+    output: Literal["PrometheusRule", "ConfigMap"] = "PrometheusRule"
+    output_labels: dict[Annotated[str, AfterValidator(_output_label)], Annotated[str, AfterValidator(_label_value)]] = Field(
+        {}, alias="outputLabels", max_length=20
+    )
+    prometheus: PrometheusBlock | None = None
+    receiver: Receiver | None = None
+
+
+# AgentHealth.
+
+
+class LimitsBlock(Block):
+    p99_seconds: float | None = Field(None, alias="p99Seconds", gt=0, le=300)
+    error_ratio: float | None = Field(None, alias="errorRatio", gt=0, lt=1)
+    key_age_days: float | None = Field(None, alias="keyAgeDays", gt=0, le=3650)
+    min_replicas: int | None = Field(None, alias="minReplicas", ge=1, le=1000)
+
+
+class Accepted(Block):
+    condition: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9]*$")]
+    because: Annotated[str, Field(min_length=3, max_length=200)]
+
+
+class AgentHealthSpec(Block):
+    release: Release
+    prometheus: PrometheusBlock | None = None
+    limits: LimitsBlock | None = None
+    accepted: list[Accepted] = Field([], max_length=40)
+
+
+def checked(manifest: Mapping[str, Any], shape: type[Block]) -> dict[str, Any]:
+    """The object with a spec that holds nothing but what `shape` describes. Raises WrongSpec."""
+    try:
+        spec = shape.model_validate(manifest.get("spec"))
+    except ValidationError as error:
+        raise WrongSpec(_told(error)) from None
+    except RecursionError:
+        raise WrongSpec("spec: nested too deep") from None
+    return {**manifest, "spec": spec.model_dump(by_alias=True, exclude_unset=True, exclude_none=True)}
+
+
+def _told(error: ValidationError) -> str:
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    lines = [f"spec.{'.'.join(plain(part, 64) for part in each['loc'])}: {plain(each['msg'], 200)}" for each in found[:SHOWN]]
+    more = f" (and {len(found) - SHOWN} more)" if len(found) > SHOWN else ""
+    return "; ".join(lines) + more

@@ -1,0 +1,136 @@
+"""agent_operator.manifests.specs and the definitions of the chart: what one refuses, the other does not let through."""
+
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from agent_operator.cluster.kinds import SECRET
+from agent_operator.cluster.paths import label_selector, object_path
+from agent_operator.manifests.alertpolicy import groups_of
+from agent_operator.manifests.specs import AgentHealthSpec, AlertPolicySpec, Block, KeyRotationSpec, WrongSpec, checked
+from agent_operator.reconcile.rotation.model import read_spec
+from tests.operator.specs import GOOD, HOSTILE_TEXTS, fields, hostile
+
+DEFINITIONS = Path(__file__).parents[2] / "charts/slipway-operator/crds-source"
+SHAPES: dict[str, type[Block]] = {"KeyRotation": KeyRotationSpec, "AlertPolicy": AlertPolicySpec, "AgentHealth": AgentHealthSpec}
+
+FREE_TEXT = {"because", "user", "tenant", "channel", "team"}
+"""Fields for people: they lead nowhere, and are held to one line without a template."""
+
+
+def schema_of(kind: str) -> dict[str, Any]:
+    for path in DEFINITIONS.glob("*.yaml"):
+        definition = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if definition["spec"]["names"]["kind"] == kind:
+            found: dict[str, Any] = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+            return found
+    raise LookupError(kind)
+
+
+def strings(schema: dict[str, Any], where: str = "spec") -> list[tuple[str, dict[str, Any]]]:
+    inner = [(f"{where}.{name}", each) for name, each in schema.get("properties", {}).items()]
+    inner += [(f"{where}[]", schema["items"])] if "items" in schema else []
+    free = schema.get("additionalProperties")
+    inner += [(f"{where}{{}}", free)] if isinstance(free, dict) else []
+    own = [(where, schema)] if schema.get("type") == "string" else []
+    return own + [each for name, block in inner for each in strings(block, name)]
+
+
+def manifest(kind: str, spec: Any) -> dict[str, Any]:
+    metadata = {"namespace": "team", "name": "main", "uid": "u1"}
+    return {"apiVersion": "slipway.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_every_text_of_a_definition_has_a_pattern_and_a_length(kind: str) -> None:
+    loose = [
+        where
+        for where, block in strings(schema_of(kind))
+        if "enum" not in block and not {"pattern", "maxLength"} <= block.keys() and not where.endswith(".because")
+    ]
+    assert loose == []
+
+
+@pytest.mark.parametrize(("kind", "spec"), GOOD)
+def test_a_good_object_is_taken_by_both_as_it_is(kind: str, spec: dict[str, Any]) -> None:
+    jsonschema.Draft4Validator(schema_of(kind)).validate(spec)  # whose exclusiveMinimum is that of Kubernetes
+    assert checked(manifest(kind, spec), SHAPES[kind])["spec"] == spec
+
+
+@pytest.mark.parametrize(("kind", "spec"), GOOD)
+def test_the_good_objects_of_these_tests_fill_in_what_the_definition_has(kind: str, spec: dict[str, Any]) -> None:
+    """So that a new field cannot be forgotten below."""
+    known = {where.rpartition(".")[2].strip("[]{}") for where, _ in strings(schema_of(kind))}
+    used = {str(step) for each, good in GOOD if each == kind for path in fields(good) for step in path}
+    assert known - used - {"interval", "allow"} == set()
+    assert spec
+
+
+def test_what_the_operator_takes_leads_nowhere_else() -> None:
+    taken = refused = 0
+    for kind, told, spec in hostile():
+        found, complaint = judged(kind, spec)
+        if found is None:
+            refused += 1
+            assert len(complaint) < 1200, told
+            assert complaint.isprintable(), told
+        else:
+            taken += 1
+            leads_nowhere(kind, told, found)
+    assert refused > taken * 5, f"{refused} refused, {taken} taken"
+
+
+def judged(kind: str, spec: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
+    try:
+        return checked(manifest(kind, spec), SHAPES[kind]), ""
+    except WrongSpec as error:
+        return None, str(error)
+
+
+def leads_nowhere(kind: str, told: str, found: dict[str, Any]) -> None:
+    text = found["spec"]
+    for where in fields(text):
+        value, name = text, next((str(step) for step in reversed(where) if isinstance(step, str)), "")
+        for step in where:
+            value = value[step]
+        if isinstance(value, str):
+            assert value.isprintable() or name == "because", told  # which a condition shows as one line
+            assert "{{" not in value or name in {"user", "tenant", "because"}, told
+        if name in {"secretName", "recordsSecretName"} or (where[-1] == "name" and "Secret" in str(where[-2])):
+            object_path(SECRET, "team", value)
+    if kind == "KeyRotation":
+        label_selector(read_spec(found).consumers.labels)
+
+
+@pytest.mark.parametrize("text", [each for each in HOSTILE_TEXTS if each])
+def test_no_text_leaves_its_matcher(text: str) -> None:
+    """Past the definition and past `checked`: a rule still looks at its own release alone."""
+    policy = manifest("AlertPolicy", {"release": text})
+    for group in groups_of(policy):
+        for rule in group["rules"]:
+            strings_out = outside_of_strings(rule["expr"])
+            assert text not in strings_out or text in {"..", ""}
+
+
+def outside_of_strings(expression: str) -> str:
+    """What is left of a PromQL expression without its string literals."""
+    left, inside, escaped = [], False, False
+    for each in expression:
+        if inside:
+            inside, escaped = (each != '"' or escaped), (each == "\\" and not escaped)
+        elif each == '"':
+            inside = True
+        else:
+            left.append(each)
+    assert not inside
+    return "".join(left)
+
+
+@pytest.mark.parametrize("spec", [None, 7, "x", [], {"release": {}}, {"provider": {"pool": None}}])
+@pytest.mark.parametrize("kind", SHAPES)
+def test_a_spec_of_another_shape_is_refused_with_its_fields(kind: str, spec: Any) -> None:
+    with pytest.raises(WrongSpec, match=r"^spec\."):
+        checked(manifest(kind, spec), SHAPES[kind])
