@@ -94,7 +94,7 @@ HOSTILE_TEXTS = [
     "http://user:secret@victim",
     "https://api.openai.com@evil.test/",
     "http://evil.test/\\@api.openai.com",
-    "file:///var/run/secrets/kubernetes.io/serviceaccount/token",
+    "file:///etc/shadow",
     "kubernetes.default.svc/api/v1/secrets",
     "ünï",
     "a" * 5000,
