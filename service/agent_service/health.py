@@ -97,6 +97,10 @@ class Health:
             "dependencies": checks,
         }
 
+    async def look(self, name: str) -> None:
+        """Checks one dependency now: a process that has just started need not wait for its first check."""
+        await _check(name, self.dependencies[name])
+
     async def watch(self, metrics: Metrics) -> None:
         """Beats and checks for as long as the process lives."""
         async with asyncio.TaskGroup() as tasks:
@@ -141,16 +145,20 @@ def now_and_then(often: Check, rarely: Check, every: float = REHEARSAL_SECONDS, 
 
 async def _keep_checking(name: str, dependency: Dependency, up: Gauge) -> None:
     while True:
-        before = dependency.ok
-        try:
-            await dependency.check()
-            dependency.ok, dependency.detail = True, "ok"
-        except SlipwayError as error:
-            dependency.ok, dependency.detail = False, error.detail
-        except Exception as error:  # a probe that raises anything is a failed probe
-            dependency.ok, dependency.detail = False, type(error).__name__
-        dependency.checked = time.monotonic()
-        up.set(dependency.ok)
-        if before != dependency.ok:
-            log.info("dependency changed", dependency=name, ok=dependency.ok, detail=dependency.detail)
-        await asyncio.sleep(dependency.every)
+        await asyncio.sleep(max(0.0, dependency.checked + dependency.every - time.monotonic()) if dependency.checked else 0)
+        await _check(name, dependency)
+        up.set(bool(dependency.ok))
+
+
+async def _check(name: str, dependency: Dependency) -> None:
+    before = dependency.ok
+    try:
+        await dependency.check()
+        dependency.ok, dependency.detail = True, "ok"
+    except SlipwayError as error:
+        dependency.ok, dependency.detail = False, error.detail
+    except Exception as error:  # a probe that raises anything is a failed probe
+        dependency.ok, dependency.detail = False, type(error).__name__
+    dependency.checked = time.monotonic()
+    if before != dependency.ok:
+        log.info("dependency changed", dependency=name, ok=dependency.ok, detail=dependency.detail)

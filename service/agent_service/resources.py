@@ -133,6 +133,8 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
                 langsmith.tracer if langsmith else None,
             )
         )
+        await health.look("database")
+        metrics.dependency_up.labels("database").set(bool(health.dependencies["database"].ok))
         _background(stack, "health", health.watch(metrics))
         _background(stack, "pool-gauges", watch_pool(pool, metrics))
         _background(stack, "key-gauges", watch_keys(pool, metrics, keys))
