@@ -51,6 +51,9 @@ FUNCTIONS: Final[frozenset[type[exp.Expr]]] = frozenset({
     exp.ExplodingGenerateSeries, exp.GenerateSeries, exp.Unnest,
 })  # fmt: skip
 
+GROWS: Final = (exp.Replace, exp.RegexpReplace)
+"""Each may make a text as many times longer as its last argument is; three in each other make a gigabyte of a kilobyte."""
+
 NODES: Final = STRUCTURE | VALUES | OPERATORS | FUNCTIONS
 
 PLAIN_FUNCTIONS: Final = frozenset({

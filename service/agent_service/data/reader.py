@@ -1,16 +1,20 @@
 """Read-only SQL for a model: checked and rebuilt here, and confined by the database once more."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final, LiteralString
 
 import psycopg
-from psycopg import AsyncRawServerCursor
-from psycopg.rows import tuple_row
+from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from agent_service.data.describe import describe
-from agent_service.data.statement import QueryRefused, Statement, prepare
+from agent_service.data.statement import QueryRefused, prepare
 from agent_service.data.values import JsonValue, to_json
 from agent_service.db.pool import Connection, Pool, connection
 from agent_service.principal import Principal
@@ -19,16 +23,40 @@ __all__ = ["DataReader", "QueryRefused", "QueryResult"]
 
 ROLE: Final = "slipway_data_reader"
 
+INTRODUCE: Final[LiteralString] = "INSERT INTO slipway.data_callers (tenant, user_id) VALUES (%s, %s)"
+"""Who asks. Nothing that runs after it in the transaction can change the row, and nobody else sees it."""
+
 CONFINE: Final[LiteralString] = """
 SELECT set_config('transaction_read_only', 'on', true), set_config('statement_timeout', %(timeout)s, true),
-       set_config('search_path', %(path)s, true), set_config('standard_conforming_strings', 'on', true),
-       set_config('TimeZone', 'UTC', true), set_config('slipway.tenant', %(tenant)s, true),
-       set_config('slipway.user_id', %(user)s, true), set_config('role', %(role)s, true)
+       set_config('search_path', %(path)s, true), set_config('work_mem', %(work_mem)s, true),
+       set_config('hash_mem_multiplier', '1', true), set_config('max_parallel_workers_per_gather', '0', true),
+       set_config('slipway.tenant', %(tenant)s, true), set_config('slipway.user_id', %(user)s, true)
 """
-"""Until the end of the transaction. The role comes last: it may not set what stands before it."""
+"""Until the end of the transaction. The two names are for views of a team's own; ours ask slipway_data.tenant()."""
 
-MAX_ROW_BYTES: Final = 100_000
-"""A result is at most this many times DATA_ROW_LIMIT: one aggregate can build a text of a gigabyte."""
+LIMIT_FILES: Final[LiteralString] = """
+SELECT set_config('temp_file_limit', %s, true) WHERE (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+"""
+"""Only a superuser may set it, so a query cannot raise it."""
+
+ANSWER: Final[LiteralString] = "SELECT kind, line FROM slipway_data.answer(%s, %s, %s)"
+
+WORK_MEMORY: Final = "4MB"
+"""Of one sort or hash; the rest goes to files."""
+
+MAX_TEMPORARY_FILES: Final = "64MB"
+"""Of one query: sixteen times what it may sort in memory."""
+
+MAX_RESULT_BYTES: Final = 1_000_000
+"""Of all rows as JSON; a model reads a hundredth of that."""
+
+AT_ONCE: Final = 2
+"""Queries of one process: what they may take together is bounded, and others keep the pool's connections."""
+
+CANCEL_SECONDS: Final = 1.0
+"""After the server's own deadline, which a query might have moved, it is cancelled from here."""
+
+_PARAMETER: Final = re.compile(r"""'(?>[^']|'')*'|"(?>[^"]|"")*"|\$(\d+)""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +77,7 @@ class DataReader:
         self._schemas = schemas
         self._timeout = timeout
         self._row_limit = row_limit
+        self._places = asyncio.Semaphore(AT_ONCE)
 
     async def query(self, sql: str, params: Mapping[str, object] | None = None, *, principal: Principal) -> QueryResult:
         """Runs one SELECT as `principal`; `%(name)s` in it takes its value from `params`.
@@ -60,13 +89,58 @@ class DataReader:
         # A thread has a stack of its own: 1,000 frames are few for a parser that starts below a graph, a node and a tool.
         statement = await asyncio.to_thread(prepare, sql, self._schemas)
         values = _values(statement.parameters, params or {})
-        async with connection(self._pool) as conn:
+        async with self._place(), connection(self._pool) as conn, self._deadline():
             try:
-                return await self._run(conn, statement, values, principal)
+                lines = await self.run(conn, _with_values(statement.text, values, conn), principal)
             except psycopg.Error as error:
                 if _is_outage(error):
                     raise
                 raise QueryRefused(_message(error, self._timeout)) from None
+        return self._result(statement.shown, lines)
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._places.acquire()
+        except TimeoutError:
+            raise QueryRefused("too many queries at once; try again") from None
+        try:
+            yield
+        finally:
+            self._places.release()
+
+    @asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[None]:
+        """Cancels what still runs; psycopg sends the request to the server."""
+        try:
+            async with asyncio.timeout(self._timeout + CANCEL_SECONDS):
+                yield
+        except TimeoutError:
+            raise QueryRefused(f"the query took longer than {self._timeout:g} s") from None
+
+    async def run(self, conn: Connection, sql: str, principal: Principal) -> list[dict[str, Any]]:
+        """The lines of slipway_data.answer for any text, which nobody need have checked; nothing of it stays.
+
+        Raises:
+            psycopg.Error: what PostgreSQL says to it.
+        """
+        try:
+            async with conn.transaction(force_rollback=True):
+                await conn.execute(INTRODUCE, (principal.tenant, principal.user))
+                await conn.execute(LIMIT_FILES, (MAX_TEMPORARY_FILES,))
+                await conn.execute(CONFINE, self._confinement(principal))
+                return await (await conn.execute(ANSWER, (sql, self._row_limit + 1, MAX_RESULT_BYTES))).fetchall()
+        finally:
+            if not conn.closed and conn.info.transaction_status != TransactionStatus.INERROR:
+                await conn.execute("SELECT pg_advisory_unlock_all()")  # a session's locks outlive its transaction
+
+    def _result(self, shown: str, lines: Sequence[Mapping[str, Any]]) -> QueryResult:
+        rows = [_row(line["line"]) for line in lines if line["kind"] == "row"]
+        columns = _row(lines[0]["line"]) if lines[0]["line"] else []
+        truncated = len(rows) > self._row_limit or lines[-1]["kind"] == "cut"
+        kept = tuple(tuple(value for _, value in row) for row in rows[: self._row_limit])
+        return QueryResult(shown, tuple(name for name, _ in columns), kept, truncated)
 
     async def describe(self) -> str:
         """The tables that a query may read, with columns, types and comments: text for a prompt.
@@ -77,32 +151,42 @@ class DataReader:
         async with connection(self._pool) as conn:
             return await describe(conn, self._schemas, ROLE)
 
-    async def _run(self, conn: Connection, statement: Statement, values: Sequence[object], principal: Principal) -> QueryResult:
-        async with conn.transaction():
-            await conn.execute(CONFINE, self._confinement(principal))
-            async with AsyncRawServerCursor[tuple[Any, ...]](conn, "query_data", row_factory=tuple_row) as cursor:
-                await cursor.execute(_bounded(statement.text), values)
-                rows = await cursor.fetchmany(self._row_limit + 1)
-                columns = tuple(column.name for column in cursor.description or ())
-        shown = tuple(tuple(map(to_json, row)) for row in rows[: self._row_limit])
-        return QueryResult(statement.shown, columns, shown, truncated=len(rows) > self._row_limit)
-
     def _confinement(self, principal: Principal) -> dict[str, str]:
         return {
             "timeout": str(max(1, round(self._timeout * 1000))),
             # pg_temp is searched first unless it is named.
             "path": f'pg_catalog, "{self._schemas[0]}", pg_temp',
+            "work_mem": WORK_MEMORY,
             "tenant": principal.tenant,
             "user": principal.user,
-            "role": ROLE,
         }
 
 
-def _bounded(query: str) -> bytes:
-    return (
-        f"SELECT slipway_row.* FROM ({query}) AS slipway_row"
-        f" WHERE pg_catalog.octet_length((slipway_row.*)::pg_catalog.text) <= {MAX_ROW_BYTES} OR slipway_data.row_too_large()"
-    ).encode()
+class _Object(list[tuple[str, Any]]):
+    """A JSON object with its names in order, and twice where they are."""
+
+
+def _row(line: str) -> list[tuple[str, JsonValue]]:
+    try:
+        return [(name, _plain(value)) for name, value in json.loads(line, object_pairs_hook=_Object, parse_float=Decimal)]
+    except RecursionError:
+        raise QueryRefused("a value of the result is nested too deeply") from None
+
+
+def _plain(value: Any) -> JsonValue:
+    match value:
+        case _Object():
+            return {name: _plain(item) for name, item in value}
+        case list():
+            return [_plain(item) for item in value]
+        case _:
+            return to_json(value)
+
+
+def _with_values(text: str, values: Sequence[object], conn: Connection) -> str:
+    """The rebuilt query with each parameter as a literal, quoted by libpq; in texts and names there is none."""
+    quoted = [sql.Literal(value).as_string(conn) for value in values]
+    return _PARAMETER.sub(lambda found: f" {quoted[int(found[1]) - 1]} " if found[1] else found[0], text)
 
 
 def _values(names: Sequence[str], params: Mapping[str, object]) -> list[object]:

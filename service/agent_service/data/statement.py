@@ -11,7 +11,7 @@ from sqlglot.dialects.postgres import Postgres
 from sqlglot.errors import ErrorLevel, SqlglotError
 from sqlglot.tokenizer_core import Token, TokenType
 
-from agent_service.data.grammar import NODES, PLAIN_FUNCTIONS, TYPES
+from agent_service.data.grammar import GROWS, NODES, PLAIN_FUNCTIONS, TYPES
 from agent_service.errors import SlipwayError
 
 MAX_SQL_CHARS: Final = 10_000
@@ -87,6 +87,10 @@ def _check(node: exp.Expr, schemas: tuple[str, ...]) -> None:
         raise QueryRefused(f"{_name_of(node)} is not allowed")
     elif isinstance(node, exp.Table):
         _check_table(node, schemas)
+    elif isinstance(node, exp.With) and node.args.get("recursive"):
+        raise QueryRefused("WITH RECURSIVE is not allowed; generate_series makes rows")
+    elif isinstance(node, GROWS) and node.find_ancestor(*GROWS):
+        raise QueryRefused(f"{_name_of(node)} within another replacement is not allowed: each may make a text many times longer")
     elif isinstance(node, exp.DataType) and node.this not in TYPES:
         raise QueryRefused(f"the type {node.sql(Postgres)} is not allowed")
     elif isinstance(node, exp.Placeholder) and not node.name.isidentifier():

@@ -23,7 +23,7 @@ def owner_url(empty_database_url: str) -> Iterator[str]:
         admin.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(admin.info.dbname), sql.Identifier(owner)))
     yield make_conninfo(empty_database_url, user=owner, password="x")
     with psycopg.connect(empty_database_url, autocommit=True) as admin:
-        admin.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(owner)))
+        admin.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(sql.Identifier(owner)))
         admin.execute(sql.SQL("REASSIGN OWNED BY {} TO CURRENT_USER").format(sql.Identifier(owner)))
         admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(owner)))
 

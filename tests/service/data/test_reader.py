@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from agent_service.data.reader import CONFINE, ROLE, DataReader, QueryRefused
+from agent_service.data.reader import ROLE, DataReader, QueryRefused
 from agent_service.db.pool import Pool, make_pool
 from agent_service.errors import DatabaseUnavailable
 from agent_service.principal import Principal
@@ -68,13 +68,15 @@ async def test_principal_of_one_query_is_gone_in_the_next(seeded_url: str) -> No
                 await conn.execute(
                     "SELECT current_user::text AS role, current_setting('slipway.tenant', true) AS tenant,"
                     " current_setting('transaction_read_only') AS read_only,"
-                    " (SELECT count(*) FROM slipway_data.usage) AS visible"
+                    " (SELECT count(*) FROM slipway.data_callers) AS callers"
                 )
             ).fetchone()
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="nobody asks here"):
+                await conn.execute("SELECT count(*) FROM slipway_data.usage")
 
     assert row is not None
     assert row["role"] != ROLE
-    assert (row["tenant"], row["read_only"], row["visible"]) == ("", "off", 0)
+    assert (row["tenant"], row["read_only"], row["callers"]) == ("", "off", 0)
 
 
 async def test_row_limit_cuts_and_says_so(pool: Pool) -> None:
@@ -175,7 +177,7 @@ ORDINARY = [
     "SELECT string_agg(DISTINCT model, ', ' ORDER BY model), array_agg(model), bool_or(cost_usd IS NULL) FROM usage",
     "SELECT jsonb_build_object('m', model) ->> 'm', upper(left(model, 2)), split_part(model, '-', 1), initcap(model) FROM usage",
     "SELECT CASE WHEN cost_usd > 0.1 THEN 'much' ELSE 'little' END AS size, round(avg(cost_usd), 4) FROM usage GROUP BY 1",
-    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5) SELECT sum(i) FROM n",
+    "SELECT replace(model, 'gpt', 'GPT'), regexp_replace(model, 'x$', '') FROM usage",
     "(SELECT model FROM usage LIMIT 1) UNION ALL (SELECT outcome FROM runs LIMIT 1) ORDER BY 1",
     "SELECT x.usd FROM runs AS r, LATERAL (SELECT sum(cost_usd) AS usd FROM usage AS u WHERE u.run_id = r.run_id) AS x",
     "SELECT * FROM (VALUES (1, 'a'), (2, 'b')) AS v(x, y) WHERE (x, y) IN (SELECT 1, 'a')",
@@ -216,43 +218,6 @@ async def test_a_teams_schema_is_read_once_it_is_granted_and_allowed(seeded_url:
     assert "shop.internal" not in text
 
 
-UNCHECKED = {
-    "the ledger": "SELECT * FROM slipway.ledger",
-    "other people's questions": "SELECT question FROM slipway.runs",
-    "secrets": "SELECT * FROM slipway.instance_secrets",
-    "checkpoints": "SELECT * FROM public.checkpoints",
-    "the store": "SELECT * FROM public.store",
-    "password hashes": "SELECT * FROM pg_authid",
-    "a file": "SELECT pg_read_file('/etc/passwd')",
-    "a program": "COPY (SELECT 1) TO PROGRAM 'true'",
-    "insert": "INSERT INTO slipway.feedback SELECT id, 1 FROM slipway.runs",
-    "write through a view": "UPDATE slipway_data.runs SET outcome = 'failed'",
-    "delete": "DELETE FROM slipway.ledger",
-    "new table": "CREATE TABLE public.x (a int)",
-    "new temporary table": "CREATE TEMP TABLE x (a int)",
-    "new function": "CREATE FUNCTION public.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
-    "write again": "SET TRANSACTION READ WRITE",
-    "large object": "SELECT lo_create(0)",
-}
-
-
-REFUSALS = (
-    psycopg.errors.InsufficientPrivilege,
-    psycopg.errors.ReadOnlySqlTransaction,
-    psycopg.errors.ActiveSqlTransaction,  # "transaction read-write mode must be set before any query"
-)
-
-
-@pytest.mark.parametrize("sql", UNCHECKED.values(), ids=UNCHECKED.keys())
-async def test_database_alone_refuses_what_no_parser_checked(reader: DataReader, pool: Pool, sql: str) -> None:
-    async with pool.connection() as conn, conn.transaction(force_rollback=True):
-        await conn.execute(CONFINE, reader._confinement(ANN))
-        with pytest.raises(
-            (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.ActiveSqlTransaction)
-        ):
-            await conn.execute(sql.encode())
-
-
 async def test_catalogue_has_no_relation_that_an_unqualified_name_could_reach(pool: Pool) -> None:
     async with pool.connection() as conn:
         rows = await conn.execute(
@@ -276,7 +241,7 @@ async def test_connection_lost_during_a_query_is_not_a_refusal(seeded_url: str, 
     )
     query = asyncio.create_task(reader.query(slow, principal=ANN))
     async with await psycopg.AsyncConnection.connect(seeded_url, autocommit=True) as conn:
-        while not await (await conn.execute(kill, ("FETCH%query_data%",))).fetchall():  # the event is in another process
+        while not await (await conn.execute(kill, ("%slipway_data.answer%",))).fetchall():  # the event is in another process
             await asyncio.sleep(0.01)
 
     with pytest.raises(DatabaseUnavailable):
