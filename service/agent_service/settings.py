@@ -6,12 +6,12 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json, SecretStr, ValidationError, model_validator
 
 from agent_service.errors import SettingsError
 
@@ -114,6 +114,11 @@ class Settings(BaseModel):
     )
     agent_graph_dir: Path | None = Field(
         None, description="Folder put on the module path first, for a graph mounted into the pod."
+    )
+    agent_context: Json[dict[str, Any]] = Field(
+        "{}",
+        validate_default=True,
+        description="JSON object: values of the graph's `Runtime.context`, where a request gives none. Needs a `context_schema`.",
     )
     openai_base_url: HttpUrl | None = Field(
         None, description="Base URL of an OpenAI-compatible endpoint, ending in /v1. Empty: api.openai.com."

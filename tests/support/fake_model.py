@@ -14,7 +14,7 @@ from typing import Any, Self
 import orjson
 from aiohttp import web
 
-from tests.support.fake_script import Fault, Script, bag_of_words, completion, tool_deltas, usage
+from tests.support.fake_script import Fault, Script, bag_of_words, completion, dangling_call, tool_deltas, usage
 
 SIMPLE_FAULTS = {"rate_limited": 429, "server_error": 500, "unauthorized": 401, "bad_request": 400}
 
@@ -176,6 +176,8 @@ class FakeModel:
         payload, script = record.payload, self.script
         if not self._accepts(record.key):
             return error(401, f"Incorrect API key provided: {record.key}")
+        if script.strict_history and (call := dangling_call(payload["messages"])):
+            return error(400, f"tool_call_id {call} has no response message")
         fault = script.take_fault(payload["model"])
         if fault and fault.kind in SIMPLE_FAULTS:
             return error(SIMPLE_FAULTS[fault.kind], fault.message or f"fault: {fault.kind}", fault.retry_after)

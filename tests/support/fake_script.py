@@ -52,6 +52,7 @@ class Script(BaseModel):
     tool_calls: emitted when the request offers tools, until a tool result stands in the messages.
     preface: text tokens before the tool calls.
     finish_reason: instead of the usual one. refusal, reasoning: sent as `refusal` and `reasoning_content` beside the text.
+    strict_history: a tool call without its answer right behind it is refused with 400, as OpenAI does.
     accepted_keys: None takes any. answers_as: model name in the answer. has_models: whether /models exists.
     """
 
@@ -68,6 +69,7 @@ class Script(BaseModel):
     refusal: str | None = None
     reasoning: str | None = None
     has_models: bool = True
+    strict_history: bool = False
     faults: list[Fault] = []
 
     def take_fault(self, model: str) -> Fault | None:
@@ -90,6 +92,19 @@ class Script(BaseModel):
     def calls(self, payload: dict[str, Any]) -> list[ToolCall]:
         answered = any(message["role"] == "tool" for message in payload["messages"])
         return [] if answered or not payload.get("tools") else self.tool_calls
+
+
+def dangling_call(messages: list[dict[str, Any]]) -> str | None:
+    """The id of a tool call that no tool message answers before another message comes."""
+    waiting: set[str] = set()
+    for message in [*messages, {"role": "end"}]:
+        if message["role"] == "tool":
+            waiting.discard(message["tool_call_id"])
+        elif waiting:
+            return min(waiting)
+        else:
+            waiting = {call["id"] for call in message.get("tool_calls") or ()}
+    return None
 
 
 def echo_tokens(question: str, count: int = 50) -> list[str]:

@@ -26,7 +26,7 @@ ACCEPTED: dict[int | str, dict[str, Any]] = {
 @router.post("/chat", response_model=RunState, responses=ACCEPTED)
 async def chat(body: ChatRequest, res: ResourcesDep, principal: Caller, key: IdempotencyKeyDep, later: RespondAsync) -> Response:
     """Asks and waits for the answer; with `Prefer: respond-async` answers 202 at once."""
-    run = await start(res, principal, body.question, body.session_id, key)
+    run = await start(res, principal, body.question, body.session_id, key, body.context)
     return await answer(res, principal, run, later=later)
 
 
@@ -54,15 +54,23 @@ async def stream_chat(
     """Asks, and streams the answer. A retry with Last-Event-ID continues the same run."""
     if last := last_event(last_event_id, ""):
         return await stream_run(res, principal, last.run_id, last)
-    run = await start(res, principal, body.question, body.session_id, key)
+    run = await start(res, principal, body.question, body.session_id, key, body.context)
     return open_stream(res, run.id)
 
 
-async def start(res: Resources, principal: Principal, question: str, session_id: str | None, key: str | None) -> Run:
+async def start(
+    res: Resources,
+    principal: Principal,
+    question: str,
+    session_id: str | None,
+    key: str | None,
+    context: dict[str, Any] | None = None,
+) -> Run:
     limit = res.settings.max_question_chars
     if len(question) > limit:
         raise InvalidRequest(f"question: expected at most {limit} characters, got {len(question)}", field="question")
-    return run_in_log(await res.runs.start(principal, question, session_id=session_id, idempotency_key=key))
+    run = await res.runs.start(principal, question, session_id=session_id, context=context, idempotency_key=key)
+    return run_in_log(run)
 
 
 async def answer(res: Resources, principal: Principal, run: Run, *, later: bool) -> Response:

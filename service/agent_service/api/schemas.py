@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from agent_service.api.text import Question, SessionId, Text
+from agent_service.api.text import JsonObject, Question, SessionId, Text
 from agent_service.outcomes import Outcome
 
 
@@ -18,6 +18,9 @@ class ChatRequest(Body):
     question: Question = Field(description="At most MAX_QUESTION_CHARS characters.")
     session_id: SessionId | None = Field(
         None, description="An existing session of the caller, or a new id. Empty: a new session."
+    )
+    context: JsonObject | None = Field(
+        None, description="For a graph with a `context_schema`: values over those of AGENT_CONTEXT."
     )
 
 

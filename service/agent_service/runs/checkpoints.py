@@ -1,6 +1,7 @@
 """LangGraph's checkpointer on our pool, fenced: only the current attempt at a run writes."""
 
 import contextlib
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -15,13 +16,30 @@ from psycopg.rows import DictRow, dict_row
 
 from agent_service.db.pool import LIMIT_IDLE, Pool, connection, idle_limit, until_database_answers
 from agent_service.errors import LeaseLost
-from agent_service.runs.live import LiveRun
+from agent_service.runs.live import LiveRun, storable
 
 FENCE_STATE = "SW001"
 """SQLSTATE that slipway.fence raises."""
 
 CURRENT_LIVE = "slipway_live"
 """Name under `configurable` of the LiveRun that writes."""
+
+
+class _AsBlob:
+    """A value that the saver would put into the checkpoint's JSON, where it cannot stand."""
+
+    def __init__(self, value: str | float) -> None:
+        self.value = value
+
+
+def _storable(checkpoint: Checkpoint) -> Checkpoint:
+    """Strings with U+0000 or half a surrogate pair, NaN and infinities go where objects go: JSONB takes none of them."""
+    refused = {
+        name: _AsBlob(value)
+        for name, value in checkpoint["channel_values"].items()
+        if (isinstance(value, str) and storable(value) != value) or (isinstance(value, float) and not math.isfinite(value))
+    }
+    return {**checkpoint, "channel_values": {**checkpoint["channel_values"], **refused}} if refused else checkpoint
 
 
 class Checkpointer(AsyncPostgresSaver):
@@ -46,8 +64,14 @@ class Checkpointer(AsyncPostgresSaver):
                 await self._written(live)
             # Writing again is safe: the saver's statements are upserts.
             return await until_database_answers(
-                lambda: super(Checkpointer, self).aput(config, checkpoint, metadata, new_versions), "checkpoint"
+                lambda: super(Checkpointer, self).aput(config, _storable(checkpoint), metadata, new_versions), "checkpoint"
             )
+
+    def _dump_blobs(
+        self, thread_id: str, checkpoint_ns: str, values: dict[str, Any], versions: ChannelVersions
+    ) -> list[tuple[str, str, str, str, str, bytes | None]]:
+        plain = {name: value.value if isinstance(value, _AsBlob) else value for name, value in values.items()}
+        return super()._dump_blobs(thread_id, checkpoint_ns, plain, versions)
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""

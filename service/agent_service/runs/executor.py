@@ -21,7 +21,8 @@ from agent_service.metrics import Metrics
 from agent_service.outcomes import OUTCOMES, Outcome
 from agent_service.prices import PriceTable
 from agent_service.runs.checkpoints import CURRENT_LIVE
-from agent_service.runs.live import LiveRun
+from agent_service.runs.history import mend
+from agent_service.runs.live import LiveRun, bounded
 from agent_service.runs.model import Ending, Event, Run
 from agent_service.runs.recovery import Graph, checkpointed, kept_text
 from agent_service.runs.tap import Tap
@@ -106,8 +107,14 @@ class Executor:
             "callbacks": [tap, *live.trace.handlers(), *([self.tracer()] if self.tracer else [])],
             "recursion_limit": self.max_steps,
         }
-        given = graph_input(run) if run.attempt == 1 else await self._recover(live, config, tap)
-        return await self._drive(given, config, control)
+        given = await self._begin(run, config, tap) if run.attempt == 1 else await self._recover(live, config, tap)
+        return await self._drive(live, await self._mended(run, given, config), config, control)
+
+    async def _begin(self, run: Run, config: RunnableConfig, tap: Tap) -> Any:
+        if "resume" in run.input:
+            # What was said before the decision is not to be said again when a node returns it beside the rest.
+            tap.keep((await checkpointed(self.graph, config, run)).messages)
+        return graph_input(run)
 
     async def _recover(self, live: LiveRun, config: RunnableConfig, tap: Tap) -> Any:
         """What the graph goes on with: None from a checkpoint of this run. Tells readers which text still stands."""
@@ -117,11 +124,33 @@ class Executor:
         live.reset(kept_text(history, saved.messages))
         return None if saved.started else graph_input(live.run, saved.waiting)
 
-    async def _drive(self, given: Any, config: RunnableConfig, control: RunControl) -> Ending:
+    async def _mended(self, run: Run, given: Any, config: RunnableConfig) -> Any:
+        """The question behind whatever makes the history of a session whose last run was stopped valid again."""
+        if not (run.input.get("mend") and isinstance(given, dict)):
+            return given
+        latest = await self.graph.aget_state(config)
+        # By its id: without, LangGraph shows what tasks of the stopped step had written, and drops that at the next input.
+        state = await self.graph.aget_state({"configurable": {**config["configurable"], **latest.config["configurable"]}})
+        return {**given, "messages": [*mend(state.values.get("messages") or ()), *given["messages"]]}
+
+    async def _drive(self, live: LiveRun, given: Any, config: RunnableConfig, control: RunControl) -> Ending:
         interrupts: dict[str, dict[str, Any]] = {}
         outcome: Outcome = "completed"
-        stream = self.graph.astream(given, config, stream_mode="updates", durability="async", control=control)
-        async for update in stream:
+        stream = self.graph.astream(
+            given,
+            config,
+            context=live.run.input.get("context"),
+            stream_mode=["updates", "custom"],
+            subgraphs=True,  # or a writer in a subgraph goes nowhere
+            durability="async",
+            control=control,
+        )
+        update: Any
+        async for place, mode, update in stream:
+            if mode == "custom":
+                live.publish("custom", bounded(update), "|".join(place))
+            if place or mode == "custom":
+                continue
             for node, value in update.items():
                 if node == "__interrupt__":
                     interrupts |= {i.id: {"id": i.id, "value": i.value} for i in value}

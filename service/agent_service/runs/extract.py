@@ -22,6 +22,28 @@ def is_hidden(tags: list[str] | None, metadata: Mapping[str, Any]) -> bool:
     return TAG_NOSTREAM in (tags or ()) or "lc_internal_call" in metadata or metadata.get("lc_source") == "summarization"
 
 
+def text_of(content: Any) -> str:
+    """Text of a message's content: a string, or a list of strings and content blocks."""
+    if isinstance(content, str):
+        return content
+    return "".join(_block_text(block, "text") for block in content) if isinstance(content, list) else ""
+
+
+def reasoning_of(message: BaseMessage) -> str:
+    """What the model thought: blocks of type `thinking` (Anthropic) or `reasoning`, or `reasoning_content` beside the text."""
+    if isinstance(message.content, list):
+        return "".join(_block_text(block, "thinking") or _block_text(block, "reasoning") for block in message.content)
+    beside = message.additional_kwargs.get("reasoning_content") if message.additional_kwargs else None
+    return beside if isinstance(beside, str) else ""
+
+
+def _block_text(block: Any, kind: str) -> str:
+    if isinstance(block, str):
+        return block if kind == "text" else ""
+    text = block.get(kind) if isinstance(block, Mapping) and block.get("type") == kind else None
+    return text if isinstance(text, str) else ""
+
+
 def ai_message(response: LLMResult) -> AIMessage | None:
     generation = response.generations[0][0] if response.generations and response.generations[0] else None
     message = generation.message if isinstance(generation, ChatGeneration) else None

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self
 from uuid import UUID
 
+import orjson
+
 from agent_service.runs.model import Event, EventKind, ModelCall, Position, Run
 from agent_service.tracing.spans import UNTRACED
 
@@ -13,6 +15,9 @@ StopReason = Literal["cancel", "hand_over", "lost"]
 
 DONE_MARK = "[DONE]"
 """The wire's last unnamed event; an answer that contains it is split so that no event's text equals it."""
+
+MAX_CUSTOM_BYTES = 65_536
+"""Of one custom event: progress and partial results, not files; each is kept in the log and sent to every reader."""
 
 MAX_JSON_INTEGER = 2**63 - 1
 """orjson refuses larger ones, and readers in JavaScript would round them."""
@@ -141,6 +146,13 @@ class Watch:
             return False
         self._event.clear()
         return True
+
+
+def bounded(value: Any) -> Any:
+    """What a graph says to its readers (`get_stream_writer`) as JSON; of what is too large, how large it is."""
+    plain = storable(value)
+    size = len(orjson.dumps(plain))
+    return plain if size <= MAX_CUSTOM_BYTES else {"too_large_bytes": size}
 
 
 def storable(value: Any, depth: int = MAX_JSON_DEPTH) -> Any:

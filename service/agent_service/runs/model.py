@@ -13,7 +13,22 @@ from agent_service.principal import Principal
 Status = Literal["queued", "running", "finished"]
 
 EventKind = Literal[
-    "text", "message", "run", "node", "tool_start", "tool_end", "interrupt", "usage", "reset", "gap", "error", "end"
+    "text",
+    "message",
+    "reasoning",
+    "partial",
+    "source",
+    "run",
+    "node",
+    "tool_start",
+    "tool_end",
+    "custom",
+    "interrupt",
+    "usage",
+    "reset",
+    "gap",
+    "error",
+    "end",
 ]
 
 

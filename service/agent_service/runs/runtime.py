@@ -17,6 +17,7 @@ from agent_service.prices import PriceTable
 from agent_service.runs.checkpoints import Checkpointer
 from agent_service.runs.event_log import EventLog
 from agent_service.runs.executor import Executor
+from agent_service.runs.graph_context import GraphContext
 from agent_service.runs.leases import Leases
 from agent_service.runs.live import LiveRun, LiveRuns
 from agent_service.runs.model import START, Event, Run
@@ -76,12 +77,13 @@ async def open_runtime(
         return [event for event in logged if event.attempt < run.attempt]
 
     notices = Notices(url, on_cancel, pooler)
+    graph = compile_graph(Checkpointer(pool, events.written, settings.lease_seconds))
     worker = Worker(
         leases=Leases(keeping, holder=holder, lease_seconds=settings.lease_seconds),
         events=events,
         live=live,
         executor=Executor(
-            graph=compile_graph(Checkpointer(pool, events.written, settings.lease_seconds)),
+            graph=graph,
             metrics=metrics,
             prices=prices,
             max_turn_seconds=settings.max_turn_seconds,
@@ -111,6 +113,7 @@ async def open_runtime(
         metrics=metrics,
         tracing=tracing,
         check_input=check_input,
+        context=GraphContext(graph.context_schema, settings.agent_context),
     )
     loops: dict[str, Callable[[], Coroutine[None, None, None]]] = {
         "event-log": events.run_forever,

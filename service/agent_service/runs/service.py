@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,6 +12,7 @@ from agent_service.errors import DatabaseUnavailable, GuardrailBlocked, Idempote
 from agent_service.metrics import Metrics
 from agent_service.principal import Principal
 from agent_service.runs.event_log import EventLog
+from agent_service.runs.graph_context import GraphContext
 from agent_service.runs.live import LiveRun, LiveRuns
 from agent_service.runs.model import START, Event, Position, Run
 from agent_service.runs.notices import Notices
@@ -32,6 +33,7 @@ class RunService:
         metrics: Metrics,
         tracing: Tracing,
         check_input: Callable[[str], str | None],
+        context: GraphContext,
     ) -> None:
         self._store = store
         self._events = events
@@ -41,6 +43,7 @@ class RunService:
         self._metrics = metrics
         self._tracing = tracing
         self._check_input = check_input
+        self._context = context
 
     # Starting
 
@@ -51,6 +54,7 @@ class RunService:
         *,
         session_id: str | None = None,
         messages: list[dict[str, Any]] | None = None,
+        context: Mapping[str, Any] | None = None,
         listed: bool = True,
         idempotency_key: str | None = None,
     ) -> Run:
@@ -58,15 +62,17 @@ class RunService:
 
         Args:
             messages: OpenAI-style messages of the input; the question alone by default.
+            context: for the graph's `Runtime.context`.
             listed: whether the session shows in lists.
 
         Raises:
-            GuardrailBlocked, Overloaded, NotFound, SessionBusy, SessionInterrupted, IdempotencyConflict
+            GuardrailBlocked, InvalidRequest, Overloaded, NotFound, SessionBusy, SessionInterrupted, IdempotencyConflict
         """
-        request = _request_hash(idempotency_key, question, session_id, messages)
+        request = _request_hash(idempotency_key, question, session_id, messages, context)
         if idempotency_key and (first := await self._store.by_idempotency_key(principal, idempotency_key)):
             return _joined(first, request)
         self._refuse_bad_input(question)
+        run_input = {"messages": messages or [{"role": "user", "content": question}], "context": self._context.of(context)}
         here = self._worker.reserve()
         run = None
         try:
@@ -75,7 +81,7 @@ class RunService:
                 session_id or uuid4().hex,
                 principal,
                 question,
-                {"messages": messages or [{"role": "user", "content": question}]},
+                run_input,
                 here=here,
                 listed=listed,
                 idempotency_key=idempotency_key,
@@ -103,6 +109,10 @@ class RunService:
         pending = [str(item["id"]) for item in interrupted.interrupts or []]
         if by_interrupt and interrupted.interrupts and set(values) != set(pending):
             raise InvalidRequest(f"values: expected one for each of {', '.join(pending)}", field="values")
+        if len(pending) > 1 and not by_interrupt:
+            raise InvalidRequest(
+                f"values: {len(pending)} decisions wait; give one for each of {', '.join(pending)}", field="values"
+            )
         # By interrupt id also when there is one: LangGraph raises on a bare None.
         resume = values if by_interrupt else dict.fromkeys(pending, values)
         here = self._worker.reserve()
@@ -111,7 +121,7 @@ class RunService:
             run = await self._store.start_resume(
                 uuid4(),
                 interrupted,
-                {"resume": resume},
+                {"resume": resume, "context": interrupted.input.get("context")},
                 here=here,
                 idempotency_key=idempotency_key,
                 request_hash=request,

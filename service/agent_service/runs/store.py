@@ -82,7 +82,7 @@ class RunStore:
                 # The upsert locks the session's row, so that two questions at once take turns from here on.
                 if await one(conn, UPSERT_SESSION, session_id, *owner, question[:TITLE_CHARS], listed) is None:
                     raise NotFound("no such session")
-                state = await one(conn, SESSION_STATE, session_id, session_id) or {}
+                state = await one(conn, SESSION_STATE, session_id, session_id, session_id) or {}
                 if idempotency_key and state["active"] and await one(conn, BY_IDEMPOTENCY_KEY, *owner, idempotency_key):
                     return None
                 if state["waiting"]:
@@ -90,6 +90,8 @@ class RunStore:
                     raise SessionInterrupted("the session waits for a decision: POST /runs/{run_id}/resume", run_id=run)
                 if state["active"]:
                     await self._when_busy(conn, session_id)
+                if state["active"] or state["stopped"]:
+                    run_input = {**run_input, "mend": True}
                 leased = here and not state["active"]
                 row = (run_id, session_id, *owner, question, run_input, None, idempotency_key, request_hash, traceparent)
                 return await self._insert(conn, *row, leased=leased)
@@ -204,7 +206,9 @@ SESSION_STATE = """
 SELECT EXISTS (SELECT 1 FROM slipway.runs WHERE session_id = %s AND status <> 'finished') AS active,
        (SELECT r.id FROM slipway.runs r
         WHERE r.session_id = %s AND r.outcome = 'interrupted'
-          AND NOT EXISTS (SELECT 1 FROM slipway.runs later WHERE later.resumes = r.id)) AS waiting
+          AND NOT EXISTS (SELECT 1 FROM slipway.runs later WHERE later.resumes = r.id)) AS waiting,
+       (SELECT r.outcome NOT IN ('completed', 'interrupted') FROM slipway.runs r
+        WHERE r.session_id = %s AND r.status = 'finished' ORDER BY r.created_at DESC LIMIT 1) AS stopped
 """
 
 INSERT_RUN = f"""

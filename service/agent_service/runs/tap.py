@@ -6,6 +6,7 @@ and `astream_events` costs twice that mode.
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from uuid import UUID, uuid4
 import structlog
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
-from langchain_core.outputs import LLMResult
+from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
 from langchain_core.tracers._streaming import _StreamingCallbackHandler  # asks `invoke` to stream, as LangGraph's own does
 from langgraph.constants import TAG_HIDDEN
 from langgraph.errors import GraphBubbleUp
@@ -22,8 +23,19 @@ from langgraph.errors import GraphBubbleUp
 from agent_service.metrics import Metrics
 from agent_service.prices import PriceTable
 from agent_service.runs.billing import Billing
-from agent_service.runs.extract import ai_message, citations, graph_path, is_hidden, messages_in, node_name, plain_args
+from agent_service.runs.extract import (
+    ai_message,
+    citations,
+    graph_path,
+    is_hidden,
+    messages_in,
+    node_name,
+    plain_args,
+    reasoning_of,
+    text_of,
+)
 from agent_service.runs.live import LiveRun
+from agent_service.runs.speakers import Speakers
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -40,6 +52,8 @@ class _OpenModelCall:
     visible: bool
     source: str
     """Where its text comes from, as LiveRun.publish_text has it."""
+    place: str
+    """The node's task and those around it: LangGraph's checkpoint namespace."""
     spoke: bool = False
     said: list[str] = field(default_factory=list)
     """What it produced so far, shown or not: the bill of a call that never ends."""
@@ -51,12 +65,15 @@ class _OpenSpan:
     started: float
     node: str = ""
     call_id: str = ""
+    place: str = ""
 
 
 class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
     """Publishes text, nodes, tools and model calls of one run. Safe to be called from worker threads (sync nodes)."""
 
     run_inline = True
+    raise_error = True
+    """Or langchain would log a fault here, and the run would complete with a part of its answer."""
 
     def __init__(self, live: LiveRun, metrics: Metrics, prices: PriceTable) -> None:
         self._live = live
@@ -68,7 +85,9 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         self._nodes: dict[UUID, _OpenSpan] = {}
         self._tools: dict[UUID, _OpenSpan] = {}
         self._seen: set[str] = set()
-        self._texts: set[tuple[str, str]] = set()
+        self._texts: dict[str, list[str]] = defaultdict(list)
+        """By place: texts that model calls streamed there, in order."""
+        self._speakers = Speakers(live)
         self._calls = 0
         self._broken: dict[str, list[str]] = {}
         """By node: sources whose text was cut off."""
@@ -107,16 +126,25 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
             prompt=messages[0] if messages else (),
             visible=visible,
             source=self._new_source(node),
+            place=str(meta.get("langgraph_checkpoint_ns") or ""),
         )
 
-    def on_llm_new_token(self, token: str, *, run_id: UUID, **_: Any) -> None:  # type: ignore[override]  # text models only
+    def on_llm_new_token(
+        self, token: Any, *, run_id: UUID, chunk: GenerationChunk | ChatGenerationChunk | None = None, **_: Any
+    ) -> None:
+        """`token`: text, or the chunk's content blocks."""
         call = self._model_calls.get(run_id)
-        if not token or call is None:
+        if call is None:
             return
-        call.said.append(token)
-        if call.visible:
-            first, call.spoke = not call.spoke, True
-            self._on_loop(lambda: self._say(call.source, token, first=first))
+        if thought := reasoning_of(chunk.message) if isinstance(chunk, ChatGenerationChunk) else "":
+            call.said.append(thought)
+            if call.visible:
+                self._on_loop(self._live.publish, "reasoning", {"source": call.source, "text": thought}, call.source)
+        if text := text_of(token):
+            call.said.append(text)
+            if call.visible:
+                first, call.spoke = not call.spoke, True
+                self._on_loop(lambda: self._say(call.source, text, first=first))
 
     def _new_source(self, node: str) -> str:
         self._calls += 1
@@ -125,26 +153,23 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
     def _drop_broken(self, node: str) -> None:
         """The node calls its model again: what the cut-off call had said is being said anew."""
         for source in self._broken.pop(node, ()):
-            self._live.drop_text(source)
+            self._speakers.drop(source)
 
     def _say(self, source: str, text: str, *, first: bool) -> None:
-        live = self._live
-        if first and not live.text:
-            self._metrics.first_token_seconds.observe(time.monotonic() - self._started, live.trace.exemplar)
-        elif first:
-            live.publish_text("\n\n", source)
-        live.publish_text(text, source)
+        if first and not self._live.text:
+            self._metrics.first_token_seconds.observe(time.monotonic() - self._started, self._live.trace.exemplar)
+        self._speakers.say(source, text)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **_: Any) -> None:
         call = self._model_calls.pop(run_id, None)
         message = ai_message(response)
         if call is None or message is None:
             return
-        if message.id:
-            self._seen.add(message.id)
-            if call.spoke:
-                self._texts.add((call.node, message.text.strip()))
-                self._on_loop(self._live.end_message, message.id, call.source)
+        if message.id and (call.spoke or not call.visible):
+            self._seen.add(message.id)  # what was neither streamed nor hidden is said when a node returns it
+        if call.spoke:
+            self._texts[call.place].append(message.text)
+            self._on_loop(self._speakers.end, call.source, message.id)
         self._on_loop(self._billing.answered, call.node, call.model, call.started, call.prompt, message)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002  # langchain's signature
@@ -157,9 +182,11 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         self._bill_unended(call)
         if call.spoke:
             self._broken.setdefault(call.node, []).append(call.source)
+            self._speakers.end(call.source)
 
     def settle(self) -> None:
-        """Bills calls that were cancelled before they could end."""
+        """Bills calls that were cancelled before they could end, and lets what they said be heard."""
+        self._speakers.end_all()
         for call in self._model_calls.values():
             self._bill_unended(call)
         self._model_calls.clear()
@@ -184,7 +211,7 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         if kwargs.get("name") != meta.get("langgraph_node") or TAG_HIDDEN in (tags or ()):
             return
         node = node_name(meta)
-        self._nodes[run_id] = _OpenSpan(node, time.monotonic())
+        self._nodes[run_id] = _OpenSpan(node, time.monotonic(), place=str(meta.get("langgraph_checkpoint_ns") or ""))
         self._seen.update(message.id for message in messages_in(inputs) if message.id)
         self._on_loop(self._live.publish, "node", {"node": node, "state": "start", "path": graph_path(meta)}, node)
 
@@ -203,7 +230,7 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         for message in messages_in(outputs):
             message.id = message.id or str(uuid4())
             if message.id not in self._seen and isinstance(message, AIMessage) and message.text:
-                self._say_whole(span.name, message.id, message.text)
+                self._say_whole(span, message.id, message.text)
             self._seen.add(message.id)
         if isinstance(outputs, Mapping) and isinstance(outputs.get("route"), str):
             self._live.route = outputs["route"]
@@ -211,12 +238,18 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         self._metrics.node_seconds.labels(self._metrics.node_label(span.name)).observe(seconds)
         self._live.publish("node", {"node": span.name, "state": "end", "seconds": round(seconds, 3)}, span.name)
 
-    def _say_whole(self, node: str, message_id: str, text: str) -> None:
-        if (node, text.strip()) in self._texts:
-            return  # streamed by a model call of the node, which made a message of its own of it
-        source = self._new_source(node)
+    def _say_whole(self, span: _OpenSpan, message_id: str, text: str) -> None:
+        if self._was_streamed(span.place, text):
+            return
+        source = self._new_source(span.name)
         self._say(source, text, first=True)
-        self._live.end_message(message_id, source)
+        self._speakers.end(source, message_id)
+
+    def _was_streamed(self, place: str, text: str) -> bool:
+        """Whether model calls of the node, or of agents that it called, said this: the node made a message of its own of it."""
+        inside = [said for where, texts in self._texts.items() if _is_within(where, place) for said in texts]
+        wanted = text.split()
+        return any(wanted == said.split() for said in inside) or (len(inside) > 1 and wanted == " ".join(inside).split())
 
     # Tools
 
@@ -274,3 +307,7 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
             call(*args)
         else:
             self._loop.call_soon_threadsafe(call, *args)
+
+
+def _is_within(place: str, outer: str) -> bool:
+    return place == outer or place.startswith(f"{outer}|")

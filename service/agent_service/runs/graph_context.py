@@ -1,0 +1,59 @@
+"""The context of a run (LangGraph's `Runtime.context`): from the settings and the request, checked against the graph's schema."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NotRequired, Required, get_type_hints
+
+import orjson
+from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from typing_extensions import TypedDict, is_typeddict
+
+from agent_service.errors import InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class GraphContext:
+    """`schema` is the graph's `context_schema` (a pydantic model, dataclass or TypedDict), None where it has none."""
+
+    schema: Any = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def of(self, given: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """The context of a request's run: what it gives, over the defaults.
+
+        Raises:
+            InvalidRequest: the graph takes no context, or not this one; names the field.
+        """
+        if self.schema is None:
+            if given is not None:
+                raise InvalidRequest("context: this agent takes none", field="context")
+            return None
+        merged = {**self.defaults, **(given or {})}
+        known = get_type_hints(self.schema)
+        for name in merged:
+            if name not in known:
+                expected = ", ".join(known)
+                raise InvalidRequest(f"context.{name}: not known; expected {expected}", field=f"context.{name}")
+        self._check(merged)
+        return merged
+
+    def _check(self, merged: dict[str, Any]) -> None:
+        try:
+            adapter = TypeAdapter[Any](_for_pydantic(self.schema))
+        except PydanticSchemaGenerationError:
+            return  # a schema of objects that no JSON can give: the graph says itself what is wrong
+        try:
+            adapter.validate_json(orjson.dumps(merged), strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(["context", *map(str, first["loc"])])
+            raise InvalidRequest(f"{name}: {first['msg']}", field=name) from None
+
+
+def _for_pydantic(schema: Any) -> Any:
+    """Pydantic takes no `typing.TypedDict` on Python 3.11; one of typing_extensions with the same keys, it does."""
+    if not is_typeddict(schema):
+        return schema
+    required = schema.__required_keys__
+    hints = get_type_hints(schema)
+    return TypedDict("Context", {key: Required[hint] if key in required else NotRequired[hint] for key, hint in hints.items()})  # type: ignore[operator]
