@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from agent_operator.reconcile.rotation.consumers import Gate, PodReport, at_least, gate
+import pytest
+
+from agent_operator.reconcile.rotation.consumers import Gate, PodReport, ask, at_least, gate
 from tests.operator.rotation.world import World, only_the_current_key_is_left, started
 
 
@@ -168,3 +170,38 @@ def test_a_staged_revision_is_accepted_but_not_yet_used() -> None:
     assert not at_least(8)("8-next")
     assert at_least(8)("9")
     assert not at_least(8)("env")
+
+
+@pytest.mark.parametrize(
+    ("spec", "asked"),
+    [
+        ({"hostNetwork": True, "containers": [{"name": "a"}]}, False),
+        ({"hostNetwork": True, "containers": [{"name": "a", "ports": [{"containerPort": 8000}]}]}, False),
+        ({"hostNetwork": True, "containers": [{"name": "a", "ports": [{"containerPort": 10250}]}]}, True),
+        ({"containers": [{"name": "a"}]}, True),
+    ],
+)
+async def test_a_nodes_own_ports_are_not_asked_through_a_pod_on_its_network(spec: dict[str, Any], asked: bool) -> None:
+    calls: list[tuple[str, int]] = []
+
+    class Client:
+        async def status(self, address: str, port: int) -> dict[str, Any] | None:
+            calls.append((address, port))
+            return {"keys": {"openai": "1"}}
+
+    pod = {"metadata": {"name": "a"}, "spec": spec, "status": {"phase": "Running", "podIP": "10.0.0.1"}}
+    await ask([pod], Client(), 10250, "openai")
+
+    assert bool(calls) is asked
+
+
+@pytest.mark.parametrize("reported", ["7\n", "7; rm", "x" * 65, "\u0667", "", 7, None, ["7"]])
+async def test_what_a_pod_reports_is_a_revision_or_nothing(reported: Any) -> None:
+    class Client:
+        async def status(self, address: str, port: int) -> dict[str, Any] | None:  # noqa: ARG002  # the protocol's
+            return {"keys": {"openai": reported}}
+
+    pod = {"metadata": {"name": "a"}, "status": {"phase": "Running", "podIP": "10.0.0.1"}}
+    [report] = await ask([pod], Client(), 9090, "openai")
+
+    assert (report.answers, report.revision) == (True, None)

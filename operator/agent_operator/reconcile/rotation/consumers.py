@@ -103,7 +103,7 @@ async def ask(pods: list[Manifest], client: PodClient, port: int, key: str) -> l
 
     async def report(pod: Manifest) -> PodReport:
         address, name, ready = pod["status"].get("podIP"), pod["metadata"]["name"], _ready(pod)
-        if not address:
+        if not address or not _is_its_own(pod, port):
             return PodReport(name, ready)
         async with limit:
             answer = await client.status(address, port)
@@ -111,6 +111,13 @@ async def ask(pods: list[Manifest], client: PodClient, port: int, key: str) -> l
 
     alive = [pod for pod in pods if pod.get("status", {}).get("phase") not in {None, "Succeeded", "Failed"}]
     return list(await asyncio.gather(*(report(pod) for pod in alive)))
+
+
+def _is_its_own(pod: Manifest, port: int) -> bool:
+    """A pod on its node's network has the node's address: any port but one that it declares is somebody else's."""
+    spec = pod.get("spec") or {}
+    declared = (each.get("containerPort") for container in spec.get("containers") or () for each in container.get("ports") or ())
+    return not spec.get("hostNetwork") or port in declared
 
 
 def _revision(answer: dict[str, Any] | None, key: str) -> str | None:
