@@ -109,12 +109,13 @@ async def test_two_migrations_at_once_take_turns_behind_a_pooler(admin_url: str)
     assert sorted(applied)[2] > 0
 
 
+@pytest.mark.timeout(180)  # two processes start: minutes on a machine that others use, too
 async def test_a_stream_at_another_replica_and_a_cancel_work_by_polling(admin_url: str, tmp_path: Path) -> None:
     with owned_database(admin_url) as url:
         async with pgbouncer(url, "transaction") as pooled:
             migrate(pooled)
             env = {"DATABASE_URL": pooled, "AGENT_GRAPH": "tests.support.graphs:endless"}
-            async with running_replicas(2, env, tmp_path) as (one, two), httpx.AsyncClient(timeout=30) as client:
+            async with running_replicas(2, env, tmp_path) as (one, two), httpx.AsyncClient(timeout=60) as client:
                 body = {"question": "go", "session_id": uuid4().hex}
                 started: dict[str, Any] = (
                     await client.post(f"{one.url}/chat", json=body, headers={"Prefer": "respond-async"})

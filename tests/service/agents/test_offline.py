@@ -11,6 +11,7 @@ from agent_service.agents.default import prompts
 from agent_service.agents.offline import OfflineChatModel
 from agent_service.agents.offline_data import describe_period, period, sql_for
 from agent_service.agents.offline_rules import NOTICE, choose_tool, reply, route
+from agent_service.data.reader import INTRODUCE
 from agent_service.data.statement import prepare
 from agent_service.tokens import count_tokens
 
@@ -131,6 +132,7 @@ def test_its_sql_is_allowed_and_runs(database_url: str, question: str) -> None:
     statement = prepare(sql_for(question), ("slipway_data",))
 
     with psycopg.connect(database_url) as conn:
+        conn.execute(INTRODUCE, ("acme", "ann"))
         assert conn.execute(statement.text.encode()).fetchall() == []
 
 
