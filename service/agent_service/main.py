@@ -2,8 +2,11 @@
 
 import asyncio
 import errno
+import os
 import signal
 import socket
+import sys
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -27,6 +30,9 @@ log = structlog.stdlib.get_logger(__name__)
 
 CONNECTIONS_SECONDS = 5
 """For ordinary requests that are still being answered when the port closes; streams have ended by then."""
+
+EXIT_SECONDS = 3.0
+"""How long, after all is handed over and closed, tasks that were cancelled may take to end."""
 
 HAND_OVER_SECONDS = 5.0
 """How long, at the drain limit, a step may take to reach its boundary before it is cancelled."""
@@ -151,9 +157,27 @@ def _opening(name: str, address: str, port: int) -> Iterator[None]:
 
 
 def run(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -> None:
-    """`serve` on uvloop."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner, suppress(asyncio.CancelledError):
-        runner.run(_until_signal(settings, on_ready))
+    """`serve` on uvloop. Does not return where a thread or task of the graph would keep the process alive."""
+    exit_timer = threading.Timer(EXIT_SECONDS, _exit_at_once)
+    exit_timer.daemon = True
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner, suppress(asyncio.CancelledError):
+            try:
+                runner.run(_until_signal(settings, on_ready))
+            finally:
+                exit_timer.start()  # the runner waits for every task, also for one that refuses to be cancelled
+    finally:
+        exit_timer.cancel()
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.current_thread()):
+        _exit_at_once()  # LangGraph's own threads, under a sync node: the interpreter would wait for them
+
+
+def _exit_at_once() -> None:
+    """All runs are handed over and their events written by now."""
+    log.warning("exiting with code of the graph still running")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 async def _until_signal(settings: Settings, on_ready: Callable[[str], None]) -> None:

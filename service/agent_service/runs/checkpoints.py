@@ -17,6 +17,10 @@ from psycopg.rows import DictRow, dict_row
 from agent_service.db.pool import LIMIT_IDLE, Pool, connection, idle_limit, until_database_answers
 from agent_service.errors import LeaseLost
 from agent_service.runs.live import LiveRun, storable
+from agent_service.threads import lane
+
+SERIALISING = "checkpoints"
+"""Lane of the threads that serialise: a run's sync nodes wait for them."""
 
 FENCE_STATE = "SW001"
 """SQLSTATE that slipway.fence raises."""
@@ -93,12 +97,17 @@ class Checkpointer(AsyncPostgresSaver):
             lambda: super(Checkpointer, self).aget_delta_channel_history(config=config, channels=channels), "checkpoints"
         )
 
+    async def _load_checkpoint_tuple(self, value: DictRow) -> CheckpointTuple:
+        with lane(SERIALISING):
+            return await super()._load_checkpoint_tuple(value)
+
     @contextlib.contextmanager
     def _fenced(self, config: RunnableConfig) -> Iterator[LiveRun | None]:
         live: LiveRun | None = config["configurable"].get(CURRENT_LIVE)
         token = self._writer.set(live)
         try:
-            yield live
+            with lane(SERIALISING):
+                yield live
         finally:
             self._writer.reset(token)
 

@@ -40,7 +40,7 @@ class EventLog:
         on_lost: Callable[[LiveRun], None] = lambda _: None,
         *,
         readers: Pool | None = None,
-        lease_seconds: float = 5.0,
+        lease_seconds: float,
     ) -> None:
         self._idle_limit = idle_limit(lease_seconds)
         self._pool = pool

@@ -28,6 +28,7 @@ from agent_service.runs.service import RunService
 from agent_service.runs.store import RunStore
 from agent_service.runs.worker import Worker
 from agent_service.settings import Settings
+from agent_service.threads import LaneThreads
 from agent_service.tracing.spans import Tracing
 
 log = structlog.stdlib.get_logger(__name__)
@@ -61,6 +62,7 @@ async def open_runtime(
     """Executes runs until it is closed; drain the worker first."""
     holder = f"{socket.gethostname()}-{uuid4().hex[:12]}"
     live = LiveRuns()
+    asyncio.get_running_loop().set_default_executor(LaneThreads())
 
     def on_lost(run: LiveRun) -> None:
         worker.lose(run)
@@ -70,7 +72,7 @@ async def open_runtime(
 
     url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
     keeping = make_pool(url, size=KEEPING_POOL_SIZE, timeout=settings.database_timeout, name="slipway-keeping", pooler=pooler)
-    events = EventLog(keeping, live, on_lost, readers=pool)
+    events = EventLog(keeping, live, on_lost, readers=pool, lease_seconds=settings.lease_seconds)
 
     async def history(run: Run) -> list[Event]:
         logged, _ = await events.read(run.id, START)

@@ -18,6 +18,7 @@ from agent_service.runs.leases import Claimed, Leases
 from agent_service.runs.live import LiveRun, LiveRuns, StopReason
 from agent_service.runs.model import Ending, Run
 from agent_service.runs.notices import Notices
+from agent_service.threads import LANE
 from agent_service.tracing.spans import Tracing
 
 log = structlog.stdlib.get_logger(__name__)
@@ -144,6 +145,7 @@ class Worker:
 
     async def _execute(self, job: _Job) -> None:
         run, job.started = job.live.run, True
+        LANE.set(job.live)
         with self._tracing.run(run.traceparent, run_id=run.id, session_id=run.session_id, attempt=run.attempt) as trace:
             structlog.contextvars.bind_contextvars(**{**run.ids, "trace_id": trace.trace_id})
             job.live.trace = trace

@@ -85,7 +85,7 @@ async def add(live: LiveRuns, store: RunStore) -> LiveRun:
 
 async def test_a_batch_that_is_refused_is_written_run_by_run(pool: Pool, database: Database) -> None:
     live_runs, store = LiveRuns(), RunStore(pool, holder="here", lease_seconds=60, max_queued=10, on_busy="reject")
-    log, odd, innocent = EventLog(pool, live_runs), await add(live_runs, store), await add(live_runs, store)
+    log, odd, innocent = EventLog(pool, live_runs, lease_seconds=5), await add(live_runs, store), await add(live_runs, store)
     odd.publish_text("lost", "node")
     odd.events.append(Event(1, 2, "node", "node", {"n": 10**30}))  # past `publish`, which would have made it storable
     innocent.publish_text("kept", "node")

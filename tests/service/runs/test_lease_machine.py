@@ -45,7 +45,7 @@ class Process:
     def __post_init__(self) -> None:
         self.live = LiveRuns()
         self.lost: set[UUID] = set()
-        self.log = EventLog(self.pool, self.live, lambda run: self.lost.add(run.run.id), readers=self.pool)
+        self.log = EventLog(self.pool, self.live, lambda run: self.lost.add(run.run.id), readers=self.pool, lease_seconds=LEASE_SECONDS)
         self.leases = Leases(self.pool, holder=self.name, lease_seconds=LEASE_SECONDS)
         self.store = RunStore(self.pool, holder=self.name, lease_seconds=LEASE_SECONDS, max_queued=1000, on_busy="enqueue")
 

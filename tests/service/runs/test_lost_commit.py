@@ -35,7 +35,7 @@ def forget(live: LiveRun) -> None:
 
 async def test_a_batch_that_grew_meanwhile_is_written_whole_and_once(pool: Pool) -> None:
     live_runs = LiveRuns()
-    log, live = EventLog(pool, live_runs), live_runs.add(await started(pool))
+    log, live = EventLog(pool, live_runs, lease_seconds=5), live_runs.add(await started(pool))
     live.publish_text("one ", "")
     live.calls.append(ModelCall(1, "agent", "m", 3, 0, 2, None))
     await log.flush()
@@ -56,7 +56,7 @@ async def test_a_batch_that_grew_meanwhile_is_written_whole_and_once(pool: Pool)
 
 async def test_a_shorter_batch_that_comes_late_takes_nothing_back(pool: Pool) -> None:
     live_runs = LiveRuns()
-    log, live = EventLog(pool, live_runs), live_runs.add(await started(pool))
+    log, live = EventLog(pool, live_runs, lease_seconds=5), live_runs.add(await started(pool))
     for word in ("one ", "two "):
         live.publish_text(word, "")
     await log.flush()
@@ -72,7 +72,7 @@ async def test_a_shorter_batch_that_comes_late_takes_nothing_back(pool: Pool) ->
 async def test_an_outcome_that_was_stored_already_is_not_set_again(pool: Pool) -> None:
     live_runs = LiveRuns()
     lost: list[LiveRun] = []
-    log, live = EventLog(pool, live_runs, lost.append), live_runs.add(await started(pool))
+    log, live = EventLog(pool, live_runs, lost.append, lease_seconds=5), live_runs.add(await started(pool))
     live.publish("end", "")
     async with pool.connection() as conn:
         await conn.execute(
