@@ -52,7 +52,7 @@ class _Job:
             return
         try:
             result = self.call()
-        except BaseException as error:  # noqa: BLE001  # it is the future's
+        except BaseException as error:  # it is the future's
             self.future.set_exception(error)
         else:
             self.future.set_result(result)
@@ -97,6 +97,10 @@ class LaneThreads(ThreadPoolExecutor):
                 lane.busy += 1
         return job.future
 
+    def busy_lanes(self) -> list[Hashable]:
+        """For any thread."""
+        return list(self._lanes)
+
     def _start(self, job: _Job) -> None:
         if self._idle:
             self._idle.pop().put(job)
@@ -130,7 +134,7 @@ class LaneThreads(ThreadPoolExecutor):
                     return None
             return inbox.get()
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # the base class's
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # the base class's
         """Ends idle threads. Waits for none: a sync node may never end."""
         with self._lock:
             self._closed = True

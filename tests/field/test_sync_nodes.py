@@ -15,7 +15,6 @@ from typing import Any
 import httpx
 import pytest
 from langchain_core.messages import AIMessage
-from langgraph.config import get_config
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Send
 
@@ -56,11 +55,10 @@ def invoke(state: MessagesState) -> Update:
 
 
 async def take_loop(state: MessagesState) -> Update:
-    """Sync code below it finds the loop in its config, as libraries keep one in a global."""
-    config = get_config()
-    waits = small("waits", lambda inside: wait_on(loop, inside))
+    """Gives its loop to a sync node, as libraries that keep one in a global do."""
     loop = asyncio.get_running_loop()
-    return says((await waits.ainvoke(state, {**config, "configurable": {}}))["messages"][-1].content)
+    waits = small("waits", lambda inside: wait_on(loop, inside))
+    return says((await waits.ainvoke(state))["messages"][-1].content)
 
 
 def wait_on(loop: asyncio.AbstractEventLoop, state: MessagesState) -> Update:
@@ -95,7 +93,7 @@ async def obstinate(_: MessagesState) -> Update:
     while True:
         try:
             await asyncio.sleep(FOREVER)
-        except asyncio.CancelledError:  # noqa: PERF203  # what the test is about
+        except asyncio.CancelledError:  # what the test is about
             continue
 
 

@@ -67,9 +67,22 @@ class Checkpointer(AsyncPostgresSaver):
                 # What a checkpoint holds must be in the log: a recovery keeps just that text.
                 await self._written(live)
             # Writing again is safe: the saver's statements are upserts.
-            return await until_database_answers(
+            saved = await until_database_answers(
                 lambda: super(Checkpointer, self).aput(config, _storable(checkpoint), metadata, new_versions), "checkpoint"
             )
+            if live and _ends_step(config, metadata) and not live.advanced:
+                await self._advance(live)
+            return saved
+
+    async def _advance(self, live: LiveRun) -> None:
+        """Crashes are counted from here on: what killed the holders before was survived."""
+        if live.run.crashes:
+            await until_database_answers(lambda: self._forget_crashes(live), "end of a step")
+        live.advanced = True
+
+    async def _forget_crashes(self, live: LiveRun) -> None:
+        async with connection(self._pool) as conn:
+            await conn.execute(FORGET_CRASHES, (live.run.id, live.run.attempt))
 
     def _dump_blobs(
         self, thread_id: str, checkpoint_ns: str, values: dict[str, Any], versions: ChannelVersions
@@ -129,3 +142,12 @@ class Checkpointer(AsyncPostgresSaver):
                 if error.sqlstate == FENCE_STATE:
                     raise LeaseLost("another process took the run over") from error
                 raise
+
+
+def _ends_step(config: RunnableConfig, metadata: CheckpointMetadata) -> bool:
+    """A step of the whole graph, which no later attempt repeats. An attempt that starts over stores its input again, as
+    steps -1 and 0, and a node that is repeated the checkpoints of its subgraph."""
+    return not config["configurable"]["checkpoint_ns"] and metadata.get("step", 0) > 0
+
+
+FORGET_CRASHES = "UPDATE slipway.runs SET crashes = 0 WHERE id = %s AND attempt = %s AND status = 'running'"

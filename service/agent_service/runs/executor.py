@@ -95,7 +95,9 @@ class Executor:
         if run.cancel_requested:
             return Ending("cancelled")
         if run.crashes >= self.max_attempts:
-            return _failed("failed", "too_many_attempts", f"{run.crashes} processes died executing this run", retryable=False)
+            return _failed(
+                "failed", "too_many_attempts", f"{run.crashes} processes died or stood still executing this run", retryable=False
+            )
         if run.attempt > self.max_attempts * ATTEMPTS_OF_THE_LIVING:
             message = f"{run.attempt - 1} attempts at this run were lost or handed over"
             return _failed("failed", "too_many_attempts", message, retryable=False)

@@ -4,6 +4,7 @@ A lease is (holder, attempt, lease_expires_at) in the run's row; `attempt` is th
 docs/developer/durable-runs.md has the state diagram.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,7 +12,10 @@ from uuid import UUID
 
 from agent_service.db.pool import Pool, connection
 from agent_service.runs.model import Run
-from agent_service.runs.store import RUN_COLUMNS, as_run
+from agent_service.runs.store import CLAIMABLE, RUN_COLUMNS, as_run
+
+Owner = tuple[str, str]
+"""Tenant and user."""
 
 Reason = Literal["queued", "handover", "crash"]
 
@@ -22,20 +26,34 @@ class Claimed:
 
     run: Run
     reason: Reason
+    alone: bool = False
+    """It has one crash left: nothing may begin beside it until it has shown that it is harmless."""
 
 
 class Leases:
-    def __init__(self, pool: Pool, *, holder: str, lease_seconds: float) -> None:
+    def __init__(self, pool: Pool, *, holder: str, lease_seconds: float, max_attempts: int) -> None:
         self._pool = pool
         self._holder = holder
         self._lease_seconds = lease_seconds
+        self._max_attempts = max_attempts
 
-    async def claim(self, places: int, *, adopt: bool, held: Sequence[UUID] = ()) -> list[Claimed]:
+    async def claim(self, places: int, *, adopt: bool, alone: bool = True, held: Sequence[UUID] = ()) -> list[Claimed]:
         """Takes queued runs, and with `adopt` runs whose lease has expired, each under its next attempt.
 
-        `held`: runs that execute here. After a pause their leases may have run out; renewing them is enough.
+        Args:
+            alone: take a run that has one crash left, if there is one, and then nothing else.
+            held: runs that execute here. After a pause their leases may have run out; renewing them is enough.
         """
-        values = {"holder": self._holder, "lease": self._lease_seconds, "places": places, "adopt": adopt, "held": list(held)}
+        values = {
+            "holder": self._holder,
+            "lease": self._lease_seconds,
+            "places": places,
+            "adopt": adopt,
+            "alone": alone,
+            "alone_from": max(1, self._max_attempts - 1),
+            "max_attempts": self._max_attempts,
+            "held": list(held),
+        }
         async with connection(self._pool) as conn:
             rows = await (await conn.execute(CLAIM.encode(), values)).fetchall()
         return [_claimed(row) for row in rows]
@@ -55,43 +73,43 @@ class Leases:
         async with connection(self._pool) as conn:
             await conn.execute(FORGIVE, (run_id, attempt))
 
-    async def queued_here(self) -> int:
-        """Runs that this process accepted and that still wait for a place anywhere."""
+    async def queued_here(self) -> Counter[Owner]:
+        """Runs that this process accepted and that still wait for a place anywhere, by whose they are.
+
+        What waits for a decision, or for a run of its session, waits for no place.
+        """
         async with connection(self._pool) as conn:
-            row = await (await conn.execute(QUEUED_HERE, (self._holder,))).fetchone()
-        return int(row["count"]) if row else 0
+            rows = await (await conn.execute(QUEUED_HERE.encode(), (self._holder,))).fetchall()
+        return Counter({(row["tenant"], row["user_id"]): row["count"] for row in rows})
 
 
 def _claimed(row: dict[str, Any]) -> Claimed:
-    was_running = row.pop("was") == "running"
+    was_running, alone = row.pop("was") == "running", row.pop("alone")
     run = as_run(row)
     assert run is not None  # noqa: S101  # the row is there
     if was_running:
-        return Claimed(run, "crash")
-    return Claimed(run, "handover" if run.attempt > 1 else "queued")
+        return Claimed(run, "crash", alone)
+    return Claimed(run, "handover" if run.attempt > 1 else "queued", alone)
 
 
 # After a restart of the database every lease has run out: holders get the time of one lease to renew before anyone adopts.
-# Of a session's queued runs only the first may start, a decision before all others, and none while one is running
-# or (but for the decision itself) while a decision is waited for.
+# A run that has one crash left goes alone (`alone`): it is taken with nothing beside it, if the process has room for that.
+# Else the runs that happen to be beside a poisoned one in each process that it kills would be taken for poisoned, too.
 CLAIM = f"""
-WITH candidate AS (
-    SELECT id, status AS was FROM slipway.runs r
-    WHERE (status = 'running' AND %(adopt)s AND lease_expires_at < now() AND id <> ALL(%(held)s)
+WITH free AS (
+    SELECT r.id, r.status AS was, r.created_at,
+           r.crashes + (r.status = 'running')::int BETWEEN %(alone_from)s AND %(max_attempts)s - 1 AS alone
+    FROM slipway.runs r
+    WHERE (r.status = 'running' AND %(adopt)s AND r.lease_expires_at < now() AND r.id <> ALL(%(held)s)
            AND pg_postmaster_start_time() < now() - %(lease)s * interval '1 second')
-       OR (status = 'queued'
-           AND NOT EXISTS (
-               SELECT 1 FROM slipway.runs other
-               WHERE other.session_id = r.session_id AND other.id <> r.id AND other.status <> 'finished'
-                 AND (other.status = 'running'
-                      OR (other.resumes IS NULL, other.created_at, other.id) < (r.resumes IS NULL, r.created_at, r.id)))
-           AND (r.resumes IS NOT NULL OR NOT EXISTS (
-               SELECT 1 FROM slipway.runs asked
-               WHERE asked.session_id = r.session_id AND asked.outcome = 'interrupted'
-                 AND NOT EXISTS (SELECT 1 FROM slipway.runs later WHERE later.resumes = asked.id))))
-    ORDER BY created_at LIMIT %(places)s
+       OR ({CLAIMABLE})
+), candidate AS (
+    (SELECT * FROM free WHERE alone AND %(alone)s ORDER BY created_at LIMIT 1)
+    UNION ALL
+    (SELECT * FROM free WHERE NOT alone AND NOT (%(alone)s AND EXISTS (SELECT 1 FROM free WHERE alone))
+     ORDER BY created_at LIMIT %(places)s)
 ), taken AS (
-    SELECT r.id, r.status AS was FROM slipway.runs r JOIN candidate c USING (id)
+    SELECT r.id, r.status AS was, c.alone FROM slipway.runs r JOIN candidate c USING (id)
     WHERE r.status = c.was AND (r.status = 'queued' OR r.lease_expires_at < now())
     FOR UPDATE OF r SKIP LOCKED
 )
@@ -99,7 +117,7 @@ UPDATE slipway.runs r
 SET status = 'running', attempt = attempt + 1, crashes = crashes + (r.status = 'running')::int, holder = %(holder)s,
     lease_expires_at = now() + %(lease)s * interval '1 second', started_at = coalesce(started_at, now())
 FROM taken WHERE r.id = taken.id
-RETURNING {RUN_COLUMNS}, taken.was
+RETURNING {RUN_COLUMNS}, taken.was, taken.alone
 """
 
 RENEW = """
@@ -111,4 +129,19 @@ RETURNING r.id, r.cancel_requested
 
 FORGIVE = "UPDATE slipway.runs SET crashes = crashes - 1 WHERE id = %s AND attempt > %s AND status <> 'finished' AND crashes > 0"
 
-QUEUED_HERE = "SELECT count(*) AS count FROM slipway.runs WHERE status = 'queued' AND holder = %s"
+# SKIP LOCKED: a transaction of the blocked loop may hold a row until its own time limit ends it.
+GIVE_AWAY = """
+WITH mine AS (
+    SELECT r.id FROM slipway.runs r
+    JOIN unnest(%s::uuid[], %s::int[]) AS mine (id, attempt) ON r.id = mine.id AND r.attempt = mine.attempt
+    WHERE r.status = 'running' ORDER BY r.id FOR UPDATE OF r SKIP LOCKED
+)
+UPDATE slipway.runs r SET status = 'queued', lease_expires_at = NULL FROM mine WHERE r.id = mine.id
+RETURNING r.id
+"""
+
+QUEUED_HERE = f"""
+SELECT r.tenant, r.user_id, count(*) AS count FROM slipway.runs r
+WHERE r.holder = %s AND {CLAIMABLE}
+GROUP BY r.tenant, r.user_id
+"""

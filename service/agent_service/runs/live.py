@@ -47,6 +47,10 @@ class LiveRun:
         self.route: str | None = None
         self.trace = UNTRACED
         self.stop: StopReason | None = None
+        self.forgivable = True
+        """Should it be lost to a peer: whether the crash that was counted for it may be taken back. Set by the watchdog."""
+        self.advanced = False
+        """This attempt has stored the end of a step: what it met, it survived."""
         self._wakers: set[asyncio.Event] = set()
 
     @property

@@ -26,6 +26,7 @@ from agent_service.runs.prune import Retention, prune_forever
 from agent_service.runs.recovery import Graph
 from agent_service.runs.service import RunService
 from agent_service.runs.store import RunStore
+from agent_service.runs.watchdog import Watchdog
 from agent_service.runs.worker import Worker
 from agent_service.settings import Settings
 from agent_service.threads import LaneThreads
@@ -62,7 +63,8 @@ async def open_runtime(
     """Executes runs until it is closed; drain the worker first."""
     holder = f"{socket.gethostname()}-{uuid4().hex[:12]}"
     live = LiveRuns()
-    asyncio.get_running_loop().set_default_executor(LaneThreads())
+    threads = LaneThreads()
+    asyncio.get_running_loop().set_default_executor(threads)
 
     def on_lost(run: LiveRun) -> None:
         worker.lose(run)
@@ -81,7 +83,7 @@ async def open_runtime(
     notices = Notices(url, on_cancel, pooler)
     graph = compile_graph(Checkpointer(pool, events.written, settings.lease_seconds))
     worker = Worker(
-        leases=Leases(keeping, holder=holder, lease_seconds=settings.lease_seconds),
+        leases=Leases(keeping, holder=holder, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts),
         events=events,
         live=live,
         executor=Executor(
@@ -124,7 +126,9 @@ async def open_runtime(
         "leases": worker.renew_forever,
         "prune": partial(prune_forever, pool, Retention.of(settings), settings.prune_interval_seconds, metrics),
     }
+    watchdog = Watchdog(url, live, threads, settings.lease_seconds)
     async with keeping:
+        watchdog.start()
         tasks = [asyncio.create_task(_keep_going(name, loop), name=name) for name, loop in loops.items()]
         try:
             yield Runtime(service, worker)
@@ -135,6 +139,7 @@ async def open_runtime(
                 with suppress(asyncio.CancelledError):
                     await task
             events.abandon()
+            watchdog.stop()
 
 
 async def _keep_going(name: str, loop: Callable[[], Coroutine[None, None, None]]) -> None:

@@ -73,7 +73,7 @@ class RunService:
             return _joined(first, request)
         self._refuse_bad_input(question)
         run_input = {"messages": messages or [{"role": "user", "content": question}], "context": self._context.of(context)}
-        here = self._worker.reserve()
+        here = self._worker.reserve(principal)
         run = None
         try:
             run = await self._store.start(
@@ -115,7 +115,7 @@ class RunService:
             )
         # By interrupt id also when there is one: LangGraph raises on a bare None.
         resume = values if by_interrupt else dict.fromkeys(pending, values)
-        here = self._worker.reserve()
+        here = self._worker.reserve(principal)
         run = None
         try:
             run = await self._store.start_resume(
@@ -139,7 +139,7 @@ class RunService:
         if run and run.status == "running":
             self._worker.take(run)
         elif run:
-            self._worker.queued += 1
+            self._worker.look()
 
     def _turned_away(self, error: Overloaded) -> Overloaded:
         self._metrics.rate_limited.labels("queue").inc()

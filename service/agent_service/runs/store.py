@@ -211,6 +211,21 @@ SELECT EXISTS (SELECT 1 FROM slipway.runs WHERE session_id = %s AND status <> 'f
         WHERE r.session_id = %s AND r.status = 'finished' ORDER BY r.created_at DESC LIMIT 1) AS stopped
 """
 
+# Of a session's queued runs only the first may start, a decision before all others, and none while one is running
+# or (but for the decision itself) while a decision is waited for.
+CLAIMABLE = """
+r.status = 'queued'
+AND NOT EXISTS (
+    SELECT 1 FROM slipway.runs other
+    WHERE other.session_id = r.session_id AND other.id <> r.id AND other.status <> 'finished'
+      AND (other.status = 'running'
+           OR (other.resumes IS NULL, other.created_at, other.id) < (r.resumes IS NULL, r.created_at, r.id)))
+AND (r.resumes IS NOT NULL OR NOT EXISTS (
+    SELECT 1 FROM slipway.runs asked
+    WHERE asked.session_id = r.session_id AND asked.outcome = 'interrupted'
+      AND NOT EXISTS (SELECT 1 FROM slipway.runs later WHERE later.resumes = asked.id)))
+"""
+
 INSERT_RUN = f"""
 INSERT INTO slipway.runs AS r
     (id, session_id, tenant, user_id, question, input, resumes, idempotency_key, request_hash, traceparent,

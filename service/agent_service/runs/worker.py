@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -12,9 +13,10 @@ from langgraph.runtime import RunControl
 
 from agent_service.errors import DatabaseUnavailable
 from agent_service.metrics import Metrics
+from agent_service.principal import Principal
 from agent_service.runs.event_log import EventLog, HandOver
 from agent_service.runs.executor import Executor, usage
-from agent_service.runs.leases import Claimed, Leases
+from agent_service.runs.leases import Claimed, Leases, Owner
 from agent_service.runs.live import LiveRun, LiveRuns, StopReason
 from agent_service.runs.model import Ending, Run
 from agent_service.runs.notices import Notices
@@ -25,6 +27,10 @@ log = structlog.stdlib.get_logger(__name__)
 
 STOP_SECONDS = 10.0
 """How long, at the end of a drain, cancelled steps and the database may take; what is left is adopted as after a crash."""
+
+ALONE_LEASES = 2
+"""Leases for which nothing begins beside a run that has one crash left, unless a step of it ends first. What blocks or
+kills its process mostly does so at once."""
 
 UNHEARD_CANCEL_SECONDS = 0.5
 """How often to ask for cancelled runs where notices do not come: a cancel takes effect within a second."""
@@ -67,15 +73,35 @@ class Worker:
         self._taking = True
         self._adopt_after = 0.0
         self._turn_seconds: deque[float] = deque([1.0], maxlen=50)
-        self.queued = 0
+        self._queue: Counter[Owner] = Counter()
+        self._overtaken = False
+        self._may_suspect = True
+        """The last claim took no suspect: others get their turn between two of them."""
+        self._alone: _Job | None = None
+        self._alone_until = 0.0
 
     @property
     def in_flight(self) -> int:
         return len(self._jobs)
 
     @property
+    def queued(self) -> int:
+        """Runs that this process accepted and that only wait for a place, as last looked."""
+        return self._queue.total()
+
+    @property
     def _free(self) -> int:
-        return self._max_concurrent - len(self._jobs) - self._reserved if self._taking else 0
+        if not self._taking or self._suspects:
+            return 0
+        return self._max_concurrent - len(self._jobs) - self._reserved
+
+    @property
+    def _suspects(self) -> bool:
+        """A run that has one crash left is here and has not yet shown that it is harmless: nothing begins beside it."""
+        job = self._alone
+        if job and (self._jobs.get(job.live.run.id) is not job or job.live.advanced or time.monotonic() >= self._alone_until):
+            self._alone = None
+        return self._alone is not None
 
     def retry_after(self) -> int:
         """Seconds until a place is likely to be free: the queue at the pace of the last turns."""
@@ -84,24 +110,40 @@ class Worker:
 
     # Taking
 
-    def reserve(self) -> bool:
-        """Keeps a place for a run that is about to be inserted; `take` or `unreserve` follows."""
-        if self._free <= 0 or self.queued:
+    def reserve(self, principal: Principal) -> bool:
+        """Keeps a place for a run that is about to be inserted; `take` or `unreserve` follows.
+
+        Who has nothing in the queue may overtake it, every other place: neither can keep the other waiting for ever.
+        (Here a fair share between principals belongs, once the queue has one.)
+        """
+        if self._free <= 0:
             return False
+        if self._queue:
+            if self._overtaken or (principal.tenant, principal.user) in self._queue:
+                return False
+            self._overtaken = True
         self._reserved += 1
         return True
+
+    def look(self) -> None:
+        """There may be something in the queue."""
+        self._notices.work.set()
 
     def unreserve(self) -> None:
         self._reserved -= 1
 
-    def take(self, run: Run) -> None:
+    def take(self, run: Run, *, alone: bool = False) -> None:
         """Executes a run whose lease this process has."""
         if older := self._jobs.get(run.id):
             self._stop(older, "lost")
         job = _Job(self._live.add(run))
         self._jobs[run.id] = job
+        if alone:
+            self._alone, self._alone_until = job, time.monotonic() + ALONE_LEASES * self._lease_seconds
         self._metrics.runs_in_flight.set(len(self._jobs))
-        job.task = asyncio.create_task(self._execute(job), name=f"run-{run.id}")
+        context = copy_context()
+        context.run(LANE.set, job.live)
+        job.task = asyncio.create_task(self._execute(job), name=f"run-{run.id}", context=context)
 
     async def claim_forever(self) -> None:
         """Takes queued runs when there is news or a free place, and dead processes' runs when their leases run out."""
@@ -122,7 +164,10 @@ class Worker:
         self._claiming = True
         try:
             adopt = time.monotonic() >= self._adopt_after
-            for item in await self._leases.claim(places, adopt=adopt, held=list(self._jobs)):
+            claimed = await self._leases.claim(places, adopt=adopt, alone=self._may_suspect, held=list(self._jobs))
+            self._may_suspect = not any(item.alone for item in claimed)
+            self._overtaken = self._overtaken and not claimed
+            for item in claimed:
                 self._welcome(item)
         except DatabaseUnavailable:
             # Everyone's leases ran out meanwhile: their holders get the time of a lease to renew them.
@@ -132,20 +177,19 @@ class Worker:
 
     async def _count_queue(self) -> None:
         with suppress(DatabaseUnavailable):
-            self.queued = await self._leases.queued_here() if self.queued else 0
+            self._queue = await self._leases.queued_here()
         self._metrics.runs_queued.set(self.queued)
 
     def _welcome(self, item: Claimed) -> None:
         if item.reason != "queued":
             self._metrics.runs_recovered.labels(item.reason).inc()
             log.info("run taken over", **item.run.ids, reason=item.reason)
-        self.take(item.run)
+        self.take(item.run, alone=item.alone)
 
     # Executing
 
     async def _execute(self, job: _Job) -> None:
         run, job.started = job.live.run, True
-        LANE.set(job.live)
         with self._tracing.run(run.traceparent, run_id=run.id, session_id=run.session_id, attempt=run.attempt) as trace:
             structlog.contextvars.bind_contextvars(**{**run.ids, "trace_id": trace.trace_id})
             job.live.trace = trace
@@ -165,7 +209,7 @@ class Worker:
             else:
                 live.trace.stopped(live.stop or "lost")
                 log.info("run stopped here", reason=live.stop or "lost")
-            if live.stop == "lost":
+            if live.stop == "lost" and live.forgivable:
                 with suppress(DatabaseUnavailable):
                     await self._leases.forgive(live.run.id, live.run.attempt)
         finally:

@@ -29,6 +29,8 @@ from agent_service.runs.store import RunStore
 LEASE_SECONDS = 3.0
 """Nobody adopts in the first lease after the server's start; what a rule leases is prolonged by SQL at once."""
 
+MAX_ATTEMPTS = 3
+
 HOLDERS = 3
 SESSIONS = ("a", "b")
 PRINCIPAL = Principal("default", "ann")
@@ -45,8 +47,10 @@ class Process:
     def __post_init__(self) -> None:
         self.live = LiveRuns()
         self.lost: set[UUID] = set()
-        self.log = EventLog(self.pool, self.live, lambda run: self.lost.add(run.run.id), readers=self.pool, lease_seconds=LEASE_SECONDS)
-        self.leases = Leases(self.pool, holder=self.name, lease_seconds=LEASE_SECONDS)
+        self.log = EventLog(
+            self.pool, self.live, lambda run: self.lost.add(run.run.id), readers=self.pool, lease_seconds=LEASE_SECONDS
+        )
+        self.leases = Leases(self.pool, holder=self.name, lease_seconds=LEASE_SECONDS, max_attempts=MAX_ATTEMPTS)
         self.store = RunStore(self.pool, holder=self.name, lease_seconds=LEASE_SECONDS, max_queued=1000, on_busy="enqueue")
 
     def hold(self, run: Run) -> None:
@@ -126,6 +130,7 @@ class LeaseMachine(RuleBasedStateMachine):
         taken = [item.run.id for claim in claims for item in claim]
         assert len(taken) == len(set(taken)), "two processes took one run"
         for number, claim in zip(processes, claims, strict=True):
+            assert len(claim) == 1 or not any(item.alone for item in claim), "a run with one crash left was not taken alone"
             for item in claim:
                 was = before[item.run.id]
                 assert item.run.attempt == was["attempt"] + 1
@@ -134,6 +139,7 @@ class LeaseMachine(RuleBasedStateMachine):
                     assert adopt
                     self.crashes[item.run.id] += 1
                     self.adopted.append(item.run.id)
+                assert item.alone == (self.crashes[item.run.id] == MAX_ATTEMPTS - 1)
                 self.processes[number].hold(item.run)
 
     @rule(pick=st.integers(0, 50))

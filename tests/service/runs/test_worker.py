@@ -24,8 +24,8 @@ async def test_a_process_does_not_adopt_its_own_run_after_a_pause(
     claims: list[bool] = []
     claim = Leases.claim
 
-    async def counted(self: Leases, places: int, *, adopt: bool, held: Sequence[UUID] = ()) -> list[Claimed]:
-        found = await claim(self, places, adopt=adopt, held=held)
+    async def counted(self: Leases, places: int, *, adopt: bool, alone: bool, held: Sequence[UUID] = ()) -> list[Claimed]:
+        found = await claim(self, places, adopt=adopt, alone=alone, held=held)
         claims.append(adopt)
         return found
 
@@ -97,8 +97,8 @@ async def test_a_claim_under_way_when_the_drain_begins_is_waited_for(
     """The database has given the run to this process; the answer is still on its way."""
     claim, given, arrives = Leases.claim, asyncio.Event(), asyncio.Event()
 
-    async def slow(self: Leases, places: int, *, adopt: bool, held: Sequence[UUID] = ()) -> list[Claimed]:
-        found = await claim(self, places, adopt=adopt, held=held)
+    async def slow(self: Leases, places: int, *, adopt: bool, alone: bool, held: Sequence[UUID] = ()) -> list[Claimed]:
+        found = await claim(self, places, adopt=adopt, alone=alone, held=held)
         if found:
             given.set()
             await arrives.wait()
