@@ -110,6 +110,14 @@ class Overloaded(SlipwayError):
     retryable = True
 
 
+class TooManyQueued(SlipwayError):
+    """So many runs of the caller wait that others would suffer."""
+
+    code = "too_many_queued"
+    status = 429
+    retryable = True
+
+
 class ServerLeaving(SlipwayError):
     """The process drains; asking again (with the same Idempotency-Key) or joining the run works at a peer."""
 

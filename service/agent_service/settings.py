@@ -165,6 +165,12 @@ class Settings(BaseModel):
     )
     max_concurrent_runs: Count = Field(100, description="Runs one process executes at the same time.")
     max_queued_runs: int = Field(200, ge=0, description="Runs that may wait for a place, all processes together; then 503.")
+    max_queued_per_principal: Count = Field(
+        50, description="Runs of one caller that may wait, for whatever; then 429. A quarter of MAX_QUEUED_RUNS: others get in."
+    )
+    max_queued_per_session: Count = Field(
+        10, description="Questions of one session that may wait with ON_BUSY=enqueue; then 409. Nobody reads ten answers at once."
+    )
     on_busy: Literal["reject", "enqueue", "interrupt"] = Field(
         "reject", description="A second question while the session's run is going: 409, wait for its end, or cancel it."
     )

@@ -25,7 +25,7 @@ from agent_service.runs.notices import Notices
 from agent_service.runs.prune import Retention, prune_forever
 from agent_service.runs.recovery import Graph
 from agent_service.runs.service import RunService
-from agent_service.runs.store import RunStore
+from agent_service.runs.store import QueueLimits, RunStore
 from agent_service.runs.watchdog import Watchdog
 from agent_service.runs.worker import Worker
 from agent_service.settings import Settings
@@ -107,7 +107,11 @@ async def open_runtime(
             pool,
             holder=holder,
             lease_seconds=settings.lease_seconds,
-            max_queued=settings.max_queued_runs,
+            limits=QueueLimits(
+                max_queued=settings.max_queued_runs,
+                of_session=settings.max_queued_per_session,
+                of_principal=settings.max_queued_per_principal,
+            ),
             on_busy=settings.on_busy,
         ),
         events=events,

@@ -8,7 +8,15 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from agent_service.db.pool import until_database_answers
-from agent_service.errors import DatabaseUnavailable, GuardrailBlocked, IdempotencyConflict, InvalidRequest, Overloaded
+from agent_service.errors import (
+    DatabaseUnavailable,
+    GuardrailBlocked,
+    IdempotencyConflict,
+    InvalidRequest,
+    Overloaded,
+    SlipwayError,
+    TooManyQueued,
+)
 from agent_service.metrics import Metrics
 from agent_service.principal import Principal
 from agent_service.runs.event_log import EventLog
@@ -88,7 +96,7 @@ class RunService:
                 request_hash=request,
                 traceparent=self._tracing.traceparent(),
             )
-        except Overloaded as error:
+        except (Overloaded, TooManyQueued) as error:
             raise self._turned_away(error) from None
         finally:
             self._place(run, here)
@@ -127,7 +135,7 @@ class RunService:
                 request_hash=request,
                 traceparent=self._tracing.traceparent(),
             )
-        except Overloaded as error:
+        except (Overloaded, TooManyQueued) as error:
             raise self._turned_away(error) from None
         finally:
             self._place(run, here)
@@ -141,9 +149,9 @@ class RunService:
         elif run:
             self._worker.look()
 
-    def _turned_away(self, error: Overloaded) -> Overloaded:
+    def _turned_away(self, error: SlipwayError) -> SlipwayError:
         self._metrics.rate_limited.labels("queue").inc()
-        return Overloaded(error.detail, retry_after=self._worker.retry_after())
+        return type(error)(error.detail, retry_after=self._worker.retry_after())
 
     async def _first(self, principal: Principal, idempotency_key: str | None) -> Run:
         run = await self._store.by_idempotency_key(principal, idempotency_key or "")

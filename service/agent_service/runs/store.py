@@ -1,5 +1,7 @@
 """Runs in Postgres: reading, starting, cancelling. What a lease is for stands in leases.py."""
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_type_hints
 from uuid import UUID
 
@@ -7,7 +9,15 @@ from psycopg import errors
 from psycopg.types.json import Jsonb
 
 from agent_service.db.pool import Connection, Pool, connection
-from agent_service.errors import NotFound, NotInterrupted, Overloaded, SessionBusy, SessionInterrupted
+from agent_service.errors import (
+    NotFound,
+    NotInterrupted,
+    Overloaded,
+    SessionBusy,
+    SessionInterrupted,
+    SlipwayError,
+    TooManyQueued,
+)
 from agent_service.principal import Principal
 from agent_service.runs.model import Run
 
@@ -32,12 +42,21 @@ def as_run(row: dict[str, Any] | None) -> Run | None:
     return Run(**row) if row else None
 
 
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """How many runs may wait: for a place, all together; for whatever they wait for, of one session and one principal."""
+
+    max_queued: int
+    of_session: int
+    of_principal: int
+
+
 class RunStore:
-    def __init__(self, pool: Pool, *, holder: str, lease_seconds: float, max_queued: int, on_busy: OnBusy) -> None:
+    def __init__(self, pool: Pool, *, holder: str, lease_seconds: float, limits: QueueLimits, on_busy: OnBusy) -> None:
         self._pool = pool
         self._holder = holder
         self._lease_seconds = lease_seconds
-        self._max_queued = max_queued
+        self._limits = limits
         self._on_busy = on_busy
 
     async def get(self, run_id: UUID, principal: Principal) -> Run:
@@ -74,7 +93,7 @@ class RunStore:
             NotFound: the session is another principal's.
             SessionBusy: a run of the session is going, and ON_BUSY is `reject`.
             SessionInterrupted: the session's last run waits for a decision.
-            Overloaded: too many runs wait.
+            Overloaded, TooManyQueued: too many runs wait, of all or of this principal.
         """
         owner = (principal.tenant, principal.user)
         try:
@@ -176,14 +195,23 @@ class RunStore:
             "leased": leased,
             "holder": self._holder,
             "lease": self._lease_seconds,
-            "max_queued": self._max_queued,
+            **asdict(self._limits),
         }
         row = await (await conn.execute(INSERT_RUN.encode(), values)).fetchone()
         if row is None:
-            raise Overloaded("all places and the queue are taken")
+            raise self._refusal(await (await conn.execute(QUEUE.encode(), values)).fetchone() or {})
         if not leased:
             await conn.execute("SELECT pg_notify(%s, '')", (WORK_CHANNEL,))
         return as_run(row)
+
+    def _refusal(self, queue: Mapping[str, int]) -> SlipwayError:
+        """Which limit it was, as the queue is now."""
+        limits = self._limits
+        if queue["of_session"] >= limits.of_session:
+            return SessionBusy(f"{limits.of_session} questions of this session wait; wait for an answer", retry_after=1)
+        if queue["of_principal"] >= limits.of_principal:
+            return TooManyQueued(f"{limits.of_principal} questions of yours wait for a place; wait for an answer", retry_after=1)
+        return Overloaded("all places and the queue are taken")
 
     async def request_cancel(self, run_id: UUID) -> None:
         """Asks whichever process executes the run to stop it, or ends it in the queue; one that has ended stays as it is."""
@@ -226,6 +254,14 @@ AND (r.resumes IS NOT NULL OR NOT EXISTS (
       AND NOT EXISTS (SELECT 1 FROM slipway.runs later WHERE later.resumes = asked.id)))
 """
 
+# What waits for a decision, or for another run of its session, waits for no place: it takes none from those who do.
+QUEUE = f"""
+SELECT %(max_queued)s - (SELECT count(*) FROM slipway.runs r WHERE {CLAIMABLE}) AS places,
+       (SELECT count(*) FROM slipway.runs WHERE status = 'queued' AND session_id = %(session_id)s) AS of_session,
+       (SELECT count(*) FROM slipway.runs
+        WHERE status = 'queued' AND tenant = %(tenant)s AND user_id = %(user_id)s) AS of_principal
+"""
+
 INSERT_RUN = f"""
 INSERT INTO slipway.runs AS r
     (id, session_id, tenant, user_id, question, input, resumes, idempotency_key, request_hash, traceparent,
@@ -234,7 +270,9 @@ SELECT %(id)s, %(session_id)s, %(tenant)s, %(user_id)s, %(question)s, %(input)s,
        %(request_hash)s, %(traceparent)s,
        CASE WHEN %(leased)s THEN 'running' ELSE 'queued' END, %(leased)s::int, %(holder)s,
        CASE WHEN %(leased)s THEN now() + %(lease)s * interval '1 second' END, CASE WHEN %(leased)s THEN now() END
-WHERE %(leased)s OR (SELECT count(*) FROM slipway.runs WHERE status = 'queued') < %(max_queued)s
+WHERE %(leased)s OR (
+    SELECT queue.places > 0 AND queue.of_session < %(of_session)s AND queue.of_principal < %(of_principal)s
+    FROM ({QUEUE}) AS queue)
 RETURNING {RUN_COLUMNS}
 """
 

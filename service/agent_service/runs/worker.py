@@ -30,7 +30,7 @@ STOP_SECONDS = 10.0
 
 ALONE_LEASES = 2
 """Leases for which nothing begins beside a run that has one crash left, unless a step of it ends first. What blocks or
-kills its process mostly does so at once."""
+kills its process mostly does so at once. Another run like it has to wait longer: until the step ends."""
 
 UNHEARD_CANCEL_SECONDS = 0.5
 """How often to ask for cancelled runs where notices do not come: a cancel takes effect within a second."""
@@ -91,15 +91,15 @@ class Worker:
 
     @property
     def _free(self) -> int:
-        if not self._taking or self._suspects:
+        if not self._taking or (self._suspects and time.monotonic() < self._alone_until):
             return 0
         return self._max_concurrent - len(self._jobs) - self._reserved
 
     @property
     def _suspects(self) -> bool:
-        """A run that has one crash left is here and has not yet shown that it is harmless: nothing begins beside it."""
+        """Whether a run is here that has one crash left and has not yet shown that it is harmless."""
         job = self._alone
-        if job and (self._jobs.get(job.live.run.id) is not job or job.live.advanced or time.monotonic() >= self._alone_until):
+        if job and (self._jobs.get(job.live.run.id) is not job or job.live.advanced):
             self._alone = None
         return self._alone is not None
 
@@ -164,7 +164,8 @@ class Worker:
         self._claiming = True
         try:
             adopt = time.monotonic() >= self._adopt_after
-            claimed = await self._leases.claim(places, adopt=adopt, alone=self._may_suspect, held=list(self._jobs))
+            alone = self._may_suspect and not self._suspects  # one of them would be there when the other one strikes
+            claimed = await self._leases.claim(places, adopt=adopt, alone=alone, held=list(self._jobs))
             self._may_suspect = not any(item.alone for item in claimed)
             self._overtaken = self._overtaken and not claimed
             for item in claimed:

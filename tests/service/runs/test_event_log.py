@@ -10,7 +10,7 @@ from agent_service.principal import Principal
 from agent_service.runs.event_log import EventLog
 from agent_service.runs.live import MAX_JSON_DEPTH, LiveRun, LiveRuns
 from agent_service.runs.model import START, Ending, Event
-from agent_service.runs.store import RunStore
+from agent_service.runs.store import QueueLimits, RunStore
 from tests.service.runs import graphs
 from tests.service.runs.conftest import Database, Serve, begin
 
@@ -84,7 +84,10 @@ async def add(live: LiveRuns, store: RunStore) -> LiveRun:
 
 
 async def test_a_batch_that_is_refused_is_written_run_by_run(pool: Pool, database: Database) -> None:
-    live_runs, store = LiveRuns(), RunStore(pool, holder="here", lease_seconds=60, max_queued=10, on_busy="reject")
+    live_runs, store = (
+        LiveRuns(),
+        RunStore(pool, holder="here", lease_seconds=60, limits=QueueLimits(10, 10, 10), on_busy="reject"),
+    )
     log, odd, innocent = EventLog(pool, live_runs, lease_seconds=5), await add(live_runs, store), await add(live_runs, store)
     odd.publish_text("lost", "node")
     odd.events.append(Event(1, 2, "node", "node", {"n": 10**30}))  # past `publish`, which would have made it storable

@@ -24,7 +24,7 @@ from agent_service.runs.event_log import EventLog, HandOver
 from agent_service.runs.leases import Leases
 from agent_service.runs.live import LiveRun, LiveRuns
 from agent_service.runs.model import Ending, Run
-from agent_service.runs.store import RunStore
+from agent_service.runs.store import QueueLimits, RunStore
 
 LEASE_SECONDS = 3.0
 """Nobody adopts in the first lease after the server's start; what a rule leases is prolonged by SQL at once."""
@@ -51,7 +51,9 @@ class Process:
             self.pool, self.live, lambda run: self.lost.add(run.run.id), readers=self.pool, lease_seconds=LEASE_SECONDS
         )
         self.leases = Leases(self.pool, holder=self.name, lease_seconds=LEASE_SECONDS, max_attempts=MAX_ATTEMPTS)
-        self.store = RunStore(self.pool, holder=self.name, lease_seconds=LEASE_SECONDS, max_queued=1000, on_busy="enqueue")
+        self.store = RunStore(
+            self.pool, holder=self.name, lease_seconds=LEASE_SECONDS, limits=QueueLimits(1000, 1000, 1000), on_busy="enqueue"
+        )
 
     def hold(self, run: Run) -> None:
         self.held[run.id] = self.live.add(run)

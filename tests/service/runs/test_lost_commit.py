@@ -11,7 +11,7 @@ from agent_service.principal import Principal
 from agent_service.runs.event_log import EventLog
 from agent_service.runs.live import LiveRun, LiveRuns
 from agent_service.runs.model import START, Ending, ModelCall, Run
-from agent_service.runs.store import RunStore
+from agent_service.runs.store import QueueLimits, RunStore
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 
 
 async def started(pool: Pool) -> Run:
-    store = RunStore(pool, holder="here", lease_seconds=60, max_queued=10, on_busy="reject")
+    store = RunStore(pool, holder="here", lease_seconds=60, limits=QueueLimits(10, 10, 10), on_busy="reject")
     owner = Principal("default", "ann")
     run = await store.start(uuid4(), "s1", owner, "?", {}, here=True, listed=True, idempotency_key=None)
     assert run is not None
