@@ -59,7 +59,7 @@ async def test_no_run_fails_behind_a_pooler(admin_url: str, mode: Mode, told: st
                 listens = await listening(url)
                 metrics = (await client.get(f"{service.ops_url}/ready")).status_code
 
-    print(f"PgBouncer, {mode} mode, DATABASE_POOLER={told}: {dict(ended)} of {SESSIONS * questions} runs")  # noqa: T201
+    print(f"PgBouncer, {mode} mode, DATABASE_POOLER={told}: {dict(ended)} of {SESSIONS * questions} runs")
     assert ended == {"completed": SESSIONS * questions}
     assert len(history) == 2 * questions
     assert (erased.status_code, metrics) == (204, 200)

@@ -141,7 +141,7 @@ async def test_nothing_of_a_rehearsal_stays_and_it_is_cheap(database_url: str) -
             async with pool.connection() as conn:
                 row = await (await conn.execute(f"SELECT count(*) AS n FROM {table}".encode())).fetchone()
                 left[table] = row and row["n"]
-    print(f"a rehearsal takes {seconds * 1000:.0f} ms of one connection")  # noqa: T201
+    print(f"a rehearsal takes {seconds * 1000:.0f} ms of one connection")
 
     assert set(left.values()) == {0}
     assert seconds < 2

@@ -18,7 +18,7 @@ from agent_service.runs.graph_store import GraphStore
 from agent_service.runs.live import LiveRun, LiveRuns
 from agent_service.runs.model import Ending, ModelCall
 from agent_service.runs.sessions import SessionStore
-from agent_service.runs.store import RunStore
+from agent_service.runs.store import QueueLimits, RunStore
 
 LIMIT = "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)"
 
@@ -58,7 +58,7 @@ async def rehearse(pool: Pool) -> None:
 async def _turn(conn: Connection) -> None:
     pool = cast("Pool", Held(conn))
     session = f"rehearsal-{uuid4().hex}"
-    store = RunStore(pool, holder="rehearsal", lease_seconds=60, max_queued=0, on_busy="reject")
+    store = RunStore(pool, holder="rehearsal", lease_seconds=60, limits=QueueLimits(0, 0, 0), on_busy="reject")
     run = await store.start(uuid4(), session, WHO, WORDS, {"messages": [WORDS]}, here=True, listed=False, idempotency_key=None)
     assert run is not None  # noqa: S101  # None is for an idempotency key
     await _graph(conn, run.session_id)
@@ -91,7 +91,7 @@ async def _graph(conn: Connection, thread: str) -> None:
 
 
 async def _log(pool: Pool, live: LiveRun) -> None:
-    log = EventLog(pool, LiveRuns())
+    log = EventLog(pool, LiveRuns(), lease_seconds=60)
     ended = asyncio.ensure_future(log.finish(live, Ending("completed")))
     await asyncio.sleep(0)  # until it has said that it wants to
     try:

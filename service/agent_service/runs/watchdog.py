@@ -19,8 +19,9 @@ from weakref import WeakKeyDictionary
 
 import psycopg
 import structlog
+from psycopg import IsolationLevel
 
-from agent_service.db.pool import connect_string
+from agent_service.db.session import connect_string
 from agent_service.runs.leases import GIVE_AWAY
 from agent_service.runs.live import LiveRun, LiveRuns
 from agent_service.runs.store import WORK_CHANNEL
@@ -135,7 +136,8 @@ class Watchdog:
     def _give_away(self, runs: Sequence[LiveRun]) -> None:
         """Into the queue, as a drain would; nothing of it is a crash. Their writes from here on are refused."""
         keys = [run.run.id for run in runs], [run.run.attempt for run in runs]
-        with psycopg.connect(connect_string(self._url), application_name="slipway-watchdog") as conn:
+        with psycopg.connect(connect_string(self._url), application_name="slipway-watchdog", prepare_threshold=None) as conn:
+            conn.isolation_level = IsolationLevel.READ_COMMITTED
             given = {row[0] for row in conn.execute(GIVE_AWAY, keys)}
             conn.execute("SELECT pg_notify(%s, '')", (WORK_CHANNEL,))
         for run in runs:
