@@ -10,12 +10,12 @@ from typing import Any
 import psycopg
 import structlog
 from langchain_core.tools import BaseTool
-from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 from prometheus_client import disable_created_metrics
 
 from agent_service.agents.context import AgentContext
 from agent_service.agents.guardrails import RULES, check_input
+from agent_service.agents.loader import Graph as LoadedGraph
 from agent_service.agents.loader import compile_graph, load_graph
 from agent_service.agents.models import ChatModels, open_models
 from agent_service.auth.authenticator import Authenticator, build_authenticator
@@ -214,7 +214,7 @@ def _key_sources(authenticator: Authenticator, models: ChatModels) -> dict[str, 
     return sources
 
 
-def _load(settings: Settings, models: ChatModels, pool: Pool) -> StateGraph[Any, Any, Any, Any]:
+def _load(settings: Settings, models: ChatModels, pool: Pool) -> LoadedGraph:
     context = AgentContext(
         chat_model=models.chat,
         cheap_model=models.cheap,

@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 import sys
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,12 +13,13 @@ from typing import Any
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph, StateGraph
 from langgraph.store.base import BaseStore
+from langgraph.types import All
 
 from agent_service.agents.context import AgentContext
 from agent_service.errors import GraphError
 
-Graph = StateGraph[Any, Any, Any, Any]
 CompiledGraph = CompiledStateGraph[Any, Any, Any, Any]
+Graph = StateGraph[Any, Any, Any, Any] | CompiledGraph
 
 
 def load_graph(spec: str, folder: Path | None, context: AgentContext) -> Graph:
@@ -40,15 +41,26 @@ def load_graph(spec: str, folder: Path | None, context: AgentContext) -> Graph:
 
 
 def compile_graph(graph: Graph, *, checkpointer: BaseCheckpointSaver[Any], store: BaseStore) -> CompiledGraph:
-    """Compiles with the service's own state.
+    """Compiles with the service's own state; a graph that is compiled already keeps its breakpoints.
 
     Raises:
         GraphError: the graph's edges do not fit its nodes.
     """
     try:
-        return graph.compile(checkpointer=checkpointer, store=store)
+        if isinstance(graph, StateGraph):
+            return graph.compile(checkpointer=checkpointer, store=store)
+        return graph.builder.compile(
+            checkpointer=checkpointer,
+            store=store,
+            interrupt_before=_names(graph.interrupt_before_nodes),
+            interrupt_after=_names(graph.interrupt_after_nodes),
+        )
     except ValueError as error:
         raise GraphError(f"AGENT_GRAPH: the graph does not compile: {_one_line(error)}") from error
+
+
+def _names(nodes: All | Sequence[str]) -> All | list[str]:
+    return nodes if nodes == "*" else list(nodes)
 
 
 def _put_first_on_path(folder: Path | None) -> None:
@@ -76,17 +88,12 @@ def _import(spec: str, name: str, folder: Path | None) -> ModuleType:
 
 
 def _as_graph(spec: str, found: object, context: AgentContext) -> Graph:
-    if isinstance(found, CompiledStateGraph):
-        # Compiled without our checkpointer: its builder is compiled again.
-        return found.builder
-    if isinstance(found, StateGraph):
+    if isinstance(found, StateGraph | CompiledStateGraph):
         return found
     if isinstance(found, type) or not callable(found):
         raise GraphError(f"AGENT_GRAPH={spec} is {_kind(found)}; expected a StateGraph or a function that returns one")
     made = _call(spec, found, context)
-    if isinstance(made, CompiledStateGraph):
-        return made.builder
-    if isinstance(made, StateGraph):
+    if isinstance(made, StateGraph | CompiledStateGraph):
         return made
     if isinstance(made, Coroutine):
         made.close()

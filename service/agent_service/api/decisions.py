@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from agent_service.api.text import JsonObject, JsonValue, Text
 from agent_service.errors import InvalidRequest
+from agent_service.runs.model import BREAKPOINT
 
 MAX_DECISIONS = 50
 
@@ -43,9 +44,9 @@ Decision = Annotated[Approve | Edit | Reject | Respond, Field(discriminator="typ
 
 
 class ResumeRequest(_Body):
-    """Exactly one of the three."""
+    """Exactly one of the three; none where a breakpoint waits, which takes nothing."""
 
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+    model_config = ConfigDict(json_schema_extra={"maxProperties": 1})
 
     decisions: list[Decision] = Field(
         default_factory=list,
@@ -57,8 +58,8 @@ class ResumeRequest(_Body):
     values: JsonObject = Field(default_factory=dict, description="The same by interrupt id, when several wait.")
 
     @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if len(self.model_fields_set) != 1:
+    def _at_most_one(self) -> Self:
+        if len(self.model_fields_set) > 1:
             raise ValueError("expected exactly one of decisions, value, values")
         return self
 
@@ -78,6 +79,13 @@ _DECISIONS = TypeAdapter(list[Decision])
 
 def check_resume(body: ResumeRequest, interrupts: Sequence[Mapping[str, Any]]) -> None:
     """Raises InvalidRequest unless each approval that waits gets decisions that fit it, in whichever field they come."""
+    given = next(iter(body.model_fields_set), None)
+    if [item["id"] for item in interrupts] == [BREAKPOINT]:
+        if given and (given != "value" or body.value is not None):
+            raise InvalidRequest(f"{given}: a breakpoint waits, which takes no value; expected {{}}", field=given)
+        return
+    if given is None:
+        raise InvalidRequest("body: expected exactly one of decisions, value, values", field="body")
     if body.decisions:
         check_decisions(body.decisions, interrupts)
         return

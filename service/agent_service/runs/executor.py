@@ -23,8 +23,8 @@ from agent_service.prices import PriceTable
 from agent_service.runs.checkpoints import CURRENT_LIVE
 from agent_service.runs.history import mend
 from agent_service.runs.live import LiveRun, bounded
-from agent_service.runs.model import Ending, Event, Run
-from agent_service.runs.recovery import Graph, checkpointed, kept_text
+from agent_service.runs.model import BREAKPOINT, Ending, Event, Run
+from agent_service.runs.recovery import Checkpointed, Graph, checkpointed, kept_text, next_nodes
 from agent_service.runs.tap import Tap
 
 log = structlog.stdlib.get_logger(__name__)
@@ -109,7 +109,13 @@ class Executor:
             "callbacks": [tap, *live.trace.handlers(), *([self.tracer()] if self.tracer else [])],
             "recursion_limit": self.max_steps,
         }
-        given = await self._begin(run, config, tap) if run.attempt == 1 else await self._recover(live, config, tap)
+        if run.attempt == 1:
+            given = await self._begin(run, config, tap)
+        else:
+            saved = await self._recover(live, config, tap)
+            if saved.stopped_before:
+                return _at_breakpoint(saved.stopped_before)
+            given = None if saved.started else graph_input(run, saved.waiting)
         return await self._drive(live, await self._mended(run, given, config), config, control)
 
     async def _begin(self, run: Run, config: RunnableConfig, tap: Tap) -> Any:
@@ -118,13 +124,13 @@ class Executor:
             tap.keep((await checkpointed(self.graph, config, run)).messages)
         return graph_input(run)
 
-    async def _recover(self, live: LiveRun, config: RunnableConfig, tap: Tap) -> Any:
-        """What the graph goes on with: None from a checkpoint of this run. Tells readers which text still stands."""
+    async def _recover(self, live: LiveRun, config: RunnableConfig, tap: Tap) -> Checkpointed:
+        """Where the attempts before came to. Tells readers which text still stands."""
         saved = await checkpointed(self.graph, config, live.run)
         history = await until_database_answers(lambda: self.history(live.run), "history")
         tap.keep(saved.messages)
         live.reset(kept_text(history, saved.messages))
-        return None if saved.started else graph_input(live.run, saved.waiting)
+        return saved
 
     async def _mended(self, run: Run, given: Any, config: RunnableConfig) -> Any:
         """The question behind whatever makes the history of a session whose last run was stopped valid again."""
@@ -138,6 +144,7 @@ class Executor:
     async def _drive(self, live: LiveRun, given: Any, config: RunnableConfig, control: RunControl) -> Ending:
         interrupts: dict[str, dict[str, Any]] = {}
         outcome: Outcome = "completed"
+        stopped = False
         stream = self.graph.astream(
             given,
             config,
@@ -155,10 +162,18 @@ class Executor:
                 continue
             for node, value in update.items():
                 if node == "__interrupt__":
+                    stopped = True
                     interrupts |= {i.id: {"id": i.id, "value": i.value} for i in value}
                 elif isinstance(value, Mapping) and value.get("outcome") in OUTCOMES:
                     outcome = value["outcome"]
-        return Ending("interrupted", interrupts=list(interrupts.values())) if interrupts else Ending(outcome)
+        if interrupts:
+            return Ending("interrupted", interrupts=list(interrupts.values()))
+        return _at_breakpoint(await next_nodes(self.graph, config)) if stopped else Ending(outcome)
+
+
+def _at_breakpoint(nodes: list[str]) -> Ending:
+    """LangGraph tells of a static breakpoint (`interrupt_before`, `interrupt_after`) by an interrupt without a value."""
+    return Ending("interrupted", interrupts=[{"id": BREAKPOINT, "value": {"next": nodes}}])
 
 
 def graph_input(run: Run, waiting: Container[str] | None = None) -> Any:

@@ -10,6 +10,9 @@ from agent_service.errors import InvalidRequest
 from agent_service.outcomes import Outcome
 from agent_service.principal import Principal
 
+BREAKPOINT = "breakpoint"
+"""Id, among a run's interrupts, of a stop that asks for nothing but to go on."""
+
 Status = Literal["queued", "running", "finished"]
 
 EventKind = Literal[
@@ -109,6 +112,10 @@ class Run:
 
     def belongs_to(self, principal: Principal) -> bool:
         return (self.tenant, self.user_id) == (principal.tenant, principal.user)
+
+    @property
+    def at_breakpoint(self) -> bool:
+        return [item["id"] for item in self.interrupts or []] == [BREAKPOINT]
 
     @property
     def principal(self) -> Principal:

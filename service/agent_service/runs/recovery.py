@@ -1,6 +1,6 @@
 """A later attempt: what the graph goes on from, and which text readers keep."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,8 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.types import RESUME
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import StateSnapshot
+from langgraph.pregel import Pregel
+from langgraph.types import All, StateSnapshot
 
 from agent_service.runs.model import Event, Run
 
@@ -26,6 +27,8 @@ class Checkpointed:
     """Ids of all messages in it, subgraphs included."""
     waiting: set[str]
     """Ids of interrupts whose answer no node has been given yet."""
+    stopped_before: list[str]
+    """Nodes in front of which the run stopped at a breakpoint, which to go on from here would pass."""
 
 
 async def checkpointed(graph: Graph, config: RunnableConfig, run: Run) -> Checkpointed:
@@ -35,7 +38,41 @@ async def checkpointed(graph: Graph, config: RunnableConfig, run: Run) -> Checkp
         started=(state.metadata or {}).get("run_id") == str(run.id),
         messages={message.id for message in _messages(state) if message.id},
         waiting=await _waiting(graph, state),
+        stopped_before=await _stopped_before(graph, graph, state, run),
     )
+
+
+async def next_nodes(graph: Graph, config: RunnableConfig) -> list[str]:
+    """The nodes that come next, of the innermost graph that has begun."""
+    return _next(await graph.aget_state(config, subgraphs=True))
+
+
+def _next(state: StateSnapshot) -> list[str]:
+    inner = [node for task in state.tasks if isinstance(task.state, StateSnapshot) for node in _next(task.state)]
+    return inner or list(state.next)
+
+
+async def _stopped_before(root: Graph, graph: Pregel[Any, Any, Any, Any], state: StateSnapshot, run: Run) -> list[str]:
+    """A checkpoint of the run itself counts only: what stands at another's is where the decision found it, to go on."""
+    if state.next and (state.metadata or {}).get("run_id") == str(run.id):
+        if _is_named(graph.interrupt_before_nodes, state.next):
+            return list(state.next)
+        if graph.interrupt_after_nodes and state.parent_config:
+            done = (await root.aget_state(state.parent_config)).next
+            if _is_named(graph.interrupt_after_nodes, done):
+                return list(state.next)
+    subgraphs = dict(graph.get_subgraphs())
+    for task in state.tasks:
+        inner = subgraphs.get(task.name)
+        if not (isinstance(task.state, StateSnapshot) and isinstance(inner, Pregel)):
+            continue
+        if found := await _stopped_before(root, inner, task.state, run):
+            return found
+    return []
+
+
+def _is_named(breakpoints: All | Sequence[str], nodes: Sequence[str]) -> bool:
+    return bool(nodes) and (breakpoints == "*" or not set(breakpoints).isdisjoint(nodes))
 
 
 async def _waiting(graph: Graph, state: StateSnapshot) -> set[str]:

@@ -122,7 +122,7 @@ class RunService:
                 f"values: {len(pending)} decisions wait; give one for each of {', '.join(pending)}", field="values"
             )
         # By interrupt id also when there is one: LangGraph raises on a bare None.
-        resume = values if by_interrupt else dict.fromkeys(pending, values)
+        resume = {} if interrupted.at_breakpoint else values if by_interrupt else dict.fromkeys(pending, values)
         here = self._worker.reserve(principal)
         run = None
         try:

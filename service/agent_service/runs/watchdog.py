@@ -84,7 +84,7 @@ class Watchdog:
     def _watch(self) -> None:
         clocks = self._clocks
         before: list[float] = [clock() for clock in clocks]
-        while not self._stopping.wait(self._tick):
+        while not self._stopping.wait(self._tick) and not self._loop.is_closed():
             now: list[float] = [clock() for clock in clocks]
             late, used, used_by_loop = (after - was for was, after in zip(before, now, strict=True))
             before = now
