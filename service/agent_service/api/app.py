@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from agent_service.api import chat, openai, openapi, probes, problems, runs, sessions
+from agent_service.api import chat, openai, openapi, page, probes, problems, runs, sessions
 from agent_service.middleware.context import ContextMiddleware
 from agent_service.middleware.errors import ErrorMiddleware
 from agent_service.middleware.limits import LimitsMiddleware
@@ -39,7 +39,8 @@ def create_app(resources: Resources) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router, responses=openapi.PROBLEMS)
     app.include_router(probes.router)
-    problems.install(app, [route for router in (*ROUTERS, probes.router) for route in router.routes])
+    app.include_router(page.router)
+    problems.install(app, [route for router in (*ROUTERS, probes.router, page.router) for route in router.routes])
     openapi.install(app)
     resources.metrics.declare_http(_declared_answers())
     app.add_middleware(LimitsMiddleware, max_body_bytes=resources.settings.max_body_bytes)

@@ -1,20 +1,13 @@
-"""The probes on the API port, and the chat page. Both need no authentication."""
-
-from importlib.resources import files
+"""The probes on the API port. They need no authentication."""
 
 from fastapi import APIRouter
 from pydantic import BaseModel
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from agent_service import ops
 from agent_service.api.deps import ResourcesDep
 
 router = APIRouter(tags=["probes"])
-
-PAGE_CSP = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 
 
 class Alive(BaseModel):
@@ -56,12 +49,6 @@ async def ready(res: ResourcesDep) -> Response:
 async def health(res: ResourcesDep) -> Response:
     """Every dependency by name."""
     return _response(ops.health_report(res.health))
-
-
-@router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
-async def page() -> Response:
-    html = (files("agent_service") / "static" / "index.html").read_text(encoding="utf-8")
-    return HTMLResponse(html, headers={"Content-Security-Policy": PAGE_CSP, "X-Content-Type-Options": "nosniff"})
 
 
 def _response(answer: ops.Answer) -> Response:

@@ -1,0 +1,129 @@
+/* One run as it is seen: its steps, its answer with sources, what it cost, and the thumbs. */
+
+import { Answer } from "./answer.js";
+import { call, Problem } from "./api.js";
+import { el, icon, isHttp, link, openForm } from "./dom.js";
+import { keepAtEnd, notify, problemCard } from "./log.js";
+import { Progress } from "./progress.js";
+import { Steps } from "./steps.js";
+import { RunStream } from "./stream.js";
+
+const OUTCOMES = { interrupted: "asked for a decision", iteration_limit: "stopped: step limit", timeout: "stopped: time limit", budget: "stopped: budget" };
+
+export class RunView {
+  /** `score` is the thumb it was given; `retry` asks its question again. */
+  constructor(runId, { score = null, retry } = {}) {
+    Object.assign(this, { runId, score, retry, text: "", citations: new Set(), attempt: 1 });
+    this.steps = new Steps();
+    this.progress = new Progress();
+    this.answer = new Answer();
+    this.sources = el("ol");
+    this.sourcesBox = el("div", { class: "sources", hidden: true }, el("b", {}, "Sources"), this.sources);
+    this.extra = el("div");
+    this.footer = el("div");
+    this.root = el("section", { class: "run", "aria-label": "Answer" }, this.steps.root, this.progress.root, this.answer.root, this.sourcesBox, this.extra, this.footer);
+  }
+
+  event(kind, data) { this[`on_${kind}`](data); }
+  on_text(text) { this.setText(this.text + text); }
+  on_reset({ text }) { this.progress.forgetSpeakers(); this.setText(text); }
+  on_partial({ source, text }) { this.progress.hear(source, text); }
+  on_source({ source }) { this.progress.forgetSpeaker(source); }
+  on_reasoning({ text }) { this.progress.think(text); }
+  on_custom(data) { this.progress.report(data); }
+  on_interrupt({ interrupts }) { this.interrupts = interrupts; }
+  on_gap() { this.note("The steps of this turn are no longer kept."); }
+  on_usage(usage) { this.usage = usage; }
+  on_error({ code, message, retryable }) { this.problem = new Problem({ code, detail: message, retryable }); }
+
+  on_run({ attempt }) {
+    if (attempt > this.attempt) {
+      this.steps.stop();
+      this.note(`The server went away; another one took over (attempt ${attempt}).`);
+    }
+    this.attempt = attempt;
+  }
+
+  on_node(data) { this.steps.node(data); }
+  on_tool_start(data) { this.steps.toolStarts(data); }
+
+  on_tool_end(data) {
+    this.steps.toolEnds(data);
+    data.sources?.forEach((source) => this.cite(source));
+  }
+
+  cite({ title, section, source }) {
+    const name = [title, section].filter(Boolean).join(" › ");
+    const key = `${name} (${source})`;
+    if (this.citations.has(key)) return;
+    this.citations.add(key);
+    this.sources.append(el("li", {}, ...(isHttp(source) ? [link(source, name)] : [name, el("span", { class: "muted" }, ` — ${source}`)])));
+    this.sourcesBox.hidden = false;
+  }
+
+  setText(text) {
+    this.text = text;
+    this.answer.set(text);
+  }
+
+  note(text) { this.extra.append(el("p", { class: "note" }, text)); }
+
+  /** Streams the run into this view; then `done()`. */
+  watch({ link = () => {}, done }) {
+    return new RunStream(this.runId, {
+      link,
+      event: (kind, data) => keepAtEnd(() => this.event(kind, data)),
+      ended: (problem) => { this.problem ??= problem; keepAtEnd(() => this.finish(this.usage)); done?.(); },
+    });
+  }
+
+  finish({ outcome, ...usage } = {}) {
+    this.steps.stop();
+    this.answer.finish();
+    this.progress.finish();
+    if (this.problem) this.extra.append(problemCard(this.problem, this.problem.retryable && this.retry));
+    const parts = outcome ? [el("b", { class: outcome }, OUTCOMES[outcome] ?? outcome)] : [];
+    if (usage.model_calls !== undefined) parts.push(...usageParts(usage).map((text) => el("span", {}, text)));
+    else parts.push(el("button", { class: "quiet", type: "button", onclick: () => this.replay() }, "Steps and cost"));
+    parts.push(el("code", { title: `Run ${this.runId}` }, this.runId.slice(0, 8)));
+    if (outcome !== "interrupted") parts.push(thumbs(this));
+    this.footer.replaceChildren(el("div", { class: "row usage" }, ...parts));
+  }
+
+  /** Reads a finished run's events again for what the history does not carry. */
+  replay() {
+    const view = new RunView(this.runId, this);
+    this.root.replaceWith(view.root);
+    view.watch({});
+  }
+}
+
+function usageParts({ model_calls: calls, input_tokens: read, cached_tokens: cached, output_tokens: written, cost_usd: cost }) {
+  const count = (number) => number.toLocaleString("en-US");
+  return [
+    `${count(calls)} model ${calls === 1 ? "call" : "calls"}`,
+    `${count(read)} in${cached ? ` (${count(cached)} cached)` : ""}`,
+    `${count(written)} out`,
+    cost === null ? "no price known" : `$${cost.toFixed(cost && cost < 0.01 ? 6 : 2)}`,
+  ];
+}
+
+function thumbs(view) {
+  const buttons = [["up", 1, "Good answer"], ["down", 0, "Bad answer"]].map(([name, score, label]) => el("button", {
+    class: "quiet", type: "button", title: label, "aria-label": label, ariaPressed: String(score === view.score), onclick: () => rate(score),
+  }, icon(name)));
+  const send = (score, comment) => call("POST", "feedback", { body: { run_id: view.runId, score, comment } });
+  async function rate(score) {
+    try { await send(score); } catch (problem) { return notify(problem); }
+    view.score = score;
+    buttons.forEach((button, at) => { button.ariaPressed = String(score === 1 - at); });
+    view.footer.querySelector("form")?.remove();
+    const form = el("form");
+    view.footer.append(form);
+    return openForm(form, {
+      label: "Anything to add? (optional)", verb: "Send comment", close: () => { form.hidden = true; buttons[1 - score].focus(); },
+      take: async (text) => { await send(score, text); form.replaceWith(el("p", { class: "note", role: "status" }, "Comment sent.")); },
+    });
+  }
+  return el("div", { class: "thumbs row" }, ...buttons);
+}
