@@ -39,7 +39,8 @@ def made_metrics() -> Metrics:
 
 def record_turn(metrics: Metrics, prices: PriceTable, session: int) -> None:
     """A turn of a session of its own, by what records a real one; its graph makes up every name it can."""
-    run = Run(uuid4(), f"session-{session}", f"tenant-{session}", "u", "q", {}, "running", 1, 0, False, False, datetime.now(UTC))
+    name = f"session-{session}"
+    run = Run(uuid4(), name, name, f"tenant-{session}", "u", "q", {}, "running", 1, 0, False, False, datetime.now(UTC))
     message = AIMessage(
         "hi", usage_metadata={"input_tokens": 5, "output_tokens": 2, "total_tokens": 7},
         response_metadata={"model_name": f"model-{session}"},

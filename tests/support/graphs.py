@@ -76,3 +76,17 @@ def _sync_say(state: AskState) -> dict[str, Any]:  # noqa: ARG001  # LangGraph n
 def saying(_: Any) -> StateGraph[AskState]:
     """A sync node with a message that never was streamed, full of awkward characters."""
     return StateGraph(AskState).add_node("say", _sync_say).add_edge(START, "say").add_edge("say", END)
+
+
+async def _remember(state: AskState) -> dict[str, Any]:
+    said = ", ".join(str(message.content) for message in state["messages"] if message.type == "human")
+    return {"messages": [AIMessage(f"You said {said}.")]}
+
+
+def remembering(_: Any) -> StateGraph[AskState]:
+    """Says all that the session's user said."""
+    graph = StateGraph(AskState)
+    graph.add_node("remember", _remember)
+    graph.add_edge(START, "remember")
+    graph.add_edge("remember", END)
+    return graph

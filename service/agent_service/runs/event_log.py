@@ -266,11 +266,12 @@ WHERE run_events.last_seq < EXCLUDED.last_seq
 INSERT_LEDGER = """
 INSERT INTO slipway.ledger (run_id, attempt, call, session_id, tenant, user_id, node, model,
                             input_tokens, cached_tokens, output_tokens, cost_usd, estimated)
-SELECT r.id, r.attempt, c.call, r.session_id, r.tenant, r.user_id, c.node, c.model,
+SELECT r.id, r.attempt, c.call, coalesce(s.external_id, s.id), r.tenant, r.user_id, c.node, c.model,
        c.input_tokens, c.cached_tokens, c.output_tokens, c.cost_usd, c.estimated
 FROM jsonb_to_recordset(%s) AS c (run_id uuid, attempt int, call int, node text, model text,
      input_tokens int, cached_tokens int, output_tokens int, cost_usd numeric, estimated boolean)
 JOIN slipway.runs r ON r.id = c.run_id AND r.attempt = c.attempt AND r.status = 'running'
+JOIN slipway.sessions s ON s.id = r.session_id
 ON CONFLICT DO NOTHING
 """
 

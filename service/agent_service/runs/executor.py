@@ -105,7 +105,7 @@ class Executor:
             "run_id": run.id,
             "run_name": "turn",
             "metadata": {"run_id": str(run.id)},
-            "configurable": {"thread_id": run.session_id, "principal": run.principal, CURRENT_LIVE: live},
+            "configurable": {"thread_id": run.thread_id, "principal": run.principal, CURRENT_LIVE: live},
             "callbacks": [tap, *live.trace.handlers(), *([self.tracer()] if self.tracer else [])],
             "recursion_limit": self.max_steps,
         }

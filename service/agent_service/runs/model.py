@@ -87,7 +87,12 @@ class Run:
     """A row of slipway.runs."""
 
     id: UUID
+    thread_id: str
+    """Of its session: LangGraph's thread, and ours alone. Two callers' sessions of one id have one each."""
+
     session_id: str
+    """As its owner calls it."""
+
     tenant: str
     user_id: str
     question: str

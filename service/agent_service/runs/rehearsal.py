@@ -61,7 +61,7 @@ async def _turn(conn: Connection) -> None:
     store = RunStore(pool, holder="rehearsal", lease_seconds=60, limits=QueueLimits(0, 0, 0), on_busy="reject")
     run = await store.start(uuid4(), session, WHO, WORDS, {"messages": [WORDS]}, here=True, listed=False, idempotency_key=None)
     assert run is not None  # noqa: S101  # None is for an idempotency key
-    await _graph(conn, run.session_id)
+    await _graph(conn, run.thread_id)
     live = LiveRun(run)
     live.publish_text(WORDS, "")
     live.calls.append(ModelCall(0, "rehearsal", "rehearsal", 1, 0, 1, None))

@@ -9,6 +9,7 @@ from psycopg.errors import DeadlockDetected, ForeignKeyViolation
 from agent_service.db.pool import Connection, Pool, connection
 from agent_service.errors import NotFound, SessionBusy
 from agent_service.principal import Principal
+from agent_service.runs.store import EXTERNAL_ID, one
 
 ERASE_TRIES = 5
 """Each deadlock means that the other side went on: a second one in a row was never seen."""
@@ -21,16 +22,14 @@ class SessionStore:
     async def list(self, principal: Principal, *, limit: int) -> list[dict[str, Any]]:
         """The principal's sessions, the most recent first."""
         async with connection(self._pool) as conn:
-            cursor = await conn.execute(LIST_SESSIONS, (principal.tenant, principal.user, limit))
+            cursor = await conn.execute(LIST_SESSIONS.encode(), (principal.tenant, principal.user, limit))
             return await cursor.fetchall()
 
     async def history(self, principal: Principal, session_id: str) -> dict[str, Any]:
         """Messages, the run that is going and the decision that is waited for. Raises NotFound."""
         async with connection(self._pool) as conn:
-            owned = await conn.execute(OWNED_SESSION, (session_id, principal.tenant, principal.user))
-            if await owned.fetchone() is None:
-                raise NotFound("no such session")
-            runs = await (await conn.execute(SESSION_RUNS, (session_id,))).fetchall()
+            thread = await _owned(conn, OWNED_SESSION, principal, session_id)
+            runs = await (await conn.execute(SESSION_RUNS, (thread,))).fetchall()
         active = next((run["id"] for run in runs if run["status"] != "finished"), None)
         last = runs[-1] if runs else None
         waits = last is not None and last["outcome"] == "interrupted"
@@ -65,16 +64,22 @@ class SessionStore:
             raise NotFound("no such run")
 
 
+async def _owned(conn: Connection, query: str, principal: Principal, session_id: str) -> str:
+    """The thread of the principal's session. Raises NotFound."""
+    row = await one(conn, query, principal.tenant, principal.user, session_id)
+    if row is None:
+        raise NotFound("no such session")
+    return str(row["id"])
+
+
 async def _erase(conn: Connection, principal: Principal, session_id: str) -> None:
     async with conn.transaction():
-        owned = await conn.execute(f"{OWNED_SESSION} FOR UPDATE", (session_id, principal.tenant, principal.user))
-        if await owned.fetchone() is None:
-            raise NotFound("no such session")
-        going = await conn.execute("SELECT 1 FROM slipway.runs WHERE session_id = %s AND status <> 'finished'", (session_id,))
+        thread = await _owned(conn, f"{OWNED_SESSION} FOR UPDATE", principal, session_id)
+        going = await conn.execute("SELECT 1 FROM slipway.runs WHERE session_id = %s AND status <> 'finished'", (thread,))
         if await going.fetchone():
             raise SessionBusy("a run of this session is going; cancel it first", retry_after=1)
         for statement in ERASE_SESSIONS:
-            await conn.execute(statement.encode(), ([session_id],))
+            await conn.execute(statement.encode(), ([thread],))
 
 
 def _messages(run: dict[str, Any]) -> list[dict[str, Any]]:
@@ -92,10 +97,10 @@ def _messages(run: dict[str, Any]) -> list[dict[str, Any]]:
     return [{**message, "run_id": run["id"]} for message in messages]
 
 
-OWNED_SESSION = "SELECT id FROM slipway.sessions WHERE id = %s AND tenant = %s AND user_id = %s"
+OWNED_SESSION = f"SELECT id FROM slipway.sessions s WHERE tenant = %s AND user_id = %s AND {EXTERNAL_ID} = %s"
 
-LIST_SESSIONS = """
-SELECT id AS session_id, title, created_at, last_active_at FROM slipway.sessions
+LIST_SESSIONS = f"""
+SELECT {EXTERNAL_ID} AS session_id, title, created_at, last_active_at FROM slipway.sessions s
 WHERE tenant = %s AND user_id = %s AND listed
 ORDER BY last_active_at DESC, id
 LIMIT %s

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_type_hints
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from psycopg import errors
 from psycopg.types.json import Jsonb
@@ -21,7 +21,18 @@ from agent_service.errors import (
 from agent_service.principal import Principal
 from agent_service.runs.model import Run
 
-RUN_COLUMNS = ", ".join(f"r.{name}" for name in get_type_hints(Run))
+EXTERNAL_ID = "coalesce(s.external_id, s.id)"
+"""What a session's owner calls it."""
+
+_COLUMNS = {
+    "thread_id": "r.session_id AS thread_id",
+    "session_id": f"(SELECT {EXTERNAL_ID} FROM slipway.sessions s WHERE s.id = r.session_id) AS session_id",
+}
+
+RUN_COLUMNS = ", ".join(_COLUMNS.get(name, f"r.{name}") for name in get_type_hints(Run))
+
+START_TRIES = 3
+"""Two callers who begin a session of one id at once: the second one's next try finds the id taken, and takes another."""
 
 TITLE_CHARS = 80
 """Characters of the first question that name a session in a list."""
@@ -90,33 +101,35 @@ class RunStore:
         Returns None when another request with the same idempotency key came first.
 
         Raises:
-            NotFound: the session is another principal's.
             SessionBusy: a run of the session is going, and ON_BUSY is `reject`.
             SessionInterrupted: the session's last run waits for a decision.
             Overloaded, TooManyQueued: too many runs wait, of all or of this principal.
         """
         owner = (principal.tenant, principal.user)
-        try:
-            async with connection(self._pool) as conn, conn.transaction():
-                # The upsert locks the session's row, so that two questions at once take turns from here on.
-                if await one(conn, UPSERT_SESSION, session_id, *owner, question[:TITLE_CHARS], listed) is None:
-                    raise NotFound("no such session")
-                state = await one(conn, SESSION_STATE, session_id, session_id, session_id) or {}
-                if idempotency_key and state["active"] and await one(conn, BY_IDEMPOTENCY_KEY, *owner, idempotency_key):
+        asked = {"name": session_id, "tenant": principal.tenant, "user": principal.user, "listed": listed}
+        for _ in range(START_TRIES):
+            try:
+                async with connection(self._pool) as conn, conn.transaction():
+                    # The upsert locks the session's row, so that two questions at once take turns from here on.
+                    thread = await _session(conn, {**asked, "title": question[:TITLE_CHARS], "fresh": uuid4().hex})
+                    state = await one(conn, SESSION_STATE, thread, thread, thread) or {}
+                    if idempotency_key and state["active"] and await one(conn, BY_IDEMPOTENCY_KEY, *owner, idempotency_key):
+                        return None
+                    if state["waiting"]:
+                        run = str(state["waiting"])
+                        raise SessionInterrupted("the session waits for a decision: POST /runs/{run_id}/resume", run_id=run)
+                    if state["active"]:
+                        await self._when_busy(conn, thread)
+                    if state["active"] or state["stopped"]:
+                        run_input = {**run_input, "mend": True}
+                    leased = here and not state["active"]
+                    row = (run_id, thread, *owner, question, run_input, None, idempotency_key, request_hash, traceparent)
+                    return await self._insert(conn, *row, leased=leased)
+            except errors.UniqueViolation as error:
+                if error.diag.constraint_name != "sessions_pkey":
+                    await self._raise_unless_joined(error, principal, idempotency_key)
                     return None
-                if state["waiting"]:
-                    run = str(state["waiting"])
-                    raise SessionInterrupted("the session waits for a decision: POST /runs/{run_id}/resume", run_id=run)
-                if state["active"]:
-                    await self._when_busy(conn, session_id)
-                if state["active"] or state["stopped"]:
-                    run_input = {**run_input, "mend": True}
-                leased = here and not state["active"]
-                row = (run_id, session_id, *owner, question, run_input, None, idempotency_key, request_hash, traceparent)
-                return await self._insert(conn, *row, leased=leased)
-        except errors.UniqueViolation as error:
-            await self._raise_unless_joined(error, principal, idempotency_key)
-            return None
+        raise SessionBusy("another request begins sessions of this id; try again", retry_after=1)
 
     async def start_resume(
         self,
@@ -141,7 +154,7 @@ class RunStore:
         try:
             async with connection(self._pool) as conn, conn.transaction():
                 owner = (it.tenant, it.user_id)
-                row = (run_id, it.session_id, *owner, it.question, run_input, it.id, idempotency_key, request_hash, traceparent)
+                row = (run_id, it.thread_id, *owner, it.question, run_input, it.id, idempotency_key, request_hash, traceparent)
                 return await self._insert(conn, *row, leased=here)
         except errors.ForeignKeyViolation:
             raise NotFound("no such run") from None
@@ -159,17 +172,17 @@ class RunStore:
             case "runs_resumes_key":
                 raise NotInterrupted("the decision for this run was made already") from error
 
-    async def _when_busy(self, conn: Connection, session_id: str) -> None:
+    async def _when_busy(self, conn: Connection, thread_id: str) -> None:
         if self._on_busy == "reject":
             raise SessionBusy("a run of this session is going; wait for its end or cancel it", retry_after=1)
         if self._on_busy == "interrupt":
-            await conn.execute(CANCEL.encode(), {"run": None, "session": session_id})
+            await conn.execute(CANCEL.encode(), {"run": None, "thread": thread_id})
 
     async def _insert(
         self,
         conn: Connection,
         run_id: UUID,
-        session_id: str,
+        thread_id: str,
         tenant: str,
         user_id: str,
         question: str,
@@ -183,7 +196,7 @@ class RunStore:
     ) -> Run | None:
         values = {
             "id": run_id,
-            "session_id": session_id,
+            "thread_id": thread_id,
             "tenant": tenant,
             "user_id": user_id,
             "question": question,
@@ -216,18 +229,27 @@ class RunStore:
     async def request_cancel(self, run_id: UUID) -> None:
         """Asks whichever process executes the run to stop it, or ends it in the queue; one that has ended stays as it is."""
         async with connection(self._pool) as conn:
-            await conn.execute(CANCEL.encode(), {"run": run_id, "session": None})
+            await conn.execute(CANCEL.encode(), {"run": run_id, "thread": None})
+
+
+async def _session(conn: Connection, asked: dict[str, Any]) -> str:
+    """The thread of the caller's session, which is made if it is new."""
+    row = await (await conn.execute(UPSERT_SESSION.encode(), asked)).fetchone()
+    return str(row["id"]) if row else ""
 
 
 async def one(conn: Connection, query: str, *args: Any) -> dict[str, Any] | None:
     return await (await conn.execute(query.encode(), args)).fetchone()
 
 
+# The caller's id is the thread's too, if nobody has it: what a version before external ids can read stays so.
 UPSERT_SESSION = """
-INSERT INTO slipway.sessions AS s (id, tenant, user_id, title, listed) VALUES (%s, %s, %s, %s, %s)
-ON CONFLICT (id) DO UPDATE SET last_active_at = now()
-WHERE s.tenant = EXCLUDED.tenant AND s.user_id = EXCLUDED.user_id
-RETURNING id
+INSERT INTO slipway.sessions AS s (id, external_id, tenant, user_id, title, listed)
+SELECT CASE WHEN taken THEN %(fresh)s ELSE %(name)s END, CASE WHEN taken THEN %(name)s END,
+       %(tenant)s, %(user)s, %(title)s, %(listed)s
+FROM (SELECT EXISTS (SELECT 1 FROM slipway.sessions WHERE id = %(name)s) AS taken) AS known
+ON CONFLICT (tenant, user_id, (coalesce(external_id, id))) DO UPDATE SET last_active_at = now()
+RETURNING s.id
 """
 
 SESSION_STATE = """
@@ -266,7 +288,7 @@ INSERT_RUN = f"""
 INSERT INTO slipway.runs AS r
     (id, session_id, tenant, user_id, question, input, resumes, idempotency_key, request_hash, traceparent,
      status, attempt, holder, lease_expires_at, started_at)
-SELECT %(id)s, %(session_id)s, %(tenant)s, %(user_id)s, %(question)s, %(input)s, %(resumes)s, %(idempotency_key)s,
+SELECT %(id)s, %(thread_id)s, %(tenant)s, %(user_id)s, %(question)s, %(input)s, %(resumes)s, %(idempotency_key)s,
        %(request_hash)s, %(traceparent)s,
        CASE WHEN %(leased)s THEN 'running' ELSE 'queued' END, %(leased)s::int, %(holder)s,
        CASE WHEN %(leased)s THEN now() + %(lease)s * interval '1 second' END, CASE WHEN %(leased)s THEN now() END
@@ -285,18 +307,18 @@ WITH asked AS (
     SET cancel_requested = true, attempt = attempt + unbegun::int, status = CASE WHEN unbegun THEN 'finished' ELSE status END,
         outcome = CASE WHEN unbegun THEN 'cancelled' END, finished_at = CASE WHEN unbegun THEN now() END
     FROM (SELECT id, status = 'queued' AND attempt = 0 AS unbegun FROM slipway.runs
-          WHERE (id = %(run)s OR session_id = %(session)s) AND status <> 'finished' FOR UPDATE) AS locked
+          WHERE (id = %(run)s OR session_id = %(thread)s) AND status <> 'finished' FOR UPDATE) AS locked
     WHERE r.id = locked.id
     RETURNING r.id, r.session_id, r.question, r.attempt, r.status
 ), told AS (
     INSERT INTO slipway.run_events (run_id, attempt, first_seq, last_seq, events)
-    SELECT id, attempt, 1, 3, json_build_array(
+    SELECT asked.id, attempt, 1, 3, json_build_array(
         json_build_array('run', '', json_build_object(
-            'run_id', id, 'session_id', session_id, 'attempt', attempt, 'question', question)),
+            'run_id', asked.id, 'session_id', {EXTERNAL_ID}, 'attempt', attempt, 'question', question)),
         json_build_array('usage', '', json_build_object(
             'outcome', 'cancelled', 'model_calls', 0, 'input_tokens', 0, 'cached_tokens', 0, 'output_tokens', 0, 'cost_usd', 0)),
         json_build_array('end', '', ''))
-    FROM asked WHERE status = 'finished'
+    FROM asked JOIN slipway.sessions s ON s.id = asked.session_id WHERE status = 'finished'
 )
 SELECT CASE status WHEN 'queued' THEN pg_notify('{WORK_CHANNEL}', '')
                    WHEN 'running' THEN pg_notify('{CANCEL_CHANNEL}', id::text)

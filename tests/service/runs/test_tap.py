@@ -21,7 +21,7 @@ from tests.service.runs.graphs import Update, chain
 
 @pytest.fixture
 def live() -> LiveRun:
-    return LiveRun(Run(uuid4(), "s", "default", "ann", "q", {}, "running", 1, 0, False, False, datetime.now(UTC)))
+    return LiveRun(Run(uuid4(), "s", "s", "default", "ann", "q", {}, "running", 1, 0, False, False, datetime.now(UTC)))
 
 
 @pytest.fixture
