@@ -9,6 +9,7 @@ import pytest
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 
+from agent_service.data.reader import DataReader
 from agent_service.db import langgraph_tables
 from agent_service.db.migrate import _apply, migrate, shipped
 from agent_service.principal import Principal
@@ -119,6 +120,10 @@ async def test_sessions_of_one_id_never_share_a_state(database_url: str) -> None
         assert again.json()["answer"] == "You said apples, damsons, eggs."
         anew = await client.post("/chat", json={"question": "figs", "session_id": "one-id"}, headers=BOB)
         assert anew.json()["answer"] == "You said figs."
+        reader = DataReader(service.resources.pool, schemas=("slipway_data",), timeout=5, row_limit=10)
+        for tenant, user in (("acme", "ann"), ("globex", "bob")):
+            asked = reader.query("SELECT DISTINCT session_id FROM runs", principal=Principal(tenant, user))
+            assert (await asked).rows == (("one-id",),)
     with psycopg.connect(database_url, row_factory=dict_row) as conn:
         sessions = conn.execute("SELECT id, coalesce(external_id, id) AS name FROM slipway.sessions").fetchall()
         shown = conn.execute("SELECT DISTINCT session_id FROM slipway.ledger").fetchall()
