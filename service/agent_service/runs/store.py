@@ -279,7 +279,7 @@ AND (r.resumes IS NOT NULL OR NOT EXISTS (
 # What waits for a decision, or for another run of its session, waits for no place: it takes none from those who do.
 QUEUE = f"""
 SELECT %(max_queued)s - (SELECT count(*) FROM slipway.runs r WHERE {CLAIMABLE}) AS places,
-       (SELECT count(*) FROM slipway.runs WHERE status = 'queued' AND session_id = %(session_id)s) AS of_session,
+       (SELECT count(*) FROM slipway.runs WHERE status = 'queued' AND session_id = %(thread_id)s) AS of_session,
        (SELECT count(*) FROM slipway.runs
         WHERE status = 'queued' AND tenant = %(tenant)s AND user_id = %(user_id)s) AS of_principal
 """
