@@ -131,7 +131,8 @@ async def kubelet(replicas: list[Replica]) -> AsyncIterator[dict[str, int]]:
                     await replica.kill()
                 if replica.dead:
                     done["started"] += 1
-                    await replica.start()
+                    with contextlib.suppress(RuntimeError):  # a poisoned run killed it before it was ready: once more
+                        await replica.start()
                     good = time.monotonic()
 
         keepers = [asyncio.create_task(keep(replica)) for replica in replicas]
