@@ -52,8 +52,8 @@ const OPEN = {
 
 /** A picture is never loaded: its address would tell its server what the answer knows. */
 function picture(token) {
-  const [href, label] = [attribute(token, "src"), token.content || "picture"];
-  return isHttp(href) ? link(href, `🖼 ${visible(label)}`) : el("span", { class: "dead", title: href }, `🖼 ${label}`);
+  const [href, label] = [attribute(token, "src"), token.content || "without a name"];
+  return isHttp(href) ? link(href, `Picture: ${visible(label)}`) : el("span", { class: "dead", title: href }, `Picture: ${label}`);
 }
 
 const listing = ({ content }) => el("pre", { tabIndex: 0 }, el("code", {}, content.replace(/\n$/, "")));

@@ -23,10 +23,8 @@ export class Progress {
     this.root = el("div", {}, this.line, this.log, this.thoughts, this.branches);
   }
 
-  /** An event `custom`: what a node gave to LangGraph's `get_stream_writer()`, perhaps with where it came from around it. */
-  report(event) {
-    const wrapped = isObject(event) && "data" in event && ["ns", "node", "source"].some((name) => name in event);
-    const payload = wrapped ? event.data : event;
+  /** An event `custom`: what a node gave to LangGraph's `get_stream_writer()`, any JSON value. */
+  report(payload) {
     if (typeof payload === "string") return this.say(payload);
     const { progress, message, status, ...others } = isObject(payload) ? payload : { value: payload };
     const text = [message, status].find((each) => typeof each === "string");
