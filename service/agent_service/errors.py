@@ -104,6 +104,21 @@ class GuardrailBlocked(SlipwayError):
     status = 422
 
 
+class ClientGone(SlipwayError):
+    """Nobody waits for the answer; the status is the one of nginx's log for it."""
+
+    code = "client_gone"
+    status = 499
+
+
+class TooManyStreams(SlipwayError):
+    """The caller has as many open as one may have."""
+
+    code = "too_many_streams"
+    status = 429
+    retryable = True
+
+
 class Overloaded(SlipwayError):
     code = "overloaded"
     status = 503

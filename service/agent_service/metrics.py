@@ -20,7 +20,10 @@ MODEL_STATUSES = ("ok", "rate_limited", "client_error", "server_error", "connect
 TOOL_STATUSES = ("ok", "error")
 TOKEN_TYPES = ("input", "cached", "output")
 RESUMES = ("memory", "log", "finished", "gap")
-LIMITS = ("queue",)
+LIMITS = (
+    "queue",
+    "streams",
+)
 """What a run can be refused by, with 429 or 503 and a Retry-After."""
 
 PRUNED = ("runs", "threads", "sessions")

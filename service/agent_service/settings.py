@@ -47,6 +47,25 @@ def _http_url(value: str) -> str:
     return value
 
 
+def _host_names(value: str) -> str:
+    for name in split_names(value):
+        if not name or "/" in name or ":" in name or "*" in name:
+            raise ValueError(f"expected host names without a port, separated by commas, got {name!r}")
+    return value.lower()
+
+
+def _origins(value: str) -> str:
+    for origin in split_names(value):
+        parts = urlsplit(origin)
+        if origin != "*" and (parts.scheme not in {"http", "https"} or origin != f"{parts.scheme}://{parts.netloc}"):
+            raise ValueError(f"expected origins such as https://chat.example.com, separated by commas, or *, got {origin!r}")
+    return value
+
+
+def split_names(value: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in value.split(",")) if value else ()
+
+
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
 LATER = ("REDIS_URL", "RATE_LIMIT_PER_MINUTE", "DAILY_TOKEN_LIMIT", "DAILY_USD_LIMIT")
@@ -171,6 +190,11 @@ class Settings(BaseModel):
     max_queued_per_session: Count = Field(
         10, description="Questions of one session that may wait with ON_BUSY=enqueue; then 409. Nobody reads ten answers at once."
     )
+    max_streams_per_principal: Count = Field(
+        200,
+        description="Streams, and calls that wait for an answer, that one caller may have open on one process; then 429."
+        " One whose client does not read costs about 100 kB.",
+    )
     on_busy: Literal["reject", "enqueue", "interrupt"] = Field(
         "reject", description="A second question while the session's run is going: 409, wait for its end, or cancel it."
     )
@@ -231,6 +255,20 @@ class Settings(BaseModel):
     jwt_jwks_url: HttpUrl | None = Field(None, description="URL of the issuer's JWKS for RS256/ES256 tokens.")
     jwt_issuer: str | None = Field(None, description="Required `iss` of a token. Empty: not checked.")
     jwt_audience: str | None = Field(None, description="Required `aud` of a token. Empty: not checked.")
+    allowed_hosts: Annotated[str, AfterValidator(_host_names)] = Field(
+        "",
+        description="With AUTH=disabled: host names, separated by commas, by which browsers may call, besides addresses,"
+        " localhost and names without a public domain.",
+    )
+    cors_origins: Annotated[str, AfterValidator(_origins)] = Field(
+        "",
+        description="Origins (https://chat.example.com), separated by commas, whose pages may call this API; `*` is all."
+        " Empty: only this service's own page.",
+    )
+    cors_credentials: bool = Field(
+        False,
+        description="`true` lets these pages send cookies, as a login proxy in front needs. Not with CORS_ORIGINS=*.",
+    )
     guardrails: Literal["on", "off"] = Field(
         "on", description="`on` refuses questions that break an input rule, before anything is stored or billed."
     )
@@ -268,6 +306,8 @@ class Settings(BaseModel):
                 "AUTH=required needs API_KEYS_DIR, JWT_SECRET, JWT_SECRET_DIR or JWT_JWKS_URL"
                 " (for a try-out on this machine: AUTH=disabled)"
             )
+        if "*" in split_names(self.cors_origins) and (self.cors_credentials or self.auth == "disabled"):
+            raise ValueError("CORS_ORIGINS=* lets every page in: not with CORS_CREDENTIALS=true or AUTH=disabled")
         if self.jwt_secret and len(self.jwt_secret.get_secret_value().encode()) < MIN_JWT_SECRET_BYTES:
             raise ValueError(f"JWT_SECRET must have at least {MIN_JWT_SECRET_BYTES} bytes")
         if self.jwt_secret and self.jwt_secret_dir:

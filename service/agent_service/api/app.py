@@ -4,17 +4,34 @@ from collections.abc import Iterator
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.middleware.cors import CORSMiddleware
 
 from agent_service.api import chat, openai, openapi, page, probes, problems, runs, sessions
 from agent_service.middleware.context import ContextMiddleware
 from agent_service.middleware.errors import ErrorMiddleware
 from agent_service.middleware.limits import LimitsMiddleware
 from agent_service.middleware.metrics import MetricsMiddleware
+from agent_service.middleware.origin import OriginMiddleware
 from agent_service.middleware.tracing import TracingMiddleware
 from agent_service.resources import VERSION, Resources
+from agent_service.settings import split_names
 
 ROUTERS = (chat.router, runs.router, sessions.router, openai.router)
 """All that need authentication."""
+
+
+CORS_REQUEST_HEADERS = (
+    "Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-Request-Id", "traceparent", "tracestate",
+    "OpenAI-Organization", "OpenAI-Project", "X-Stainless-Arch", "X-Stainless-Lang", "X-Stainless-OS",
+    "X-Stainless-Package-Version", "X-Stainless-Retry-Count", "X-Stainless-Runtime", "X-Stainless-Runtime-Version",
+    "X-Stainless-Timeout",
+)  # fmt: skip
+"""What our clients send, and OpenAI's in a browser; a page may send no other."""
+
+CORS_ANSWER_HEADERS = ("Content-Location", "Location", "Preference-Applied", "Retry-After", "WWW-Authenticate", "X-Request-Id")
+
+CORS_MAX_AGE_SECONDS = 600
+"""That a browser remembers a permission; Chromium caps it at two hours."""
 
 
 def _declared_answers() -> Iterator[tuple[str, str, set[int]]]:
@@ -36,6 +53,7 @@ def create_app(resources: Resources) -> FastAPI:
         redirect_slashes=False,  # the redirect would name the host that the request claims
     )
     app.state.resources = resources
+    settings = resources.settings
     for router in ROUTERS:
         app.include_router(router, responses=openapi.PROBLEMS)
     app.include_router(probes.router)
@@ -47,5 +65,23 @@ def create_app(resources: Resources) -> FastAPI:
     app.add_middleware(ErrorMiddleware)
     app.add_middleware(MetricsMiddleware, metrics=resources.metrics)
     app.add_middleware(TracingMiddleware, tracing=resources.tracing)
+    origins = split_names(settings.cors_origins)
+    app.add_middleware(
+        OriginMiddleware,
+        anyone=settings.auth == "disabled",
+        hosts=frozenset(split_names(settings.allowed_hosts)) | {settings.host},
+        origins=frozenset(origins),
+    )
+    if origins:
+        # Around all that answers, errors too: a page sees nothing of an answer without these headers.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_credentials=settings.cors_credentials,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=CORS_REQUEST_HEADERS,
+            expose_headers=CORS_ANSWER_HEADERS,
+            max_age=CORS_MAX_AGE_SECONDS,
+        )
     app.add_middleware(ContextMiddleware)
     return app

@@ -1,14 +1,24 @@
 """Asking: to the end, as a stream, or accepted and followed later."""
 
+from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from agent_service.api.deps import Caller, IdempotencyKeyDep, ResourcesDep, RespondAsync, Watcher, run_in_log
+from agent_service.api.deps import IdempotencyKeyDep, ResourcesDep, RespondAsync, WaitingCaller, WaitingWatcher, run_in_log
 from agent_service.api.json_body import JsonResponse, JsonRoute
 from agent_service.api.schemas import ChatRequest, RunAccepted, RunState
-from agent_service.api.streams import STREAM, LastEventId, LastEventIdQuery, last_event, open_stream, stream_run, until_ended
+from agent_service.api.streams import (
+    STREAM,
+    LastEventId,
+    LastEventIdQuery,
+    cancel_unwatched,
+    last_event,
+    open_stream,
+    stream_run,
+    until_ended,
+)
 from agent_service.api.text import Question, SessionId
 from agent_service.errors import InvalidRequest
 from agent_service.principal import Principal
@@ -24,16 +34,18 @@ ACCEPTED: dict[int | str, dict[str, Any]] = {
 
 
 @router.post("/chat", response_model=RunState, responses=ACCEPTED)
-async def chat(body: ChatRequest, res: ResourcesDep, principal: Caller, key: IdempotencyKeyDep, later: RespondAsync) -> Response:
+async def chat(
+    request: Request, body: ChatRequest, res: ResourcesDep, principal: WaitingCaller, key: IdempotencyKeyDep, later: RespondAsync
+) -> Response:
     """Asks and waits for the answer; with `Prefer: respond-async` answers 202 at once."""
     run = await start(res, principal, body.question, body.session_id, key, body.context)
-    return await answer(res, principal, run, later=later)
+    return accepted(run) if later else await answer(res, principal, run, request, key)
 
 
 @router.get("/chat/stream", responses=STREAM, response_class=Response)
 async def stream_question(
     res: ResourcesDep,
-    principal: Watcher,
+    principal: WaitingWatcher,
     key: IdempotencyKeyDep,
     question: Annotated[Question, Query()],
     session_id: Annotated[SessionId | None, Query()] = None,
@@ -49,7 +61,7 @@ async def stream_question(
 
 @router.post("/chat/stream", responses=STREAM, response_class=Response)
 async def stream_chat(
-    body: ChatRequest, res: ResourcesDep, principal: Caller, key: IdempotencyKeyDep, last_event_id: LastEventId = ""
+    body: ChatRequest, res: ResourcesDep, principal: WaitingCaller, key: IdempotencyKeyDep, last_event_id: LastEventId = ""
 ) -> Response:
     """Asks, and streams the answer. A retry with Last-Event-ID continues the same run."""
     if last := last_event(last_event_id, ""):
@@ -73,12 +85,16 @@ async def start(
     return run_in_log(run)
 
 
-async def answer(res: Resources, principal: Principal, run: Run, *, later: bool) -> Response:
-    if later:
-        headers = {"Location": f"/runs/{run.id}", "Preference-Applied": "respond-async"}
-        accepted = RunAccepted(run_id=run.id, session_id=run.session_id, status=run.status)
-        return JsonResponse(accepted.model_dump(), 202, headers)
-    return await run_state(res, await until_ended(res, principal, run))
+def accepted(run: Run) -> Response:
+    headers = {"Location": f"/runs/{run.id}", "Preference-Applied": "respond-async"}
+    body = RunAccepted(run_id=run.id, session_id=run.session_id, status=run.status)
+    return JsonResponse(body.model_dump(), 202, headers)
+
+
+async def answer(res: Resources, principal: Principal, run: Run, request: Request, key: str | None) -> Response:
+    """The run's answer; of a client that leaves ON_DISCONNECT is the rule, unless its key says that it may come back."""
+    on_leave = None if key else partial(cancel_unwatched, res, run.id)
+    return await run_state(res, await until_ended(res, principal, run, request, on_leave))
 
 
 async def run_state(res: Resources, run: Run) -> JsonResponse:

@@ -1,5 +1,6 @@
 """What routes ask for, one alias per thing. All are `async`: FastAPI runs others in a thread, a hop per request each."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 import structlog
@@ -64,5 +65,21 @@ async def respond_async(prefer: Annotated[str | None, Header(description="`respo
 
 Caller = Annotated[Principal, Depends(caller)]
 Watcher = Annotated[Principal, Depends(watcher)]
+
+
+async def waiting_caller(res: ResourcesDep, principal: Caller) -> AsyncIterator[Principal]:
+    """Who calls, counted until the response is complete."""
+    with res.streams.admit(principal):
+        yield principal
+
+
+async def waiting_watcher(res: ResourcesDep, principal: Watcher) -> AsyncIterator[Principal]:
+    with res.streams.admit(principal):
+        yield principal
+
+
+WaitingCaller = Annotated[Principal, Depends(waiting_caller)]
+"""A caller of a route whose answer takes as long as a run, as a stream or as a whole."""
+WaitingWatcher = Annotated[Principal, Depends(waiting_watcher)]
 IdempotencyKeyDep = Annotated[str | None, Depends(idempotency_key)]
 RespondAsync = Annotated[bool, Depends(respond_async)]

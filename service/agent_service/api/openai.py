@@ -2,18 +2,19 @@
 
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from agent_service.api.deps import Caller, IdempotencyKeyDep, ResourcesDep, run_in_log
+from agent_service.api.deps import Caller, IdempotencyKeyDep, ResourcesDep, WaitingCaller, run_in_log
 from agent_service.api.json_body import JsonResponse, JsonRoute, json_bytes
 from agent_service.api.openai_schemas import MODEL_ID, Completion, CompletionRequest, Model, ModelList
 from agent_service.api.openapi import PROBLEMS, event_stream
-from agent_service.api.sse import HEARTBEAT, StreamResponse
+from agent_service.api.sse import HEARTBEAT, StreamResponse, in_chunks
 from agent_service.api.streams import until_ended
 from agent_service.errors import InvalidRequest, ModelNotFound
 from agent_service.middleware.problem import problem_response
@@ -53,19 +54,18 @@ async def get_model(model: str, _: Caller) -> Model:
         504: PROBLEMS[500] | {"description": "The turn took longer than MAX_TURN_SECONDS."},
     },
 )
-async def complete(body: CompletionRequest, res: ResourcesDep, principal: Caller, key: IdempotencyKeyDep) -> Response:
+async def complete(
+    request: Request, body: CompletionRequest, res: ResourcesDep, principal: WaitingCaller, key: IdempotencyKeyDep
+) -> Response:
     """Chat Completions, streaming and not."""
     run = run_in_log(await _start(res, principal, body, key))
+    # This wire has no way to come back for the rest, except by the same key.
+    on_leave = None if key else partial(res.runs.cancel_unwatched, run.id)
     if body.stream:
         include_usage = body.stream_options is not None and body.stream_options.include_usage
         chunks = _chunks(res, run, include_usage=include_usage)
-
-        async def on_leave() -> None:
-            # This wire has no way to come back for the rest.
-            await res.runs.cancel_unwatched(run.id)
-
         return StreamResponse(chunks, res.streams, goodbye=GOODBYE, on_leave=on_leave)
-    ended = await until_ended(res, principal, run)
+    ended = await until_ended(res, principal, run, request, on_leave)
     if ended.error:
         status = 504 if ended.outcome == "timeout" else 502
         code, message, retryable = ended.error["code"], ended.error["message"], ended.error["retryable"]
@@ -135,12 +135,16 @@ async def _chunks(res: Resources, run: Run, *, include_usage: bool) -> AsyncIter
     envelope = _envelope(run, "chat.completion.chunk")
     yield _chunk(envelope, {"role": "assistant", "content": ""})
     spoke = False
-    async for batch in res.runs.follow(run.id, idle=res.settings.heartbeat_seconds):
-        encoded = []
+
+    def pieces(batch: list[Event]) -> Iterator[bytes]:
+        nonlocal spoke
         for event in batch:
-            encoded += _encode(envelope, run.id, event, include_usage=include_usage, spoke=spoke)
+            yield from _encode(envelope, run.id, event, include_usage=include_usage, spoke=spoke)
             spoke = spoke or event.kind in {"text", "reset"}
-        yield b"".join(encoded) if batch else HEARTBEAT
+
+    async for batch in res.runs.follow(run.id, idle=res.settings.heartbeat_seconds):
+        for chunk in in_chunks(pieces(batch)) if batch else (HEARTBEAT,):
+            yield chunk
 
 
 def _encode(envelope: dict[str, Any], run_id: UUID, event: Event, *, include_usage: bool, spoke: bool) -> list[bytes]:

@@ -3,12 +3,20 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
-from agent_service.api.chat import ACCEPTED, answer, run_state
+from agent_service.api.chat import ACCEPTED, accepted, answer, run_state
 from agent_service.api.decisions import ResumeRequest, check_resume
-from agent_service.api.deps import Caller, IdempotencyKeyDep, ResourcesDep, RespondAsync, Watcher, run_in_log
+from agent_service.api.deps import (
+    Caller,
+    IdempotencyKeyDep,
+    ResourcesDep,
+    RespondAsync,
+    WaitingCaller,
+    WaitingWatcher,
+    run_in_log,
+)
 from agent_service.api.json_body import JsonResponse, JsonRoute
 from agent_service.api.schemas import RunAccepted, RunState
 from agent_service.api.streams import STREAM, LastEventId, LastEventIdQuery, last_event, open_stream, stream_run
@@ -26,7 +34,7 @@ async def get_run(run_id: UUID, res: ResourcesDep, principal: Caller) -> Respons
 async def get_run_stream(
     run_id: UUID,
     res: ResourcesDep,
-    principal: Watcher,
+    principal: WaitingWatcher,
     last_event_id: LastEventId = "",
     last_seen: Annotated[LastEventIdQuery, Query(alias="last_event_id")] = "",
 ) -> Response:
@@ -40,10 +48,11 @@ async def get_run_stream(
     responses={200: {"content": STREAM[200]["content"]}, **ACCEPTED},
 )
 async def resume_run(
+    request: Request,
     run_id: UUID,
     body: ResumeRequest,
     res: ResourcesDep,
-    principal: Caller,
+    principal: WaitingCaller,
     key: IdempotencyKeyDep,
     later: RespondAsync,
     accept: Annotated[str, Header()] = "",
@@ -55,7 +64,7 @@ async def resume_run(
     )
     if "text/event-stream" in accept:
         return open_stream(res, run.id)
-    return await answer(res, principal, run, later=later)
+    return accepted(run) if later else await answer(res, principal, run, request, key)
 
 
 @router.post("/runs/{run_id}/cancel", status_code=202, response_model=RunAccepted)

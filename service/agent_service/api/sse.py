@@ -1,7 +1,7 @@
 """The SSE wire: a view of the neutral events, and the response that carries it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from uuid import UUID
 
 import orjson
@@ -9,9 +9,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from agent_service.runs.model import Event
+from agent_service.server.protocol import FLUSHED
 from agent_service.streams import Streams
 
 HEADERS: Mapping[str, str] = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+CHUNK_BYTES = 8_192
+"""Of a stream that are given to the server at once; what a reader does not take waits here in events, not in bytes."""
 
 HEARTBEAT = b": heartbeat\n\n"
 
@@ -38,9 +42,24 @@ def encode(run_id: UUID, event: Event) -> bytes:
 
 
 async def encode_stream(run_id: UUID, batches: AsyncIterator[list[Event]]) -> AsyncIterator[bytes]:
-    """One chunk of bytes for all the events that wait."""
+    """One chunk of bytes for all the events that wait, or several where much waits."""
     async for batch in batches:
-        yield b"".join([encode(run_id, event) for event in batch]) if batch else HEARTBEAT
+        for chunk in in_chunks(encode(run_id, event) for event in batch) if batch else (HEARTBEAT,):
+            yield chunk
+
+
+def in_chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces joined into chunks of about CHUNK_BYTES."""
+    chunk: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        chunk.append(piece)
+        size += len(piece)
+        if size >= CHUNK_BYTES:
+            yield b"".join(chunk)
+            chunk, size = [], 0
+    if chunk:
+        yield b"".join(chunk)
 
 
 class StreamResponse(Response):
@@ -69,11 +88,11 @@ class StreamResponse(Response):
         self._goodbye = goodbye
         self._on_leave = on_leave
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._streams.track():
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             sending = asyncio.create_task(self._send(send), name="stream")
-            leaving = asyncio.create_task(_disconnected(receive), name="stream-disconnect")
+            leaving = asyncio.create_task(disconnected(receive), name="stream-disconnect")
             closing = asyncio.create_task(self._streams.closing.wait(), name="stream-closing")
             try:
                 done, _ = await asyncio.wait([sending, leaving, closing], return_when=asyncio.FIRST_COMPLETED)
@@ -88,6 +107,8 @@ class StreamResponse(Response):
             elif self._on_leave:
                 await self._on_leave()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+            if flushed := scope.get("extensions", {}).get(FLUSHED):
+                await flushed["wait"]()  # a stream is open until its client has all of it, or is gone
 
     async def _send(self, send: Send) -> None:
         async for chunk in self._chunks:
@@ -99,6 +120,7 @@ async def _write(send: Send, chunk: bytes) -> None:
     await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
 
-async def _disconnected(receive: Receive) -> None:
+async def disconnected(receive: Receive) -> None:
+    """Waits until the client has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass

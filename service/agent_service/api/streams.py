@@ -1,16 +1,18 @@
 """A run as a stream: where to begin, and the response."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Header, Query
+from fastapi import Header, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
 from agent_service.api.deps import run_in_log
 from agent_service.api.openapi import event_stream
-from agent_service.api.sse import RECONNECT, StreamResponse, encode_stream
-from agent_service.errors import InvalidRequest, ServerLeaving
+from agent_service.api.sse import RECONNECT, StreamResponse, disconnected, encode_stream
+from agent_service.errors import ClientGone, InvalidRequest, ServerLeaving
 from agent_service.principal import Principal
 from agent_service.resources import Resources
 from agent_service.runs.model import START, EventId, Position, Run
@@ -53,23 +55,35 @@ async def stream_run(res: Resources, principal: Principal, run_id: UUID, last: E
 def open_stream(res: Resources, run_id: UUID, after: Position = START) -> StreamResponse:
     chunks = encode_stream(run_id, res.runs.follow(run_id, after, idle=res.settings.heartbeat_seconds))
 
-    async def on_leave() -> None:
-        if res.settings.on_disconnect == "cancel":
-            await res.runs.cancel_unwatched(run_id)
-
-    return StreamResponse(chunks, res.streams, goodbye=RECONNECT, on_leave=on_leave)
+    return StreamResponse(chunks, res.streams, goodbye=RECONNECT, on_leave=partial(cancel_unwatched, res, run_id))
 
 
-async def until_ended(res: Resources, principal: Principal, run: Run) -> Run:
+async def cancel_unwatched(res: Resources, run_id: UUID) -> None:
+    """What ON_DISCONNECT says becomes of a run whose last watcher has gone."""
+    if res.settings.on_disconnect == "cancel":
+        await res.runs.cancel_unwatched(run_id)
+
+
+async def until_ended(
+    res: Resources, principal: Principal, run: Run, request: Request, on_leave: Callable[[], Awaitable[None]] | None
+) -> Run:
     """The run once it has ended.
 
+    Args:
+        on_leave: called when the client has gone first.
+
     Raises:
+        ClientGone: it has.
         ServerLeaving: this process goes away first; the run goes on at a peer.
     """
-    ended = await res.streams.unless_closing(res.runs.wait(principal, run.id))
-    if ended is None:
+    ended = await res.streams.unless(disconnected(request.receive), res.runs.wait(principal, run.id))
+    if ended:
+        return ended
+    if res.streams.closing.is_set():
         raise ServerLeaving(f"the server is going away, the run goes on: GET /runs/{run.id}", run_id=str(run.id))
-    return ended
+    if on_leave:
+        await on_leave()
+    raise ClientGone("the client has gone")
 
 
 async def _resume_result(res: Resources, run: Run, after: Position) -> str:

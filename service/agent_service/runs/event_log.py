@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from sys import intern
+from typing import Any, get_args
 from uuid import UUID
 
 import orjson
@@ -15,12 +16,24 @@ from agent_service.db.pool import LIMIT_IDLE, RETRY_SECONDS, Connection, Pool, c
 from agent_service.errors import DatabaseUnavailable
 from agent_service.runs.expired import remaining_events
 from agent_service.runs.live import LiveRun, LiveRuns, storable
-from agent_service.runs.model import Ending, Event, ModelCall, Position, Run
+from agent_service.runs.model import START, Ending, Event, EventKind, ModelCall, Position, Run
 from agent_service.runs.notices import IDS_PER_NOTICE
 from agent_service.runs.store import EVENTS_CHANNEL, RUN_COLUMNS, WORK_CHANNEL, as_run, one
 from agent_service.runs.usage import run_usage
 
 log = structlog.stdlib.get_logger(__name__)
+
+ROW_BYTES = 4_096
+"""Of JSON in one row of the log, unless one event is larger: what is read at once can be no less."""
+
+PAGE_BYTES = 8_192
+"""Of JSON that are read at once for a stream: what it holds while its reader does not read."""
+
+PAGE_ROWS = 16
+"""Rows of which a page is made: a run writes ten a second, often of 300 bytes; those that are looked at in vain cost, too."""
+
+EXPIRED_EVENTS = 16
+"""Of a pruned run that are shown at once, each with up to 4,096 characters of the answer."""
 
 FLUSH_SECONDS = 0.1
 """How far the log may lag behind memory: what a crash may cost a reader, who then gets `reset`."""
@@ -146,7 +159,7 @@ class EventLog:
             done.set_result(run.run.id in alive)
 
     async def read(self, run_id: UUID, after: Position) -> tuple[list[Event], bool]:
-        """Logged events after a position, and whether the run has ended (then nothing more will come).
+        """The next page of logged events after a position, and whether the run has ended: then an empty page is the last.
 
         Of a run whose events were pruned: what its row still tells.
         """
@@ -158,10 +171,16 @@ class EventLog:
         events = [event for row in rows if row["events"] for event in _unpack(row) if event.position > after]
         return events, not rows or rows[0]["status"] == "finished"
 
+    async def read_all(self, run_id: UUID) -> list[Event]:
+        events: list[Event] = []
+        while page := (await self.read(run_id, events[-1].position if events else START))[0]:
+            events += page
+        return events
+
     async def _read_expired(self, run_id: UUID, after: Position) -> list[Event]:
         async with connection(self._readers) as conn:
             run = as_run(await one(conn, f"SELECT {RUN_COLUMNS} FROM slipway.runs r WHERE id = %s", run_id))
-        return remaining_events(run, await run_usage(self._readers, run_id), after) if run else []
+        return remaining_events(run, await run_usage(self._readers, run_id), after)[:EXPIRED_EVENTS] if run else []
 
 
 def _drop_unwritten(run: LiveRun) -> None:
@@ -171,6 +190,9 @@ def _drop_unwritten(run: LiveRun) -> None:
     del run.calls[run.logged_calls :]
     run.text, run.route = [], None
 
+
+KINDS: Mapping[str, EventKind] = {kind: kind for kind in get_args(EventKind)}
+"""One object for each kind: a page of the log holds hundreds of events."""
 
 TEXT_KINDS = frozenset({"text", "message", "end"})
 """Kinds whose payload is a string."""
@@ -187,7 +209,7 @@ async def _execute(conn: Connection, statements: Sequence[Statement]) -> set[UUI
 def _statements(runs: Sequence[LiveRun], endings: Mapping[LiveRun, Ending | HandOver]) -> list[Statement]:
     """What is to be written, fenced: of runs that are no longer this process's nothing is."""
     statements: list[Statement] = [(FENCE, _keys([run.run for run in runs]))]
-    if batches := [_batch(run) for run in runs if run.logged_events < len(run.events)]:
+    if batches := [batch for run in runs if run.logged_events < len(run.events) for batch in _batches(run)]:
         statements.append((INSERT_EVENTS, [list(column) for column in zip(*batches, strict=True)]))
     if calls := [_ledger_row(run, call) for run in runs for call in run.calls[run.logged_calls :]]:
         statements.append((INSERT_LEDGER, [Jsonb(calls)]))
@@ -208,14 +230,31 @@ def _keys(runs: Sequence[Run]) -> list[Any]:
 
 
 def _unpack(batch: dict[str, Any]) -> Iterable[Event]:
-    for offset, (kind, node, payload) in enumerate(batch["events"]):
-        yield Event(batch["attempt"], batch["first_seq"] + offset, kind, node, payload)
+    for offset, (kind, node, payload) in enumerate(orjson.loads(batch["events"])):
+        yield Event(batch["attempt"], batch["first_seq"] + offset, KINDS[kind], intern(node), payload)
 
 
-def _batch(run: LiveRun) -> tuple[UUID, int, int, int, str]:
+def _batches(run: LiveRun) -> Iterable[tuple[UUID, int, int, int, str]]:
+    """Rows of at most ROW_BYTES, or of one event. What is written again is cut at the same places: ON CONFLICT relies on it."""
     new = run.events[run.logged_events :]
-    packed = orjson.dumps([(e.kind, e.node, e.payload) for e in new], default=str).decode()
-    return run.run.id, run.run.attempt, new[0].seq, new[-1].seq, packed
+    packed = _pack(new)
+    if len(packed) <= ROW_BYTES:
+        yield run.run.id, run.run.attempt, new[0].seq, new[-1].seq, packed.decode()
+        return
+    row: list[Event] = []
+    size = 0
+    for event in new:
+        length = len(_pack([event]))
+        if row and size + length > ROW_BYTES:
+            yield run.run.id, run.run.attempt, row[0].seq, row[-1].seq, _pack(row).decode()
+            row, size = [], 0
+        row.append(event)
+        size += length
+    yield run.run.id, run.run.attempt, row[0].seq, row[-1].seq, _pack(row).decode()
+
+
+def _pack(events: Sequence[Event]) -> bytes:
+    return orjson.dumps([(event.kind, event.node, event.payload) for event in events], default=str)
 
 
 def _ledger_row(run: LiveRun, call: ModelCall) -> dict[str, Any]:
@@ -296,10 +335,16 @@ NOTIFY = "SELECT pg_notify(%s, %s)"
 NOTIFY_WORK = "SELECT pg_notify(%s, '') WHERE EXISTS (SELECT 1 FROM slipway.runs WHERE status = 'queued')"
 
 # One statement, one snapshot: the status "finished" means that all events are there, or that they were pruned.
-READ_EVENTS = """
+# At least one row, and further ones up to PAGE_BYTES: as much as a reader that does not read may make us hold.
+READ_EVENTS = f"""
 SELECT r.status, r.events_pruned, e.attempt, e.first_seq, e.events
 FROM slipway.runs r
-LEFT JOIN slipway.run_events e ON e.run_id = r.id AND (e.attempt > %s OR (e.attempt = %s AND e.last_seq > %s))
+LEFT JOIN LATERAL (
+    SELECT rows.*, sum(octet_length(rows.events)) OVER (ORDER BY rows.attempt, rows.first_seq) AS upto
+    FROM (SELECT b.attempt, b.first_seq, b.events::text FROM slipway.run_events b
+          WHERE b.run_id = r.id AND (b.attempt > %s OR (b.attempt = %s AND b.last_seq > %s))
+          ORDER BY b.attempt, b.first_seq LIMIT {PAGE_ROWS}) AS rows
+) AS e ON e.upto <= {PAGE_BYTES} OR e.upto = octet_length(e.events)
 WHERE r.id = %s
 ORDER BY e.attempt, e.first_seq
 """

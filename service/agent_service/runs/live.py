@@ -19,6 +19,12 @@ DONE_MARK = "[DONE]"
 MAX_CUSTOM_BYTES = 65_536
 """Of one custom event: progress and partial results, not files; each is kept in the log and sent to every reader."""
 
+TEXT_CHARS = 4_096
+"""Of text in one event: an answer that comes as a whole is cut, so that logs and streams can hold a part of it."""
+
+PAGE_EVENTS = 256
+"""Events that a reader takes at once: thousands may wait for one who comes late."""
+
 MAX_JSON_INTEGER = 2**63 - 1
 """orjson refuses larger ones, and readers in JavaScript would round them."""
 
@@ -79,10 +85,12 @@ class LiveRun:
         # SSE cannot carry a bare CR: its reader would see a newline. One form for the wire, the log and the answer.
         text = storable(text.replace("\r\n", "\n").replace("\r", "\n"))
         self.text.append((source, text))
-        if text == DONE_MARK:
-            self.publish("text", text[:1], source)
-            text = text[1:]
-        self.publish("text", text, source)
+        for start in range(0, max(1, len(text)), TEXT_CHARS):
+            piece = text[start : start + TEXT_CHARS]
+            if piece == DONE_MARK:
+                self.publish("text", piece[:1], source)
+                piece = piece[1:]
+            self.publish("text", piece, source)
         self.text_end = len(self.events)
 
     def end_message(self, message_id: str, source: str) -> None:
@@ -108,10 +116,11 @@ class LiveRun:
             waker.set()
 
     def since(self, position: Position) -> list[Event]:
-        """Events after a position; the last one only once the outcome is stored: who has seen the end may ask again."""
+        """The next page after a position; the last event only once the outcome is stored: who has seen the end may ask again."""
         if position.attempt > self.run.attempt:
             return []
-        new = self.events[position.seq if position.attempt == self.run.attempt else 0 :]
+        start = position.seq if position.attempt == self.run.attempt else 0
+        new = self.events[start : start + PAGE_EVENTS]
         return new[:-1] if new and new[-1].kind == "end" and not self.done else new
 
     @property

@@ -20,7 +20,7 @@ from agent_service.runs.executor import Executor
 from agent_service.runs.graph_context import GraphContext
 from agent_service.runs.leases import Leases
 from agent_service.runs.live import LiveRun, LiveRuns
-from agent_service.runs.model import START, Event, Run
+from agent_service.runs.model import Event, Run
 from agent_service.runs.notices import Notices
 from agent_service.runs.prune import Retention, prune_forever
 from agent_service.runs.recovery import Graph
@@ -77,8 +77,7 @@ async def open_runtime(
     events = EventLog(keeping, live, on_lost, readers=pool, lease_seconds=settings.lease_seconds)
 
     async def history(run: Run) -> list[Event]:
-        logged, _ = await events.read(run.id, START)
-        return [event for event in logged if event.attempt < run.attempt]
+        return [event for event in await events.read_all(run.id) if event.attempt < run.attempt]
 
     notices = Notices(url, on_cancel, pooler)
     graph = compile_graph(Checkpointer(pool, events.written, settings.lease_seconds))

@@ -196,7 +196,7 @@ class RunService:
         return ended and not events
 
     async def follow(self, run_id: UUID, after: Position = START, *, idle: float = 15.0) -> AsyncIterator[list[Event]]:
-        """Events after a position as they come, in batches of all that wait; an empty batch after `idle` silent seconds.
+        """Events after a position as they come, in pages of what waits; an empty one after `idle` silent seconds.
 
         From memory if the run executes here; from the log if it executes elsewhere, or goes on after a recovery.
         """
@@ -236,9 +236,15 @@ class RunService:
 
     async def wait(self, principal: Principal, run_id: UUID) -> Run:
         """The run once it has ended."""
+
+        async def read() -> Run:
+            return await until_database_answers(lambda: self._store.get(run_id, principal), "ended run")
+
+        if not self.is_live(run_id) and (run := await read()).status == "finished":
+            return run  # its events need not be read for that
         async for _ in self.follow(run_id):
             pass
-        return await until_database_answers(lambda: self._store.get(run_id, principal), "ended run")
+        return await read()
 
 
 async def _from_memory(live: LiveRun, position: Position, idle: float) -> AsyncIterator[list[Event]]:
@@ -247,9 +253,9 @@ async def _from_memory(live: LiveRun, position: Position, idle: float) -> AsyncI
             if events := live.since(position):
                 position = events[-1].position
                 yield events
-            if live.ended:
+            elif live.ended:
                 return
-            if not await watch.changed(idle):
+            elif not await watch.changed(idle):
                 yield []
 
 

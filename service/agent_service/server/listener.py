@@ -18,7 +18,7 @@ log = structlog.stdlib.get_logger(__name__)
 RESERVED_FILES = 256
 """Open files that are no connection of a client: the pools of the database and the model endpoint, probes, logs."""
 
-UNSENT_BYTES = 131_072
+UNSENT_BYTES = 32_768
 """Of an answer that the kernel takes ahead of a reader (it would take 4 MB, which count for a pod's memory, too)."""
 
 KEEPALIVE_SECONDS = 60

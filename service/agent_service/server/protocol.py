@@ -79,6 +79,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_listening()
+        if isinstance(exc, TimeoutError):  # TCP_USER_TIMEOUT
+            self._connections.on_cut("unread")
         self._connections.remove(self)
         for timer in (self._reading, self._writing):
             if timer:
