@@ -106,8 +106,8 @@ async def test_readers_that_do_not_read_cost_little_and_are_cut_off(answered: An
     replica, path = answered.replica, f"/runs/{answered.run_id}/stream"
     question = {"messages": [{"role": "user", "content": "say much"}], "stream": True}
     asked = {
-        "stream of a run": (replica.port, request("GET", path), READERS, 10),
-        "the same again": (replica.port, request("GET", path), READERS, 10),
+        "stream of a run": (replica.port, request("GET", path), READERS, 40),
+        "the same again": (replica.port, request("GET", path), READERS, 40),
         "/v1 stream": (replica.port, request("POST", "/v1/chat/completions", question), READERS, 40),
         "/chat, not streamed": (replica.port, request("POST", "/chat", {"question": "say much"}), READERS, 100),
         "history": (replica.port, request("GET", f"/sessions/{answered.session_id}/messages"), READERS, 100),

@@ -40,7 +40,7 @@ def last_event(header: str, query: str) -> EventId | None:
 
 async def stream_run(res: Resources, principal: Principal, run_id: UUID, last: EventId | None = None) -> Response:
     """The run's events after the last one seen; 204 when there are none left, so that EventSource stops."""
-    run = run_in_log(await res.runs.get(principal, run_id))
+    run = run_in_log(await res.runs.get_without_answer(principal, run_id))
     if last and last.run_id != run_id:
         raise InvalidRequest("Last-Event-ID: expected the id of an event of this run", field="Last-Event-ID")
     after = last.position if last else START

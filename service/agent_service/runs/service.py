@@ -24,7 +24,7 @@ from agent_service.runs.graph_context import GraphContext
 from agent_service.runs.live import LiveRun, LiveRuns
 from agent_service.runs.model import START, Event, Position, Run
 from agent_service.runs.notices import Notices
-from agent_service.runs.store import RunStore
+from agent_service.runs.store import WITHOUT_ANSWER, RunStore
 from agent_service.runs.worker import Worker
 from agent_service.tracing.spans import Tracing
 
@@ -189,6 +189,9 @@ class RunService:
 
     async def get(self, principal: Principal, run_id: UUID) -> Run:
         return await self._store.get(run_id, principal)
+
+    async def get_without_answer(self, principal: Principal, run_id: UUID) -> Run:
+        return await self._store.get(run_id, principal, WITHOUT_ANSWER)
 
     async def finished(self, run_id: UUID, after: Position) -> bool:
         """Whether nothing will come after that position, of a run that is not live here."""
