@@ -7,6 +7,7 @@ import hypothesis
 import pytest
 import structlog
 
+from agent_service.isolated import Workers
 from tests.support.no_skips import pytest_sessionfinish  # noqa: F401  # pytest finds it here
 from tests.support.postgres import ensure_template, fresh_database, start_server
 
@@ -47,3 +48,11 @@ def empty_database_url(admin_url: str) -> Iterator[str]:
     """A fresh database without a schema."""
     with fresh_database(admin_url, template="template0") as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def workers() -> Iterator[Workers]:
+    """Child processes for parsers: they take a second to start."""
+    opened = Workers()
+    yield opened
+    opened.close()

@@ -15,6 +15,7 @@ from agent_service.db.pool import Pool, make_pool
 from agent_service.db.session import connect_string
 from agent_service.documents.ingest import IngestReport, ingest
 from agent_service.errors import SettingsError
+from agent_service.isolated import open_workers
 from agent_service.runs.prune import Pruned, Retention, prunable, prune
 from agent_service.runs.usage import GROUPS, usage
 from agent_service.settings import Settings
@@ -34,8 +35,8 @@ async def _command_pool(settings: Settings) -> AsyncIterator[Pool]:
 
 async def ingest_paths(settings: Settings, paths: Sequence[Path], on_progress: Callable[[int, int, str], None]) -> IngestReport:
     """`slipway ingest`: with EMBEDDING_MODEL set, passages get vectors too."""
-    async with _command_pool(settings) as pool, open_models(settings) as models:
-        return await ingest(paths, pool, embeddings=models.embeddings, on_progress=on_progress)
+    async with _command_pool(settings) as pool, open_models(settings) as models, open_workers() as workers:
+        return await ingest(paths, pool, workers, embeddings=models.embeddings, on_progress=on_progress)
 
 
 async def cost_report(settings: Settings, by: str, since: datetime) -> list[dict[str, Any]]:

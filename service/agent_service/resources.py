@@ -27,6 +27,7 @@ from agent_service.documents.search import DocumentSearch
 from agent_service.errors import DatabaseUnavailable
 from agent_service.gauges import KeySource, watch_keys, watch_pool
 from agent_service.health import DATABASE_SECONDS, ENDPOINT_SECONDS, Check, Health, now_and_then
+from agent_service.isolated import Workers, open_workers
 from agent_service.metrics import Metrics
 from agent_service.prices import PriceTable
 from agent_service.runs.checkpoints import Checkpointer
@@ -109,7 +110,8 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
             health.add("model_endpoint", models.ping, ENDPOINT_SECONDS)
         langsmith = await stack.enter_async_context(open_langsmith(settings))
         tracing = await stack.enter_async_context(open_tracing(settings, VERSION))
-        graph = _load(settings, models, pool)
+        workers = await stack.enter_async_context(open_workers())
+        graph = _load(settings, models, pool, workers)
         await _until_database_answers(pool)
         store = await stack.enter_async_context(GraphStore(pool))
 
@@ -214,14 +216,14 @@ def _key_sources(authenticator: Authenticator, models: ChatModels) -> dict[str, 
     return sources
 
 
-def _load(settings: Settings, models: ChatModels, pool: Pool) -> LoadedGraph:
+def _load(settings: Settings, models: ChatModels, pool: Pool, workers: Workers) -> LoadedGraph:
     context = AgentContext(
         chat_model=models.chat,
         cheap_model=models.cheap,
         settings=settings,
         documents=DocumentSearch(pool, models.embeddings),
         database=DataReader(
-            pool, schemas=settings.data_schema_names, timeout=settings.data_timeout, row_limit=settings.data_row_limit
+            pool, workers, schemas=settings.data_schema_names, timeout=settings.data_timeout, row_limit=settings.data_row_limit
         ),
     )
     return load_graph(settings.agent_graph, settings.agent_graph_dir, context)

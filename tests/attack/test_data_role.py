@@ -19,6 +19,7 @@ from psycopg.rows import dict_row
 from agent_service.data.reader import AT_ONCE, DataReader, QueryRefused
 from agent_service.db.migrate import migrate
 from agent_service.db.pool import Pool, make_pool
+from agent_service.isolated import Workers
 from tests.field.roles import owned_database
 from tests.service.data.conftest import ANN, BOB, add_run
 from tests.support.postgres import fresh_database
@@ -176,7 +177,7 @@ class Attacked:
 
 
 @pytest.fixture(params=["superuser", "owner"])
-async def attacked(request: pytest.FixtureRequest, admin_url: str) -> AsyncIterator[Attacked]:
+async def attacked(request: pytest.FixtureRequest, admin_url: str, workers: Workers) -> AsyncIterator[Attacked]:
     superuser = request.param == "superuser"
     with database(admin_url, superuser=superuser) as url:
         with psycopg.connect(url) as conn:
@@ -188,7 +189,7 @@ async def attacked(request: pytest.FixtureRequest, admin_url: str) -> AsyncItera
         ):
             await admin.execute("LISTEN watching")
             yield Attacked(
-                url, pool, DataReader(pool, schemas=("slipway_data",), timeout=SECONDS, row_limit=100), admin, superuser
+                url, pool, DataReader(pool, workers, schemas=("slipway_data",), timeout=SECONDS, row_limit=100), admin, superuser
             )
 
 
@@ -250,29 +251,29 @@ async def test_past_the_parser_nothing_leaks_changes_or_stays(attacked: Attacked
         "query_to_xml('SELECT 1', true, true, '')",
     ],
 )
-async def test_where_a_superuser_migrated_a_query_may_not_even_call_it(admin_url: str, called: str) -> None:
+async def test_where_a_superuser_migrated_a_query_may_not_even_call_it(admin_url: str, called: str, workers: Workers) -> None:
     with fresh_database(admin_url) as url:
         async with make_pool(url, size=1, timeout=10) as pool, pool.connection() as conn:
-            reader = DataReader(pool, schemas=("slipway_data",), timeout=5, row_limit=10)
+            reader = DataReader(pool, workers, schemas=("slipway_data",), timeout=5, row_limit=10)
             with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied for function"):
                 await reader.run(conn, f"SELECT {called}", ANN)
 
 
-async def test_temporary_files_are_limited_and_no_query_raises_the_limit(admin_url: str) -> None:
+async def test_temporary_files_are_limited_and_no_query_raises_the_limit(admin_url: str, workers: Workers) -> None:
     sort = "SELECT count(*) FROM (SELECT md5(i::text) || md5(i::text) AS t FROM generate_series(1, 2000000) i ORDER BY t) x"
     with fresh_database(admin_url) as url:
         async with make_pool(url, size=1, timeout=10) as pool, pool.connection() as conn:
-            reader = DataReader(pool, schemas=("slipway_data",), timeout=30, row_limit=10)
+            reader = DataReader(pool, workers, schemas=("slipway_data",), timeout=30, row_limit=10)
             with pytest.raises(psycopg.errors.ConfigurationLimitExceeded, match="temp_file_limit"):
                 await reader.run(conn, sort, ANN)
 
 
-async def test_ten_queries_at_once_take_the_memory_of_two(admin_url: str) -> None:
+async def test_ten_queries_at_once_take_the_memory_of_two(admin_url: str, workers: Workers) -> None:
     # Allowed by the grammar, and among the largest: one text of all rows, then its length.
     query = f"SELECT length(string_agg(md5(i::text), '')) FROM generate_series(1, {MEASURED_ROWS}) AS g(i)"
     with fresh_database(admin_url) as url:
         async with make_pool(url, size=10, timeout=30) as pool:
-            reader = DataReader(pool, schemas=("slipway_data",), timeout=30, row_limit=10)
+            reader = DataReader(pool, workers, schemas=("slipway_data",), timeout=30, row_limit=10)
             one = await peak_while(url, [reader.query(query, principal=ANN)])
             ten = await peak_while(url, [reader.query(query, principal=ANN) for _ in range(10)])
     print(f"data query memory: one {one // 1000} MB, ten at once {ten // 1000} MB ({AT_ONCE} run at a time)")

@@ -1,35 +1,52 @@
-"""Input rules: pure functions of the question, so that they cost no model call and nothing is stored before they ran."""
+"""Input rules: pure functions of the question, so that they cost no model call and nothing is stored before they ran.
+
+Their patterns are RE2's, whose time grows linearly with the text whatever stands in it: these run on the event loop, over what
+anybody sends. (With `re`, 6,000 newlines and a word took longer than a lease.)
+"""
 
 import re
 from collections.abc import Iterator
 
+import re2  # type: ignore[import-untyped]  # lacks py.typed
+
 RULES = ("prompt_injection", "secret", "card_number")
 """What `check_input` can name: a closed set, also the label values of agent_guardrail_blocks_total."""
 
+_S = r"[\s\v\p{Z}]"
+"""White space; RE2's own `\\s` is that of ASCII."""
 _TARGET = r"(?:instructions?|prompts?|rules|directions|guidelines|commands)"
-_ORDER = r"(?:^|[.!?:;,\n\"'*]|\b(?:and|now|then|please|must|should|to|you)\b)\s*"
+_ORDER = rf"(?:^|[.!?:;,\n\"'*]|\b(?:and|now|then|please|must|should|to|you)\b){_S}*"
 """What stands before an imperative; "does the linter ignore the rules" has none of it."""
 _OLDER = r"(?:previous|prior|above|earlier|preceding|system|original|initial|safety|your)"
 
 _INJECTIONS = [
-    re.compile(pattern, re.IGNORECASE | re.MULTILINE)
+    re2.compile(f"(?im){pattern}")
     for pattern in (
         # An order to drop what came before: "ignore all previous instructions", "forget your rules".
-        rf"{_ORDER}(?:ignore|disregard|forget|override|bypass)\s+(?:(?:all|any|every|each|of|the|these|those|my|our)\s+)*(?:{_OLDER}\s+)+{_TARGET}",
-        r"\b(?:ignore|disregard|forget)\s+(?:everything|anything|all)\s+(?:you\s+(?:were|have\s+been)\s+told|above|before\s+this)",
+        (
+            rf"{_ORDER}(?:ignore|disregard|forget|override|bypass){_S}+(?:(?:all|any|every|each|of|the|these|those|my|our){_S}+)*"
+            rf"(?:{_OLDER}{_S}+)+{_TARGET}"
+        ),
+        (
+            rf"\b(?:ignore|disregard|forget){_S}+(?:everything|anything|all){_S}+"
+            rf"(?:you{_S}+(?:were|have{_S}+been){_S}+told|above|before{_S}+this)"
+        ),
         # An order to reveal them: "print your system prompt", "repeat the words above".
-        rf"{_ORDER}(?:reveal|print|show|output|repeat|display|leak)\s+(?:me\s+)?your\s+(?:(?:full|entire|hidden|initial|system)\s+)*{_TARGET}",
-        r"\brepeat\s+(?:the\s+words|everything|all\s+the\s+text)\s+above",
+        (
+            rf"{_ORDER}(?:reveal|print|show|output|repeat|display|leak){_S}+(?:me{_S}+)?your{_S}+"
+            rf"(?:(?:full|entire|hidden|initial|system){_S}+)*{_TARGET}"
+        ),
+        rf"\brepeat{_S}+(?:the{_S}+words|everything|all{_S}+the{_S}+text){_S}+above",
         # A new identity without limits.
-        r"\byou\s+are\s+now\s+(?:in\s+)?(?:dan\b|developer\s+mode|jailbroken|(?:an?\s+)?(?:unrestricted|unfiltered)\b)",
+        rf"\byou{_S}+are{_S}+now{_S}+(?:in{_S}+)?(?:dan\b|developer{_S}+mode|jailbroken|(?:an?{_S}+)?(?:unrestricted|unfiltered)\b)",
         # Forged turns, in a model's own wire format or in plain words.
         r"<\|(?:im_start|im_end|system|start_header_id)\|>",
-        r"^\s*\[?(?:system|assistant)\]?\s*:\s*you\s+(?:are|must|will)\b",
+        rf"^{_S}*\[?(?:system|assistant)\]?{_S}*:{_S}*you{_S}+(?:are|must|will)\b",
     )
 ]
 
 _SECRETS = [
-    re.compile(pattern)
+    re2.compile(pattern)
     for pattern in (
         r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----",
         r"\bsk-(?:proj-|svcacct-|admin-|ant-[a-z0-9]+-)?[A-Za-z0-9_-]{20,}",
@@ -52,6 +69,7 @@ _CARD_PREFIX = re.compile(r"4|5[1-5]|2[2-7]|3[47]|6(?:011|5|4[4-9])|35|3(?:0[0-5
 
 def check_input(text: str) -> str | None:
     """Name of the rule in `RULES` that the text breaks, or None."""
+    text = text.encode(errors="replace").decode()  # RE2 reads UTF-8, which has no half surrogate pairs
     if any(pattern.search(text) for pattern in _INJECTIONS):
         return "prompt_injection"
     if _has_secret(text):

@@ -14,9 +14,10 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from agent_service.data.describe import describe
-from agent_service.data.statement import QueryRefused, prepare
+from agent_service.data.statement import MAX_SQL_CHARS, QueryRefused, Statement, prepare
 from agent_service.data.values import JsonValue, to_json
 from agent_service.db.pool import Connection, Pool, connection
+from agent_service.isolated import GivenUp, Workers
 from agent_service.principal import Principal
 
 __all__ = ["DataReader", "QueryRefused", "QueryResult"]
@@ -56,6 +57,9 @@ AT_ONCE: Final = 2
 CANCEL_SECONDS: Final = 1.0
 """After the server's own deadline, which a query might have moved, it is cancelled from here."""
 
+PARSE_SECONDS: Final = 10.0
+"""Of reading a query, in a child process. The largest take 220 ms; a starved pod, whose child has just begun, takes long."""
+
 _PARAMETER: Final = re.compile(r"""'(?>[^']|'')*'|"(?>[^"]|"")*"|\$(\d+)""")
 
 
@@ -70,10 +74,24 @@ class QueryResult:
 
 
 class DataReader:
-    """Answers queries over `schemas`; unqualified tables are looked up in the first. `timeout` in seconds."""
+    """Answers queries over `schemas`; unqualified tables are looked up in the first.
 
-    def __init__(self, pool: Pool, *, schemas: tuple[str, ...], timeout: float, row_limit: int) -> None:
+    `timeout` of a query, `parse_seconds` of reading it.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        workers: Workers,
+        *,
+        schemas: tuple[str, ...],
+        timeout: float,
+        row_limit: int,
+        parse_seconds: float = PARSE_SECONDS,
+    ) -> None:
+        self._parse_seconds = parse_seconds
         self._pool = pool
+        self._workers = workers
         self._schemas = schemas
         self._timeout = timeout
         self._row_limit = row_limit
@@ -86,8 +104,7 @@ class DataReader:
             QueryRefused: it is not allowed, PostgreSQL reports an error in it, or it takes too long.
             DatabaseUnavailable: the database does not answer.
         """
-        # A thread has a stack of its own: 1,000 frames are few for a parser that starts below a graph, a node and a tool.
-        statement = await asyncio.to_thread(prepare, sql, self._schemas)
+        statement = await self._read(sql)
         values = _values(statement.parameters, params or {})
         async with self._place(), connection(self._pool) as conn, self._deadline():
             try:
@@ -97,6 +114,15 @@ class DataReader:
                     raise
                 raise QueryRefused(_message(error, self._timeout)) from None
         return self._result(statement.shown, lines)
+
+    async def _read(self, sql: str) -> Statement:
+        """The statement, parsed where it may be killed: 209 characters can keep sqlglot busy for ever."""
+        if len(sql) > MAX_SQL_CHARS:
+            raise QueryRefused(f"the query has {len(sql)} characters; {MAX_SQL_CHARS} are allowed")
+        try:
+            return await self._workers.call(self._parse_seconds, prepare, sql, self._schemas)
+        except GivenUp as error:
+            raise QueryRefused(f"the query cannot be read: {error}; write a simpler one") from None
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:

@@ -17,9 +17,13 @@ from agent_service.documents.document import UnreadableDocument
 from agent_service.documents.embed import embed_chunks, model_name
 from agent_service.documents.parse import parse
 from agent_service.documents.store import StoredDocument, enable_vectors, remove_missing, replace, unchanged
+from agent_service.isolated import GivenUp, Workers
 
 PASSAGE_VERSION: Final = b"1"
 """Part of a document's hash: another number makes every document be cut anew, after a change of parser or chunker."""
+
+READ_SECONDS: Final = 120.0
+"""Of reading one file, in a child process: a PDF of 50 MB takes half of it, one made to be slow would take for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class _Outcome:
 async def ingest(
     paths: Sequence[Path],
     pool: Pool,
+    workers: Workers,
     *,
     embeddings: Embeddings | None = None,
     on_progress: Callable[[int, int, str], None] = lambda _done, _total, _source: None,
@@ -61,7 +66,7 @@ async def ingest(
         failed.append(("pgvector", "not available in this database, so documents are searchable by words only"))
     outcomes: list[_Outcome] = []
     for done, file in enumerate(found.files, 1):
-        outcomes.append(await _ingest_file(file, pool, embeddings))
+        outcomes.append(await _ingest_file(file, pool, workers, embeddings))
         on_progress(done, len(found.files), file.source)
     failed += [(str(f.file), o.failure) for f, o in zip(found.files, outcomes, strict=True) if o.failure]
     return IngestReport(
@@ -73,7 +78,7 @@ async def ingest(
     )
 
 
-async def _ingest_file(found: Found, pool: Pool, embeddings: Embeddings | None) -> _Outcome:
+async def _ingest_file(found: Found, pool: Pool, workers: Workers, embeddings: Embeddings | None) -> _Outcome:
     model = model_name(embeddings) if embeddings else None
     try:
         content = await asyncio.to_thread(found.file.read_bytes)
@@ -81,10 +86,10 @@ async def _ingest_file(found: Found, pool: Pool, embeddings: Embeddings | None) 
         async with connection(pool) as conn:
             if await unchanged(conn, found.source, content_hash, model):
                 return _Outcome(unchanged=True)
-        title, chunks = await asyncio.to_thread(_read, found.file.name, content)
+        title, chunks = await workers.call(READ_SECONDS, _read, found.file.name, content)
     except OSError as error:
         return _Outcome(failure=error.strerror or type(error).__name__)
-    except UnreadableDocument as error:
+    except (UnreadableDocument, GivenUp) as error:
         return _Outcome(failure=str(error))
     vectors, failure = await embed_chunks(embeddings, title, chunks)
     document = StoredDocument(found.source, found.folder, title, content_hash, chunks, model, vectors)

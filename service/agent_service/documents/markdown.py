@@ -10,7 +10,6 @@ from markdown_it.token import Token
 from agent_service.documents.document import Block, Document, Heading, Kind, sections
 
 _FRONT_MATTER: Final = re.compile(r"\A---\n(?P<fields>.*?)\n---(?:\n|\Z)", re.DOTALL)
-_TITLE_FIELD: Final = re.compile(r"^title:\s*[\"']?(?P<title>.+?)[\"']?\s*$", re.MULTILINE)
 
 _KINDS: Final[dict[str, Kind]] = {"fence": "code", "code_block": "code", "table_open": "table"}
 _NO_BLOCKS: Final = frozenset({"bullet_list_open", "ordered_list_open", "hr"})
@@ -19,11 +18,16 @@ _NO_BLOCKS: Final = frozenset({"bullet_list_open", "ordered_list_open", "hr"})
 def parse_markdown(text: str, fallback_title: str) -> Document:
     """CommonMark with tables and YAML front matter. Title: front matter's, the first level-1 heading, or the fallback."""
     front = _FRONT_MATTER.match(text)
-    named = _TITLE_FIELD.search(front["fields"]) if front else None
+    named = _title(front["fields"]) if front else None
     items = list(_items(text[front.end() :] if front else text))
     first = next((item.text for item in items if isinstance(item, Heading) and item.level == 1), None)
-    title = (named["title"] if named else None) or first or fallback_title
+    title = named or first or fallback_title
     return Document(title, sections(items, title))
+
+
+def _title(fields: str) -> str | None:
+    value = next((line.removeprefix("title:") for line in fields.split("\n") if line.startswith("title:")), "")
+    return value.strip().strip("\"'").strip() or None
 
 
 def _items(text: str) -> Iterator[Block | Heading]:

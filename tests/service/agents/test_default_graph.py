@@ -23,6 +23,7 @@ from agent_service.data.reader import DataReader
 from agent_service.db.pool import make_pool
 from agent_service.documents.passage import Passage
 from agent_service.errors import DatabaseUnavailable, InvalidRequest, ModelRejected, ModelUnavailable
+from agent_service.isolated import Workers
 from agent_service.principal import Principal
 from tests.support.agents import ListedDocuments, ScriptedData, ScriptedModel, call_of, make_context
 
@@ -114,9 +115,9 @@ async def test_answers_with_data_as_the_principal_and_shows_the_sql() -> None:
     "question",
     ["What did we spend?", "What did each day cost?", "Tokens by model today", "Runs by outcome", "How did runs end today?"],
 )
-async def test_its_own_sql_runs_on_the_real_schema(database_url: str, question: str) -> None:
+async def test_its_own_sql_runs_on_the_real_schema(database_url: str, question: str, workers: Workers) -> None:
     async with make_pool(database_url, size=1, timeout=5) as pool:
-        reader = DataReader(pool, schemas=("slipway_data",), timeout=5, row_limit=10)
+        reader = DataReader(pool, workers, schemas=("slipway_data",), timeout=5, row_limit=10)
         state = await Session(replace(make_context(), database=reader)).ask(question)
 
     [result] = tool_results(state)

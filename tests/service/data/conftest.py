@@ -8,6 +8,7 @@ import pytest
 
 from agent_service.data.reader import DataReader
 from agent_service.db.pool import Pool, make_pool
+from agent_service.isolated import Workers
 from agent_service.principal import Principal
 from tests.support.postgres import fresh_database
 
@@ -59,5 +60,5 @@ async def pool(seeded_url: str) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture
-def reader(pool: Pool) -> DataReader:
-    return DataReader(pool, schemas=("slipway_data",), timeout=5, row_limit=100)
+def reader(pool: Pool, workers: Workers) -> DataReader:
+    return DataReader(pool, workers, schemas=("slipway_data",), timeout=5, row_limit=100)

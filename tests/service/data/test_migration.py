@@ -11,6 +11,7 @@ from psycopg.conninfo import make_conninfo
 from agent_service.data.reader import DataReader
 from agent_service.db.migrate import migrate
 from agent_service.db.pool import make_pool
+from agent_service.isolated import Workers
 from tests.service.data.conftest import ANN, add_run
 
 
@@ -28,7 +29,9 @@ def owner_url(empty_database_url: str) -> Iterator[str]:
         admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(owner)))
 
 
-async def test_owner_without_rights_on_the_role_is_told_what_to_run_and_then_succeeds(owner_url: str, admin_url: str) -> None:
+async def test_owner_without_rights_on_the_role_is_told_what_to_run_and_then_succeeds(
+    owner_url: str, admin_url: str, workers: Workers
+) -> None:
     with pytest.raises(psycopg.errors.RaiseException) as raised:
         migrate(owner_url)
     advice = str(raised.value.diag.message_primary).split("run: ")[1].split(";")[0]
@@ -40,5 +43,5 @@ async def test_owner_without_rights_on_the_role_is_told_what_to_run_and_then_suc
     with psycopg.connect(owner_url) as conn:
         add_run(conn, ANN, calls=[("gpt-x", 1, "2")])
     async with make_pool(owner_url, size=1, timeout=5) as pool:
-        reader = DataReader(pool, schemas=("slipway_data",), timeout=5, row_limit=10)
+        reader = DataReader(pool, workers, schemas=("slipway_data",), timeout=5, row_limit=10)
         assert (await reader.query("SELECT sum(cost_usd) FROM usage", principal=ANN)).rows == ((2,),)

@@ -10,6 +10,7 @@ import pytest
 from agent_service.data.reader import ROLE, DataReader, QueryRefused
 from agent_service.db.pool import Pool, make_pool
 from agent_service.errors import DatabaseUnavailable
+from agent_service.isolated import Workers
 from agent_service.principal import Principal
 from tests.service.data.conftest import ANN, BOB, OTHER_ANN
 
@@ -59,9 +60,9 @@ async def test_a_principal_whose_name_is_sql_sees_nothing(reader: DataReader) ->
     assert result.rows == ((0,),)
 
 
-async def test_principal_of_one_query_is_gone_in_the_next(seeded_url: str) -> None:
+async def test_principal_of_one_query_is_gone_in_the_next(seeded_url: str, workers: Workers) -> None:
     async with make_pool(seeded_url, size=1, timeout=5) as pool:
-        reader = DataReader(pool, schemas=("slipway_data",), timeout=5, row_limit=10)
+        reader = DataReader(pool, workers, schemas=("slipway_data",), timeout=5, row_limit=10)
         await reader.query("SELECT 1 FROM usage", principal=ANN)
         async with pool.connection() as conn:
             row = await (
@@ -79,8 +80,8 @@ async def test_principal_of_one_query_is_gone_in_the_next(seeded_url: str) -> No
     assert (row["tenant"], row["read_only"], row["callers"]) == ("", "off", 0)
 
 
-async def test_row_limit_cuts_and_says_so(pool: Pool) -> None:
-    reader = DataReader(pool, schemas=("slipway_data",), timeout=5, row_limit=3)
+async def test_row_limit_cuts_and_says_so(pool: Pool, workers: Workers) -> None:
+    reader = DataReader(pool, workers, schemas=("slipway_data",), timeout=5, row_limit=3)
 
     cut = await reader.query("SELECT i FROM generate_series(1, 1000000) AS g(i) ORDER BY i", principal=ANN)
     whole = await reader.query("SELECT i FROM generate_series(1, 3) AS g(i)", principal=ANN)
@@ -89,8 +90,8 @@ async def test_row_limit_cuts_and_says_so(pool: Pool) -> None:
     assert (len(whole.rows), whole.truncated) == (3, False)
 
 
-async def test_query_beyond_the_timeout_is_refused(pool: Pool) -> None:
-    reader = DataReader(pool, schemas=("slipway_data",), timeout=0.2, row_limit=10)
+async def test_query_beyond_the_timeout_is_refused(pool: Pool, workers: Workers) -> None:
+    reader = DataReader(pool, workers, schemas=("slipway_data",), timeout=0.2, row_limit=10)
 
     with pytest.raises(QueryRefused, match=r"longer than 0\.2 s"):
         await reader.query("SELECT count(*) FROM generate_series(1, 100000) AS a, generate_series(1, 100000) AS b", principal=ANN)
@@ -200,13 +201,13 @@ async def test_description_lists_tables_columns_and_comments(reader: DataReader)
     assert "question " not in text
 
 
-async def test_a_teams_schema_is_read_once_it_is_granted_and_allowed(seeded_url: str, pool: Pool) -> None:
+async def test_a_teams_schema_is_read_once_it_is_granted_and_allowed(seeded_url: str, pool: Pool, workers: Workers) -> None:
     with psycopg.connect(seeded_url) as conn:
         conn.execute("CREATE SCHEMA shop CREATE TABLE orders (id int, paid timestamptz) CREATE TABLE internal (id int)")
         conn.execute("INSERT INTO shop.orders VALUES (1, '2026-01-01 12:00+00')")
         conn.execute("GRANT USAGE ON SCHEMA shop TO slipway_data_reader")
         conn.execute("GRANT SELECT ON shop.orders TO slipway_data_reader")
-    reader = DataReader(pool, schemas=("shop", "slipway_data"), timeout=5, row_limit=10)
+    reader = DataReader(pool, workers, schemas=("shop", "slipway_data"), timeout=5, row_limit=10)
 
     result = await reader.query("SELECT id, paid FROM orders", principal=ANN)
 

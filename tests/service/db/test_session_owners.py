@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from agent_service.data.reader import DataReader
 from agent_service.db import langgraph_tables
 from agent_service.db.migrate import _apply, migrate, shipped
+from agent_service.isolated import Workers
 from agent_service.principal import Principal
 from agent_service.runs.sessions import SessionStore
 from tests.support.service import JWT_SECRET, running_service
@@ -108,7 +109,7 @@ async def test_the_version_before_goes_on_beside_this_one(old: psycopg.Connectio
         assert len((await sessions.history(Principal("globex", "bob"), "begun-by-old"))["messages"]) == 2
 
 
-async def test_sessions_of_one_id_never_share_a_state(database_url: str) -> None:
+async def test_sessions_of_one_id_never_share_a_state(database_url: str, workers: Workers) -> None:
     async with running_service(database_url, **REMEMBERS) as service, service.client() as client:
         for headers, said in ((ANN, "apples"), (BOB, "bananas"), (bearer("ann", "globex"), "cherries"), (ANN, "damsons")):
             body = {"question": said, "session_id": "one-id"}
@@ -120,7 +121,7 @@ async def test_sessions_of_one_id_never_share_a_state(database_url: str) -> None
         assert again.json()["answer"] == "You said apples, damsons, eggs."
         anew = await client.post("/chat", json={"question": "figs", "session_id": "one-id"}, headers=BOB)
         assert anew.json()["answer"] == "You said figs."
-        reader = DataReader(service.resources.pool, schemas=("slipway_data",), timeout=5, row_limit=10)
+        reader = DataReader(service.resources.pool, workers, schemas=("slipway_data",), timeout=5, row_limit=10)
         for tenant, user in (("acme", "ann"), ("globex", "bob")):
             asked = reader.query("SELECT DISTINCT session_id FROM runs", principal=Principal(tenant, user))
             assert (await asked).rows == (("one-id",),)

@@ -10,6 +10,7 @@ from agent_service.agents.offline_rules import reply, route
 from agent_service.db.pool import Pool
 from agent_service.documents.ingest import ingest
 from agent_service.documents.search import DocumentSearch
+from agent_service.isolated import Workers
 
 DOCS = Path(__file__).parents[3] / "docs"
 TOOL_OUTPUT_CHARS = 2000
@@ -42,8 +43,8 @@ QUESTIONS = {
 
 
 @pytest.fixture
-async def search(pool: Pool) -> DocumentSearch:
-    await ingest([DOCS], pool)
+async def search(pool: Pool, workers: Workers) -> DocumentSearch:
+    await ingest([DOCS], pool, workers)
     return DocumentSearch(pool)
 
 

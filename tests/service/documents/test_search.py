@@ -12,6 +12,7 @@ from agent_service.documents.ingest import ingest
 from agent_service.documents.passage import Passage
 from agent_service.documents.search import DocumentSearch, fuse
 from agent_service.errors import DatabaseUnavailable
+from agent_service.isolated import Workers
 from tests.service.documents.embeddings import DownEmbeddings, TopicEmbeddings
 
 DOCS = {
@@ -26,12 +27,12 @@ DOCS = {
 
 
 @pytest.fixture
-async def docs(pool: Pool, tmp_path: Path) -> Path:
+async def docs(pool: Pool, tmp_path: Path, workers: Workers) -> Path:
     folder = tmp_path / "docs"
     folder.mkdir()
     for name, text in DOCS.items():
         (folder / f"{name}.md").write_text(text)
-    await ingest([folder], pool)
+    await ingest([folder], pool, workers)
     return folder
 
 
@@ -70,17 +71,17 @@ async def test_passage_can_be_cited_and_better_ones_come_first(pool: Pool) -> No
     assert found[0].score > found[1].score
 
 
-async def test_meaning_finds_what_words_do_not(pool: Pool, docs: Path) -> None:
+async def test_meaning_finds_what_words_do_not(pool: Pool, docs: Path, workers: Workers) -> None:
     embeddings = TopicEmbeddings()
-    await ingest([docs], pool, embeddings=embeddings)
+    await ingest([docs], pool, workers, embeddings=embeddings)
 
     assert await first(pool, "vehicle") == "nothing"
     assert (await DocumentSearch(pool, embeddings).search("vehicle"))[0].source == "docs/car.md"
 
 
-async def test_passage_that_fits_by_words_and_by_meaning_comes_first(pool: Pool, docs: Path) -> None:
+async def test_passage_that_fits_by_words_and_by_meaning_comes_first(pool: Pool, docs: Path, workers: Workers) -> None:
     embeddings = TopicEmbeddings()
-    await ingest([docs], pool, embeddings=embeddings)
+    await ingest([docs], pool, workers, embeddings=embeddings)
 
     found = await DocumentSearch(pool, embeddings).search("stew in the kitchen")
 
@@ -88,15 +89,15 @@ async def test_passage_that_fits_by_words_and_by_meaning_comes_first(pool: Pool,
     assert found[0].score == pytest.approx(2 / 61)
 
 
-async def test_vectors_of_another_model_or_dimension_are_not_compared(pool: Pool, docs: Path) -> None:
-    await ingest([docs], pool, embeddings=TopicEmbeddings("older"))
+async def test_vectors_of_another_model_or_dimension_are_not_compared(pool: Pool, docs: Path, workers: Workers) -> None:
+    await ingest([docs], pool, workers, embeddings=TopicEmbeddings("older"))
 
     assert await DocumentSearch(pool, TopicEmbeddings("newer")).search("vehicle") == []
     assert await DocumentSearch(pool, TopicEmbeddings("older", extra_dimensions=4)).search("vehicle") == []
 
 
-async def test_search_goes_by_words_with_a_warning_while_the_endpoint_is_down(pool: Pool, docs: Path) -> None:
-    await ingest([docs], pool, embeddings=TopicEmbeddings())
+async def test_search_goes_by_words_with_a_warning_while_the_endpoint_is_down(pool: Pool, docs: Path, workers: Workers) -> None:
+    await ingest([docs], pool, workers, embeddings=TopicEmbeddings())
 
     with structlog.testing.capture_logs() as logs:
         found = await DocumentSearch(pool, DownEmbeddings()).search("stew")

@@ -13,6 +13,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, async_playwright, expect
 
 from agent_service.documents.ingest import ingest
+from agent_service.isolated import Workers
 from tests.service.page.chat import Chat
 from tests.support.fake_model import FakeModel
 from tests.support.fake_script import Script
@@ -64,12 +65,12 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def offline(admin_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+async def offline(admin_url: str, tmp_path_factory: pytest.TempPathFactory, workers: Workers) -> AsyncIterator[Site]:
     """The default graph on the offline model, with one document."""
     folder = tmp_path_factory.mktemp("documents")
     (folder / "harbour.md").write_text(DOCUMENT)
     async with running_site(admin_url) as site:
-        await ingest([folder], site.service.resources.pool)
+        await ingest([folder], site.service.resources.pool, workers)
         yield site
 
 
