@@ -256,9 +256,9 @@ def _directory(*, exists: bool) -> Callable[[_Function], _Function]:
 @_directory(exists=False)
 @click.option("--user", required=True, help="Whose sessions and budget it uses.")
 @click.option("--tenant", default="default", show_default=True)
-@click.option("--role", default="user", show_default=True, type=click.Choice(["user", "admin"]))
+@click.option("--role", default="user", show_default=True, type=click.Choice(["user", "admin", "platform"]))
 @click.option("--days", type=click.IntRange(1, 3650), help="Expires after so many days. Default: never.")
-def create_key(directory: Path, user: str, tenant: str, role: Literal["user", "admin"], days: int | None) -> None:
+def create_key(directory: Path, user: str, tenant: str, role: Literal["user", "admin", "platform"], days: int | None) -> None:
     """Makes a key and prints it: this is the only time it is seen."""
     from agent_service.auth import api_keys  # noqa: PLC0415  # see _run
 

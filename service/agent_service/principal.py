@@ -2,22 +2,34 @@
 
 from dataclasses import dataclass
 from typing import Literal
+from uuid import UUID
 
-Role = Literal["user", "admin"]
+Role = Literal["user", "admin", "platform"]
+"""An admin sees usage and cost of the own tenant, the platform of all tenants. Sessions are nobody's but their owner's."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamGrant:
+    """What a stream token is good for: to read the stream of one run, and if `starts` to start that run, once."""
+
+    run_id: UUID
+    starts: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Owner of sessions: a user of a tenant.
-
-    `stream_only` marks a principal that came by a stream token: it may read streams and start nothing else.
-    """
+    """Owner of sessions: a user of a tenant. `grant`: it came by a stream token, which allows nothing beyond it."""
 
     tenant: str
     user: str
     role: Role = "user"
-    stream_only: bool = False
+    grant: StreamGrant | None = None
 
     @property
     def label(self) -> str:
-        return f"{self.tenant}/{self.user}"
+        """One text for both names, another for each pair: `/` and `%` in a name are escaped."""
+        return f"{_escaped(self.tenant)}/{_escaped(self.user)}"
+
+
+def _escaped(name: str) -> str:
+    return name.replace("%", "%25").replace("/", "%2F")

@@ -2,6 +2,7 @@
 
 from functools import partial
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
@@ -20,7 +21,7 @@ from agent_service.api.streams import (
     until_ended,
 )
 from agent_service.api.text import Question, SessionId
-from agent_service.errors import InvalidRequest
+from agent_service.errors import Forbidden, InvalidRequest
 from agent_service.principal import Principal
 from agent_service.resources import Resources
 from agent_service.runs.model import Run
@@ -55,7 +56,10 @@ async def stream_question(
     """Asks, and streams the answer to a browser's EventSource; its reconnect continues the same run."""
     if last := last_event(last_event_id, last_seen):
         return await stream_run(res, principal, last.run_id, last)
-    run = await start(res, principal, question, session_id, key)
+    grant = principal.grant
+    if grant and not grant.starts:
+        raise Forbidden("the stream token is for a run that is there: GET /runs/{run_id}/stream")
+    run = await start(res, principal, question, session_id, key, run_id=grant.run_id if grant else None)
     return open_stream(res, run.id)
 
 
@@ -77,11 +81,12 @@ async def start(
     session_id: str | None,
     key: str | None,
     context: dict[str, Any] | None = None,
+    run_id: UUID | None = None,
 ) -> Run:
     limit = res.settings.max_question_chars
     if len(question) > limit:
         raise InvalidRequest(f"question: expected at most {limit} characters, got {len(question)}", field="question")
-    run = await res.runs.start(principal, question, session_id=session_id, context=context, idempotency_key=key)
+    run = await res.runs.start(principal, question, session_id=session_id, context=context, idempotency_key=key, run_id=run_id)
     return run_in_log(run)
 
 

@@ -10,7 +10,7 @@ from agent_service.middleware.problem import MEDIA_TYPE
 
 ERRORS = {
     401: "No credential, or one that is not good (any more).",
-    403: "A stream token opens streams only.",
+    403: "The stream token is for the stream of another run.",
     404: "No such thing, or it is another principal's.",
     409: "The state of the session or run forbids it: `session_busy`, `session_interrupted`, `not_interrupted`.",
     413: "The body is larger than MAX_BODY_BYTES.",

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
@@ -60,15 +61,20 @@ async def get_usage(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Response:
-    """Tokens and USD from the ledger (days in UTC): one's own, for admins everyone's."""
-    owner = None if principal.role == "admin" else principal
-    return JsonResponse({"rows": await usage(res.pool, owner, _groups(group_by), since=since, until=until)})
+    """Tokens and USD from the ledger (days in UTC): one's own, an admin's tenant's, the platform's of everyone."""
+    return JsonResponse({"rows": await usage(res.pool, principal, _groups(group_by), since=since, until=until)})
 
 
 @router.post("/auth/stream-token", response_model=StreamToken, tags=["auth"])
-async def make_stream_token(res: ResourcesDep, principal: Caller) -> Response:
-    """A short-lived token that opens streams only, for `?token=` of an EventSource."""
-    token, expires_in = res.authenticator.stream_tokens.issue(principal)
+async def make_stream_token(
+    res: ResourcesDep,
+    principal: Caller,
+    run_id: Annotated[UUID | None, Query(description="Whose stream it opens. Without: it starts one run, once.")] = None,
+) -> Response:
+    """A short-lived token for the stream of one run, for `?token=` of an EventSource."""
+    if run_id:
+        await res.runs.get(principal, run_id)
+    token, expires_in = res.authenticator.stream_tokens.issue(principal, run_id)
     return JsonResponse({"token": token, "expires_in": expires_in}, headers={"Cache-Control": "no-store"})
 
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from agent_service.api.deps import run_in_log
 from agent_service.api.openapi import event_stream
 from agent_service.api.sse import RECONNECT, StreamResponse, disconnected, encode_stream
-from agent_service.errors import ClientGone, InvalidRequest, ServerLeaving
+from agent_service.errors import ClientGone, Forbidden, InvalidRequest, ServerLeaving
 from agent_service.principal import Principal
 from agent_service.resources import Resources
 from agent_service.runs.model import START, EventId, Position, Run
@@ -40,6 +40,8 @@ def last_event(header: str, query: str) -> EventId | None:
 
 async def stream_run(res: Resources, principal: Principal, run_id: UUID, last: EventId | None = None) -> Response:
     """The run's events after the last one seen; 204 when there are none left, so that EventSource stops."""
+    if principal.grant and principal.grant.run_id != run_id:
+        raise Forbidden("the stream token is for another run")
     run = run_in_log(await res.runs.get_without_answer(principal, run_id))
     if last and last.run_id != run_id:
         raise InvalidRequest("Last-Event-ID: expected the id of an event of this run", field="Last-Event-ID")

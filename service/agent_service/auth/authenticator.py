@@ -17,7 +17,7 @@ from agent_service.settings import Settings
 MAX_CREDENTIAL_CHARS = 8192
 """Proxies cut headers at 8 KiB; the largest identity provider tokens stay under 4 KiB."""
 
-LOCAL_ADMIN = Principal("default", "local", "admin")
+LOCAL = Principal("default", "local", "platform")
 """Everyone, with AUTH=disabled."""
 
 
@@ -38,7 +38,7 @@ class Authenticator:
             IssuerUnavailable: the token's key is not known and the issuer cannot be asked.
         """
         if self.settings.auth == "disabled":
-            return LOCAL_ADMIN
+            return LOCAL
         if authorization is not None:
             return await self._bearer(_well_formed(_credential(authorization)))
         if stream_token is not None:

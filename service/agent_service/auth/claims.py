@@ -7,7 +7,7 @@ import jwt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from agent_service.errors import Unauthenticated
-from agent_service.principal import Principal, Role
+from agent_service.principal import Principal, Role, StreamGrant
 
 LEEWAY_SECONDS = 10
 """Clock skew between the issuer and this pod; NTP keeps nodes far closer."""
@@ -43,8 +43,8 @@ class Identity(BaseModel):
     tenant: Name = "default"
     role: Role = "user"
 
-    def principal(self, *, stream_only: bool = False) -> Principal:
-        return Principal(self.tenant, self.sub, self.role, stream_only)
+    def principal(self, grant: StreamGrant | None = None) -> Principal:
+        return Principal(self.tenant, self.sub, self.role, grant)
 
 
 def identify(claims: Mapping[str, Any]) -> Identity:

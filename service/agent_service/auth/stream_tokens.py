@@ -1,13 +1,14 @@
-"""Short-lived tokens for `EventSource`, which cannot set headers: they travel as `?token=` and only open streams."""
+"""Short-lived tokens for `EventSource`, which cannot set headers: they travel as `?token=`, each for one run's stream."""
 
 import time
 from collections.abc import Callable
+from uuid import UUID, uuid4
 
 import jwt
 
 from agent_service.auth.claims import identify, verified_claims
-from agent_service.errors import Forbidden
-from agent_service.principal import Principal
+from agent_service.errors import Forbidden, Unauthenticated
+from agent_service.principal import Principal, StreamGrant
 
 AUDIENCE = "slipway-stream"
 
@@ -25,13 +26,15 @@ class StreamTokens:
         self._lifetime = lifetime
         self._clock = clock
 
-    def issue(self, principal: Principal) -> tuple[str, int]:
-        """A token and the seconds it lives.
+    def issue(self, principal: Principal, run_id: UUID | None = None) -> tuple[str, int]:
+        """A token and the seconds it lives: for the stream of this run of the principal; without, to start one.
+
+        A token that starts a run carries that run's id. So it starts none but that, whatever is tried and wherever.
 
         Raises:
             Forbidden: the principal came by a stream token itself; else a leaked one could be renewed for ever.
         """
-        if principal.stream_only:
+        if principal.grant:
             raise Forbidden("a stream token cannot be used to get another one")
         now = int(self._clock())
         claims = {
@@ -39,12 +42,18 @@ class StreamTokens:
             "sub": principal.user,
             "tenant": principal.tenant,
             "role": principal.role,
+            "run": str(run_id or uuid4()),
+            "starts": run_id is None,
             "iat": now,
             "exp": now + self._lifetime,
         }
         return jwt.encode(claims, self._secret, ALGORITHM), self._lifetime
 
     def verify(self, token: str) -> Principal:
-        """The token's principal, `stream_only`; raises Unauthenticated."""
+        """The token's principal with its grant; raises Unauthenticated."""
         claims = verified_claims(token, self._secret, ALGORITHM, audience=AUDIENCE)
-        return identify(claims).principal(stream_only=True)
+        try:
+            grant = StreamGrant(UUID(claims["run"]), claims["starts"] is True)
+        except KeyError:  # made by a replica of an older version
+            raise Unauthenticated("the stream token is for no run; get another one") from None
+        return identify(claims).principal(grant)

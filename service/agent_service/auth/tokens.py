@@ -29,7 +29,8 @@ class JwtVerifier:
         """Raises Unauthenticated, or IssuerUnavailable when the issuer's keys cannot be had."""
         key, algorithm = await self._key(_key_id(token), token)
         claims = verified_claims(token, key, algorithm, issuer=self.issuer, audience=self.audience)
-        if claims.get("aud") == STREAM_AUDIENCE:
+        audience = claims.get("aud")
+        if STREAM_AUDIENCE in (audience if isinstance(audience, list) else [audience]):
             raise Unauthenticated("a stream token only opens streams")
         return identify(claims).principal()
 

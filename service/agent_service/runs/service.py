@@ -16,6 +16,7 @@ from agent_service.errors import (
     Overloaded,
     SlipwayError,
     TooManyQueued,
+    Unauthenticated,
 )
 from agent_service.metrics import Metrics
 from agent_service.principal import Principal
@@ -65,10 +66,12 @@ class RunService:
         context: Mapping[str, Any] | None = None,
         listed: bool = True,
         idempotency_key: str | None = None,
+        run_id: UUID | None = None,
     ) -> Run:
-        """Starts a run, or joins the one that the same idempotency key started.
+        """Starts a run, or joins the one that the same idempotency key or the same run id started.
 
         Args:
+            run_id: of a stream token, which starts this run and no other.
             messages: OpenAI-style messages of the input; the question alone by default.
             context: for the graph's `Runtime.context`.
             listed: whether the session shows in lists.
@@ -76,16 +79,18 @@ class RunService:
         Raises:
             GuardrailBlocked, InvalidRequest, Overloaded, NotFound, SessionBusy, SessionInterrupted, IdempotencyConflict
         """
-        request = _request_hash(idempotency_key, question, session_id, messages, context)
-        if idempotency_key and (first := await self._store.by_idempotency_key(principal, idempotency_key)):
+        request = _request_hash(idempotency_key or run_id, question, session_id, messages, context)
+        if first := await self._store.first(principal, idempotency_key, run_id):
             return _joined(first, request)
+        if run_id and await self._store.spent_on(run_id):
+            raise Unauthenticated("the stream token has started a run before")
         self._refuse_bad_input(question)
         run_input = {"messages": messages or [{"role": "user", "content": question}], "context": self._context.of(context)}
         here = self._worker.reserve(principal)
         run = None
         try:
             run = await self._store.start(
-                uuid4(),
+                run_id or uuid4(),
                 session_id or uuid4().hex,
                 principal,
                 question,
@@ -100,7 +105,7 @@ class RunService:
             raise self._turned_away(error) from None
         finally:
             self._place(run, here)
-        return run or _joined(await self._first(principal, idempotency_key), request)
+        return run or _joined(await self._first(principal, idempotency_key, run_id), request)
 
     async def resume(
         self, principal: Principal, run_id: UUID, *, values: Any, by_interrupt: bool, idempotency_key: str | None = None
@@ -112,7 +117,7 @@ class RunService:
         """
         interrupted = await self._store.get(run_id, principal)
         request = _request_hash(idempotency_key, str(run_id), by_interrupt, values)
-        if idempotency_key and (first := await self._store.by_idempotency_key(principal, idempotency_key)):
+        if first := await self._store.first(principal, idempotency_key):
             return _joined(first, request)
         pending = [str(item["id"]) for item in interrupted.interrupts or []]
         if by_interrupt and interrupted.interrupts and set(values) != set(pending):
@@ -153,8 +158,8 @@ class RunService:
         self._metrics.rate_limited.labels("queue").inc()
         return type(error)(error.detail, retry_after=self._worker.retry_after())
 
-    async def _first(self, principal: Principal, idempotency_key: str | None) -> Run:
-        run = await self._store.by_idempotency_key(principal, idempotency_key or "")
+    async def _first(self, principal: Principal, idempotency_key: str | None, run_id: UUID | None = None) -> Run:
+        run = await self._store.first(principal, idempotency_key, run_id)
         if run is None:
             raise IdempotencyConflict("Idempotency-Key: its run was deleted", field="Idempotency-Key")
         return run
@@ -262,14 +267,16 @@ async def _from_memory(live: LiveRun, position: Position, idle: float) -> AsyncI
                 yield []
 
 
-def _request_hash(idempotency_key: str | None, *asked: Any) -> str | None:
-    """What a retry under the same key must repeat. Calls of two kinds differ in their number or kind of parts."""
-    if idempotency_key is None:
+def _request_hash(key: str | UUID | None, *asked: Any) -> str | None:
+    """What a retry under the same key or id must repeat. Calls of two kinds differ in their number or kind of parts."""
+    if key is None:
         return None
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 def _joined(run: Run, request_hash: str | None) -> Run:
     if run.request_hash not in {None, request_hash}:  # None: a replica of an older version stored it
-        raise IdempotencyConflict("Idempotency-Key: it was used for another call or content", field="Idempotency-Key")
+        raise IdempotencyConflict(
+            "Idempotency-Key: it, or the stream token, was used for another call or content", field="Idempotency-Key"
+        )
     return run

@@ -80,9 +80,17 @@ class RunStore:
             raise NotFound("no such run")
         return run
 
-    async def by_idempotency_key(self, principal: Principal, key: str) -> Run | None:
+    async def first(self, principal: Principal, key: str | None, run_id: UUID | None = None) -> Run | None:
+        """The principal's run that this idempotency key, or the holder of this id, has started."""
+        if key is None and run_id is None:
+            return None
         async with connection(self._pool) as conn:
-            return as_run(await one(conn, BY_IDEMPOTENCY_KEY, principal.tenant, principal.user, key))
+            return as_run(await one(conn, STARTED, principal.tenant, principal.user, key, run_id))
+
+    async def spent_on(self, run_id: UUID) -> bool:
+        """Whether the ledger knows the run: it does after the run was erased, too."""
+        async with connection(self._pool) as conn:
+            return await one(conn, "SELECT 1 FROM slipway.ledger WHERE run_id = %s LIMIT 1", run_id) is not None
 
     async def start(
         self,
@@ -100,7 +108,7 @@ class RunStore:
     ) -> Run | None:
         """Inserts a run, and its session if it is new: leased to this process if `here`, else queued for any.
 
-        Returns None when another request with the same idempotency key came first.
+        Returns None when another request with the same idempotency key or id came first.
 
         Raises:
             SessionBusy: a run of the session is going, and ON_BUSY is `reject`.
@@ -115,7 +123,7 @@ class RunStore:
                     # The upsert locks the session's row, so that two questions at once take turns from here on.
                     thread = await _session(conn, {**asked, "title": question[:TITLE_CHARS], "fresh": uuid4().hex})
                     state = await one(conn, SESSION_STATE, thread, thread, thread) or {}
-                    if idempotency_key and state["active"] and await one(conn, BY_IDEMPOTENCY_KEY, *owner, idempotency_key):
+                    if state["active"] and await one(conn, STARTED, *owner, idempotency_key, run_id):
                         return None
                     if state["waiting"]:
                         run = str(state["waiting"])
@@ -165,8 +173,8 @@ class RunStore:
             return None
 
     async def _raise_unless_joined(self, error: errors.UniqueViolation, principal: Principal, key: str | None) -> None:
-        # A request that raced with its own retry may break any of the three constraints first.
-        if key and await self.by_idempotency_key(principal, key):
+        # A request that raced with its own retry may break any of the constraints first.
+        if await self.first(principal, key):
             return
         match error.diag.constraint_name:
             case "runs_one_running_per_session":
@@ -300,7 +308,9 @@ WHERE %(leased)s OR (
 RETURNING {RUN_COLUMNS}
 """
 
-BY_IDEMPOTENCY_KEY = f"SELECT {RUN_COLUMNS} FROM slipway.runs r WHERE tenant = %s AND user_id = %s AND idempotency_key = %s"
+STARTED = f"""
+SELECT {RUN_COLUMNS} FROM slipway.runs r WHERE tenant = %s AND user_id = %s AND (idempotency_key = %s OR id = %s) LIMIT 1
+"""
 
 # A run that nobody has begun ends here: it may stand behind one that is going, or wait for a decision.
 CANCEL = f"""

@@ -14,10 +14,13 @@ Group = Literal["day", "model", "user", "session", "route"]
 
 GROUPS: tuple[Group, ...] = get_args(Group)
 
+_ESCAPED = "replace(replace({}, '%%', '%%25'), '/', '%%2F')"
+"""As Principal.label; the percent signs are doubled for psycopg."""
+
 EXPRESSIONS: dict[Group, str] = {
     "day": "to_char(l.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
     "model": "l.model",
-    "user": "l.tenant || '/' || l.user_id",
+    "user": f"{_ESCAPED.format('l.tenant')} || '/' || {_ESCAPED.format('l.user_id')}",
     "session": "l.session_id",
     "route": "coalesce(r.route, '')",
 }
@@ -34,7 +37,14 @@ async def usage(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> list[dict[str, Any]]:
-    """Rows of tokens and USD (UTC days), by the groups asked for; of everyone when `principal` is None."""
+    """Rows of tokens and USD (UTC days), by the groups asked for, of what the principal may see; None sees everyone's.
+
+    Sessions of several users are told apart by the user: each has ids of its own.
+    """
+    everyone = principal is None or principal.role == "platform"
+    several = principal is None or principal.role != "user"
+    if several and "session" in group_by and "user" not in group_by:
+        group_by = [group for group in GROUPS if group in {*group_by, "user"}]
     columns = [sql.SQL("{} AS {}").format(sql.SQL(EXPRESSIONS[g]), sql.Identifier(g)) for g in group_by]
     keys = sql.SQL(", ").join(sql.SQL(str(n + 1)) for n in range(len(group_by)))
     query = sql.SQL(USAGE).format(
@@ -42,9 +52,8 @@ async def usage(
         tail=sql.SQL("GROUP BY {keys} ORDER BY {keys}").format(keys=keys) if columns else sql.SQL(""),
     )
     values = {
-        "everyone": principal is None,
-        "tenant": principal and principal.tenant,
-        "user": principal and principal.user,
+        "tenant": None if everyone or principal is None else principal.tenant,
+        "user": None if several or principal is None else principal.user,
         "since": since,
         "until": until,
         "limit": ROW_LIMIT,
@@ -59,7 +68,7 @@ SELECT {groups}count(*) AS model_calls, count(DISTINCT l.run_id) AS runs,
        coalesce(sum(l.output_tokens), 0)::bigint AS output_tokens, coalesce(sum(l.cost_usd), 0)::float8 AS cost_usd,
        count(*) FILTER (WHERE l.cost_usd IS NULL) AS unpriced_calls
 FROM slipway.ledger l LEFT JOIN slipway.runs r ON r.id = l.run_id
-WHERE (%(everyone)s OR (l.tenant = %(tenant)s AND l.user_id = %(user)s))
+WHERE (%(tenant)s::text IS NULL OR l.tenant = %(tenant)s) AND (%(user)s::text IS NULL OR l.user_id = %(user)s)
   AND (%(since)s::timestamptz IS NULL OR l.created_at >= %(since)s)
   AND (%(until)s::timestamptz IS NULL OR l.created_at < %(until)s)
 {tail}

@@ -1,5 +1,6 @@
 """Every route by every caller who must not: another user, another tenant, nobody, a stream token."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -38,9 +39,6 @@ BODIES: dict[str, dict[str, Any]] = {
 """Of the routes that take one, with every id that they can take."""
 
 QUERIES = {"/chat/stream": {"question": "hi", "session_id": "{session_id}"}}
-
-STREAMS = {("GET", "/chat/stream"), ("GET", "/runs/{run_id}/stream")}
-"""What a stream token opens."""
 
 NO_IDS = {
     ("GET", "/sessions"),
@@ -137,8 +135,26 @@ async def test_lists_show_the_callers_own(client: httpx.AsyncClient, run_id: str
         assert (await client.get("/sessions", headers=headers)).json() == {"sessions": []}
     for who in ("other user", "other tenant"):
         assert (await client.get("/usage?group_by=user", headers=OTHERS[who])).json() == {"rows": []}
-    everyone = (await client.get("/usage?group_by=user", headers=OTHERS["admin"])).json()["rows"]
-    assert [row["user"] for row in everyone] == ["acme/alice"]
+
+
+async def test_an_admin_sees_the_usage_of_the_own_tenant_and_the_platform_of_all(client: httpx.AsyncClient) -> None:
+    for tenant, user in (("acme", "alice"), ("globex", "alice"), ("a/b", "c"), ("a", "b/c"), ("a%2Fb", "c")):
+        body = {"question": "hi", "session_id": "hers"}
+        assert (await client.post("/chat", json=body, headers=bearer(user, tenant))).status_code == 200
+
+    async def users(headers: dict[str, str], groups: str = "user") -> list[str]:
+        rows = (await client.get(f"/usage?group_by={groups}", headers=headers)).json()["rows"]
+        return [row["user"] for row in rows]
+
+    everyone = ["a%252Fb/c", "a%2Fb/c", "a/b%2Fc", "acme/alice", "globex/alice"]
+    assert sorted(await users(bearer("ops", "acme", "platform"))) == everyone
+    assert sorted(await users(bearer("ops", "acme", "platform"), "session")) == everyone  # each has a session of this id
+    assert await users(bearer("root", "acme", "admin")) == ["acme/alice"]
+    assert await users(bearer("root", "acme", "admin"), "session") == ["acme/alice"]
+    assert await users(bearer("root", "nobody", "admin")) == []
+    mine = (await client.get("/usage?group_by=session", headers=OWNER)).json()["rows"]
+    assert [row["session"] for row in mine] == ["hers"]
+    assert "user" not in mine[0]
 
 
 async def test_an_idempotency_key_is_the_callers_own(client: httpx.AsyncClient) -> None:
@@ -177,21 +193,50 @@ async def test_nobody_gets_401_everywhere(client: httpx.AsyncClient, run_id: str
         assert (await client.get(open_path)).status_code == 200
 
 
-async def test_a_stream_token_opens_streams_and_nothing_else(client: httpx.AsyncClient, run_id: str) -> None:
-    token = (await client.post("/auth/stream-token", headers=OWNER)).json()["token"]
+async def token_of(client: httpx.AsyncClient, headers: dict[str, str], run_id: str | None = None) -> str:
+    params = {"run_id": run_id} if run_id else {}
+    return str((await client.post("/auth/stream-token", params=params, headers=headers)).json()["token"])
+
+
+async def test_a_stream_token_opens_the_stream_of_its_run_and_nothing_else(client: httpx.AsyncClient, run_id: str) -> None:
+    token = await token_of(client, OWNER, run_id)
     for call in ALL:
         in_query = await call.send(client, run_id, "hers", params={"token": token})
         in_header = await call.send(client, run_id, "hers", headers={"Authorization": f"Bearer {token}"})
         check_problem(in_header, 401, "unauthenticated")
-        if (call.method, call.path) in STREAMS:
-            assert in_query.status_code == 200, call
-        else:
-            check_problem(in_query, 401, "unauthenticated")
+        match (call.method, call.path):
+            case ("GET", "/runs/{run_id}/stream"):
+                assert in_query.status_code == 200
+            case ("GET", "/chat/stream"):
+                check_problem(in_query, 403, "forbidden")
+            case _:
+                check_problem(in_query, 401, "unauthenticated")
+    other = (await client.post("/chat", json={"question": "another of hers"}, headers=OWNER)).json()["run_id"]
+    answers = [await client.get(f"/runs/{run}/stream", params={"token": token}) for run in (other, UNKNOWN_RUN)]
+    assert check_problem(answers[0], 403, "forbidden") == check_problem(answers[1], 403, "forbidden")
 
 
 async def test_a_stream_token_is_its_owners(client: httpx.AsyncClient, run_id: str) -> None:
-    token = (await client.post("/auth/stream-token", headers=OTHERS["other user"])).json()["token"]
-    check_problem(await client.get(f"/runs/{run_id}/stream", params={"token": token}), 404, "not_found")
-    mine = (await client.post("/auth/stream-token", headers=OWNER)).json()["token"]
+    params = {"run_id": run_id}
+    for headers in OTHERS.values():
+        check_problem(await client.post("/auth/stream-token", params=params, headers=headers), 404, "not_found")
+    mine = await token_of(client, OWNER, run_id)
     assert (await sse.read(client, "GET", f"/runs/{run_id}/stream", params={"token": mine})).done
     check_problem(await client.get(f"/runs/{run_id}/stream", params={"token": mine[:-2]}), 401, "unauthenticated")
+
+
+async def test_a_stream_token_starts_one_run_however_often_it_is_sent(client: httpx.AsyncClient, model: FakeModel) -> None:
+    async def ask(question: str, **more: str) -> httpx.Response:
+        return await client.get("/chat/stream", params={"question": question, "token": token, **more})
+
+    token = await token_of(client, OWNER)
+    answers = await asyncio.gather(*(ask("once") for _ in range(6)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.text for answer in answers}) == 1
+    check_problem(await ask("twice"), 409, "idempotency_conflict", field="Idempotency-Key")
+    check_problem(await ask("once", session_id="another"), 409, "idempotency_conflict", field="Idempotency-Key")
+    assert len([r for r in model.requests if r.path == "/v1/chat/completions"]) == 1
+
+    (session,) = (await client.get("/sessions", headers=OWNER)).json()["sessions"]
+    assert (await client.delete(f"/sessions/{session['session_id']}", headers=OWNER)).status_code == 204
+    check_problem(await ask("once"), 401, "unauthenticated")

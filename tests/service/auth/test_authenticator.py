@@ -51,7 +51,8 @@ async def test_tokens_of_the_configured_issuer_are_accepted() -> None:
 
 async def test_a_stream_token_opens_streams_only(both: Authenticator) -> None:
     token, _ = both.stream_tokens.issue(ALICE)
-    assert await both.authenticate(None, token) == Principal("acme", "alice", "user", stream_only=True)
+    principal = await both.authenticate(None, token)
+    assert (principal.tenant, principal.user, principal.grant and principal.grant.starts) == ("acme", "alice", True)
     with pytest.raises(Unauthenticated):
         await both.authenticate(f"Bearer {token}", None)
 
@@ -116,5 +117,5 @@ async def test_a_way_that_is_not_set_up_is_closed(tmp_path: Path, key: str) -> N
 
 async def test_everyone_is_the_local_admin_when_authentication_is_disabled() -> None:
     authenticator = build(AUTH="disabled")
-    assert await authenticator.authenticate(None, None) == Principal("default", "local", "admin")
-    assert await authenticator.authenticate("Bearer anything", None) == Principal("default", "local", "admin")
+    assert await authenticator.authenticate(None, None) == Principal("default", "local", "platform")
+    assert await authenticator.authenticate("Bearer anything", None) == Principal("default", "local", "platform")

@@ -19,7 +19,7 @@ export class RunStream {
   }
 
   async open() {
-    const ticket = await call("POST", "auth/stream-token").catch((problem) => this.refused(problem)); // lives a minute, opens streams only
+    const ticket = await call("POST", `auth/stream-token?run_id=${this.runId}`).catch((problem) => this.refused(problem)); // lives a minute, opens this stream
     if (!ticket || this.closed) return;
     const query = new URLSearchParams({ token: ticket.token, ...(this.lastId && { last_event_id: this.lastId }) });
     const source = this.source = new EventSource(`runs/${this.runId}/stream?${query}`);
