@@ -51,7 +51,7 @@ def _numbers() -> Row:
             stat_panel(
                 Words(
                     "Operators at work",
-                    "Holders of the lease. 0: nobody rotates keys; 2 cannot be.",
+                    "Operators that hold the Lease of each namespace that they watch.",
                     "short",
                     (
                         "SlipwayOperatorDown",

@@ -2,6 +2,7 @@
 
 The comment right above a key is its description; a line `# @schema {…}` in it adds JSON Schema, in YAML. A value whose schema has
 `additionalProperties` is free in form; every other mapping is closed, so that a misspelt value is an error and not ignored.
+A line `# @removed a.b …` names values that there were: the schema lets them through for a template that says what replaced them.
 """
 
 import json
@@ -17,6 +18,7 @@ from ruamel.yaml.comments import CommentedMap
 CHARTS = Path(__file__).parent.parent / "charts"
 
 MARK = "@schema "
+REMOVED = "# @removed "
 BEGIN, END = "<!-- values: written by `make chart-docs` -->", "<!-- end of values -->"
 
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
@@ -33,6 +35,7 @@ class Value:
     text: str
     extra: dict[str, Any]
     children: list["Value"] = field(default_factory=list)
+    removed: bool = False
 
     @property
     def name(self) -> str:
@@ -46,14 +49,25 @@ def read_values(path: Path) -> list[Value]:
         ValueError: a value without a description, or whose schema cannot be told; names it.
     """
     text = path.read_text(encoding="utf-8")
-    return _children(YAML().load(text), text.splitlines(), ())
+    values = _children(YAML().load(text), text.splitlines(), ())
+    for line in text.splitlines():
+        if line.startswith(REMOVED):
+            for name in line.removeprefix(REMOVED).split():
+                _add_removed(values, tuple(name.split(".")))
+    return values
+
+
+def _add_removed(values: list[Value], path: tuple[str, ...]) -> None:
+    for depth in range(1, len(path)):
+        values = next(value.children for value in values if value.path == path[:depth])
+    values.append(Value(path, None, "", {}, removed=True))
 
 
 def leaves(values: list[Value]) -> Iterator[Value]:
     for value in values:
         if value.children:
             yield from leaves(value.children)
-        else:
+        elif not value.removed:
             yield value
 
 
@@ -110,6 +124,8 @@ def schema(values: list[Value]) -> dict[str, Any]:
 
 
 def _schema(value: Value) -> dict[str, Any]:
+    if value.removed:
+        return {"description": "Gone: the chart says what replaced it."}
     if value.children:
         return _closed({child.path[-1]: _schema(child) for child in value.children})
     return {"type": _type(value), "description": value.text, "default": value.default, **value.extra}

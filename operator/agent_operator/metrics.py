@@ -40,7 +40,7 @@ class Metrics:
         self.reconcile_errors = counter("reconcile_errors_total", "Failed reconciles by what went wrong", ["kind", "reason"])
         self.last_success = gauge("last_success_timestamp_seconds", "When a reconcile of the kind last succeeded", ["kind"])
         self.queue_depth = gauge("queue_depth", "Objects that are due and wait for a worker")
-        self.lease_held = gauge("lease_held", "1 while this operator may do what cannot be undone")
+        self.lease_held = gauge("lease_held", "1 while it holds the Lease of every namespace that it attends to")
         self.watch_stale = gauge("watch_stale", "Objects whose newest version the watch has not told of; the probe fails on them")
         self.condition = gauge("condition", "Condition of an object: 1 True, 0 False, -1 Unknown", ["kind", *OBJECT, "condition"])
         self.rotation_phase = gauge("rotation_phase", "1 for the phase that a rotation is in, else 0", [*OBJECT, "phase"])

@@ -1,5 +1,6 @@
 """Settings of the operator: one frozen object per process, read from environment variables."""
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -20,12 +21,10 @@ class OperatorSettings:
     """The namespaces whose objects it attends to; empty for all of the cluster."""
 
     pod_namespace: str = "default"
-    """Where the operator runs: its Lease and the Secrets with administrators' keys are there."""
+    """Where the operator runs: the Secrets with administrators' keys are there."""
 
     pod_name: str = "slipway-operator"
-    """Holder of the Lease: the pod's name, as no two pods alive share one."""
-
-    lease_name: str = "slipway-operator"
+    """With its namespace the holder of Leases, as no two pods alive share both."""
 
     prometheus_url: str = ""
     """For objects that name none; without any, conditions that need Prometheus say Unknown."""
@@ -58,11 +57,13 @@ class OperatorSettings:
         Raises:
             ValueError: one line that names the variable and what was expected.
         """
+        if environ.get("LEASE_NAME"):
+            raise ValueError("LEASE_NAME: remove it; the Lease is slipway-operator in each namespace that is attended to")
         return cls(
             namespaces=tuple(each.strip() for each in environ.get("WATCH_NAMESPACES", "").split(",") if each.strip()),
             pod_namespace=environ.get("POD_NAMESPACE") or cls.pod_namespace,
-            pod_name=environ.get("POD_NAME") or cls.pod_name,
-            lease_name=environ.get("LEASE_NAME") or cls.lease_name,
+            # Outside of a pod two processes of one name would take each other's Leases for their own.
+            pod_name=environ.get("POD_NAME") or f"{cls.pod_name}-{secrets.token_hex(4)}",
             prometheus_url=next(iter(_urls(environ, "PROMETHEUS_URL")), cls.prometheus_url),
             prometheus_urls=_urls(environ, "PROMETHEUS_ALLOWED_URLS"),
             key_hosts=_origins(environ, "KEY_HOSTS"),
@@ -85,6 +86,11 @@ class OperatorSettings:
                 "prometheus.url is none of the operator's: leave it out, or have prometheus.allowedUrls of its chart name it"
             )
         return wanted
+
+    @property
+    def holder(self) -> str:
+        """Who holds the Leases that this process takes."""
+        return f"{self.pod_namespace}/{self.pod_name}"
 
     @property
     def loopback(self) -> frozenset[tuple[str, int]]:

@@ -8,7 +8,7 @@ from prometheus_client import start_http_server
 
 from agent_operator.clock import SystemClock
 from agent_operator.cluster.client import connect
-from agent_operator.cluster.lease import Fence
+from agent_operator.cluster.fences import Fences
 from agent_operator.egress.client import guarded_client
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.controller import Controller
@@ -21,16 +21,15 @@ VERSION = version("slipway")
 
 @asynccontextmanager
 async def operator(settings: OperatorSettings) -> AsyncIterator[Controller]:
-    """A controller at work, the Lease asked for, metrics served. Raises ClusterError when no cluster is configured."""
+    """A controller at work, the Leases asked for, metrics served. Raises ClusterError when no cluster is configured."""
     clock = SystemClock()
     async with connect(clock=clock) as cluster, guarded_client(settings.loopback) as http:
-        where = {"namespace": settings.pod_namespace, "name": settings.lease_name}
-        fence = Fence(cluster, clock, **where, holder=settings.pod_name)
+        fences = Fences(cluster, clock, holder=settings.holder, namespaces=settings.namespaces)
         metrics = Metrics(VERSION)
-        metrics.lease_held.set_function(lambda: fence.held_now)
-        tools = Tools(cluster, clock, fence, metrics, http, settings)
+        metrics.lease_held.set_function(lambda: fences.held_now)
+        tools = Tools(cluster, clock, fences, metrics, http, settings)
         controller = Controller(tools, reconcilers(tools))
-        async with _served(metrics, settings.metrics_port), fence.held(), controller.running():
+        async with _served(metrics, settings.metrics_port), fences.held(), controller.running():
             yield controller
 
 

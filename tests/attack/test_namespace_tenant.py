@@ -19,8 +19,8 @@ from aiohttp import web
 from agent_operator.clock import SystemClock
 from agent_operator.cluster import ClusterError, Manifest
 from agent_operator.cluster.client import connect
+from agent_operator.cluster.fences import Fences
 from agent_operator.cluster.kinds import GROUP_VERSION, KEY_ROTATION, OWN, SECRET
-from agent_operator.cluster.lease import Fence
 from agent_operator.egress.client import guarded_client
 from agent_operator.egress.origins import origins
 from agent_operator.metrics import Metrics
@@ -113,9 +113,8 @@ class Attack:
         return [each for each in self.api.asked if each.namespace != TENANT and not self._own(each)]
 
     def _own(self, asked: Asked) -> bool:
-        """In the operator's namespace: its Lease, and Secrets with admin keys, which an object names and an annotation allows."""
-        admin_key = asked.kind == "Secret" and asked.method == "GET"
-        return asked.namespace == OPERATOR and (asked.kind == "Lease" or admin_key)
+        """In the operator's namespace: Secrets with admin keys, which an object names and an annotation allows."""
+        return asked.namespace == OPERATOR and asked.kind == "Secret" and asked.method == "GET"
 
     def got_out(self) -> list[str]:
         """Values of others' Secrets in what the tenant can see or was sent, and changes to those Secrets."""
@@ -170,8 +169,7 @@ async def attack() -> AsyncIterator[Attack]:
         # The collector's address may be connected to: here, only who a key may be sent to stands between.
         async with guarded_client({*settings.loopback, ("127.0.0.1", collector.port)}) as http:
             clock = SystemClock()
-            fence = Fence(client, clock, namespace=OPERATOR, name="slipway-operator", holder="operator")
-            tools = Tools(client, clock, fence, Metrics("test"), http, settings)
+            tools = Tools(client, clock, Fences(client, clock, holder="operator"), Metrics("test"), http, settings)
             yield Attack(api, collector, fake, url, dict(reconcilers(tools)))
 
 

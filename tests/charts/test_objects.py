@@ -88,9 +88,25 @@ def test_only_the_agent_reaches_the_database() -> None:
 def test_the_ops_port_is_for_prometheus_and_the_operator() -> None:
     rules = {rule["ports"][0]["port"]: rule for rule in policy()["ingress"]}
 
-    (peer,) = rules["ops"]["from"]
-    assert peer["podSelector"]["matchExpressions"][0]["values"] == ["prometheus", "slipway-operator"]
+    peers = {
+        (peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], *peer["podSelector"]["matchLabels"].values())
+        for peer in rules["ops"]["from"]
+    }
+    assert peers == {("monitoring", "prometheus"), ("slipway-system", "slipway-operator")}
     assert "from" not in rules["api"]
+
+
+def test_their_namespaces_have_names_and_others_may_be_let_in() -> None:
+    mine = values_of(
+        "networkPolicy.monitoringNamespace=observability",
+        "networkPolicy.operatorNamespace=platform",
+        "networkPolicy.opsFrom=[{podSelector: {}}]",
+    )
+    rules = {rule["ports"][0]["port"]: rule for rule in policy(mine)["ingress"]}
+
+    *named, other = rules["ops"]["from"]
+    spaces = {peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for peer in named}
+    assert (spaces, other) == ({"observability", "platform"}, {"podSelector": {}})
 
 
 def test_who_reaches_the_api_can_be_limited_and_helm_test_still_does() -> None:

@@ -21,14 +21,20 @@ def install_crds() -> None:
 
 
 @contextmanager
-def running_operator(namespace: Namespace, **values: object) -> Iterator[Release]:
-    """Installed in `namespace`, watching it alone; its roles end with it, as in the namespaced mode of production."""
+def running_operator(
+    namespace: Namespace, *, rights: Values | None = None, rbac: Values | None = None, **values: object
+) -> Iterator[Release]:
+    """Installed in `namespace`, watching it alone; its roles end with it, as in the namespaced mode of production.
+
+    `rights` are those of the namespace's entry in `watch.namespaces`.
+    """
     install_crds()
     repository, _, tag = IMAGE.rpartition(":")
     given: Values = {
         "image": {"repository": repository, "tag": tag},
         "crds": {"install": False},
-        "watchNamespaces": [namespace.name],
+        "watch": {"allNamespaces": False, "namespaces": [{"name": namespace.name, **(rights or {})}]},
+        "rbac": {"aggregate": False, **(rbac or {})},
         "prometheus": {"url": PROMETHEUS},
         **values,
     }

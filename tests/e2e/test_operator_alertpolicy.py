@@ -31,7 +31,9 @@ def namespace() -> Iterator[Namespace]:
     with fresh_namespace("e2e-policy") as space:
         space.apply(*webhook.manifests(space, instance=RELEASE), monitor())
         monitored = {"serviceMonitor": {"enabled": True, "interval": "5s"}}
-        with running_operator(space, monitoring=monitored, rbac={"secretNames": [webhook.URL_SECRET["name"]]}):
+        with running_operator(
+            space, monitoring=monitored, rights={"secretNames": [webhook.URL_SECRET["name"]], "configMaps": True}
+        ):
             space.wait_until_ready("stub", seconds=60)
             yield space
 

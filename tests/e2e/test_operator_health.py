@@ -70,8 +70,8 @@ class Watched:
 def watched() -> Iterator[Watched]:
     """Two replicas with a model endpoint of their own, scraped and with rules, and the operator."""
     require_api("prometheusrules.monitoring.coreos.com")
-    allowed = {"secretNames": ["model-key", "model-key-2"]}
-    with fresh_namespace("e2e-health") as namespace, running_operator(namespace, rbac=allowed):
+    allowed = {"secretNames": ["model-key", "model-key-2"], "configMaps": True}
+    with fresh_namespace("e2e-health") as namespace, running_operator(namespace, rights=allowed):
         for name, revision in (("model-key", "1"), ("model-key-2", "2")):
             data = {"current": "a-key", "revision": revision}
             namespace.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data})
@@ -83,6 +83,7 @@ def watched() -> Iterator[Watched]:
             "model": {"name": "m", "baseUrl": "http://model:8080/v1", "existingSecret": "model-key"},
             "monitoring": {"serviceMonitor": on, "alerts": on, "dashboards": on},
             "operator": {"agentHealth": on},
+            "networkPolicy": {"operatorNamespace": namespace.name},
         }
         release = Release(namespace, f"agent-{secrets.token_hex(3)}", CHART)
         release.upgrade(values)

@@ -16,7 +16,7 @@ from tests.e2e.conftest import Report
 from tests.e2e.operator import running_operator
 from tests.e2e.rotations import end_rotations, fake_state, killed_at_random, start_fake_openai
 from tests.support.cluster import Namespace, fresh_namespace, has_api, kubectl, prometheus_query, require_api, wait_until
-from tests.support.helm import Release
+from tests.support.helm import Release, Values
 from tests.support.load import Tally, load
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -73,11 +73,14 @@ def world() -> Iterator[World]:
     """Two replicas whose key the chart's KeyRotation replaces each minute; the model accepts only keys that are not revoked."""
     with fresh_namespace("e2e-rotation") as namespace:
         url = start_fake_openai(namespace)
-        rights = {"secretNames": ["model-key"], "adminSecretNames": ["openai-admin"]}
+        rights: Values = {
+            "rights": {"secretNames": ["model-key"], "createSecrets": True},
+            "rbac": {"adminSecretNames": ["openai-admin"]},
+        }
         monitored = has_api("prometheusrules.monitoring.coreos.com")
         monitoring = {"serviceMonitor": {"enabled": monitored, "interval": "5s"}, "alerts": {"enabled": monitored}}
         # The fake speaks plain http, which the operator takes for hosts that its own settings name, and for no others.
-        with running_operator(namespace, rbac=rights, monitoring=monitoring, keyHosts=[url.removesuffix("/v1")]) as operator:
+        with running_operator(namespace, **rights, monitoring=monitoring, keyHosts=[url.removesuffix("/v1")]) as operator:
             agent = Release(namespace, "agent-rotated", CHART)
             values = default_values() | {
                 "replicaCount": 2,
@@ -85,6 +88,7 @@ def world() -> Iterator[World]:
                 "env": {"HEARTBEAT_SECONDS": 2, "LEASE_SECONDS": 60},
                 "model": {"name": "fake", "baseUrl": url, "existingSecret": "model-key"},
                 "operator": {"keyRotation": _rotation()},
+                "networkPolicy": {"operatorNamespace": namespace.name},
             }
             try:
                 agent.upgrade(values, "--timeout=300s")  # pods begin when the first key is there

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 
 from agent_operator.cluster import Manifest
+from agent_operator.cluster.fences import Fences
 from agent_operator.cluster.kinds import ALERT_POLICY, PROMETHEUS_RULE
-from agent_operator.cluster.lease import Fence
 from agent_operator.manifests.conditions import find_condition
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.alertpolicy import AlertPolicies
@@ -101,6 +101,5 @@ def settings(prometheus_url: str) -> OperatorSettings:
 async def bench(*objects: Manifest, prometheus_url: str = "http://prometheus") -> AsyncIterator[Bench]:
     cluster, prometheus, clock = FakeCluster(objects), FakePrometheus(), WallClock()
     async with httpx.AsyncClient(transport=httpx.MockTransport(prometheus.answer)) as http:
-        fence = Fence(cluster, clock, namespace="slipway", name="operator", holder="pod")
-        tools = Tools(cluster, clock, fence, Metrics("1"), http, settings(prometheus_url))
+        tools = Tools(cluster, clock, Fences(cluster, clock, holder="pod"), Metrics("1"), http, settings(prometheus_url))
         yield Bench(cluster, prometheus, clock, tools)

@@ -161,7 +161,7 @@ async def test_it_lists_and_watches_its_own_kinds_and_asks_for_nobodys_secrets(s
                 await asyncio.sleep(0.05)
 
     assert not [each for each in server.cluster.asked if "secrets" in each]
-    assert "POST /apis/coordination.k8s.io/v1/namespaces/default/leases" in server.cluster.asked
+    assert not [each for each in server.cluster.asked if "leases" in each], "one Lease per namespace that has objects"
 
 
 async def test_with_namespaces_it_asks_for_nothing_of_the_whole_cluster(server: Server) -> None:
@@ -173,6 +173,9 @@ async def test_with_namespaces_it_asks_for_nothing_of_the_whole_cluster(server: 
                 await asyncio.sleep(0.05)
 
     assert not [each for each in server.cluster.asked if each.startswith("GET /apis/slipway.dev/v1alpha1/alertpolicies")]
+    assert {each for each in server.cluster.asked if each.startswith("POST")} == {
+        "POST /apis/coordination.k8s.io/v1/namespaces/team/leases"
+    }
 
 
 async def test_without_its_roles_it_is_not_ready_and_says_so(server: Server) -> None:

@@ -61,6 +61,8 @@ class FakeCluster:
         self.events: list[PostedEvent] = []
         self.watchers: list[Callable[[Call], None]] = []
         """Called after each write took effect; one that raises is a crash right after the write."""
+        self.guards: list[Callable[[Call], None]] = []
+        """Called before anything happens; one that raises refuses the call, as the API server's authorization does."""
         self._objects: dict[Address, _Stored] = {}
         self._faults: list[_Fault] = []
         self._version = 0
@@ -187,6 +189,8 @@ class FakeCluster:
 
     def _begin(self, call: Call) -> None:
         self.calls.append(call)
+        for guard in self.guards:
+            guard(call)
         self._raise_fault(call, after=False)
 
     def _end(self, call: Call, stored: _Stored) -> Manifest:

@@ -34,64 +34,53 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end -}}
 
-{{/* What the operator does in the namespaces that it watches. Takes the root. */}}
-{{- define "operator.rules" -}}
-- apiGroups: [slipway.dev]
-  resources: [keyrotations, alertpolicies, agenthealths]
-  verbs: [get, list, watch]
-- apiGroups: [slipway.dev]
-  resources: [keyrotations/status, alertpolicies/status, agenthealths/status]
-  verbs: [get, update]
-# Its finalizer, and the annotations that ask for a rotation once.
-- apiGroups: [slipway.dev]
-  resources: [keyrotations]
-  verbs: [update]
-# What an AlertPolicy is made into.
-- apiGroups: [monitoring.coreos.com]
-  resources: [prometheusrules, alertmanagerconfigs]
-  verbs: [get, list, create, patch, update, delete]
-- apiGroups: [""]
-  resources: [configmaps]
-  verbs: [get, create, patch, update, delete]
-- apiGroups: [events.k8s.io]
-  resources: [events]
-  verbs: [create]
-# What AgentHealth looks at.
-- apiGroups: [""]
-  resources: [pods]
-  verbs: [get, list]
-- apiGroups: [apps]
-  resources: [deployments]
-  verbs: [get, list]
-- apiGroups: [autoscaling]
-  resources: [horizontalpodautoscalers]
-  verbs: [get, list]
-- apiGroups: [policy]
-  resources: [poddisruptionbudgets]
-  verbs: [get, list]
-- apiGroups: [networking.k8s.io]
-  resources: [networkpolicies]
-  verbs: [get, list]
-{{- if .Values.rbac.allSecrets }}
-- apiGroups: [""]
-  resources: [secrets]
-  verbs: [get, create, update, delete]
-{{- else if .Values.rbac.secretNames }}
-- apiGroups: [""]
-  resources: [secrets]
-  resourceNames: {{- toYaml .Values.rbac.secretNames | nindent 4 }}
-  verbs: [get, update, delete]
-# A name cannot limit a create; what is created it cannot read back unless it is named above.
-- apiGroups: [""]
-  resources: [secrets]
-  verbs: [create]
-{{- end }}
-{{- end -}}
-
 {{/* Fails when the cluster lacks an API. Takes (list root api value). */}}
 {{- define "operator.needs" -}}
 {{- $root := index . 0 -}}
 {{- if and $root.Values.checkCRDs (not ($root.Capabilities.APIVersions.Has (index . 1))) -}}
 {{- fail (printf "%s needs the API %s, which the cluster lacks: install the Prometheus operator's CRDs, or leave it off (checkCRDs=false renders without a cluster)" (index . 2) (index . 1)) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Ports of addresses, each once, separated by commas; of `host` without a scheme as of https. Takes (list addresses). */}}
+{{- define "operator.ports" -}}
+{{- $ports := list -}}
+{{- range compact (index . 0) -}}
+{{- $host := regexReplaceAll "^[a-z]+://" . "" | regexFind "^[^/?#]+" -}}
+{{- $port := regexFind ":[0-9]{1,5}$" $host | trimPrefix ":" -}}
+{{- $ports = append $ports ($port | default (ternary "80" "443" (hasPrefix "http://" .))) -}}
+{{- end -}}
+{{- $ports | uniq | join "," -}}
+{{- end -}}
+
+{{/* Refuses values that contradict each other, and those of older charts with what replaced them. Takes the root. */}}
+{{- define "operator.checks" -}}
+{{- $moved := dict
+    "watchNamespaces" "watch.namespaces=[{name: …}] with watch.allNamespaces=false"
+    "rbac.secretNames" "secretNames of each entry of watch.namespaces"
+    "rbac.allSecrets" "secretNames of each entry of watch.namespaces: a right to every Secret is no longer given"
+    "networkPolicy.ingressFrom" "networkPolicy.monitoringNamespace"
+    "networkPolicy.egressPorts" "networkPolicy.egressTo, whose ports come from keyHosts and prometheus.url, and networkPolicy.extraEgress" -}}
+{{- range $old, $new := $moved -}}
+{{- $value := $.Values -}}
+{{- range splitList "." $old -}}
+{{- $value = ternary (get $value .) nil (and (kindIs "map" $value) (hasKey $value .)) -}}
+{{- end -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- fail (printf "%s is gone: use %s (charts/slipway-operator/README.md, Upgrade)" $old $new) -}}
+{{- end -}}
+{{- end -}}
+{{- if not (or .Values.watch.allNamespaces .Values.watch.namespaces) -}}
+{{- fail "watch.namespaces: name at least one namespace, or set watch.allNamespaces=true" -}}
+{{- end -}}
+{{- $names := list -}}
+{{- range .Values.watch.namespaces -}}
+{{- if has .name $names -}}
+{{- fail (printf "watch.namespaces: %s is there twice" .name) -}}
+{{- end -}}
+{{- if and .createSecrets (not .secretNames) -}}
+{{- fail (printf "watch.namespaces: %s has createSecrets without secretNames, so that nothing could be read back" .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
 {{- end -}}
 {{- end -}}

@@ -80,7 +80,7 @@ def _names(rules: Sequence[RuleName], most: int = 3) -> str:
 
 def dashboards(facts: Facts) -> Verdict:
     if "configmaps" in facts.forbidden:
-        return unknown("Forbidden", "ConfigMaps cannot be read", "allow get of configmaps")
+        return unknown("Forbidden", "ConfigMaps cannot be read", "set configMaps in the operator's watch.namespaces")
     if not facts.of("dashboards"):
         fix = "set monitoring.dashboards.enabled=true; where another release brings them, list this condition in spec.accepted"
         return warn("NoDashboards", "this release brings no dashboards", fix)

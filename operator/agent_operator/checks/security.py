@@ -78,7 +78,8 @@ def key_age(facts: Facts) -> Verdict:
     changed = key_changed(facts)
     if changed is None:
         if "secrets" in facts.forbidden:
-            return unknown("Forbidden", "the model key's Secret cannot be read", "name it in the operator's rbac.secretNames")
+            fix = "name it in secretNames of the operator's watch.namespaces"
+            return unknown("Forbidden", "the model key's Secret cannot be read", fix)
         return unknown("NoKeySecret", "no mounted Secret holds the model key", "use model.existingSecret")
     if facts.now - changed >= timedelta(days=facts.limits.key_age_days):
         message = f"the model key has not changed for {facts.limits.key_age_days:g} days"

@@ -1,15 +1,11 @@
-"""One operator at a time does what cannot be undone: a Lease that is renewed, and proved right before the deed."""
+"""One operator at a time attends to a namespace: a Lease in it that is renewed, and proved right before what cannot be undone."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
-
-import structlog
 
 from agent_operator.clock import Clock, micro_timestamp
 from agent_operator.cluster import Cluster
-from agent_operator.cluster.errors import ClusterError
+from agent_operator.cluster.errors import ClusterError, Conflict
 from agent_operator.cluster.kinds import LEASE, Manifest
 
 DURATION = 30
@@ -18,7 +14,8 @@ DURATION = 30
 RENEWALS = 3
 """Renewals within one duration: two may fail."""
 
-log = structlog.stdlib.get_logger(__name__)
+LEASE_NAME = "slipway-operator"
+"""The same for every operator, whatever its release and its own namespace are called: it is what they exclude each other by."""
 
 
 class NotHolder(Exception):
@@ -26,13 +23,12 @@ class NotHolder(Exception):
 
 
 class Fence:
-    """The Lease `namespace/name` for `holder`, the pod's name: unique among operators that live at one time."""
+    """The Lease of `namespace` for `holder`, which no other operator that lives at the time may be called."""
 
-    def __init__(self, cluster: Cluster, clock: Clock, *, namespace: str, name: str, holder: str) -> None:
+    def __init__(self, cluster: Cluster, clock: Clock, *, namespace: str, holder: str) -> None:
         self._cluster = cluster
         self._clock = clock
         self._namespace = namespace
-        self._name = name
         self._holder = holder
         self._seen: tuple[str, datetime] | None = None
         self._renewed: datetime | None = None
@@ -45,47 +41,39 @@ class Fence:
             NotHolder: it did not.
         """
         try:
-            if await self._renew():
+            if await self.renew():
                 return
         except ClusterError as error:
-            raise NotHolder(f"the Lease {self._namespace}/{self._name} could not be renewed: {error}") from error
-        raise NotHolder(f"another operator holds the Lease {self._namespace}/{self._name}")
-
-    @asynccontextmanager
-    async def held(self) -> AsyncIterator[None]:
-        """Takes the Lease as soon as it is free and renews it meanwhile; gives it up at the end."""
-        task = asyncio.create_task(self._keep())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            with suppress(ClusterError):
-                await self._release()
-
-    async def _keep(self) -> None:
-        while True:
-            try:
-                await self._renew()
-            except ClusterError as error:
-                log.warning("lease_not_renewed", error=str(error))
-            await self._clock.sleep(DURATION / RENEWALS)
+            raise NotHolder(f"the Lease {self._namespace}/{LEASE_NAME} could not be renewed: {error}") from error
+        raise NotHolder(f"another operator holds the Lease {self._namespace}/{LEASE_NAME}")
 
     @property
     def held_now(self) -> bool:
-        """Whether the last renewal is younger than the Lease's duration: for a metric. Before a deed, `check`."""
+        """Whether the last renewal is younger than the Lease's duration: nobody can have taken it. Before a deed, `check`."""
         return self._renewed is not None and self._clock.now() - self._renewed < timedelta(seconds=DURATION)
 
-    async def _renew(self) -> bool:
+    async def renew(self) -> bool:
+        """Takes or renews the Lease; False while another operator holds it. Raises ClusterError."""
         async with self._writing:
             began = self._clock.now()
-            held = await self._write()
+            try:
+                held = await self._write()
+            except Conflict:
+                held = False  # somebody wrote in between
             self._renewed = began if held else None
             return held
 
+    async def release(self) -> None:
+        """Gives the Lease up if it is ours, so that the next one need not wait. Raises ClusterError."""
+        async with self._writing:
+            self._renewed = None
+            lease = await self._cluster.get(LEASE, self._namespace, LEASE_NAME)
+            if lease is not None and lease["spec"].get("holderIdentity") == self._holder:
+                await self._cluster.replace({**lease, "spec": {**lease["spec"], "holderIdentity": ""}})
+
     async def _write(self) -> bool:
         now = self._clock.now()
-        lease = await self._cluster.get(LEASE, self._namespace, self._name)
+        lease = await self._cluster.get(LEASE, self._namespace, LEASE_NAME)
         if lease is None:
             await self._cluster.create(self._lease(now))
             return True
@@ -111,16 +99,11 @@ class Fence:
         transitions = spec.get("leaseTransitions", 0) + (0 if mine else 1)
         return {**lease, "spec": {**fresh, **kept, "leaseTransitions": transitions}}
 
-    async def _release(self) -> None:
-        lease = await self._cluster.get(LEASE, self._namespace, self._name)
-        if lease is not None and lease["spec"].get("holderIdentity") == self._holder:
-            await self._cluster.replace({**lease, "spec": {**lease["spec"], "holderIdentity": ""}})
-
     def _lease(self, now: datetime) -> Manifest:
         return {
             "apiVersion": LEASE.api_version,
             "kind": LEASE.kind,
-            "metadata": {"name": self._name, "namespace": self._namespace},
+            "metadata": {"name": LEASE_NAME, "namespace": self._namespace},
             "spec": {
                 "holderIdentity": self._holder,
                 "leaseDurationSeconds": DURATION,

@@ -108,7 +108,10 @@ class AlertPolicies:
         await self._tools.cluster.event(policy, type="Normal", reason="RulesUpdated", message=message)
 
     async def _remove(self, policy: Manifest, kind: Kind) -> None:
-        found = await self._find(policy, kind)
+        try:
+            found = await self._find(policy, kind)
+        except Forbidden:
+            return  # without the right there is nothing that we made; what was made before goes with the policy
         if found is not None and made.is_owned(found, policy):
             metadata = found["metadata"]
             await self._tools.cluster.delete(kind, metadata["namespace"], metadata["name"], uid=metadata["uid"])

@@ -17,6 +17,9 @@ from agent_operator.reconcile.tools import Tools
 AFTER_REFUSAL = 300.0
 """Seconds until something that the API server refused is tried again: a person has to change a role or an object first."""
 
+NOT_OURS = 10.0
+"""Seconds until an object is looked at again whose namespace another operator attends to: its Lease may have run out by then."""
+
 REASONS: Mapping[type[Exception], str] = {
     Conflict: "conflict",
     Forbidden: "forbidden",
@@ -107,6 +110,8 @@ class Controller:
         self.liveness.began(key)
         began = time.perf_counter()
         try:
+            if not await self._tools.fences.attends(key.namespace):
+                return NOT_OURS
             due = await self._reconcilers[key.kind](key)
         except Exception as error:
             return await self._after(error, key)

@@ -6,7 +6,7 @@ import httpx
 
 from agent_operator.clock import Clock
 from agent_operator.cluster import Cluster
-from agent_operator.cluster.lease import Fence
+from agent_operator.cluster.fences import Fences
 from agent_operator.metrics import Metrics
 from agent_operator.settings import OperatorSettings
 
@@ -15,7 +15,7 @@ from agent_operator.settings import OperatorSettings
 class Tools:
     cluster: Cluster
     clock: Clock
-    fence: Fence
+    fences: Fences
     metrics: Metrics
     http: httpx.AsyncClient
     """For Prometheus, the pods' ops ports and the providers of keys, by `egress.read` alone: it bounds what comes back."""

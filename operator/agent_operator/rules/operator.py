@@ -62,8 +62,8 @@ def _process(scope: Scope) -> Iterator[Alert]:
         expr=f"max by (namespace, job) ({select('slipway_operator_lease_held')}) == 0",
         severity="critical",
         hold=300,
-        summary="The operator does not hold its Lease",
-        description="Another operator does, or the Lease cannot be written: no key is made or revoked meanwhile.",
+        summary="The operator does not hold the Lease of a namespace",
+        description="Another operator does, or the Lease cannot be written: this one attends to none of its objects meanwhile.",
         dashboard="operator",
     )
     yield Alert(

@@ -9,11 +9,16 @@ CHART = CHARTS / "slipway-operator"
 ANYWHERE = values_of("checkCRDs=false")
 """Without a cluster Helm knows of no CRD."""
 
-NAMESPACED = values_of("watchNamespaces=[team-a, team-b]", "rbac.secretNames=[model-key]", "rbac.adminSecretNames=[admin-key]")
+NAMESPACED = values_of(
+    "watch.allNamespaces=false",
+    "watch.namespaces=[{name: team-a, secretNames: [model-key]}, {name: team-b}]",
+    "rbac.adminSecretNames=[admin-key]",
+    "rbac.aggregate=false",
+)
 
 EVERYTHING = values_of(
     "imagePullSecrets=[{name: registry}]",
-    "rbac.allSecrets=true",
+    "watch.namespaces=[{name: team-a, secretNames: [model-key, pool], createSecrets: true, configMaps: true}, {name: team-b}]",
     "prometheus.url=http://prometheus:9090",
     "extraEnv=[{name: HTTPS_PROXY, value: 'http://proxy:3128'}]",
     "serviceAccount.annotations={role: operator}",
@@ -23,8 +28,8 @@ EVERYTHING = values_of(
     "tolerations=[{key: system, operator: Exists}]",
     "affinity={nodeAffinity: {}}",
     "priorityClassName=high",
-    "networkPolicy.enabled=true",
-    "networkPolicy.ingressFrom=[{namespaceSelector: {}}]",
+    "keyHosts=[models.internal:8443, 'http://fake:8080']",
+    "networkPolicy.extraEgress=[{ports: [{port: 9191}]}]",
     "monitoring.serviceMonitor.enabled=true",
     "monitoring.serviceMonitor.labels={team: platform}",
     "monitoring.alerts.enabled=true",

@@ -12,7 +12,7 @@ from agent_operator.cluster.kinds import GROUP_VERSION, OWN
 from agent_operator.settings import OperatorSettings
 from scripts import alert_rules
 from scripts.chart_schema import read_values, schema, schema_text, with_table
-from tests.charts.operator.chart import CASES, CHART, EVERYTHING, NAMESPACED, made, manifests, pod, refused
+from tests.charts.operator.chart import CASES, CHART, EVERYTHING, made, manifests, pod, refused
 from tests.support.charts import Manifest, every, values_of
 
 MINORS = ["1.30", "1.32", "1.33", "1.34"]
@@ -21,10 +21,6 @@ CRD_GROUPS = {"monitoring.coreos.com", "apiextensions.k8s.io"}
 
 def crds(*values: Manifest) -> list[Manifest]:
     return every(manifests(*values), "CustomResourceDefinition")
-
-
-def grants(rules: list[dict[str, Any]], resource: str) -> list[dict[str, Any]]:
-    return [rule for rule in rules if resource in rule["resources"]]
 
 
 @pytest.mark.parametrize("minor", MINORS)
@@ -50,7 +46,13 @@ def test_schema_and_readme_are_what_the_comments_say() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "named"), [("replicas=2", "replicas"), ("rbac.secretName=a", "secretName"), ("workers=0", "workers")]
+    ("wrong", "named"),
+    [
+        ("replicas=2", "replicas"),
+        ("rbac.secretName=a", "secretName"),
+        ("watch.namespaces=[team-a]", "watch"),
+        ("workers=0", "workers"),
+    ],
 )
 def test_a_wrong_value_is_refused_by_its_name(wrong: str, named: str) -> None:
     assert named in refused(wrong)
@@ -90,54 +92,14 @@ def test_every_status_has_ready_and_conditions_with_a_generation(kind: Any) -> N
     assert "slipway" in crd["spec"]["names"]["categories"]
 
 
-def test_by_default_it_may_read_no_secret_of_others() -> None:
-    rules = made("ClusterRole")["rules"]
-
-    assert grants(rules, "secrets") == []
-    assert not [rule for rule in rules if "*" in [*rule["resources"], *rule["verbs"], *rule["apiGroups"]]]
-
-
-def test_named_secrets_are_all_that_it_may_read_and_it_lists_none() -> None:
-    rules = made("ClusterRole", values_of("rbac.secretNames=[model-key]"))["rules"]
-
-    named, create = grants(rules, "secrets")
-    assert (named["resourceNames"], named["verbs"]) == (["model-key"], ["get", "update", "delete"])
-    assert create["verbs"] == ["create"]
-    everything = made("ClusterRole", EVERYTHING)["rules"]
-    assert [rule["verbs"] for rule in grants(everything, "secrets")] == [["get", "create", "update", "delete"]]
-
-
-def test_in_namespaced_mode_there_is_no_cluster_role() -> None:
-    objects = manifests(NAMESPACED)
-
-    assert every(objects, "ClusterRole") == every(objects, "ClusterRoleBinding") == []
-    roles = {(role["metadata"]["namespace"], role["metadata"]["name"]) for role in every(objects, "Role")}
-    bindings = {(each["metadata"]["namespace"], each["roleRef"]["name"]) for each in every(objects, "RoleBinding")}
-    own = ("slipway-system", "slipway-operator-own")
-    assert roles == bindings == {("team-a", "slipway-operator"), ("team-b", "slipway-operator"), own}
-
-
-def test_keys_of_administrators_are_read_in_its_own_namespace_alone() -> None:
-    objects = manifests(NAMESPACED)
-    [own] = every(objects, "Role", "slipway-operator-own")
-
-    assert grants(own["rules"], "secrets") == [
-        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["admin-key"], "verbs": ["get"]}
-    ]
-    others = [rule for role in every(objects, "Role", "slipway-operator") for rule in grants(role["rules"], "secrets")]
-    assert "admin-key" not in json.dumps(others)
-
-
-def test_the_lease_that_it_may_write_is_the_one_that_it_asks_for() -> None:
-    [_, own] = grants(made("Role", name="slipway-operator-own")["rules"], "leases")
-    env = {each["name"]: each.get("value") for each in pod()["containers"][0]["env"]}
-
-    assert own["resourceNames"] == [env["LEASE_NAME"]]
-
-
 def test_every_variable_is_one_that_the_operator_reads_and_accepts() -> None:
     values = values_of(
-        "watchNamespaces=[a, b]", "prometheus.url=http://p:9090", "resyncSeconds=30", "workers=8", "logLevel=debug"
+        "watch.allNamespaces=false",
+        "watch.namespaces=[{name: a}, {name: b}]",
+        "prometheus.url=http://p:9090",
+        "resyncSeconds=30",
+        "workers=8",
+        "logLevel=debug",
     )
     env = {each["name"]: each.get("value", "x") for each in pod(values)["containers"][0]["env"]}
 
@@ -151,23 +113,6 @@ def test_every_variable_is_one_that_the_operator_reads_and_accepts() -> None:
 
 def test_services_of_the_namespace_are_no_settings() -> None:
     assert pod()["enableServiceLinks"] is False, "a Service `metrics` would set METRICS_PORT to tcp://…"
-
-
-def test_a_policy_lets_it_resolve_names_on_openshift_too() -> None:
-    dns, calls = made("NetworkPolicy", EVERYTHING)["spec"]["egress"]
-
-    assert [(port["port"], port["protocol"]) for port in dns["ports"]] == [(p, t) for p in (53, 5353) for t in ("UDP", "TCP")]
-    assert [port["port"] for port in calls["ports"]] == [443, 6443, 9090]
-
-
-def test_a_namespace_that_is_named_twice_is_refused_before_its_role_exists_twice() -> None:
-    assert "watchNamespaces" in refused("watchNamespaces=[team-a, team-a]")
-
-
-def test_it_may_look_at_nothing_that_it_does_not_look_at() -> None:
-    granted = {resource for rule in made("ClusterRole")["rules"] for resource in rule["resources"]}
-
-    assert granted & {"services", "servicemonitors", "namespaces", "nodes"} == set()
 
 
 def test_one_pod_that_is_replaced_and_not_doubled() -> None:

@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from agent_operator.checks.gather import by_address, gather
 from agent_operator.checks.registry import CHECKS
 from agent_operator.cluster import Forbidden, Manifest, Unavailable
+from agent_operator.cluster.fences import Fences
 from agent_operator.cluster.kinds import AGENT_HEALTH, DISRUPTION_BUDGET, SECRET
-from agent_operator.cluster.lease import Fence
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.agenthealth import INTERVAL, agent_health
 from agent_operator.reconcile.queue import Key
@@ -86,8 +86,8 @@ class World:
     @asynccontextmanager
     async def tools(self) -> AsyncIterator[Tools]:
         async with httpx.AsyncClient(transport=httpx.MockTransport(self.answer)) as http:
-            fence = Fence(self.cluster, self.clock, namespace="slipway", name="slipway-operator", holder="me")
-            yield Tools(self.cluster, self.clock, fence, Metrics("0"), http, OperatorSettings(prometheus_urls=(PROMETHEUS,)))
+            fences = Fences(self.cluster, self.clock, holder="me")
+            yield Tools(self.cluster, self.clock, fences, Metrics("0"), http, OperatorSettings(prometheus_urls=(PROMETHEUS,)))
 
     async def look(self) -> dict[str, Any]:
         """The status after one reconcile."""

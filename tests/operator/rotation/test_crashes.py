@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from agent_operator.cluster.kinds import LEASE, SECRET
-from tests.operator.rotation.world import Crash, World, only_the_current_key_is_left, started
+from agent_operator.cluster.lease import LEASE_NAME
+from tests.operator.rotation.world import NAMESPACE, Crash, World, only_the_current_key_is_left, started
 
 
 def accounts() -> World:
@@ -112,7 +113,7 @@ async def test_a_lost_answer_to_making_a_key_is_followed_by_deleting_that_key() 
 
 async def test_an_operator_that_follows_a_killed_one_goes_on_as_soon_as_the_lease_is_free() -> None:
     world = await started(World())
-    lease = world.cluster.find(LEASE, "slipway-system", "lease")
+    lease = world.cluster.find(LEASE, NAMESPACE, LEASE_NAME)
     assert lease is not None
     lease["spec"]["holderIdentity"] = "the one that was killed"
     world.cluster.put(lease)

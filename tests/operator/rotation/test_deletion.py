@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from agent_operator.cluster.fences import Fences
 from agent_operator.cluster.kinds import KEY_ROTATION, LEASE, SECRET
-from agent_operator.cluster.lease import Fence
+from agent_operator.cluster.lease import LEASE_NAME
 from agent_operator.reconcile.rotation.deletion import RETRY
-from tests.operator.rotation.world import KEY, NAMESPACE, OPERATOR, World, only_the_current_key_is_left, started
+from tests.operator.rotation.world import KEY, NAMESPACE, World, only_the_current_key_is_left, started
 
 
 async def delete(world: World) -> None:
@@ -102,9 +103,8 @@ async def test_an_object_that_never_made_a_key_goes_at_once() -> None:
 
 async def test_while_another_operator_holds_the_lease_nobody_gives_up() -> None:
     world = await end(World(), deletionPolicy="Revoke")
-    fence = Fence(world.cluster, world.clock, namespace=OPERATOR, name="lease", holder="another")
-    world.cluster.drop(LEASE, OPERATOR, "lease")
-    await fence.check()
+    world.cluster.drop(LEASE, NAMESPACE, LEASE_NAME)
+    await Fences(world.cluster, world.clock, holder="another").check(NAMESPACE)
     world.clock.pass_by(301)
 
     assert await world.operator(KEY) == RETRY

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 
 from agent_operator.cluster import Manifest
+from agent_operator.cluster.fences import Fences
 from agent_operator.cluster.kinds import KEY_ROTATION, SECRET
-from agent_operator.cluster.lease import Fence
 from agent_operator.egress.origins import origins
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.queue import Key
@@ -93,10 +93,10 @@ class World:
 
     def restart(self) -> None:
         """A new operator, which remembers nothing."""
-        fence = Fence(self.cluster, self.clock, namespace=OPERATOR, name="lease", holder="operator")
+        fences = Fences(self.cluster, self.clock, holder="operator")
         self.http = httpx.AsyncClient(transport=httpx.MockTransport(self._provide))
         self.metrics = Metrics("test")
-        tools = Tools(self.cluster, self.clock, fence, self.metrics, self.http, SETTINGS)
+        tools = Tools(self.cluster, self.clock, fences, self.metrics, self.http, SETTINGS)
         sources = Sources(self.cluster, self.http, self.clock, tools.settings)
         self.operator = KeyRotationReconciler(tools, PodAnswers(self), sources)
 

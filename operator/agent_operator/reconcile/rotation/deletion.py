@@ -11,7 +11,7 @@ from agent_operator.cluster.kinds import SECRET
 from agent_operator.cluster.lease import NotHolder
 from agent_operator.providers import ProviderError
 from agent_operator.reconcile.rotation.model import Identity, Spec, read_identity, read_spec
-from agent_operator.reconcile.rotation.secret import TargetSecret, discarded, read_secret
+from agent_operator.reconcile.rotation.secret import TargetSecret, discarded, emptied, made_here, read_secret
 from agent_operator.reconcile.rotation.sources import KeySource, Sources
 from agent_operator.reconcile.rotation.status import Status, read_status
 from agent_operator.reconcile.tools import Tools
@@ -59,7 +59,8 @@ class Farewell:
         if status.revision == 0 and status.pending is None:
             return  # nothing was ever made, whatever the spec says
         spec, identity = read_spec(manifest), read_identity(manifest)
-        await self.tools.fence.check()  # first: who does not hold the Lease must not be the one that fails and gives up
+        # First: who does not hold the Lease must not be the one that fails and gives up.
+        await self.tools.fences.check(identity.namespace)
         source = await self.sources.open(spec, identity)
         if spec.revoke_on_deletion:
             await source.revoke(set(), quiet_since=None)
@@ -72,8 +73,12 @@ class Farewell:
         cluster: Cluster = self.tools.cluster
         secret = await cluster.get(SECRET, identity.namespace, spec.secret)
         found = read_secret(secret, identity.name)
-        if secret and found and not found.foreign:
+        if not secret or not found or found.foreign:
+            return
+        if made_here(secret):
             await cluster.delete(SECRET, identity.namespace, spec.secret, uid=secret["metadata"]["uid"])
+        else:
+            await cluster.replace(emptied(secret))  # somebody else's object, and no right to delete it is needed
 
     async def _tidy(self, spec: Spec, identity: Identity, source: KeySource, status: Status) -> None:
         """Takes a staged key away. The one before the current stays valid: pods may be using it still."""

@@ -103,13 +103,13 @@ class Effects:
 
     async def _mint(self, status: Status, pending: Pending) -> Status:
         source = await self._source()
-        await self.tools.fence.check()
+        await self.tools.fences.check(self.scene.identity.namespace)
+        secret = self.scene.secret or await self._create()
         await source.clear(pending.key_name)
         key = await source.make(pending.key_name)
         self._count("mint")
-        secret = self.scene.secret or new_secret(self.scene.identity.namespace, self.scene.spec.secret, self.scene.identity.name)
         announced = not self.scene.spec.kind.presented
-        await self._write(staged(secret, key.value, key.id, pending.revision, announced=announced))
+        await self.tools.cluster.replace(staged(secret, key.value, key.id, pending.revision, announced=announced))
         return status.enter(Phase.VERIFYING, self.now, pending=replace(pending, key_id=key.id))
 
     async def _verify(self, status: Status, pending: Pending) -> Status:
@@ -119,7 +119,7 @@ class Effects:
         return replace(status, failure=None, pending=replace(pending, key_id=key_id, verified=True))
 
     async def _publish(self, status: Status, pending: Pending) -> Status:
-        await self._write(published(self._secret, self.now))
+        await self.tools.cluster.replace(published(self._secret, self.now))
         changed = status.enter(Phase.CONFIRMING, self.now, revision=pending.revision, key_time=self.now)
         return self._published(
             replace(changed, key_id=self._target.next_key_id, previous_key_id=self._target.key_id, last_rotation=self.now)
@@ -131,9 +131,9 @@ class Effects:
 
     async def _discard(self, status: Status, pending: Pending) -> Status:
         source, failure = await self._source(), status.failure
-        await self.tools.fence.check()
+        await self.tools.fences.check(self.scene.identity.namespace)
         await source.clear(pending.key_name)
-        await self._write(discarded(self._secret))
+        await self.tools.cluster.replace(discarded(self._secret))
         count = status.discards + 1
         again = self.now + min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(count - 1, 10))
         why = failure or Failure(1, "VerifyTimeout", "the new key did not work in time", again)
@@ -144,13 +144,13 @@ class Effects:
         if not (self._target.key_id or status.key_id):
             raise ProviderError("KeyIDLost", "nothing tells any more which key is in use: nothing is deleted")
         source = await self._source()
-        await self.tools.fence.check()
+        await self.tools.fences.check(self.scene.identity.namespace)
         keep = {key_id for key_id in (self._target.key_id, self._target.next_key_id, status.key_id) if key_id}
         told = await source.revoke(keep, quiet_since=None if hurried else status.confirmed)
         self._count("revoke")
         by_hand = self._target.has_previous and self._target.previous_key_id is None
         if self._target.has_previous:
-            await self._write(retired(self._secret))
+            await self.tools.cluster.replace(retired(self._secret))
         return status.enter(Phase.IDLE, self.now, pending=None, previous_key_id=None, overlap_until=None), self._told(
             told, by_hand=by_hand, hurried=hurried
         )
@@ -171,9 +171,10 @@ class Effects:
     async def _source(self) -> KeySource:
         return await self.sources.open(self.scene.spec, self.scene.identity)
 
-    async def _write(self, secret: Manifest) -> None:
-        cluster = self.tools.cluster
-        await (cluster.replace(secret) if secret["metadata"].get("resourceVersion") else cluster.create(secret))
+    async def _create(self) -> Manifest:
+        """Before a key is made: where there is no right to create the Secret, no key is left without one."""
+        identity = self.scene.identity
+        return await self.tools.cluster.create(new_secret(identity.namespace, self.scene.spec.secret, identity.name))
 
     def _count(self, operation: str) -> None:
         self.tools.metrics.rotation_provider_calls.labels(operation, "ok").inc()

@@ -22,6 +22,9 @@ NEXT_KEY_ID = "slipway.dev/next-key-id"
 NEXT_REVISION = "slipway.dev/next-revision"
 ROTATED_AT = "slipway.dev/rotated-at"
 
+FILES = ("current", "previous", "next", "revision")
+MANAGED_BY = "slipway-operator"
+
 Manifest = dict[str, Any]
 
 
@@ -61,9 +64,24 @@ def read_secret(manifest: Manifest | None, owner: str) -> TargetSecret | None:
 
 def new_secret(namespace: str, name: str, owner: str) -> Manifest:
     # No ownerReference: pods that mount it must be able to start after the KeyRotation is gone.
-    labels = {OWNER: owner, "app.kubernetes.io/managed-by": "slipway-operator"}
+    labels = {OWNER: owner, "app.kubernetes.io/managed-by": MANAGED_BY}
     metadata = {"namespace": namespace, "name": name, "labels": labels, "annotations": {}}
     return {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "data": {}}
+
+
+def made_here(manifest: Manifest) -> bool:
+    """Whether `new_secret` was its beginning, and not somebody who handed it over."""
+    return bool((manifest["metadata"].get("labels") or {}).get("app.kubernetes.io/managed-by") == MANAGED_BY)
+
+
+def emptied(manifest: Manifest) -> Manifest:
+    """Without any key, and without what was noted of them."""
+    changed, data, notes = _copy(manifest)
+    for file in FILES:
+        data.pop(file, None)
+    for note in (KEY_ID, PREVIOUS_KEY_ID, NEXT_KEY_ID, NEXT_REVISION, ROTATED_AT):
+        notes.pop(note, None)
+    return changed
 
 
 def staged(manifest: Manifest, value: str, key_id: str, revision: int, *, announced: bool) -> Manifest:
