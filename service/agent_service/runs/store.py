@@ -309,7 +309,7 @@ RETURNING {RUN_COLUMNS}
 """
 
 STARTED = f"""
-SELECT {RUN_COLUMNS} FROM slipway.runs r WHERE tenant = %s AND user_id = %s AND (idempotency_key = %s OR id = %s) LIMIT 1
+SELECT {WITHOUT_ANSWER} FROM slipway.runs r WHERE tenant = %s AND user_id = %s AND (idempotency_key = %s OR id = %s) LIMIT 1
 """
 
 # A run that nobody has begun ends here: it may stand behind one that is going, or wait for a decision.
