@@ -32,6 +32,10 @@ class Release:
         """To the revision before the last one."""
         helm(self.namespace, "rollback", self.name, *self._waiting())
 
+    def uninstall(self) -> None:
+        """With what it has outside of its namespace."""
+        helm(self.namespace, "uninstall", self.name, "--wait")
+
     def test(self) -> str:
         """Runs the chart's own tests; their output."""
         return helm(self.namespace, "test", self.name, "--logs", "--timeout=2m")
