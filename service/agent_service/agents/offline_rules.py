@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import re2  # type: ignore[import-untyped]  # lacks py.typed
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from agent_service.agents.offline_data import GIVEN, describe_period, sql_for
@@ -27,7 +28,8 @@ QUOTE_CHARS = 700
 """Characters quoted of one passage: what the default TOOL_OUTPUT_CHARS leaves of the best one."""
 QUOTED_PASSAGES = 3
 
-_ROUTES = re.compile(r"\bRAG\b.*\bDATA\b.*\bGENERAL\b", re.DOTALL)
+_ROUTES = re2.compile(r"(?s)\bRAG\b.*\bDATA\b.*\bGENERAL\b")
+"""In linear time: a caller of `/v1` writes system messages, too."""
 _SAVE_NOTE = re.compile(
     r"^\W*(?:please\s+)?(?:save|remember|note|write down)\b(?:\s+(?:a|this|the|down|as))*(?:\s+note)?(?:\s+that)?\W*",
     re.IGNORECASE,
