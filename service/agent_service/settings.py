@@ -202,6 +202,9 @@ class Settings(BaseModel):
         "continue", description="What becomes of a run whose last stream on this process is closed by the client."
     )
     max_question_chars: Count = Field(20_000, description="Characters of a question.")
+    accept_images: bool = Field(
+        False, description="The graph and its model take images: on /v1 they reach the graph as content parts; else 422."
+    )
     max_body_bytes: Count = Field(1_048_576, description="Bytes of a request body.")
     context_turns: Count = Field(5, description="Last turns of a session that the default graph shows the model.")
     context_tokens: Count = Field(8_000, description="Tokens of history that the default graph shows the model.")

@@ -90,3 +90,13 @@ def remembering(_: Any) -> StateGraph[AskState]:
     graph.add_edge(START, "remember")
     graph.add_edge("remember", END)
     return graph
+
+
+async def _ask_or_say(state: AskState) -> dict[str, Any]:
+    asked = str(state["messages"][-1].content)
+    return await _ask(state) if asked.startswith("ask") else {"messages": [AIMessage(f"I say {asked}.")]}
+
+
+def asking_or_saying(_: Any) -> StateGraph[AskState]:
+    """Waits for a value when asked to ask, and says the question again otherwise."""
+    return StateGraph(AskState).add_node("ask", _ask_or_say).add_edge(START, "ask").add_edge("ask", END)

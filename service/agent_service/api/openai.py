@@ -1,8 +1,8 @@
 """The OpenAI-compatible wire: any OpenAI client or chat page can talk to the agent. Tool calls stay inside."""
 
-import hashlib
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -12,11 +12,12 @@ from starlette.responses import Response
 
 from agent_service.api.deps import Caller, IdempotencyKeyDep, ResourcesDep, WaitingCaller, run_in_log
 from agent_service.api.json_body import JsonResponse, JsonRoute, json_bytes
+from agent_service.api.openai_input import conversation, ends_with, graph_messages, history, question
 from agent_service.api.openai_schemas import MODEL_ID, Completion, CompletionRequest, Model, ModelList
 from agent_service.api.openapi import PROBLEMS, event_stream
 from agent_service.api.sse import HEARTBEAT, StreamResponse, in_chunks
 from agent_service.api.streams import until_ended
-from agent_service.errors import InvalidRequest, ModelNotFound
+from agent_service.errors import ModelNotFound, SessionBusy, SessionInterrupted
 from agent_service.middleware.problem import problem_response
 from agent_service.principal import Principal
 from agent_service.resources import Resources
@@ -58,7 +59,7 @@ async def complete(
     request: Request, body: CompletionRequest, res: ResourcesDep, principal: WaitingCaller, key: IdempotencyKeyDep
 ) -> Response:
     """Chat Completions, streaming and not."""
-    run = run_in_log(await _start(res, principal, body, key))
+    run = run_in_log(await _start(res, principal, request, body, key))
     # This wire has no way to come back for the rest, except by the same key.
     on_leave = None if key else partial(res.runs.cancel_unwatched, run.id)
     if body.stream:
@@ -76,22 +77,21 @@ async def complete(
     return JsonResponse({**_envelope(run, "chat.completion"), "choices": [choice], "usage": _usage(spent)})
 
 
-async def _start(res: Resources, principal: Principal, body: CompletionRequest, key: str | None) -> Run:
-    last = body.messages[-1]
-    if last.role != "user" or not last.text.strip():
-        raise InvalidRequest("messages: expected the last one to be the user's, with some text", field="messages")
-    limit = res.settings.max_question_chars
-    if len(last.text) > limit:
-        raise InvalidRequest(f"messages: expected at most {limit} characters in the last one", field="messages")
-    if body.user:
-        return await res.runs.start(principal, last.text, session_id=_session_id(principal, body.user), idempotency_key=key)
-    messages = [{"role": "system" if m.role == "developer" else m.role, "content": m.text} for m in body.messages]
-    return await res.runs.start(principal, last.text, messages=messages, listed=False, idempotency_key=key)
-
-
-def _session_id(principal: Principal, user: str) -> str:
-    # A hash, so that any text can be a name, and two principals' names never meet.
-    return "v1-" + hashlib.sha256(f"{principal.tenant}\0{principal.user}\0{user}".encode()).hexdigest()[:40]
+async def _start(res: Resources, principal: Principal, request: Request, body: CompletionRequest, key: str | None) -> Run:
+    text = question(body, max_chars=res.settings.max_question_chars, images=res.settings.accept_images)
+    messages, named = graph_messages(body.messages), conversation(request.headers, body.metadata)
+    # A retry asks for the same, wherever its first try found the conversation.
+    asked = (text, named and named.session_id, messages, None)
+    start = partial(res.runs.start, principal, text, idempotency_key=key, asked=asked)
+    if named and named.remembered:
+        return await start(session_id=named.session_id, messages=messages[-1:])
+    if named:
+        so_far = await res.sessions.said(principal, named.session_id)
+        if ends_with(history(body.messages), so_far.said):
+            with suppress(SessionBusy, SessionInterrupted):
+                going_on = messages[-1:] if so_far.runs else messages
+                return await start(session_id=named.session_id, messages=going_on, follows=so_far.runs)
+    return await start(messages=messages, listed=False)
 
 
 def _envelope(run: Run, kind: str) -> dict[str, Any]:

@@ -1,51 +1,123 @@
-"""Requests and responses of the OpenAI wire. Unknown fields of a request are ignored: each client sends some of its own."""
+"""Requests and responses of the OpenAI wire. Unknown fields of a request are ignored: each client sends some of its own.
 
-from typing import Annotated, Literal
+`null` means the default wherever a field is optional: some clients send every field they know.
+"""
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from agent_service.api.text import Text
 
 MODEL_ID = "slipway"
 
-
-class TextPart(BaseModel):
-    type: Literal["text"]
-    text: Text
+MAX_MESSAGES = 500
+"""A chat of 250 turns; longer ones are cut by every client."""
 
 
-class ChatMessage(BaseModel):
-    """Messages of tools are refused: the agent's tools are its own."""
-
+class _Lenient(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
-    role: Literal["system", "developer", "user", "assistant"]
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_the_default(cls, given: Any) -> Any:
+        return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
+
+
+class TextPart(_Lenient):
+    type: Literal["text"]
+    text: Text = ""
+
+
+class RefusalPart(_Lenient):
+    type: Literal["refusal"]
+    refusal: Text = ""
+
+
+class ImageUrl(_Lenient):
+    url: Text = Field(min_length=1)
+    detail: Text = "auto"
+
+
+class ImagePart(_Lenient):
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+Part = Annotated[
+    Annotated[TextPart, Tag("text")] | Annotated[RefusalPart, Tag("refusal")] | Annotated[ImagePart, Tag("image_url")],
+    Discriminator(
+        lambda part: part.get("type") if isinstance(part, dict) else getattr(part, "type", None),
+        custom_error_type="part",
+        custom_error_message="expected a part of type text, refusal or image_url: the agent takes no audio, video or files",
+    ),
+]
+
+
+class FunctionCall(_Lenient):
+    name: Text = Field(min_length=1)
+    arguments: Text = "{}"
+
+
+class ToolCall(_Lenient):
+    id: Text = Field(min_length=1)
+    function: FunctionCall
+
+
+class ChatMessage(_Lenient):
+    """Calls of the client's own tools, and their results, are history: the agent calls none of them."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Annotated[
-        Annotated[Text, Tag("text")] | Annotated[list[TextPart], Field(min_length=1), Tag("parts")],
+        Annotated[Text, Tag("text")] | Annotated[list[Part], Tag("parts")],
         Discriminator(lambda content: "text" if isinstance(content, str) else "parts"),
-    ]
+    ] = ""
+    refusal: Text = ""
+    tool_calls: list[ToolCall] = []
+    tool_call_id: Text = ""
 
     @property
     def text(self) -> str:
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        if isinstance(self.content, str):
+            return self.content or self.refusal
+        return "".join(part.refusal if isinstance(part, RefusalPart) else part.text for part in self._said) or self.refusal
+
+    @property
+    def _said(self) -> list[TextPart | RefusalPart]:
+        return [part for part in self.content if isinstance(part, TextPart | RefusalPart)]
+
+    @property
+    def images(self) -> list[tuple[int, ImagePart]]:
+        """With their places among the parts."""
+        parts = [] if isinstance(self.content, str) else self.content
+        return [(place, part) for place, part in enumerate(parts) if isinstance(part, ImagePart)]
+
+    @property
+    def graph_content(self) -> str | list[dict[str, Any]]:
+        """As a graph gets it: one text, or parts where there are images."""
+        if isinstance(self.content, str) or not self.images:
+            return self.text
+        return [
+            {"type": "text", "text": part.refusal} if isinstance(part, RefusalPart) else part.model_dump()
+            for part in self.content
+        ]
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(_Lenient):
     include_usage: bool = False
 
 
-class CompletionRequest(BaseModel):
+class CompletionRequest(_Lenient):
     """Fields that tune a model (temperature, …) are accepted and left to the graph."""
 
-    model_config = ConfigDict(extra="ignore")
-
     model: Text = MODEL_ID
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=500)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
     stream: bool = False
     stream_options: StreamOptions | None = None
-    user: Annotated[Text, StringConstraints(min_length=1, max_length=256)] | None = Field(
-        None,
-        description="Names a session of the caller: the agent remembers earlier turns itself and reads the last message only.",
+    user: str | None = Field(None, description="Taken and not used: it names a person, and no conversation.")
+    metadata: Mapping[str, Any] = Field(
+        default_factory=dict, description="`session_id` or `conversation_id` tells the conversation, as the headers do."
     )
     n: Literal[1] = 1
 

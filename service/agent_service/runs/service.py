@@ -67,11 +67,15 @@ class RunService:
         listed: bool = True,
         idempotency_key: str | None = None,
         run_id: UUID | None = None,
+        follows: int | None = None,
+        asked: tuple[Any, ...] | None = None,
     ) -> Run:
         """Starts a run, or joins the one that the same idempotency key or the same run id started.
 
         Args:
             run_id: of a stream token, which starts this run and no other.
+            follows: runs that the session has had, or it is SessionBusy; whatever ON_BUSY says.
+            asked: what a retry under the same key repeats, if not these arguments.
             messages: OpenAI-style messages of the input; the question alone by default.
             context: for the graph's `Runtime.context`.
             listed: whether the session shows in lists.
@@ -79,7 +83,7 @@ class RunService:
         Raises:
             GuardrailBlocked, InvalidRequest, Overloaded, NotFound, SessionBusy, SessionInterrupted, IdempotencyConflict
         """
-        request = _request_hash(idempotency_key or run_id, question, session_id, messages, context)
+        request = _request_hash(idempotency_key or run_id, *(asked or (question, session_id, messages, context)))
         if first := await self._store.first(principal, idempotency_key, run_id):
             return _joined(first, request)
         if run_id and await self._store.spent_on(run_id):
@@ -97,6 +101,7 @@ class RunService:
                 run_input,
                 here=here,
                 listed=listed,
+                follows=follows,
                 idempotency_key=idempotency_key,
                 request_hash=request,
                 traceparent=self._tracing.traceparent(),

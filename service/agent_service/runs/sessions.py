@@ -1,6 +1,7 @@
 """Sessions as their owner sees them: list, history, erasure, feedback."""
 
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,14 @@ from agent_service.runs.store import EXTERNAL_ID, one
 
 ERASE_TRIES = 5
 """Each deadlock means that the other side went on: a second one in a row was never seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class SoFar:
+    """A session's runs, and what they and the user said: (role, text)."""
+
+    runs: int
+    said: list[tuple[str, str]]
 
 
 class SessionStore:
@@ -39,6 +48,16 @@ class SessionStore:
             "active_run_id": active,
             "interrupted": {"run_id": last["id"], "interrupts": last["interrupts"]} if last and waits else None,
         }
+
+    async def said(self, principal: Principal, session_id: str) -> SoFar:
+        """What was said in the session until now; nothing in one that is new."""
+        async with connection(self._pool) as conn:
+            rows = await (await conn.execute(SAID.encode(), (principal.tenant, principal.user, session_id))).fetchall()
+        said: list[tuple[str, str]] = []
+        for row in rows:
+            said += [] if row["resumes"] else [("user", row["question"].strip())]
+            said += [("assistant", row["answer"].strip())] if row["answer"].strip() else []
+        return SoFar(len(rows), said)
 
     async def erase(self, principal: Principal, session_id: str) -> None:
         """Deletes the session with its runs, events and checkpoints. The ledger of costs stays; it holds no text.
@@ -110,6 +129,12 @@ SESSION_RUNS = """
 SELECT r.id, r.resumes, r.question, r.answer, r.status, r.outcome, r.interrupts, r.created_at, r.finished_at, f.score
 FROM slipway.runs r LEFT JOIN slipway.feedback f ON f.run_id = r.id
 WHERE r.session_id = %s
+ORDER BY r.created_at, r.id
+"""
+
+SAID = f"""
+SELECT r.question, r.answer, r.resumes FROM slipway.sessions s JOIN slipway.runs r ON r.session_id = s.id
+WHERE s.tenant = %s AND s.user_id = %s AND {EXTERNAL_ID} = %s
 ORDER BY r.created_at, r.id
 """
 

@@ -102,6 +102,7 @@ class RunStore:
         *,
         here: bool,
         listed: bool,
+        follows: int | None = None,
         idempotency_key: str | None,
         request_hash: str | None = None,
         traceparent: str | None = None,
@@ -111,7 +112,7 @@ class RunStore:
         Returns None when another request with the same idempotency key or id came first.
 
         Raises:
-            SessionBusy: a run of the session is going, and ON_BUSY is `reject`.
+            SessionBusy: a run of the session is going, and ON_BUSY is `reject`; or it has had other than `follows` runs.
             SessionInterrupted: the session's last run waits for a decision.
             Overloaded, TooManyQueued: too many runs wait, of all or of this principal.
         """
@@ -122,9 +123,11 @@ class RunStore:
                 async with connection(self._pool) as conn, conn.transaction():
                     # The upsert locks the session's row, so that two questions at once take turns from here on.
                     thread = await _session(conn, {**asked, "title": question[:TITLE_CHARS], "fresh": uuid4().hex})
-                    state = await one(conn, SESSION_STATE, thread, thread, thread) or {}
+                    state = await one(conn, SESSION_STATE, *(thread,) * 4) or {}
                     if state["active"] and await one(conn, STARTED, *owner, idempotency_key, run_id):
                         return None
+                    if follows is not None and (state["active"] or state["runs"] != follows):
+                        raise SessionBusy("the session has gone on meanwhile", retry_after=1)
                     if state["waiting"]:
                         run = str(state["waiting"])
                         raise SessionInterrupted("the session waits for a decision: POST /runs/{run_id}/resume", run_id=run)
@@ -264,6 +267,7 @@ RETURNING s.id
 
 SESSION_STATE = """
 SELECT EXISTS (SELECT 1 FROM slipway.runs WHERE session_id = %s AND status <> 'finished') AS active,
+       (SELECT count(*) FROM slipway.runs WHERE session_id = %s) AS runs,
        (SELECT r.id FROM slipway.runs r
         WHERE r.session_id = %s AND r.outcome = 'interrupted'
           AND NOT EXISTS (SELECT 1 FROM slipway.runs later WHERE later.resumes = r.id)) AS waiting,

@@ -165,11 +165,11 @@ async def test_an_idempotency_key_is_the_callers_own(client: httpx.AsyncClient) 
     assert len(runs) == 4
 
 
-async def test_the_same_user_of_the_openai_wire_is_another_session_for_another_caller(
+async def test_the_same_name_on_the_openai_wire_is_another_session_for_another_caller(
     client: httpx.AsyncClient, model: FakeModel
 ) -> None:
     for headers in (OWNER, *OTHERS.values()):
-        body = {"messages": [{"role": "user", "content": "hi"}], "user": "same name"}
+        body = {"messages": [{"role": "user", "content": "hi"}], "metadata": {"session_id": "same name"}}
         assert (await client.post("/v1/chat/completions", json=body, headers=headers)).status_code == 200
     told = [r.payload["messages"] for r in model.requests if r.path == "/v1/chat/completions"]
     assert [len(messages) for messages in told] == [1, 1, 1, 1]

@@ -269,10 +269,11 @@ async def test_feedback_for_a_run_that_is_not_there(client: httpx.AsyncClient) -
         ({"messages": [{"role": "user", "content": ""}]}, "messages"),
         ({"messages": [{"role": "user", "content": "a\0"}]}, "messages.0.content.text"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, "messages"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages"),
+        ({"messages": [{"role": "function", "content": "x"}]}, "messages.0.role"),
         ({"messages": [{"role": "user", "content": "x" * 20_001}]}, "messages"),
         ({"messages": [{"role": "user", "content": "x"}], "n": 2}, "n"),
-        ({"messages": [{"role": "user", "content": "x"}], "user": ""}, "user"),
+        ({"messages": [{"role": "user", "content": "x"}], "user": 5}, "user"),
         ({"messages": [{"role": "user", "content": "x"}], "stream": "maybe"}, "stream"),
     ],
 )

@@ -86,9 +86,11 @@ async def test_without_a_user_the_messages_are_the_history(api: openai.AsyncOpen
     ]  # fmt: skip
 
 
-async def test_with_a_user_the_agent_remembers_by_itself(api: openai.AsyncOpenAI, model: FakeModel) -> None:
+async def test_with_a_session_the_agent_remembers_by_itself(api: openai.AsyncOpenAI, model: FakeModel) -> None:
     for text in ("one", "two"):
-        await api.chat.completions.create(model="slipway", messages=[{"role": "user", "content": text}], user="ann@x.org")
+        await api.chat.completions.create(
+            model="slipway", messages=[{"role": "user", "content": text}], metadata={"session_id": "ann's first"}
+        )
 
     told = [m["content"] for m in model.requests[-1].payload["messages"]]
     assert told == ["one", "".join(echo_tokens("one")), "two"]
@@ -116,7 +118,7 @@ async def test_a_wrong_request_is_the_clients_own_error_class(api: openai.AsyncO
     assert (caught.value.code, caught.value.param) == ("invalid_request", "messages")
     with pytest.raises(openai.UnprocessableEntityError) as tools:
         await api.chat.completions.create(model="slipway", messages=[{"role": "tool", "content": "x", "tool_call_id": "1"}])
-    assert tools.value.param == "messages.0.role"
+    assert tools.value.param == "messages"
 
 
 async def test_a_refused_key_is_the_clients_own_error_class(database_url: str, model: FakeModel) -> None:
@@ -148,11 +150,11 @@ async def test_an_interrupt_says_how_to_decide(database_url: str) -> None:
         openai.AsyncOpenAI(base_url=f"{service.url}/v1", api_key="unused", max_retries=0) as api,
     ):
         ask: dict[str, Any] = {"model": "slipway", "messages": QUESTION}
-        whole = await api.chat.completions.create(**ask, user="ann")
+        whole = await api.chat.completions.create(**ask, metadata={"session_id": "ann"})
         assert "/resume" in (whole.choices[0].message.content or "")
         assert "/resume" in said([c async for c in await api.chat.completions.create(**ask, stream=True)])
         with pytest.raises(openai.ConflictError) as waiting:
-            await api.chat.completions.create(**ask, user="ann")
+            await api.chat.completions.create(**ask, metadata={"session_id": "ann"})
         assert waiting.value.code == "session_interrupted"
 
 

@@ -27,7 +27,10 @@ ASKED: dict[str, Call] = {
         "/v1/chat/completions",
         {"messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "even"}]},
     ),
-    "a completion of somebody": ("/v1/chat/completions", {"user": "u", "messages": [{"role": "user", "content": "even"}]}),
+    "a completion of somebody": (
+        "/v1/chat/completions",
+        {"metadata": {"session_id": "u"}, "messages": [{"role": "user", "content": "even"}]},
+    ),
 }
 
 DECIDED: list[dict[str, Any]] = [{"value": value} for value in ("red", "blue", None, False, 0, "", {"a": 1}, ["red"])]
