@@ -155,7 +155,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
             pool=pool,
             runs=runtime.service,
             worker=runtime.worker,
-            streams=Streams(metrics, most_of_one=settings.max_streams_per_principal),
+            streams=Streams(metrics, most_of_one=settings.streams_of_principal),
             sessions=SessionStore(pool),
             authenticator=authenticator,
             langsmith=langsmith,

@@ -4,6 +4,7 @@
 """
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -70,6 +71,10 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
 LATER = ("REDIS_URL", "RATE_LIMIT_PER_MINUTE", "DAILY_TOKEN_LIMIT", "DAILY_USD_LIMIT")
 """Settings of later versions. Whoever sets one believes in a limit that is not there."""
+
+
+QUEUED_PER_PRINCIPAL, STREAMS_PER_PRINCIPAL = 50, 200
+"""Shares of one caller; their settings say why."""
 
 
 class Settings(BaseModel):
@@ -184,16 +189,18 @@ class Settings(BaseModel):
     )
     max_concurrent_runs: Count = Field(100, description="Runs one process executes at the same time.")
     max_queued_runs: int = Field(200, ge=0, description="Runs that may wait for a place, all processes together; then 503.")
-    max_queued_per_principal: Count = Field(
-        50, description="Runs of one caller that may wait, for whatever; then 429. A quarter of MAX_QUEUED_RUNS: others get in."
+    max_queued_per_principal: Count | None = Field(
+        None,
+        description="Runs of one caller that may wait, for whatever; then 429. Empty: 50, a quarter of MAX_QUEUED_RUNS, so that"
+        " others get in; no limit with AUTH=disabled, which makes one caller of all.",
     )
     max_queued_per_session: Count = Field(
         10, description="Questions of one session that may wait with ON_BUSY=enqueue; then 409. Nobody reads ten answers at once."
     )
-    max_streams_per_principal: Count = Field(
-        200,
+    max_streams_per_principal: Count | None = Field(
+        None,
         description="Streams, and calls that wait for an answer, that one caller may have open on one process; then 429."
-        " One whose client does not read costs about 100 kB.",
+        " One whose client does not read costs about 100 kB. Empty: 200; no limit with AUTH=disabled.",
     )
     on_busy: Literal["reject", "enqueue", "interrupt"] = Field(
         "reject", description="A second question while the session's run is going: 409, wait for its end, or cancel it."
@@ -296,6 +303,18 @@ class Settings(BaseModel):
     langsmith_api_key: SecretStr | None = Field(None, description="LangSmith key.")
     langsmith_project: str = Field("slipway", description="LangSmith project.")
     langsmith_hide_content: bool = Field(True, description="Leave questions, answers and tool output out of traces.")
+
+    @property
+    def queued_of_principal(self) -> int:
+        return self._share(self.max_queued_per_principal, QUEUED_PER_PRINCIPAL)
+
+    @property
+    def streams_of_principal(self) -> int:
+        return self._share(self.max_streams_per_principal, STREAMS_PER_PRINCIPAL)
+
+    def _share(self, given: int | None, usual: int) -> int:
+        """With AUTH=disabled everyone is one caller, and a caller's share would be everyone's."""
+        return given or (sys.maxsize if self.auth == "disabled" else usual)
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -109,7 +109,7 @@ async def open_runtime(
             limits=QueueLimits(
                 max_queued=settings.max_queued_runs,
                 of_session=settings.max_queued_per_session,
-                of_principal=settings.max_queued_per_principal,
+                of_principal=settings.queued_of_principal,
             ),
             on_busy=settings.on_busy,
         ),
