@@ -49,6 +49,9 @@ log = structlog.stdlib.get_logger(__name__)
 
 VERSION = version("slipway")
 
+RENDERED_AT_ONCE = 4
+"""JSON answers of megabytes; each is in memory three times meanwhile. Small ones take a millisecond."""
+
 DATABASE_WAIT_SECONDS = 2.0
 """Between attempts to reach the database at start; the ops port answers meanwhile."""
 
@@ -69,6 +72,8 @@ class Resources:
     langsmith: LangSmith | None
     tracing: Tracing
     status: Callable[[], dict[str, Any]]
+    rendering: asyncio.Semaphore
+    """Held while an answer or a history is read and written as JSON: of 80 that are asked for at once, few are in memory."""
 
 
 def make_metrics(settings: Settings) -> Metrics:
@@ -161,6 +166,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
             langsmith=langsmith,
             tracing=tracing,
             status=status,
+            rendering=asyncio.Semaphore(RENDERED_AT_ONCE),
         )
 
 

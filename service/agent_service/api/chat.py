@@ -99,7 +99,9 @@ def accepted(run: Run) -> Response:
 async def answer(res: Resources, principal: Principal, run: Run, request: Request, key: str | None) -> Response:
     """The run's answer; of a client that leaves ON_DISCONNECT is the rule, unless its key says that it may come back."""
     on_leave = None if key else partial(cancel_unwatched, res, run.id)
-    return await run_state(res, await until_ended(res, principal, run, request, on_leave))
+    await until_ended(res, principal, run, request, on_leave)
+    async with res.rendering:
+        return await run_state(res, await res.runs.ended(principal, run.id))
 
 
 async def run_state(res: Resources, run: Run) -> JsonResponse:

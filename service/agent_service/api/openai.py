@@ -66,7 +66,12 @@ async def complete(
         include_usage = body.stream_options is not None and body.stream_options.include_usage
         chunks = _chunks(res, run, include_usage=include_usage)
         return StreamResponse(chunks, res.streams, goodbye=GOODBYE, on_leave=on_leave)
-    ended = await until_ended(res, principal, run, request, on_leave)
+    await until_ended(res, principal, run, request, on_leave)
+    async with res.rendering:
+        return await _completion(res, run, await res.runs.ended(principal, run.id))
+
+
+async def _completion(res: Resources, run: Run, ended: Run) -> Response:
     if ended.error:
         status = 504 if ended.outcome == "timeout" else 502
         code, message, retryable = ended.error["code"], ended.error["message"], ended.error["retryable"]

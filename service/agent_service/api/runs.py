@@ -27,7 +27,8 @@ router = APIRouter(route_class=JsonRoute, tags=["runs"])
 @router.get("/runs/{run_id}", response_model=RunState)
 async def get_run(run_id: UUID, res: ResourcesDep, principal: Caller) -> Response:
     """State and answer of a run."""
-    return await run_state(res, run_in_log(await res.runs.get(principal, run_id)))
+    async with res.rendering:
+        return await run_state(res, run_in_log(await res.runs.get(principal, run_id)))
 
 
 @router.get("/runs/{run_id}/stream", responses=STREAM, response_class=Response)

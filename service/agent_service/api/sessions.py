@@ -30,7 +30,8 @@ async def list_sessions(res: ResourcesDep, principal: Caller, limit: Annotated[i
 @router.get("/sessions/{session_id}/messages", response_model=History, tags=["sessions"])
 async def get_messages(session_id: SessionPath, res: ResourcesDep, principal: Caller) -> Response:
     """Questions and answers, the run that is going, the decision that is waited for."""
-    return JsonResponse(await res.sessions.history(principal, session_id))
+    async with res.rendering:
+        return JsonResponse(await res.sessions.history(principal, session_id))
 
 
 @router.delete("/sessions/{session_id}", status_code=204, tags=["sessions"])

@@ -68,8 +68,8 @@ async def cancel_unwatched(res: Resources, run_id: UUID) -> None:
 
 async def until_ended(
     res: Resources, principal: Principal, run: Run, request: Request, on_leave: Callable[[], Awaitable[None]] | None
-) -> Run:
-    """The run once it has ended.
+) -> None:
+    """Waits for the run's end.
 
     Args:
         on_leave: called when the client has gone first.
@@ -78,9 +78,8 @@ async def until_ended(
         ClientGone: it has.
         ServerLeaving: this process goes away first; the run goes on at a peer.
     """
-    ended = await res.streams.unless(disconnected(request.receive), res.runs.wait(principal, run.id))
-    if ended:
-        return ended
+    if await res.streams.unless(disconnected(request.receive), res.runs.wait(principal, run.id)):
+        return
     if res.streams.closing.is_set():
         raise ServerLeaving(f"the server is going away, the run goes on: GET /runs/{run.id}", run_id=str(run.id))
     if on_leave:

@@ -247,17 +247,19 @@ class RunService:
                 else:
                     await watch.changed(min(idle, self._notices.poll_seconds))
 
-    async def wait(self, principal: Principal, run_id: UUID) -> Run:
-        """The run once it has ended."""
-
-        async def read() -> Run:
-            return await until_database_answers(lambda: self._store.get(run_id, principal), "ended run")
-
-        if not self.is_live(run_id) and (run := await read()).status == "finished":
-            return run  # its events need not be read for that
+    async def wait(self, principal: Principal, run_id: UUID) -> bool:
+        """Returns once the run has ended; always True. `ended` then has its answer."""
+        if not self.is_live(run_id):
+            run = await until_database_answers(lambda: self._store.get(run_id, principal, WITHOUT_ANSWER), "ended run")
+            if run.status == "finished":
+                return True  # its events need not be read for that
         async for _ in self.follow(run_id):
             pass
-        return await read()
+        return True
+
+    async def ended(self, principal: Principal, run_id: UUID) -> Run:
+        """The run that has ended, with its answer; waits while the database is away."""
+        return await until_database_answers(lambda: self._store.get(run_id, principal), "answer")
 
 
 async def _from_memory(live: LiveRun, position: Position, idle: float) -> AsyncIterator[list[Event]]:
