@@ -5,7 +5,7 @@ service's retries, fallback and keys that rotate. A model that names another end
 """
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -141,21 +141,31 @@ def _seconds(timeout: Any) -> float | None:
     return None if timeout is None else float(timeout)
 
 
+_adopting: list[Callable[[ChatOpenAI], None]] = []
+"""Called with each new model: the last of these. A process has one service; only tests have more, and end them in any order."""
+
+
 @contextmanager
-def _each_new_model(use: Any) -> Iterator[None]:
+def _each_new_model(use: Callable[[ChatOpenAI], None]) -> Iterator[None]:
     """Calls `use` with each ChatOpenAI that is made in the block, of just that class: a subclass may have its own ways."""
-    stock = ChatOpenAI.__init__
-
-    def init(self: ChatOpenAI, *args: Any, **kwargs: Any) -> None:
-        stock(self, *args, **kwargs)
-        if type(self) is ChatOpenAI:
-            use(self)
-
-    type.__setattr__(ChatOpenAI, "__init__", init)
+    _adopting.append(use)
+    if len(_adopting) == 1:
+        type.__setattr__(ChatOpenAI, "__init__", _init)
     try:
         yield
     finally:
-        type.__setattr__(ChatOpenAI, "__init__", stock)
+        _adopting.remove(use)
+        if not _adopting:
+            type.__setattr__(ChatOpenAI, "__init__", _stock_init)
+
+
+_stock_init = ChatOpenAI.__init__
+
+
+def _init(self: ChatOpenAI, *args: Any, **kwargs: Any) -> None:
+    _stock_init(self, *args, **kwargs)
+    if type(self) is ChatOpenAI:
+        _adopting[-1](self)
 
 
 @contextmanager

@@ -365,6 +365,16 @@ async def test_other_providers_and_models_made_outside_keep_their_client(fake: F
     assert [type(model) for model in (before, after)] == [ChatOpenAI, ChatOpenAI]
 
 
+async def test_services_of_one_process_may_end_in_any_order(fake: FakeModel) -> None:
+    first, second = adopting(fake), adopting(fake)
+    await first.__aenter__()
+    await second.__aenter__()
+    await first.__aexit__(None, None, None)
+    assert isinstance(ChatOpenAI(model="fake-1"), EndpointChatModel)
+    await second.__aexit__(None, None, None)
+    assert type(ChatOpenAI(model="fake-1")) is ChatOpenAI
+
+
 async def test_without_the_seam_graphs_have_stock_clients_and_one_line_says_so(
     fake: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,7 +57,7 @@ async def test_clocks_may_differ_by_the_leeway() -> None:
     ("changes", "says"),
     [
         ({"exp": int(time.time()) - 60}, "expired"),
-        ({"nbf": int(time.time()) + 600}, "not valid yet"),
+        ({"nbf": int(time.time()) + 86_400}, "not valid yet"),
         ({"iss": "https://evil.example"}, "another issuer"),
         ({"aud": "slipway-stream"}, "another audience"),
         ({"aud": ["a", "b"]}, "another audience"),
