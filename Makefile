@@ -20,8 +20,8 @@ run: $(VENV)/.run ## Chat with the agent on localhost: database, documents, serv
 test: $(VENV)/.dev ## Every test that needs no cluster, on a real PostgreSQL; ARGS="-k name" picks
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
-chaos: $(VENV)/.dev ## Ten minutes of rollouts, kills and database faults under load; prints what was lost (nothing)
-	$(BIN)/pytest -q -m chaos tests/chaos $(ARGS)
+chaos: $(VENV)/.dev ## Twenty minutes of rollouts, kills, database faults and poisoned runs; prints what was lost (nothing)
+	$(BIN)/pytest -q -s -m chaos $(ARGS)
 
 check: $(VENV)/.dev ## Lint, format, types, layers, generated pages, lock files
 	$(BIN)/ruff check .
