@@ -1,7 +1,11 @@
 """One streamed answer as a state machine: bytes in, chunks out, and whether it is through or broken."""
 
+from collections import defaultdict
+from typing import Any
+
 from agent_service.agents.failures import AttemptFailed, Failure, KeyRefused, stream_failure
 from agent_service.agents.sse import DONE, Chunk, EventDecoder, is_finished, merge_text, parse_chunk
+from agent_service.agents.tool_calls import ToolCallPieces
 from agent_service.errors import ModelRejected
 
 MAX_ANSWER_BYTES = 128 * 2**20
@@ -18,6 +22,8 @@ class Answer:
         self._usage: Chunk | None = None
         self._bytes = 0
         self._decoder = EventDecoder()
+        self._calls: defaultdict[Any, ToolCallPieces] = defaultdict(ToolCallPieces)
+        """By the index of the choice."""
 
     def feed(self, data: bytes) -> list[Chunk]:
         """Chunks that one read completed, text merged; empty `data` is the end of the response."""
@@ -52,7 +58,16 @@ class Answer:
         if usage := chunk.pop("usage", None):
             self._usage = {**chunk, "choices": [], "usage": usage}
         if chunk.get("choices"):
+            self._number_calls(chunk)
             chunks.append(chunk)
+
+    def _number_calls(self, chunk: Chunk) -> None:
+        for choice in chunk["choices"]:
+            if pieces := choice["delta"].get("tool_calls"):
+                try:
+                    choice["delta"]["tool_calls"] = self._calls[choice.get("index")].normal(pieces)
+                except (AttributeError, TypeError) as error:
+                    raise AttemptFailed("server_error", "it sent a malformed tool call") from error
 
     def _closing(self) -> list[Chunk]:
         return [self._usage] if self.done and self._usage else []

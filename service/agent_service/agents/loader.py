@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 import sys
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import Any
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph, StateGraph
 from langgraph.store.base import BaseStore
-from langgraph.types import All
 
 from agent_service.agents.context import AgentContext
 from agent_service.errors import GraphError
@@ -41,7 +40,7 @@ def load_graph(spec: str, folder: Path | None, context: AgentContext) -> Graph:
 
 
 def compile_graph(graph: Graph, *, checkpointer: BaseCheckpointSaver[Any], store: BaseStore) -> CompiledGraph:
-    """Compiles with the service's own state; a graph that is compiled already keeps its breakpoints.
+    """Compiles with the service's own state; a graph that is compiled already keeps all else: breakpoints, `with_config`, cache.
 
     Raises:
         GraphError: the graph's edges do not fit its nodes.
@@ -49,18 +48,10 @@ def compile_graph(graph: Graph, *, checkpointer: BaseCheckpointSaver[Any], store
     try:
         if isinstance(graph, StateGraph):
             return graph.compile(checkpointer=checkpointer, store=store)
-        return graph.builder.compile(
-            checkpointer=checkpointer,
-            store=store,
-            interrupt_before=_names(graph.interrupt_before_nodes),
-            interrupt_after=_names(graph.interrupt_after_nodes),
-        )
+        fresh = graph.builder.compile(checkpointer=checkpointer, store=store)
+        return graph.copy({"checkpointer": fresh.checkpointer, "store": store})
     except ValueError as error:
         raise GraphError(f"AGENT_GRAPH: the graph does not compile: {_one_line(error)}") from error
-
-
-def _names(nodes: All | Sequence[str]) -> All | list[str]:
-    return nodes if nodes == "*" else list(nodes)
 
 
 def _put_first_on_path(folder: Path | None) -> None:

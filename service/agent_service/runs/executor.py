@@ -107,7 +107,7 @@ class Executor:
             "metadata": {"run_id": str(run.id)},
             "configurable": {"thread_id": run.thread_id, "principal": run.principal, CURRENT_LIVE: live},
             "callbacks": [tap, *live.trace.handlers(), *([self.tracer()] if self.tracer else [])],
-            "recursion_limit": self.max_steps,
+            "recursion_limit": min(self.max_steps, (self.graph.config or {}).get("recursion_limit", self.max_steps)),
         }
         if run.attempt == 1:
             given = await self._begin(run, config, tap)
@@ -116,7 +116,7 @@ class Executor:
             if saved.stopped_before:
                 return _at_breakpoint(saved.stopped_before)
             given = None if saved.started else graph_input(run, saved.waiting)
-        return await self._drive(live, await self._mended(run, given, config), config, control)
+        return await self._drive(live, tap, await self._mended(run, given, config), config, control)
 
     async def _begin(self, run: Run, config: RunnableConfig, tap: Tap) -> Any:
         if "resume" in run.input:
@@ -141,7 +141,7 @@ class Executor:
         state = await self.graph.aget_state({"configurable": {**config["configurable"], **latest.config["configurable"]}})
         return {**given, "messages": [*mend(state.values.get("messages") or ()), *given["messages"]]}
 
-    async def _drive(self, live: LiveRun, given: Any, config: RunnableConfig, control: RunControl) -> Ending:
+    async def _drive(self, live: LiveRun, tap: Tap, given: Any, config: RunnableConfig, control: RunControl) -> Ending:
         interrupts: dict[str, dict[str, Any]] = {}
         outcome: Outcome = "completed"
         stopped = False
@@ -158,7 +158,11 @@ class Executor:
         async for place, mode, update in stream:
             if mode == "custom":
                 live.publish("custom", bounded(update), "|".join(place))
-            if place or mode == "custom":
+                continue
+            if update.get("__metadata__", {}).get("cached"):
+                for node in update.keys() - {"__metadata__"}:
+                    tap.cached(node, update[node])
+            if place:
                 continue
             for node, value in update.items():
                 if node == "__interrupt__":

@@ -226,17 +226,24 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
             self._metrics.node_seconds.labels(self._metrics.node_label(span.name)).observe(time.monotonic() - span.started)
 
     def _end_node(self, span: _OpenSpan, outputs: Any) -> None:
+        self._say_returned(span, outputs)
+        if isinstance(outputs, Mapping) and isinstance(outputs.get("route"), str):
+            self._live.route = outputs["route"]
+        seconds = time.monotonic() - span.started
+        self._metrics.node_seconds.labels(self._metrics.node_label(span.name)).observe(seconds)
+        self._live.publish("node", {"node": span.name, "state": "end", "seconds": round(seconds, 3)}, span.name)
+
+    def cached(self, node: str, outputs: Any) -> None:
+        """Of a node that LangGraph did not run, as it has what that returned before (`CachePolicy`): no callback tells of it."""
+        self._say_returned(_OpenSpan(node, time.monotonic()), outputs)
+
+    def _say_returned(self, span: _OpenSpan, outputs: Any) -> None:
         """A message that a node returned without streaming it is answer text, too."""
         for message in messages_in(outputs):
             message.id = message.id or str(uuid4())
             if message.id not in self._seen and isinstance(message, AIMessage) and message.text:
                 self._say_whole(span, message.id, message.text)
             self._seen.add(message.id)
-        if isinstance(outputs, Mapping) and isinstance(outputs.get("route"), str):
-            self._live.route = outputs["route"]
-        seconds = time.monotonic() - span.started
-        self._metrics.node_seconds.labels(self._metrics.node_label(span.name)).observe(seconds)
-        self._live.publish("node", {"node": span.name, "state": "end", "seconds": round(seconds, 3)}, span.name)
 
     def _say_whole(self, span: _OpenSpan, message_id: str, text: str) -> None:
         if self._was_streamed(span.place, text):
