@@ -34,7 +34,9 @@ def graph(node: Any, **options: Any) -> StateGraph[MessagesState]:
 
 async def tell(_: MessagesState, config: RunnableConfig) -> dict[str, Any]:
     named = config["configurable"].get("tenant")
-    said = f"{named}, {config['metadata'].get('team')}, {'blue' in config['tags']}, {config['configurable']['thread_id'] != 'mine'}"
+    said = (
+        f"{named}, {config['metadata'].get('team')}, {'blue' in config['tags']}, {config['configurable']['thread_id'] != 'mine'}"
+    )
     return {"messages": [AIMessage(said)]}
 
 

@@ -27,8 +27,12 @@ Pieces = list[list[Piece]]
 A, B = '{"path": "a.rs"}', '{"path": "b.rs"}'
 
 
-def piece(arguments: Any, *, id: str | None = None, name: str | None = "read", **more: Any) -> Piece:
-    return {"function": {"arguments": arguments, **({"name": name} if name is not None else {})}, **({"id": id} if id else {}), **more}
+def piece(arguments: Any, *, id: str | None = None, name: str | None = "read", **more: Any) -> Piece:  # noqa: A002  # the wire's word
+    return {
+        "function": {"arguments": arguments, **({"name": name} if name is not None else {})},
+        **({"id": id} if id else {}),
+        **more,
+    }
 
 
 def apart(arguments: str, first: Piece, then: Any = lambda _: {}) -> Pieces:
@@ -51,7 +55,11 @@ STREAMS: dict[str, Pieces] = {
         *apart(B, piece("", id="b", index=0), lambda _: {"index": 0}),
     ],
     "an id for each piece": [
-        *apart(A, piece("", id="a", index=0), lambda n: {"index": n, "id": f"a{n}", "function": {"name": "", "arguments": A[8 * (n - 1) : 8 * n]}}),
+        *apart(
+            A,
+            piece("", id="a", index=0),
+            lambda n: {"index": n, "id": f"a{n}", "function": {"name": "", "arguments": A[8 * (n - 1) : 8 * n]}},
+        ),
         [piece(B, id="b", index=9)],
     ],
     "an empty id": [*apart(A, piece("", id="a", index=0), lambda _: {"index": 0, "id": ""}), [piece(B, id="b", index=1)]],
@@ -134,7 +142,9 @@ def settings(endpoint: Endpoint) -> dict[str, str]:
     return {"OPENAI_BASE_URL": endpoint.url, "OPENAI_API_KEY": "k", "MODEL": "m", "MODEL_MAX_RETRIES": "0"}
 
 
-async def test_both_tools_are_called_with_their_arguments_however_the_calls_are_cut(database_url: str, endpoint: Endpoint) -> None:
+async def test_both_tools_are_called_with_their_arguments_however_the_calls_are_cut(
+    database_url: str, endpoint: Endpoint
+) -> None:
     answers = {}
     async with served(database_url, __name__, **settings(endpoint)) as client:
         for name, endpoint.pieces in STREAMS.items():

@@ -17,6 +17,7 @@ from psycopg.rows import DictRow, dict_row
 from agent_service.db.pool import LIMIT_IDLE, Pool, connection, idle_limit, until_database_answers
 from agent_service.errors import LeaseLost
 from agent_service.runs.live import LiveRun, storable
+from agent_service.runs.serde import StateSerializer
 from agent_service.threads import lane
 
 SERIALISING = "checkpoints"
@@ -37,13 +38,19 @@ class _AsBlob:
 
 
 def _storable(checkpoint: Checkpoint) -> Checkpoint:
-    """Strings with U+0000 or half a surrogate pair, NaN and infinities go where objects go: JSONB takes none of them."""
-    refused = {
-        name: _AsBlob(value)
-        for name, value in checkpoint["channel_values"].items()
-        if (isinstance(value, str) and storable(value) != value) or (isinstance(value, float) and not math.isfinite(value))
-    }
+    """Strings with U+0000 or half a surrogate pair, NaN, infinities and enums of strings and numbers go where objects go:
+    JSONB takes none of them, or gives them back as plain ones."""
+    refused = {name: _AsBlob(value) for name, value in checkpoint["channel_values"].items() if not _is_json(value)}
     return {**checkpoint, "channel_values": {**checkpoint["channel_values"], **refused}} if refused else checkpoint
+
+
+def _is_json(value: Any) -> bool:
+    """Whether it is no string or number, or one that JSONB gives back as it was."""
+    if not isinstance(value, str | int | float):
+        return True
+    if type(value) not in {str, int, float, bool}:
+        return False
+    return storable(value) == value if isinstance(value, str) else math.isfinite(value)
 
 
 class Checkpointer(AsyncPostgresSaver):
@@ -53,7 +60,7 @@ class Checkpointer(AsyncPostgresSaver):
     """
 
     def __init__(self, pool: Pool, written: Callable[[LiveRun], Awaitable[None]], lease_seconds: float) -> None:
-        super().__init__(pool)
+        super().__init__(pool, serde=StateSerializer())
         self._idle_limit = idle_limit(lease_seconds)
         self._pool = pool
         self._written = written
