@@ -34,7 +34,7 @@ async def test_a_blocked_pod_answers_its_probes_and_lives_until_the_liveness_tim
     ) as measured:
         stuck = await eventually(lambda: unready_pod(agent), 60)
         blocked = time.monotonic() - silent_seconds(agent, stuck)
-        ready, metrics = ops(agent, stuck, "/ready"), ops(agent, stuck, "/metrics")
+        ready, metrics = agent.namespace.ops(stuck, "/ready"), agent.namespace.ops(stuck, "/metrics")
         restarts = agent_pod(agent, stuck).restarts
         await eventually(lambda: agent_pod(agent, stuck).restarts > restarts, KILLED_WITHIN)
         killed_after = time.monotonic() - blocked
@@ -51,17 +51,8 @@ def unready_pod(agent: Agent) -> str | None:
 
 
 def silent_seconds(agent: Agent, pod: str) -> float:
-    return float(json.loads(ops(agent, pod, "/live"))["silent_seconds"])
+    return float(json.loads(agent.namespace.ops(pod, "/live"))["silent_seconds"])
 
 
 def agent_pod(agent: Agent, name: str) -> Pod:
     return next(pod for pod in agent.pods() if pod.name == name)
-
-
-def ops(agent: Agent, pod: str, path: str) -> str:
-    """The body, whatever the status; asked by a process of its own in the pod, as a policy lets few others in."""
-    script = (
-        "import http.client; conn = http.client.HTTPConnection('127.0.0.1', 9090, timeout=5);"
-        f"conn.request('GET', {path!r}); print(conn.getresponse().read().decode())"
-    )
-    return agent.namespace.kubectl("exec", pod, "--", "python", "-c", script)

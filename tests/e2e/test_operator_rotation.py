@@ -15,7 +15,7 @@ from tests.e2e.agent import CHART, Agent, default_values, open_door
 from tests.e2e.conftest import Report
 from tests.e2e.operator import running_operator
 from tests.e2e.rotations import end_rotations, fake_state, killed_at_random, start_fake_openai
-from tests.support.cluster import Namespace, fresh_namespace, has_api, kubectl, prometheus_query, require_api, wait_until
+from tests.support.cluster import Namespace, fresh_namespace, has_api, prometheus_query, require_api, wait_until
 from tests.support.helm import Release, Values
 from tests.support.load import Tally, load
 
@@ -57,9 +57,9 @@ class World:
         return [event["note"] for event in self.namespace.get("events.events.k8s.io") if event.get("reason") == reason]
 
     def metric(self, name: str) -> float:
-        """Of the operator, as Prometheus would scrape it."""
+        """Of the operator, at this moment; that Prometheus gets it as well shows in the alert."""
         [pod] = self.namespace.pods(f"app.kubernetes.io/instance={self.operator.name}")
-        text = kubectl("get", "--raw", f"/api/v1/namespaces/{self.namespace.name}/pods/{pod.name}:9090/proxy/metrics")
+        text = self.namespace.ops(pod.name, "/metrics")
         found = re.search(rf"^slipway_operator_{name}{{[^}}]*}} (\S+)$", text, re.MULTILINE)
         assert found, f"no sample of {name}"
         return float(found[1])

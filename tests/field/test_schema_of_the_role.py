@@ -26,6 +26,7 @@ from agent_service.runs.prune import Retention, prune
 from tests.charts.slipway import made
 from tests.field.roles import owned_database
 from tests.support.service import RunningService, running_service
+from tests.support.traces import traces
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -102,15 +103,23 @@ async def serving(url: str) -> AsyncIterator[tuple[RunningService, httpx.AsyncCl
         yield service, client
 
 
+def marker(session: str) -> str:
+    """What each question of a session holds, and its title."""
+    return f"{session}-7d1f"
+
+
 async def ask(client: httpx.AsyncClient, session: str, question: str = "What is a lease?") -> None:
-    run = (await client.post("/chat", json={"question": question, "session_id": session})).json()
+    body = {"question": f"{question} ({marker(session)})", "session_id": session}
+    run = (await client.post("/chat", json=body)).json()
     assert run["outcome"] == "completed"
 
 
 async def erase_and_prune(url: str, service: RunningService, client: httpx.AsyncClient) -> None:
     """Of two sessions one is erased by its owner, the other by retention."""
     assert count(url, "public.checkpoints", "erased") > 1
+    assert traces(url, marker("erased")).keys() >= {"slipway.runs", "slipway.sessions", "public.checkpoint_blobs"}
     assert (await client.delete("/sessions/erased")).status_code == 204
+    assert traces(url, marker("erased")) == {}
     assert [count(url, f"public.{t}", "erased") for t in ("checkpoints", "checkpoint_blobs", "checkpoint_writes")] == [0, 0, 0]
     kept = await prune(service.resources.pool, Retention(event_hours=1e6, session_days=0))
     assert kept is not None
@@ -118,6 +127,7 @@ async def erase_and_prune(url: str, service: RunningService, client: httpx.Async
     done = await prune(service.resources.pool, EVERYTHING_GONE)
     assert done is not None
     assert (done.sessions, count(url, "public.checkpoints")) == (1, 0)
+    assert traces(url, marker("old")) == {}
 
 
 async def test_a_session_is_erased_and_retention_works_whatever_the_role_and_its_path(role_url: str) -> None:
