@@ -114,6 +114,14 @@ async def a_list_is_chosen_by_labels(cluster: Cluster, namespace: str, _: Meddle
     assert [(each["kind"], each["metadata"]["name"]) for each in found] == [("ConfigMap", "red")]
 
 
+async def versions_are_those_of_the_objects(cluster: Cluster, namespace: str, _: Meddle) -> None:
+    made = [await cluster.create(policy(namespace, name)) for name in ("one", "two")]
+
+    found = await cluster.versions(ALERT_POLICY, namespace)
+
+    assert found == {(namespace, each["metadata"]["name"]): each["metadata"]["resourceVersion"] for each in made}
+
+
 CONTRACT: tuple[Check, ...] = (
     what_is_not_there_is_none,
     a_create_happens_once,
@@ -125,4 +133,5 @@ CONTRACT: tuple[Check, ...] = (
     status_and_spec_are_written_apart,
     a_finalizer_holds_the_object_until_it_is_removed,
     a_list_is_chosen_by_labels,
+    versions_are_those_of_the_objects,
 )

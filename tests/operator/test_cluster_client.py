@@ -1,6 +1,8 @@
 """agent_operator.cluster.client against an HTTP server that answers as the API server does."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import gzip
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -9,7 +11,8 @@ from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.config.models import Cluster as ClusterConfig
 from lightkube.config.models import User
 
-from agent_operator.cluster import ClusterError, Conflict, Forbidden, Invalid, Unavailable
+from agent_operator.cluster import ClusterError, Conflict, Forbidden, Invalid, TooLarge, Unavailable
+from agent_operator.cluster import client as client_module
 from agent_operator.cluster.client import HttpCluster, connect
 from agent_operator.cluster.kinds import ALERT_POLICY, CONFIG_MAP, POD
 
@@ -27,10 +30,13 @@ class Server:
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, dict[str, str], Any]] = []
         self.answer: Answer | None = None
+        self.stream: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
 
-    async def handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.json() if request.can_read_body else None
         self.requests.append((request.method, request.path, dict(request.query), body))
+        if self.stream:
+            return await self.stream(request)
         return self.answer(request) if self.answer else web.json_response(body)
 
     def refuse(self, status: int, message: str = "because") -> None:
@@ -124,9 +130,83 @@ async def test_a_list_follows_its_pages_and_every_item_knows_its_kind(api: Serve
 
     assert [(each["kind"], each["metadata"]["name"]) for each in found] == [("Pod", "a"), ("Pod", "b")]
     assert [query for _, _, query, _ in api.requests] == [
-        {"limit": "500", "labelSelector": "app=x"},
-        {"limit": "500", "labelSelector": "app=x", "continue": "next"},
+        {"limit": "100", "labelSelector": "app=x"},
+        {"limit": "100", "labelSelector": "app=x", "continue": "next"},
     ]
+
+
+def pods(count: int, *, annotation: str = "", more: bool = False) -> dict[str, Any]:
+    metadata = {"namespace": "team", "resourceVersion": "1", "annotations": {"a": annotation}}
+    items = [{"metadata": {**metadata, "name": f"p{number}"}} for number in range(count)]
+    return {"apiVersion": "v1", "kind": "PodList", "metadata": {"continue": "next"} if more else {}, "items": items}
+
+
+HUGE: dict[str, Callable[[], web.Response]] = {
+    "a page of too many bytes": lambda: web.json_response(pods(100, annotation="x" * 200_000)),
+    "pages without an end": lambda: web.json_response(pods(100, annotation="x" * 20_000, more=True)),
+    "too many values": lambda: web.Response(text="[" + "[]," * 500_000 + "0]"),
+}
+
+
+@pytest.mark.parametrize("answer", HUGE.values(), ids=HUGE)
+async def test_a_list_that_is_too_large_is_refused_before_it_fills_the_memory(
+    api: Server, cluster: HttpCluster, answer: Callable[[], web.Response]
+) -> None:
+    api.answer = lambda _: answer()
+
+    with pytest.raises(TooLarge, match="more than"):
+        await cluster.list(POD, "team")
+    assert len(api.requests) <= 10
+
+
+@pytest.mark.parametrize("call", ["get", "apply", "delete"])
+async def test_an_object_that_is_too_large_is_refused(api: Server, cluster: HttpCluster, call: str) -> None:
+    api.answer = lambda _: web.json_response({**POLICY, "data": "x" * (17 << 20)})
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "get": lambda: cluster.get(ALERT_POLICY, "team", "main"),
+        "apply": lambda: cluster.apply(POLICY),
+        "delete": lambda: cluster.delete(ALERT_POLICY, "team", "main"),
+    }
+
+    with pytest.raises(TooLarge, match="an answer of more than"):
+        await calls[call]()
+
+
+async def test_a_compressed_answer_is_not_opened(api: Server, cluster: HttpCluster) -> None:
+    bomb = gzip.compress(b"0" * (100 << 20))
+    api.answer = lambda _: web.Response(body=bomb, headers={"Content-Encoding": "gzip", "Content-Type": "application/json"})
+
+    with pytest.raises(ClusterError, match="compressed"):
+        await cluster.get(POD, "team", "a")
+
+
+async def test_an_answer_that_never_ends_is_given_up(api: Server, cluster: HttpCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "TIMEOUT", 0.3)
+
+    async def drip(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b" ")
+            await asyncio.sleep(0.05)
+
+    api.stream = drip
+
+    with pytest.raises(Unavailable, match="TimeoutError"):
+        await cluster.get(POD, "team", "a")
+
+
+async def test_versions_of_more_objects_than_a_list_holds_are_told(api: Server, cluster: HttpCluster) -> None:
+    def page(request: web.Request) -> web.Response:
+        number = int(request.query.get("continue", "0"))
+        items = [{"metadata": {"namespace": "team", "name": f"p{number}", "resourceVersion": f"{number}", "annotations": big}}]
+        after = {"continue": f"{number + 1}"} if number < 20 else {}
+        return web.json_response({"apiVersion": "v1", "kind": "PodList", "metadata": after, "items": items})
+
+    big = {"a": "x" * 1_000_000}
+    api.answer = page
+
+    assert await cluster.versions(POD) == {("team", f"p{number}"): f"{number}" for number in range(21)}
 
 
 async def test_an_apply_is_server_side_with_our_field_manager(api: Server, cluster: HttpCluster) -> None:

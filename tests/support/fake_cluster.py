@@ -114,6 +114,10 @@ class FakeCluster:
             if found == kind.kind and namespace in {None, where} and _selects(labels, stored.manifest)
         ]
 
+    async def versions(self, kind: Kind, namespace: str | None = None) -> dict[tuple[str, str], str]:
+        heads = [each["metadata"] for each in await self.list(kind, namespace)]
+        return {(head["namespace"], head["name"]): head["resourceVersion"] for head in heads}
+
     async def apply(self, manifest: Manifest, *, force: bool = False) -> Manifest:
         call = self._begin_about("apply", manifest)
         address = _address(manifest)

@@ -2,7 +2,16 @@
 
 from typing import Protocol
 
-from agent_operator.cluster.errors import ClusterError, Conflict, Forbidden, Invalid, InvalidName, Unavailable, WrongAnswer
+from agent_operator.cluster.errors import (
+    ClusterError,
+    Conflict,
+    Forbidden,
+    Invalid,
+    InvalidName,
+    TooLarge,
+    Unavailable,
+    WrongAnswer,
+)
 from agent_operator.cluster.kinds import Kind, Manifest, kind_of
 
 __all__ = [
@@ -14,6 +23,7 @@ __all__ = [
     "InvalidName",
     "Kind",
     "Manifest",
+    "TooLarge",
     "Unavailable",
     "WrongAnswer",
     "kind_of",
@@ -26,7 +36,7 @@ class Cluster(Protocol):
     """Every method but `event` raises ClusterError, and nothing else.
 
     InvalidName before anything is asked, for a namespace, a name or a selector that is none. WrongAnswer when what came is not
-    of the kind, the namespace and the name that were asked for.
+    of the kind, the namespace and the name that were asked for. TooLarge when it is more than is read into memory.
     """
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Manifest | None:
@@ -34,6 +44,9 @@ class Cluster(Protocol):
 
     async def list(self, kind: Kind, namespace: str | None = None, labels: str | None = None) -> list[Manifest]:
         """Of all namespaces without one. `labels` is a label selector that the API server applies."""
+
+    async def versions(self, kind: Kind, namespace: str | None = None) -> dict[tuple[str, str], str]:
+        """`metadata.resourceVersion` by namespace and name: of more objects than `list` would hold."""
 
     async def apply(self, manifest: Manifest, *, force: bool = False) -> Manifest:
         """Server-side apply. Conflict names the manager that owns a field, unless forced."""

@@ -1,7 +1,8 @@
 """The Kubernetes API over HTTP. lightkube brings configuration, TLS and (rotating) credentials; the rest is plain REST."""
 
+import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,22 +14,26 @@ from lightkube.core.exceptions import ConfigError
 
 from agent_operator.clock import Clock, SystemClock, micro_timestamp
 from agent_operator.cluster import FIELD_MANAGER
-from agent_operator.cluster.errors import ClusterError, Conflict, Forbidden, Invalid, InvalidName, Unavailable, WrongAnswer
+from agent_operator.cluster.answers import BYTES, MESSAGE, Answer, body_of, read_answer
+from agent_operator.cluster.errors import ClusterError, Invalid, InvalidName, TooLarge, Unavailable
 from agent_operator.cluster.kinds import EVENT, Kind, Manifest, kind_of
 from agent_operator.cluster.paths import checked, checked_items, collection_path, object_path, path_of
 from agent_operator.egress.text import plain
 
 TIMEOUT = 10.0
-"""Seconds for one call. Writes of the operator take milliseconds; a list of 500 objects below one second."""
+"""Seconds for one whole call. Writes of the operator take milliseconds; a page of a list below one second."""
 
-PAGE = 500
-"""Objects in one answer to a list, as kubectl asks for: bounds the memory that one call takes."""
+LIST_SECONDS = 60.0
+"""Seconds for all pages of a list together."""
 
-MESSAGE = 1000
-"""Characters of the API server's words, which may be those of somebody's admission webhook."""
+PAGE = 100
+"""Objects in one answer to a list. A pod is some 10 kB; etcd takes objects of up to 1.5 MB."""
 
 NOTE_BYTES = 1024
 """The API's limit of an Event's note."""
+
+Page = tuple[int, list[Manifest]]
+"""Bytes of an answer, and the objects in it."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -41,23 +46,43 @@ class HttpCluster:
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Manifest | None:
         if kind.namespaced and namespace is None:
             raise InvalidName(f"a {kind.kind} without a namespace")
-        response = await self._send("GET", object_path(kind, namespace, name))
-        if response.status_code == httpx2.codes.NOT_FOUND:
+        answer = await self._send("GET", object_path(kind, namespace, name))
+        if answer.status == httpx2.codes.NOT_FOUND:
             return None
-        return checked(_body(response), kind, namespace, name)
+        return checked(read_answer(answer), kind, namespace, name)
 
     async def list(self, kind: Kind, namespace: str | None = None, labels: str | None = None) -> list[Manifest]:
         found: list[Manifest] = []
+        size = 0
+        async for page, items in self._pages(kind, namespace, labels):
+            size += page
+            if size > BYTES:
+                raise TooLarge(f"{_place(kind, namespace)}: more than {BYTES} bytes in {len(found) + len(items)} objects")
+            found += items
+        return found
+
+    async def versions(self, kind: Kind, namespace: str | None = None) -> dict[tuple[str, str], str]:
+        found: dict[tuple[str, str], str] = {}
+        async for _, items in self._pages(kind, namespace, None):
+            heads = (each["metadata"] for each in items)
+            found |= {(head["namespace"], head["name"]): str(head.get("resourceVersion", "")) for head in heads}
+        return found
+
+    async def _pages(self, kind: Kind, namespace: str | None, labels: str | None) -> AsyncIterator[Page]:
+        """None where the kind is not installed."""
         where = collection_path(kind, namespace)
         params: dict[str, str | int] = {"limit": PAGE} | ({"labelSelector": labels} if labels else {})
+        ends = asyncio.get_running_loop().time() + LIST_SECONDS
         while True:
-            response = await self._send("GET", where, params=params)
-            if response.status_code == httpx2.codes.NOT_FOUND:
-                return found  # the kind is not installed
-            items, token = checked_items(_body(response), kind, namespace)
-            found += items
+            answer = await self._send("GET", where, params=params)
+            if answer.status == httpx2.codes.NOT_FOUND:
+                return
+            items, token = checked_items(read_answer(answer), kind, namespace)
+            yield len(answer.body), items
             if not token:
-                return found
+                return
+            if asyncio.get_running_loop().time() > ends:
+                raise Unavailable(f"{_place(kind, namespace)}: no whole list within {LIST_SECONDS:g} s")
             params["continue"] = token
 
     async def apply(self, manifest: Manifest, *, force: bool = False) -> Manifest:
@@ -85,7 +110,7 @@ class HttpCluster:
         return await self._write("PUT", where, manifest, params={"fieldManager": FIELD_MANAGER})
 
     async def _write(self, method: str, where: str, manifest: Manifest, **options: Any) -> Manifest:
-        answer = _body(await self._send(method, where, json=manifest, **options))
+        answer = read_answer(await self._send(method, where, json=manifest, **options))
         metadata = manifest["metadata"]
         return checked(answer, kind_of(manifest), metadata.get("namespace"), metadata.get("name"))
 
@@ -95,10 +120,10 @@ class HttpCluster:
         options: Manifest = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
         if uid is not None:
             options["preconditions"] = {"uid": uid}
-        response = await self._send("DELETE", object_path(kind, namespace, name), json=options)
-        if response.status_code == httpx2.codes.NOT_FOUND:
+        answer = await self._send("DELETE", object_path(kind, namespace, name), json=options)
+        if answer.status == httpx2.codes.NOT_FOUND:
             return False
-        _body(response)  # a Status, or the object with its deletionTimestamp
+        read_answer(answer)  # a Status, or the object with its deletionTimestamp
         return True
 
     async def event(self, about: Manifest, *, type: str, reason: str, message: str) -> None:  # noqa: A002  # the API's name
@@ -107,10 +132,16 @@ class HttpCluster:
         except ClusterError as error:
             log.warning("event_not_posted", reason=reason, error=str(error))
 
-    async def _send(self, method: str, where: str, **options: Any) -> httpx2.Response:
+    async def _send(self, method: str, where: str, headers: Mapping[str, str] | None = None, **options: Any) -> Answer:
+        # Compressed, a megabyte may be a thousand.
+        asked = {**(headers or {}), "Accept-Encoding": "identity"}
         try:
-            return await self._http.request(method, where, follow_redirects=False, **options)
-        except (httpx2.HTTPError, ConfigError, OSError) as error:
+            async with (
+                asyncio.timeout(TIMEOUT),
+                self._http.stream(method, where, headers=asked, follow_redirects=False, **options) as response,
+            ):
+                return Answer(response.status_code, response.reason_phrase, await body_of(response, f"{method} {where}"))
+        except (httpx2.HTTPError, httpx2.StreamError, ConfigError, OSError) as error:  # TimeoutError is an OSError
             raise Unavailable(f"{method} {where}: {type(error).__name__} {plain(error)}".rstrip()) from error
 
 
@@ -131,34 +162,8 @@ async def connect(config: SingleConfig | None = None, clock: Clock | None = None
         yield HttpCluster(http, clock or SystemClock())
 
 
-def _body(response: httpx2.Response) -> Any:
-    if not response.is_success:
-        raise _error(response)
-    try:
-        return response.json()
-    except (ValueError, RecursionError) as error:
-        raise WrongAnswer(f"an answer that is no JSON: {type(error).__name__}") from None
-
-
-def _error(response: httpx2.Response) -> ClusterError:
-    message = _message(response)
-    match response.status_code:
-        case 401 | 403:
-            return Forbidden(message)
-        case 409:
-            return Conflict(message)
-        case 400 | 405 | 413 | 415 | 422:
-            return Invalid(message)
-        case 404:
-            return Invalid(f"{message} (a kind that is not installed, or a namespace that is gone)")
-    return Unavailable(message)
-
-
-def _message(response: httpx2.Response) -> str:
-    try:
-        return plain(response.json()["message"], MESSAGE)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return f"{response.status_code} {response.reason_phrase}"
+def _place(kind: Kind, namespace: str | None) -> str:
+    return f"{kind.plural} of {namespace or 'all namespaces'}"
 
 
 def _event(about: Manifest, type_: str, reason: str, message: str, now: str) -> Manifest:

@@ -25,5 +25,9 @@ class WrongAnswer(ClusterError):
     """The API server answered with another object than the one that was asked for. It is not used."""
 
 
+class TooLarge(ClusterError):
+    """More than is read into memory: an answer of too many bytes or values, or all pages of a list together. It is not used."""
+
+
 class Unavailable(ClusterError):
     """No connection, a time-out, 429 or 5xx. The change may have been made all the same."""

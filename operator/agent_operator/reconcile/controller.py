@@ -7,7 +7,17 @@ from contextlib import asynccontextmanager, suppress
 
 import structlog
 
-from agent_operator.cluster import ClusterError, Conflict, Forbidden, Invalid, InvalidName, Kind, Unavailable, WrongAnswer
+from agent_operator.cluster import (
+    ClusterError,
+    Conflict,
+    Forbidden,
+    Invalid,
+    InvalidName,
+    Kind,
+    TooLarge,
+    Unavailable,
+    WrongAnswer,
+)
 from agent_operator.cluster.kinds import OWN
 from agent_operator.reconcile.liveness import Liveness
 from agent_operator.reconcile.queue import Key, Reconcile, WorkQueue
@@ -25,6 +35,7 @@ REASONS: Mapping[type[Exception], str] = {
     Forbidden: "forbidden",
     Invalid: "invalid",
     InvalidName: "invalid",
+    TooLarge: "too_large",
     WrongAnswer: "wrong_answer",
     Unavailable: "unavailable",
 }
@@ -100,9 +111,8 @@ class Controller:
         found: dict[Key, str] = {}
         for kind in self._kinds.values():
             for namespace in self._tools.settings.namespaces or (None,):
-                for each in await self._tools.cluster.list(kind, namespace):
-                    metadata = each["metadata"]
-                    found[Key(kind.kind, metadata["namespace"], metadata["name"])] = metadata["resourceVersion"]
+                versions = await self._tools.cluster.versions(kind, namespace)
+                found |= {Key(kind.kind, *where): version for where, version in versions.items()}
         return found
 
     async def _attend(self, key: Key) -> float | None:
@@ -125,7 +135,7 @@ class Controller:
         """The one place where errors end. Raises those that are to be tried again soon."""
         reason = REASONS.get(type(error), "internal")
         self._tools.metrics.reconcile_errors.labels(key.kind, reason).inc()
-        if isinstance(error, Forbidden | Invalid):
+        if isinstance(error, Forbidden | Invalid | TooLarge):
             log.warning("reconcile_refused", **key._asdict(), reason=reason, error=str(error), retry_seconds=AFTER_REFUSAL)
             await self._say(key, type(error).__name__, str(error))
             return AFTER_REFUSAL
