@@ -47,18 +47,16 @@ def forgetful() -> Iterator[Agent]:
 
 
 async def test_an_erased_session_is_in_no_table_and_the_others_are_whole(agent: Agent, report: Report) -> None:
-    erased, kept = (f"{name}-{uuid4().hex}" for name in ("erased", "kept"))
+    erased, kept = uuid4().hex, uuid4().hex
     async with agent.client() as client:
-        await converse(agent, client, erased)
-        await converse(agent, client, kept)
+        first, second = await converse(agent, client, erased), await converse(agent, client, kept)
         before = await search(agent, erased, kept)
-        gone = await client.delete(f"{agent.doors[0]}/sessions/s-{erased}")
+        gone = await client.delete(f"{agent.doors[0]}/sessions/{first}")
         after = await search(agent, erased, kept)
-        again = await client.get(f"{agent.doors[0]}/sessions/s-{erased}/messages")
-        others = await client.get(f"{agent.doors[0]}/sessions/s-{kept}/messages")
-    report(
-        f"erase: rows of a session of two turns {sum(before[0].values())} in {len(before[0])} tables, then {after[0] or 'none'}"
-    )
+        again = await client.get(f"{agent.doors[0]}/sessions/{first}/messages")
+        others = await client.get(f"{agent.doors[0]}/sessions/{second}/messages")
+    rows = sum(before[0].values())
+    report(f"erase: a session of two turns is in {rows} rows of {len(before[0])} tables, then in {after[0] or 'none'}")
 
     assert before[0].keys() >= WRITTEN
     assert (gone.status_code, again.status_code) == (204, 404)
@@ -67,11 +65,10 @@ async def test_an_erased_session_is_in_no_table_and_the_others_are_whole(agent: 
 
 
 async def test_the_command_prunes_what_is_too_old_and_nothing_else(agent: Agent) -> None:
-    old, young = (f"{name}-{uuid4().hex}" for name in ("old", "young"))
+    old, young = uuid4().hex, uuid4().hex
     async with agent.client() as client:
-        await converse(agent, client, old)
+        agent.query(AGE, await converse(agent, client, old))
         await converse(agent, client, young)
-    agent.query(AGE, f"s-{old}")
     before = await search(agent, young)
     command = ("exec", agent.deployment, "--", "env", f"SESSION_RETENTION_DAYS={DAYS}", "slipway", "prune", "--json")
     pruned = json.loads(await asyncio.to_thread(agent.namespace.kubectl, *command))
@@ -83,30 +80,31 @@ async def test_the_command_prunes_what_is_too_old_and_nothing_else(agent: Agent)
 
 
 async def test_the_retention_of_the_chart_erases_by_itself(forgetful: Agent, report: Report) -> None:
-    old, young = (f"{name}-{uuid4().hex}" for name in ("old", "young"))
+    old, young = uuid4().hex, uuid4().hex
     async with forgetful.client() as client:
-        await converse(forgetful, client, old)
-        await converse(forgetful, client, young)
+        first, second = await converse(forgetful, client, old), await converse(forgetful, client, young)
         began = asyncio.get_running_loop().time()
-        forgetful.query(AGE, f"s-{old}")
+        forgetful.query(AGE, first)
         await eventually(lambda: look(forgetful, old) == [{}], PRUNED_SECONDS)
         took = asyncio.get_running_loop().time() - began
         left = await client.get(f"{forgetful.doors[0]}/sessions")
     report(f"retention: a session of 31 days was in no table {took:.0f} s later (SESSION_RETENTION_DAYS={DAYS})")
 
-    assert [each["session_id"] for each in left.json()["sessions"]] == [f"s-{young}"]
+    assert [each["session_id"] for each in left.json()["sessions"]] == [second]
     assert (await search(forgetful, young))[0].keys() >= WRITTEN
 
 
-async def converse(agent: Agent, client: httpx.AsyncClient, marker: str) -> None:
-    """Two turns whose questions and answers hold `marker`, and a comment that does."""
+async def converse(agent: Agent, client: httpx.AsyncClient, marker: str) -> str:
+    """Two turns whose questions, answers and comments hold `marker`; the session's id, which the ledger keeps, does not."""
+    session = f"session-{uuid4().hex}"
     question = words_at(marker, words=3, pace=50)
     for number in range(2):
-        body = {"question": question(number), "session_id": f"s-{marker}"}
+        body = {"question": question(number), "session_id": session}
         answer = (await client.post(f"{agent.doors[0]}/chat", json=body)).json()
         assert answer.get("outcome") == "completed", answer
         thumb = {"run_id": answer["run_id"], "score": 1, "comment": f"good, {marker}"}
         assert (await client.post(f"{agent.doors[0]}/feedback", json=thumb)).is_success
+    return session
 
 
 async def search(agent: Agent, *markers: str) -> list[dict[str, int]]:

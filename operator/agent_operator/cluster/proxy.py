@@ -1,7 +1,9 @@
 """Pods and services from outside of the cluster: through the API server, with the rights of who asks."""
 
+import io
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import httpx2
@@ -13,6 +15,7 @@ from lightkube.core.exceptions import ConfigError
 from agent_operator.cluster.errors import Unavailable
 from agent_operator.cluster.kinds import POD, SERVICE, Manifest
 from agent_operator.cluster.paths import proxy_path
+from agent_operator.egress.text import plain
 
 KubeAccess = SingleConfig
 """A context of a kubeconfig: where the API server is, and as whom to speak to it."""
@@ -22,6 +25,10 @@ ORIGIN = "http://kubernetes"
 
 TIMEOUT = 10.0
 """Seconds for one call: the API server passes it on, and the pod answers from memory."""
+
+
+PRINTED = 8 << 20
+"""Bytes that a command in a pod may print: three answers of an ops port."""
 
 
 class _Transport(httpx.AsyncBaseTransport):
@@ -90,22 +97,31 @@ async def run_in_pod(config: SingleConfig, pod: Manifest, container: str, comman
         Unavailable: it could not be run, or failed.
     """
     metadata = pod["metadata"]
-    client = lightkube.AsyncClient(config)
+    client, printed = lightkube.AsyncClient(config), _Bounded()
     try:
-        done = await client.exec(
+        await client.exec(
             metadata["name"],
             namespace=metadata["namespace"],
             container=container,
             command=command,
-            stdout=True,
+            stdout=printed,
             raise_on_error=True,
             timeout=TIMEOUT,
         )
     except Exception as error:  # of a web socket, a time-out, the API server, the command: all mean no answer
-        raise Unavailable(f"exec in {metadata['name']}: {type(error).__name__} {error}".rstrip()) from error
+        raise Unavailable(f"exec in {metadata['name']}: {type(error).__name__} {plain(error)}".rstrip()) from error
     finally:
         await client.aclose()
-    return str(done.stdout or "")
+    return printed.getvalue().decode(errors="replace")
+
+
+class _Bounded(io.BytesIO):
+    """Whose container it is decides what its `python` prints, and how much."""
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > PRINTED:
+            raise OverflowError(f"more than {PRINTED} bytes")
+        return super().write(data)
 
 
 def pod_url(pod: Manifest, port: int) -> str:

@@ -10,7 +10,7 @@ from agent_operator.checks.answers import OPS_PATHS, pod_of
 from agent_operator.checks.facts import Pod, agent_container
 from agent_operator.checks.figures import Figures
 from agent_operator.checks.finding import Area, Finding, Status
-from agent_operator.checks.gather import OPS_PORT, ReadPod, gather, read_url
+from agent_operator.checks.gather import OPS_BYTES, OPS_PORT, ReadPod, gather, read_url
 from agent_operator.checks.registry import judge
 from agent_operator.clock import Clock, SystemClock
 from agent_operator.cluster import Cluster, ClusterError, Manifest
@@ -18,6 +18,7 @@ from agent_operator.cluster.client import connect
 from agent_operator.cluster.kinds import ACCESS_REVIEW
 from agent_operator.cluster.proxy import KubeAccess, find_config, pod_url, run_in_pod, service_url, through_api_server
 from agent_operator.doctor.errors import CouldNotRun
+from agent_operator.egress.client import terminals_client
 from agent_operator.prometheus import Prometheus
 
 NEEDED = (
@@ -33,6 +34,9 @@ NEEDED = (
 )
 """Verb, API group, resource, subresource of every call that the checks need."""
 
+ESSENTIAL = ("list", "", "pods", "")
+"""Without it half of the checks can tell nothing, which must not look like a pass."""
+
 ASK_OWN_PORT = f"""
 import json, urllib.error, urllib.request
 def ask(path):
@@ -40,7 +44,7 @@ def ask(path):
         answer = urllib.request.urlopen("http://127.0.0.1:{OPS_PORT}" + path, timeout=3)
     except urllib.error.HTTPError as error:
         answer = error
-    return answer.status, answer.read().decode()
+    return answer.status, answer.read({OPS_BYTES}).decode()
 print(json.dumps({{path: ask(path) for path in {OPS_PATHS!r}}}))
 """
 """Runs in the agent's container, whose image has Python and no curl."""
@@ -59,7 +63,7 @@ async def examine_release(release: Release) -> list[Finding]:
     """Raises CouldNotRun when there is no cluster, no right to look at all, or no such release."""
     try:
         config = find_config(release.context)
-        async with connect(config) as cluster, through_api_server(config) as http, httpx.AsyncClient() as direct:
+        async with connect(config) as cluster, through_api_server(config) as http, terminals_client() as direct:
             prometheus = prometheus_of(release.prometheus, http, direct)
             return await examine_with(cluster, SystemClock(), from_outside(config, http), release, prometheus)
     except ClusterError as error:
@@ -100,7 +104,9 @@ async def examine_with(
 ) -> list[Finding]:
     figures = Figures(prometheus, clock) if prometheus else None
     facts = await gather(cluster, clock, read_pod, namespace=release.namespace, release=release.name, figures=figures)
-    if facts.deployment is None and "deployments" not in facts.forbidden:
+    if "deployments" in facts.forbidden:
+        raise CouldNotRun(f"you may not list deployments in namespace {release.namespace}, and every check begins with that")
+    if facts.deployment is None:
         raise CouldNotRun(f"no Deployment of a release {release.name} in namespace {release.namespace}")
     return [await _permissions(cluster, release.namespace), *judge(facts)]
 
@@ -112,7 +118,8 @@ async def _permissions(cluster: Cluster, namespace: str) -> Finding:
     if not missing:
         return Finding("Permissions", Area.INFRASTRUCTURE, Status.OK, "Allowed", "everything that the checks read may be read")
     fix = f"let somebody with more rights run it, or bind a Role in {namespace} that allows it"
-    return Finding("Permissions", Area.INFRASTRUCTURE, Status.WARN, "Missing", f"you may not {', '.join(missing)}", fix)
+    status = Status.FAIL if ESSENTIAL in refused else Status.WARN
+    return Finding("Permissions", Area.INFRASTRUCTURE, status, "Missing", f"you may not {', '.join(missing)}", fix)
 
 
 async def _may(cluster: Cluster, namespace: str, verb: str, group: str, resource: str, sub: str) -> bool:

@@ -1,7 +1,9 @@
 """Exercises a service by its URL, as a client would: who gets in, what is hidden, how an answer arrives."""
 
+import asyncio
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -12,6 +14,8 @@ import httpx
 from agent_operator.checks.finding import Area, Finding, Status, Verdict, fail, ok, unknown, warn
 from agent_operator.doctor.errors import CouldNotRun
 from agent_operator.doctor.stream import Recording, judge_resume, judge_stream, record
+from agent_operator.egress.read import Answer, ReadError, read
+from agent_operator.egress.text import plain
 
 TIMEOUT = 10.0
 """Seconds for a call that is no stream."""
@@ -19,7 +23,10 @@ TIMEOUT = 10.0
 SKEW_WARN, SKEW_FAIL = 5.0, 30.0
 """Seconds between the clocks: tokens live for minutes, so half a minute is where callers begin to be refused."""
 
-UNAUTHORIZED, NOT_FOUND, OK = 401, 404, 200
+ERASE_TRIES = 5
+"""A second apart: a run that still goes on is cancelled first, and ends at its next word."""
+
+UNAUTHORIZED, NOT_FOUND, CONFLICT, OK = 401, 404, 409, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,7 @@ class Target:
     """That of another user, to see that they do not see each other's runs."""
     question: str = "How do I rotate keys? Answer at length."
     stream_seconds: float = 120.0
-    """Limit of the stream."""
+    """Limit of the whole stream."""
 
 
 async def examine(target: Target, client: httpx.AsyncClient) -> list[Finding]:
@@ -59,24 +66,23 @@ def _as(id_: str, area: Area, verdict: Verdict) -> Finding:
     return Finding(id_, area, verdict.status, verdict.reason, verdict.message, verdict.fix)
 
 
-async def get(client: httpx.AsyncClient, url: str, credential: str = "") -> httpx.Response:
-    """Raises CouldNotRun when nothing answers."""
-    headers = _bearer(credential)
+async def get(client: httpx.AsyncClient, url: str, credential: str = "") -> Answer:
+    """Raises CouldNotRun when nothing answers, or more than is read."""
     try:
-        return await client.get(url, headers=headers, timeout=TIMEOUT)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise CouldNotRun(f"{url}: {type(error).__name__} {error}".rstrip()) from None
+        return await read(client, "GET", url, seconds=TIMEOUT, headers=_bearer(credential))
+    except ReadError as error:
+        raise CouldNotRun(f"{url}: {error}") from None
 
 
 def _bearer(credential: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {credential}"} if credential else {}
 
 
-def json_of(response: httpx.Response) -> Mapping[str, object]:
+def json_of(answer: Answer) -> Mapping[str, object]:
     """The body's object; empty when it is something else."""
     try:
-        body = response.json()
-    except ValueError:
+        body = answer.json()
+    except ReadError:
         return {}
     return body if isinstance(body, dict) else {}
 
@@ -85,9 +91,9 @@ async def _reachable(target: Target, client: httpx.AsyncClient) -> Finding:
     response = await get(client, f"{target.url}/ready")
     body = json_of(response)
     if body.get("status") not in {"ok", "unready"}:
-        raise CouldNotRun(f"{target.url}/ready: HTTP {response.status_code}, and not an answer of Slipway")
-    if response.status_code != OK:
-        reason = str(body.get("reason", "unknown"))
+        raise CouldNotRun(f"{target.url}/ready: HTTP {response.status}, and not an answer of Slipway")
+    if response.status != OK:
+        reason = plain(body.get("reason", "unknown"))
         verdict = fail("NotReady", f"it takes no traffic: {reason}", 'docs/operations/troubleshooting.md, "The pod is not ready"')
     else:
         verdict = await _dependencies(target, client)
@@ -95,12 +101,17 @@ async def _reachable(target: Target, client: httpx.AsyncClient) -> Finding:
 
 
 async def _dependencies(target: Target, client: httpx.AsyncClient) -> Verdict:
-    dependencies = json_of(await get(client, f"{target.url}/health")).get("dependencies", {})
-    assert isinstance(dependencies, dict)  # noqa: S101  # of /health, which has just said that it is Slipway
-    down = sorted(f"{name} ({d['detail']})" for name, d in dependencies.items() if not d["ok"])
+    dependencies = json_of(await get(client, f"{target.url}/health")).get("dependencies")
+    down = sorted(_down(dependencies)) if isinstance(dependencies, Mapping) else []
     if down:
         return fail("DependencyDown", ", ".join(down), 'docs/operations/troubleshooting.md, "Callers get 503"')
     return ok("Ready", "it is ready, and everything that it depends on answers")
+
+
+def _down(dependencies: Mapping[str, object]) -> Iterator[str]:
+    for name, state in dependencies.items():
+        if not (isinstance(state, Mapping) and state.get("ok")):
+            yield f"{plain(name, 64)} ({plain(state.get('detail', 'unknown') if isinstance(state, Mapping) else state)})"
 
 
 def _encrypted(target: Target) -> Finding:
@@ -115,7 +126,7 @@ def _encrypted(target: Target) -> Finding:
 
 
 async def _ops_private(target: Target, client: httpx.AsyncClient) -> Finding:
-    open_paths = [path for path in ("/metrics", "/status") if (await get(client, f"{target.url}{path}")).status_code == OK]
+    open_paths = [path for path in ("/metrics", "/status") if (await get(client, f"{target.url}{path}")).status == OK]
     if open_paths:
         fix = "route only the API port (8000) through the ingress; the ops port is for Prometheus and the kubelet"
         verdict = fail("OpsPublic", f"{' and '.join(open_paths)} answer without a token", fix)
@@ -126,7 +137,7 @@ async def _ops_private(target: Target, client: httpx.AsyncClient) -> Finding:
 
 async def _clock(target: Target, client: httpx.AsyncClient) -> Finding:
     response = await get(client, f"{target.url}/live")
-    return _as("ClocksAgree", Area.RELIABILITY, judge_clock(response.headers.get("date", ""), datetime.now(UTC)))
+    return _as("ClocksAgree", Area.RELIABILITY, judge_clock(response.date, datetime.now(UTC)))
 
 
 def judge_clock(date: str, now: datetime) -> Verdict:
@@ -145,20 +156,20 @@ def judge_clock(date: str, now: datetime) -> Verdict:
 
 async def _closed(target: Target, client: httpx.AsyncClient) -> Finding:
     response = await get(client, f"{target.url}/sessions")
-    if response.status_code == UNAUTHORIZED:
+    if response.status == UNAUTHORIZED:
         verdict = ok("Refused", "a call without a token is refused with 401")
-    elif response.status_code == OK:
+    elif response.status == OK:
         verdict = fail("Open", "a call without a token is answered: anyone is an admin", "remove AUTH=disabled")
     else:
-        verdict = unknown("Unexpected", f"a call without a token got HTTP {response.status_code}")
+        verdict = unknown("Unexpected", f"a call without a token got HTTP {response.status}")
     return _as("TokenRequired", Area.SECURITY, verdict)
 
 
 async def _accepted(target: Target, client: httpx.AsyncClient) -> Verdict:
     response = await get(client, f"{target.url}/sessions", target.credential)
-    if response.status_code == OK:
+    if response.status == OK:
         return ok("Accepted", "the token or key is accepted")
-    detail = str(json_of(response).get("detail", f"HTTP {response.status_code}"))
+    detail = plain(json_of(response).get("detail", f"HTTP {response.status}"))
     fix = 'docs/operations/troubleshooting.md, "Callers get 401"; is the Authorization header passed by the proxy?'
     return fail("CredentialRefused", detail, fix)
 
@@ -166,7 +177,7 @@ async def _accepted(target: Target, client: httpx.AsyncClient) -> Verdict:
 async def _foreign(target: Target, client: httpx.AsyncClient) -> Finding:
     nobody = uuid.uuid4()
     paths = (f"/runs/{nobody}", f"/runs/{nobody}/stream", f"/sessions/{nobody}/messages")
-    answers = {path: (await get(client, f"{target.url}{path}", target.credential)).status_code for path in paths}
+    answers = {path: (await get(client, f"{target.url}{path}", target.credential)).status for path in paths}
     wrong = [f"{path.replace(str(nobody), '{id}')} got {code}" for path, code in answers.items() if code != NOT_FOUND]
     if wrong:
         verdict = fail(
@@ -179,31 +190,28 @@ async def _foreign(target: Target, client: httpx.AsyncClient) -> Finding:
 
 async def _streams(target: Target, client: httpx.AsyncClient) -> list[Finding]:
     """One question that costs what a question costs; its session is erased afterwards."""
-    headers = _bearer(target.credential)
-    params = {"question": target.question}
-    first = await record(client, f"{target.url}/chat/stream", params=params, headers=headers, timeout=_stream_limit(target))
+    session = f"doctor-{uuid.uuid4().hex}"
+    params = {"question": target.question, "session_id": session}
+    stream = f"{target.url}/chat/stream"
     try:
+        first = await record(client, stream, params=params, headers=_bearer(target.credential), seconds=target.stream_seconds)
         found = [_as("StreamUnbuffered", Area.RELIABILITY, judge_stream(first, await _run_seconds(target, client, first)))]
-        if first.done:
+        if first.done and first.run_id:
             found += await _again(target, client, first)
         return found
     finally:
-        if first.session_id:
-            await _erase(target, client, first.session_id)
-
-
-def _stream_limit(target: Target) -> httpx.Timeout:
-    return httpx.Timeout(TIMEOUT, read=target.stream_seconds)
+        with suppress(ReadError):  # the findings say what is wrong with the service; a session that is left is retention's
+            await _erase(target, client, session)
 
 
 async def _again(target: Target, client: httpx.AsyncClient, first: Recording) -> Sequence[Finding]:
     middle = len(first.events) // 2
     url = f"{target.url}/runs/{first.run_id}/stream"
     headers = {**_bearer(target.credential), "Last-Event-ID": first.events[middle].id}
-    again = await record(client, url, headers=headers, timeout=_stream_limit(target))
+    again = await record(client, url, headers=headers, seconds=target.stream_seconds)
     found = [_as("StreamResumes", Area.RELIABILITY, judge_resume(first, again, middle))]
     if target.other:
-        status = (await get(client, f"{target.url}/runs/{first.run_id}", target.other)).status_code
+        status = (await get(client, f"{target.url}/runs/{first.run_id}", target.other)).status
         if status == NOT_FOUND:
             verdict = ok("Hidden", "another user gets 404 for this run")
         else:
@@ -218,15 +226,28 @@ async def _run_seconds(target: Target, client: httpx.AsyncClient, recording: Rec
     if not recording.run_id:
         return None
     run = json_of(await get(client, f"{target.url}/runs/{recording.run_id}", target.credential))
-    times = [run.get("created_at"), run.get("finished_at")]
-    if not all(isinstance(time, str) for time in times):
-        return None
-    began, ended = (datetime.fromisoformat(str(time)) for time in times)
-    return (ended - began).total_seconds()
-
-
-async def _erase(target: Target, client: httpx.AsyncClient, session_id: str) -> None:
     try:
-        await client.delete(f"{target.url}/sessions/{session_id}", headers=_bearer(target.credential), timeout=TIMEOUT)
-    except httpx.HTTPError:
-        return  # the findings say what is wrong with the service; a session that is left is retention's
+        began, ended = (datetime.fromisoformat(str(run.get(name))) for name in ("created_at", "finished_at"))
+        return (ended - began).total_seconds()
+    except (ValueError, TypeError):  # it goes on, or these are no times
+        return None
+
+
+async def _erase(target: Target, client: httpx.AsyncClient, session: str) -> None:
+    """With the run that a broken stream left behind. Raises ReadError."""
+    where, headers = f"{target.url}/sessions/{session}", _bearer(target.credential)
+    for _ in range(ERASE_TRIES):
+        if (await read(client, "DELETE", where, seconds=TIMEOUT, headers=headers)).status != CONFLICT:
+            return
+        for run_id in _run_ids(json_of(await read(client, "GET", f"{where}/messages", seconds=TIMEOUT, headers=headers))):
+            await read(client, "POST", f"{target.url}/runs/{run_id}/cancel", seconds=TIMEOUT, headers=headers)
+        await asyncio.sleep(1)
+
+
+def _run_ids(conversation: Mapping[str, object]) -> set[uuid.UUID]:
+    messages = conversation.get("messages")
+    found = set[uuid.UUID]()
+    for message in messages if isinstance(messages, list) else ():
+        with suppress(ValueError, TypeError, AttributeError):
+            found.add(uuid.UUID(message.get("run_id")))
+    return found

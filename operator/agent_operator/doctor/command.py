@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import click
-import httpx
 from rich.console import Console
 
 from agent_operator.checks.finding import Finding
@@ -16,7 +15,9 @@ from agent_operator.doctor.by_ops import examine_ops
 from agent_operator.doctor.by_release import Release, examine_release
 from agent_operator.doctor.by_url import Target, examine
 from agent_operator.doctor.errors import CouldNotRun
-from agent_operator.doctor.report import COULD_NOT_RUN, as_json, exit_code, print_report
+from agent_operator.doctor.report import COULD_NOT_RUN, as_json, cleaned, exit_code, print_report
+from agent_operator.egress.client import terminals_client
+from agent_operator.egress.text import plain
 
 WIDTH = 100
 """Columns at most: longer lines are hard to read; fewer when the terminal has fewer."""
@@ -83,9 +84,9 @@ def doctor(
     try:
         findings = asyncio.run(_examine(target, ops_url, replicas, where))
     except CouldNotRun as error:
-        print(f"slipway: {error}", file=sys.stderr)  # noqa: T201  # the message is for whoever typed the command
+        print(f"slipway: {plain(error, 1000)}", file=sys.stderr)  # noqa: T201  # the message is for whoever typed the command
         sys.exit(COULD_NOT_RUN)
-    findings += examine_environment(os.environ) if local else []
+    findings = [cleaned(each) for each in (*findings, *(examine_environment(os.environ) if local else ()))]
     if json_wanted:
         click.echo(as_json(findings))
     else:
@@ -95,7 +96,7 @@ def doctor(
 
 async def _examine(target: Target | None, ops_url: str | None, replicas: int, release: Release | None) -> list[Finding]:
     found: list[Finding] = []
-    async with httpx.AsyncClient() as client:
+    async with terminals_client() as client:
         if target:
             found += await examine(target, client)
         if ops_url:

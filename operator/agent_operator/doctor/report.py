@@ -2,16 +2,27 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from agent_operator.checks.finding import Area, Finding, Status
+from agent_operator.egress.text import plain
 
 MARKS = {Status.OK: ("✓", "green"), Status.WARN: ("!", "yellow"), Status.FAIL: ("✗", "red"), Status.UNKNOWN: ("?", "dim")}
 
 PASSED, FAILED, COULD_NOT_RUN = 0, 1, 2
+
+
+LONGEST = 1000
+"""Characters of one message."""
+
+
+def cleaned(finding: Finding) -> Finding:
+    """What a service, a pod or an object says goes to a terminal: on one line, bounded, without control characters."""
+    return replace(finding, message=plain(finding.message, LONGEST), fix=plain(finding.fix, LONGEST))
 
 
 def exit_code(findings: Sequence[Finding], *, strict: bool) -> int:

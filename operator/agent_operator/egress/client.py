@@ -33,12 +33,24 @@ class AddressRefused(httpx.ConnectError):
 @asynccontextmanager
 async def guarded_client(loopback: Iterable[Endpoint] = ()) -> AsyncIterator[httpx.AsyncClient]:
     """`loopback` names hosts and ports of this machine that the operator's own settings ask for, such as a sidecar's."""
-    jar = CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
     transport = _Transport(frozenset(each for each in loopback if is_loopback(each[0])))
     async with httpx.AsyncClient(
-        transport=transport, trust_env=False, follow_redirects=False, timeout=CONNECT_SECONDS, cookies=jar
+        transport=transport, trust_env=False, follow_redirects=False, timeout=CONNECT_SECONDS, cookies=_no_cookies()
     ) as http:
         yield http
+
+
+@asynccontextmanager
+async def terminals_client() -> AsyncIterator[httpx.AsyncClient]:
+    """For a person who typed the address at a terminal: any address, by the proxy of their environment. What answers there is a
+    stranger all the same: no redirects, no cookies, and `read` bounds it.
+    """
+    async with httpx.AsyncClient(follow_redirects=False, timeout=CONNECT_SECONDS, cookies=_no_cookies()) as http:
+        yield http
+
+
+def _no_cookies() -> CookieJar:
+    return CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
 
 
 class _Transport(httpx.AsyncHTTPTransport):

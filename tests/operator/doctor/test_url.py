@@ -70,9 +70,12 @@ async def test_a_proxy_that_buffers_and_drops_a_header_is_found(service: Running
     assert "proxy_buffering off" in buffered.fix
 
 
-async def test_a_proxy_that_compresses_is_found(service: RunningService) -> None:
-    async with running_proxy(service.url, add={"Content-Encoding": "identity"}) as url:
+async def test_a_proxy_that_compresses_is_found_and_nothing_of_the_visit_is_left(service: RunningService) -> None:
+    async with running_proxy(service.url, compress=True) as url:
         assert reasons(await examined(url, token("alice")))["StreamUnbuffered"] == "Compressed"
+
+    async with service.client(headers=bearer("alice")) as client:
+        assert (await client.get("/sessions")).json()["sessions"] == []
 
 
 async def test_a_bad_token_and_no_token_are_told_apart(service: RunningService) -> None:
