@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import jwt
 
-from tests.support.cluster import Namespace, Pod, fresh_namespace, node_addresses
+from tests.support.cluster import Namespace, Pod, fresh_namespace, node_addresses, wait_until
 from tests.support.helm import Release, Values
 
 CHART = Path(__file__).parent.parent.parent / "charts" / "slipway"
@@ -148,4 +148,14 @@ def open_door(release: Release, values: Values) -> Agent:
         "get", "secret", f"{fullname(release.name)}-auth", '--output=go-template={{index .data "jwt-secret" | base64decode}}'
     )
     port = namespace.get("service", name)["spec"]["ports"][0]["nodePort"]
-    return Agent(release, values, [f"http://{address}:{port}" for address in node_addresses().values()], secret)
+    doors = [f"http://{address}:{port}" for address in node_addresses().values()]
+    wait_until("every node leads to the Service", lambda: all(map(leads, doors)), seconds=60)
+    return Agent(release, values, doors, secret)
+
+
+def leads(url: str) -> bool:
+    """kube-proxy brings a new Service to its node within a second or two; until then connections are refused."""
+    try:
+        return httpx.get(f"{url}/live", timeout=CONNECT_SECONDS).is_success
+    except httpx.HTTPError:
+        return False

@@ -93,7 +93,7 @@ async def pieces(response: httpx.Response, limit: int) -> AsyncIterator[bytes]:
     turn, the time limit of the call among them.
     """
     size = number = 0
-    async for chunk in response.aiter_raw():
+    async for chunk in response.aiter_bytes():
         size, number = size + len(chunk), number + 1
         if size > limit:
             raise ReadError(f"an answer of more than {limit} bytes")
