@@ -17,6 +17,9 @@ Usd = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 MILLION = 1_000_000
 """Tokens that a price is for, as providers publish it."""
 
+MAX_MODEL_CHARS = 256
+"""Of a name that is looked up: the longer one, the more versions of it there might be."""
+
 DATED = re.compile(r"-(?=\d)")
 """Where the date of a name such as gpt-4o-2024-08-06 may begin."""
 
@@ -74,6 +77,7 @@ class PriceTable:
 
     def price(self, model: str) -> Price | None:
         """The price of this name, or else of the longest name that it is a dated version of."""
+        model = model[:MAX_MODEL_CHARS]
         names = [model, *(model[: cut.start()] for cut in reversed(list(DATED.finditer(model))))]
         return next((self.prices[name] for name in names if name in self.prices), None)
 

@@ -29,6 +29,7 @@ from agent_service.errors import ModelRejected, ModelUnavailable
 from agent_service.settings import Settings
 
 T = TypeVar("T")
+Json = dict[str, Any]
 Receive = Callable[[aiohttp.ClientResponse], Awaitable[T]]
 OnRequest = Callable[[str, Status], None]
 """Called once for each HTTP attempt with the model and how it ended."""
@@ -75,10 +76,10 @@ class ModelEndpoint:
                 await self.sleep(pause(retry, failed.retry_after, self.share()))
         raise AssertionError("the last retry returns or raises")
 
-    async def post_json(self, path: str, payload: dict[str, Any]) -> dict[str, Any]:
-        """The JSON object that the endpoint answers with. Raises as `post` does."""
+    async def post_json(self, path: str, payload: dict[str, Any], plain: Callable[[Json], Json] = lambda body: body) -> Json:
+        """The JSON object that the endpoint answers with, made `plain` (raises AttemptFailed). Raises as `post` does."""
 
-        async def receive(response: aiohttp.ClientResponse) -> dict[str, Any]:
+        async def receive(response: aiohttp.ClientResponse) -> Json:
             raw = await read_start(response, MAX_ANSWER_BYTES)
             if len(raw) > MAX_ANSWER_BYTES:
                 raise AttemptFailed("server_error", f"its answer has more than {MAX_ANSWER_BYTES} bytes")
@@ -88,6 +89,7 @@ class ModelEndpoint:
                 body = None
             if not isinstance(body, dict):
                 raise AttemptFailed("server_error", "it answered with something else than a JSON object")
+            body = plain(body)
             self.on_request(payload["model"], "ok")
             return body
 

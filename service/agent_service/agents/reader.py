@@ -20,7 +20,7 @@ from agent_service.agents.answer import Answer
 from agent_service.agents.endpoint import ModelEndpoint
 from agent_service.agents.failures import AttemptFailed, Status, read_start, status_of, transport_errors
 from agent_service.agents.sse import Chunk, has_output
-from agent_service.agents.tool_calls import normal_calls
+from agent_service.agents.wire import completion
 from agent_service.errors import ModelRejected, ModelUnavailable
 
 PATH = "/chat/completions"
@@ -176,7 +176,7 @@ class CompletionsReader:
 
     async def _send(self, payload: dict[str, Any]) -> ChunkStream | dict[str, Any]:
         if not payload.get("stream"):
-            return _with_normal_calls(await self.endpoint.post_json(PATH, payload))
+            return await self.endpoint.post_json(PATH, payload, completion)
 
         async def receive(response: aiohttp.ClientResponse) -> ChunkStream:
             count = partial(self.endpoint.on_request, payload["model"])
@@ -193,13 +193,3 @@ class RawCompletionsReader:
 
     async def create(self, **payload: Any) -> RawResponse:
         return RawResponse(await self.reader.create(**payload))
-
-
-def _with_normal_calls(answer: dict[str, Any]) -> dict[str, Any]:
-    try:
-        for choice in answer.get("choices") or ():
-            if calls := (choice.get("message") or {}).get("tool_calls"):
-                choice["message"]["tool_calls"] = normal_calls(calls)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise AttemptFailed("server_error", "it sent a malformed tool call").final() from error
-    return answer

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from agent_service.agents.failures import AttemptFailed
+from agent_service.nesting import MAX_LEVELS, fits
 
 Chunk = dict[str, Any]
 """One `chat.completion.chunk` as the endpoint sent it."""
@@ -71,17 +72,33 @@ def _data(event: bytes) -> bytes:
     return b"\n".join(line[5:] for line in event.split(b"\n") if line.startswith(b"data:")).strip()
 
 
+MAX_BRACKETS = 64
+"""Of an ordinary chunk, which has about 8: one with more is looked at."""
+
+MAX_CHUNK_VALUES = 200_000
+"""In one event: the log probabilities of a thousand tokens that came at once have half as many."""
+
+
 def parse_chunk(payload: bytes) -> Chunk:
-    """A chunk, each choice with a delta (some endpoints leave it out of the last one).
+    """A chunk with at most one choice (ChatOpenAI reads the first), which has a delta without an id.
+
+    Some endpoints leave the delta out of the last chunk. An id in it would replace another message of the graph's state.
 
     Raises:
-        AttemptFailed: it is not one.
+        AttemptFailed: it is not one, too deep or too large.
     """
+    brackets = payload.count(b"{") + payload.count(b"[")
+    if brackets > MAX_CHUNK_VALUES:
+        raise AttemptFailed("server_error", f"it sent a chunk of more than {MAX_CHUNK_VALUES} objects")
     try:
         chunk: Chunk = orjson.loads(payload)
-        for choice in chunk.get("choices") or ():
+        if brackets > MAX_BRACKETS and not fits(chunk, levels=MAX_LEVELS, values=MAX_CHUNK_VALUES):
+            raise ValueError("too deep or too large")  # noqa: TRY301  # as what the parser raises
+        chunk["choices"] = [*(chunk.get("choices") or ())][:1]
+        for choice in chunk["choices"]:
             choice["delta"] = dict(choice.get("delta") or {})
-    except (ValueError, AttributeError, TypeError) as error:
+            choice["delta"].pop("id", None)
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
         raise AttemptFailed("server_error", "it sent a malformed chunk") from error
     return chunk
 
@@ -92,10 +109,6 @@ def has_output(chunk: Chunk) -> bool:
         choice.get("finish_reason") or any(value for key, value in choice["delta"].items() if key != "role")
         for choice in chunk.get("choices") or ()
     )
-
-
-def is_finished(chunk: Chunk) -> bool:
-    return any(choice.get("finish_reason") for choice in chunk.get("choices") or ())
 
 
 def merge_text(chunks: Iterable[Chunk]) -> list[Chunk]:

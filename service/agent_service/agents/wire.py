@@ -1,0 +1,225 @@
+"""What an endpoint sends, cut to what langchain takes in linear time: names, usage, the arguments of a tool call."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import jiter
+
+from agent_service.agents.failures import AttemptFailed
+from agent_service.agents.tool_calls import ToolCallPieces, arguments_text, normal_calls
+from agent_service.nesting import MAX_GRAPH_LEVELS, MAX_LEVELS, fits
+
+MAX_CALLS = 128
+"""Tool calls of one answer: as many as OpenAI takes tools in one request."""
+
+MAX_CALL_CHARS = 2 * 2**20
+"""Characters of all tool calls of one answer: 128,000 tokens, the longest answers of today's models, have a quarter of that."""
+
+MAX_ID_CHARS = 16_384
+"""Of a call: most have 30; some proxies put a model's signature of its thoughts there, which has a few thousand."""
+
+MAX_NAME_CHARS = 256
+"""Of tools and models. OpenAI's longest have 64; a path of a model's weights may have more."""
+
+MAX_ARGUMENT_VALUES = 20_000
+"""In the arguments of one call: a table of 1,000 rows. Each that a tool's schema refuses takes pydantic 6 us to report."""
+
+MAX_TOKENS = 2**31 - 1
+"""That a call may be billed: the ledger's column."""
+
+MAX_ANSWER_VALUES = 5_000_000
+"""In an answer that does not stream; the log probabilities of 20 alternatives to each of 16,000 tokens have 2 million."""
+
+Json = dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Call:
+    id: str = ""
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+    def whole(self) -> Json:
+        text = arguments_of_delta("".join(self.arguments))
+        return {"id": self.id or None, "type": "function", "function": {"name": self.name, "arguments": text}}
+
+
+class HeldCalls:
+    """The tool calls of an answer, held until the model is through with them, and handed on once and whole.
+
+    langchain looks at all arguments so far with each piece that a graph adds, and takes malformed ones apart from their end,
+    a character at a time: 64 kB of them, in one piece, took it 50 to 115 s.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: defaultdict[Any, ToolCallPieces] = defaultdict(ToolCallPieces)
+        """By the index of the choice."""
+        self._calls: dict[Any, _Call] = {}
+        self._function: _Call | None = None
+        self._budget = _Budget()
+        self._numbers = count()
+
+    def take(self, delta: Json, choice: Any) -> bool:
+        """Takes the calls out of a choice's delta; False if it has none.
+
+        Raises:
+            AttemptFailed: they are malformed, too many or too long.
+        """
+        pieces, function = delta.pop("tool_calls", None), delta.pop("function_call", None)
+        if not pieces and not function:
+            return False
+        with _malformed_calls():
+            for piece in self._pieces[choice].normal(pieces or ()):
+                self._add(self._call((choice, piece["index"])), piece)
+            if function:
+                self._function = self._function or _Call()
+                self._add(self._function, {"function": {**function, "arguments": arguments_text(function.get("arguments"))}})
+        return True
+
+    def whole(self) -> Json:
+        """The calls so far as fields of a delta, each once; empty if there are none."""
+        fields: Json = {}
+        if self._calls:
+            fields["tool_calls"] = [call.whole() | {"index": next(self._numbers)} for call in self._calls.values()]
+        if self._function:
+            fields["function_call"] = self._function.whole()["function"]
+        self._calls, self._function = {}, None
+        return fields
+
+    def _call(self, key: Any) -> _Call:
+        if key not in self._calls:
+            self._budget.count_call()
+            self._calls[key] = _Call()
+        return self._calls[key]
+
+    def _add(self, call: _Call, piece: Json) -> None:
+        self._budget.count_piece(piece)
+        call.id = call.id or piece.get("id") or ""
+        call.name += piece["function"].get("name") or ""
+        if len(call.name) > MAX_NAME_CHARS:
+            raise TypeError("no name")
+        call.arguments.append(piece["function"]["arguments"])
+
+
+class _Budget:
+    """What the tool calls of one answer have used up; counting raises AttemptFailed for what is too much."""
+
+    def __init__(self) -> None:
+        self._calls = self._chars = 0
+
+    def count_call(self) -> None:
+        self._calls += 1
+        if self._calls > MAX_CALLS:
+            raise AttemptFailed("server_error", f"its answer has more than {MAX_CALLS} tool calls")
+
+    def count_piece(self, piece: Json) -> None:
+        function = piece["function"]
+        fields = (
+            (piece.get("id"), MAX_ID_CHARS),
+            (function.get("name"), MAX_NAME_CHARS),
+            (function["arguments"], MAX_CALL_CHARS),
+        )
+        for text, most in fields:
+            if text is not None and not (isinstance(text, str) and len(text) <= most):
+                raise TypeError("no text, or too long")
+            self._chars += len(text or "")
+        if self._chars > MAX_CALL_CHARS:
+            raise AttemptFailed("server_error", f"its answer has tool calls of more than {MAX_CALL_CHARS} characters")
+
+
+@contextmanager
+def _malformed_calls() -> Iterator[None]:
+    try:
+        yield
+    except (AttributeError, TypeError, KeyError) as error:
+        raise AttemptFailed("server_error", "it sent a malformed tool call") from error
+
+
+def arguments_of_delta(text: str) -> str:
+    """A call's arguments as langchain can parse them at its first try.
+
+    What was cut off is closed, as langchain does. What is no JSON, too deep or too much becomes a JSON string of the text:
+    langchain lists such a call as an invalid one, and calls nothing.
+    """
+    try:
+        value, closed = json.loads(text or "{}", strict=False), text
+    except (ValueError, RecursionError):
+        value = _closed(text)
+        closed = text if value is None else json.dumps(value)
+    return json.dumps(text) if value is None or not _fits(value) else closed
+
+
+def arguments_of_message(text: str) -> str:
+    """The same for an answer that does not stream: there langchain closes nothing, and lists what is no JSON as invalid."""
+    try:
+        value = json.loads(text or "{}", strict=False)
+    except (ValueError, RecursionError):
+        return text
+    return text if not value or (isinstance(value, dict) and _fits(value)) else f"{text}…"
+
+
+def _closed(text: str) -> Json | None:
+    try:
+        value = jiter.from_json(text.encode(errors="replace"), partial_mode="trailing-strings")
+        return value if isinstance(value, dict) and _fits(value) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _fits(value: Any) -> bool:
+    return fits(value, levels=MAX_GRAPH_LEVELS, values=MAX_ARGUMENT_VALUES)
+
+
+def usage(given: Any) -> Json:
+    """Its counts and those of its details, as far as a ledger can hold them."""
+    if not isinstance(given, dict):
+        return {}
+    details = {key: _counts(value) for key, value in given.items() if key.endswith("_details") and isinstance(value, dict)}
+    return _counts({key: value for key, value in given.items() if not key.endswith("_details")}) | details
+
+
+def _counts(given: Json) -> dict[str, int]:
+    return {key: value for key, value in given.items() if type(value) is int and 0 <= value <= MAX_TOKENS}
+
+
+def envelope(answer: Json) -> Json:
+    """What stands around the choices, names cut."""
+    names = ("id", "object", "model", "service_tier", "system_fingerprint")
+    return {name: value[:MAX_NAME_CHARS] for name in names if isinstance(value := answer.get(name), str)}
+
+
+def completion(body: Json) -> Json:
+    """A whole answer in this form; one without choices stays as it is, langchain tells what it says.
+
+    Raises:
+        AttemptFailed: it is malformed.
+    """
+    choices = body.get("choices")
+    if not isinstance(choices, list) or body.get("error"):
+        return body
+    if not fits(body, levels=MAX_LEVELS, values=MAX_ANSWER_VALUES):
+        raise AttemptFailed("server_error", "its answer is too deep or has too many values")
+    plain = {**envelope(body), "choices": [_choice(choice) for choice in choices[:MAX_CALLS]]}
+    return plain | ({"usage": counts} if (counts := usage(body.get("usage"))) else {})
+
+
+def _choice(choice: Any) -> Json:
+    if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
+        raise AttemptFailed("server_error", "it sent a malformed answer")
+    message = {key: value for key, value in choice["message"].items() if key != "id"}
+    budget = _Budget()
+    with _malformed_calls():
+        if calls := message.get("tool_calls"):
+            message["tool_calls"] = normal_calls(calls)
+            for call in message["tool_calls"]:
+                budget.count_call()
+                budget.count_piece(call)
+                call["function"]["arguments"] = arguments_of_message(call["function"]["arguments"])
+        if function := message.get("function_call"):
+            budget.count_piece({"function": function})
+    return {**choice, "message": message}
