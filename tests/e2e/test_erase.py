@@ -69,14 +69,13 @@ async def test_the_command_prunes_what_is_too_old_and_nothing_else(agent: Agent)
     async with agent.client() as client:
         agent.query(AGE, await converse(agent, client, old))
         await converse(agent, client, young)
-    before = await search(agent, young)
     command = ("exec", agent.deployment, "--", "env", f"SESSION_RETENTION_DAYS={DAYS}", "slipway", "prune", "--json")
     pruned = json.loads(await asyncio.to_thread(agent.namespace.kubectl, *command))
     after = await search(agent, old, young)
 
     assert pruned["sessions"] == 1
     assert after[0] == {}
-    assert before[0].keys() - after[1].keys() == set()
+    assert after[1].keys() >= WRITTEN
 
 
 async def test_the_retention_of_the_chart_erases_by_itself(forgetful: Agent, report: Report) -> None:

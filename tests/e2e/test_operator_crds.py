@@ -2,11 +2,13 @@
 
 import json
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.e2e.operator import install_crds
+from tests.support.cluster import Namespace, fresh_namespace
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -136,4 +138,44 @@ def test_a_bad_object_is_refused_with_a_message_that_names_the_field(kind: str, 
     done = create(kind, spec)
 
     assert done.returncode != 0, done.stdout
+    assert words in done.stderr
+
+
+KINDS_OF_KEYS: dict[str, dict[str, Any]] = {
+    "openai": {"openAI": OPEN_AI},
+    "pool": {"pool": POOL},
+    "records": {"generated": {"kind": "APIKey", "apiKey": {"recordsSecretName": "records", "user": "u"}}},
+    "jwt": {"generated": {"kind": "JWTSecret"}},
+}
+
+CHANGES: list[tuple[str, dict[str, Any], str]] = [
+    ("openai", {"openAI": {"projectID": "proj_2"}}, "openAI.projectID cannot be changed"),
+    ("openai", {"openAI": None, "pool": POOL}, "the provider cannot be changed"),
+    ("pool", {"pool": {"secretName": "others"}}, "pool.secretName cannot be changed"),
+    ("pool", {"pool": None, "generated": {"kind": "JWTSecret"}}, "the provider cannot be changed"),
+    ("records", {"generated": {"apiKey": {"recordsSecretName": "others"}}}, "apiKey.recordsSecretName cannot be changed"),
+    ("records", {"generated": {"kind": "JWTSecret", "apiKey": None}}, "generated.kind cannot be changed"),
+    ("openai", {"openAI": {"adminKey": {"secretName": "renewed"}, "scopes": ["model.request"]}}, ""),
+    ("openai", {"openAI": {"mode": "KeyPerRevision", "serviceAccountID": "svc_acct_1"}}, ""),
+    ("records", {"generated": {"apiKey": {"user": "another"}}}, ""),
+]
+"""What would leave keys behind that nobody looks after is refused; the rest of a provider may change."""
+
+
+@pytest.fixture(scope="module")
+def rotations() -> Iterator[Namespace]:
+    with fresh_namespace("e2e-crds") as namespace:
+        kind = {"apiVersion": "slipway.dev/v1alpha1", "kind": "KeyRotation"}
+        for name, provider in KINDS_OF_KEYS.items():
+            namespace.apply({**kind, "metadata": {"name": name}, "spec": {**ROTATION, "provider": provider}})
+        yield namespace
+
+
+@pytest.mark.parametrize(("name", "change", "words"), CHANGES)
+def test_a_provider_does_not_change_under_its_keys(rotations: Namespace, name: str, change: dict[str, Any], words: str) -> None:
+    patch = json.dumps({"spec": {"provider": change}})
+    command = ["kubectl", "patch", "--namespace", rotations.name, "keyrotation", name, "--type=merge", f"--patch={patch}"]
+    done = subprocess.run([*command, "--dry-run=server"], capture_output=True, text=True, check=False)
+
+    assert (done.returncode != 0) == bool(words), done.stderr
     assert words in done.stderr

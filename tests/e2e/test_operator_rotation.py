@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.agent import CHART, Agent, default_values, open_door
+from tests.e2e.agent import CHART, Agent, default_values, fullname, open_door
 from tests.e2e.conftest import Report
 from tests.e2e.operator import running_operator
 from tests.e2e.rotations import end_rotations, fake_state, killed_at_random, start_fake_openai
@@ -69,19 +69,35 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    """Two replicas whose key the chart's KeyRotation replaces each minute; the model accepts only keys that are not revoked."""
+def makes() -> Iterator[Namespace]:
+    """Where the operator may make Secrets itself."""
+    with fresh_namespace("e2e-makes") as namespace:
+        yield namespace
+
+
+@pytest.fixture(scope="module")
+def world(makes: Namespace) -> Iterator[World]:
+    """Two replicas whose key the chart's KeyRotation replaces each minute; the model accepts only keys that are not revoked.
+
+    The key's Secret was made empty by an administrator and handed over: there the operator may not make Secrets.
+    """
     with fresh_namespace("e2e-rotation") as namespace:
         url = start_fake_openai(namespace)
-        rights: Values = {
-            "rights": {"secretNames": ["model-key"], "createSecrets": True},
+        agent = Release(namespace, "agent-rotated", CHART)
+        namespace.apply(_handed_over("model-key", to=f"{fullname(agent.name)}-model"))
+        rights = [
+            {"name": namespace.name, "secretNames": ["model-key"]},
+            {"name": makes.name, "secretNames": ["made"], "createSecrets": True},
+        ]
+        values: Values = {
+            "watch": {"allNamespaces": False, "namespaces": rights},
             "rbac": {"adminSecretNames": ["openai-admin"]},
+            # The fake speaks plain http, which the operator takes for hosts that its own settings name, and for no others.
+            "keyHosts": [url.removesuffix("/v1")],
         }
         monitored = has_api("prometheusrules.monitoring.coreos.com")
         monitoring = {"serviceMonitor": {"enabled": monitored, "interval": "5s"}, "alerts": {"enabled": monitored}}
-        # The fake speaks plain http, which the operator takes for hosts that its own settings name, and for no others.
-        with running_operator(namespace, **rights, monitoring=monitoring, keyHosts=[url.removesuffix("/v1")]) as operator:
-            agent = Release(namespace, "agent-rotated", CHART)
+        with running_operator(namespace, **values, monitoring=monitoring) as operator:
             values = default_values() | {
                 "replicaCount": 2,
                 # What is counted here is what a key's change breaks. A busy machine must not look like a dead process.
@@ -91,10 +107,20 @@ def world() -> Iterator[World]:
                 "networkPolicy": {"operatorNamespace": namespace.name},
             }
             try:
-                agent.upgrade(values, "--timeout=300s")  # pods begin when the first key is there
-                yield World(open_door(agent, values), operator)
+                agent.upgrade(values, "--timeout=300s")
+                found = World(open_door(agent, values), operator)
+                wait_until("the first key in every pod", lambda: _has_first_key(found), seconds=180)
+                yield found
             finally:
                 end_rotations(namespace)
+
+
+def _handed_over(name: str, *, to: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "labels": {"slipway.dev/keyrotation": to}}}
+
+
+def _has_first_key(world: World) -> bool:
+    return world.status.get("revision", 0) > 0 and world.status.get("phase") == "Idle"
 
 
 def _rotation() -> dict[str, Any]:
@@ -115,6 +141,38 @@ def _failed(tally: Tally) -> list[str]:
         for reader in tally.readers
         if reader.outcome != "completed" or reader.visible_errors
     ]
+
+
+def test_an_empty_secret_that_was_handed_over_is_filled_and_none_is_made(world: World, report: Report) -> None:
+    secret = world.namespace.get("secret", "model-key")
+    report("key rotation: an empty Secret of the administrator's holds the first key, without a right to make Secrets")
+
+    assert {"current", "revision"} <= secret["data"].keys()
+    assert "app.kubernetes.io/managed-by" not in secret["metadata"]["labels"], "the administrator's own"
+    account = f"--as=system:serviceaccount:{world.namespace.name}:slipway-operator"
+    with pytest.raises(AssertionError, match="no"):
+        world.namespace.kubectl("auth", "can-i", "create", "secrets", account)
+
+
+def test_with_the_right_to_make_secrets_it_makes_its_own_and_takes_it_away(world: World, makes: Namespace) -> None:
+    spec = {
+        "target": {"secretName": "made"},
+        "consumers": {"selector": {"matchLabels": {"app": "none"}}, "minPods": 0},
+        "provider": {"generated": {"kind": "JWTSecret"}},
+        "deletionPolicy": "Revoke",
+    }
+    head = {"apiVersion": "slipway.dev/v1alpha1", "kind": "KeyRotation", "metadata": {"name": "signing"}}
+    makes.apply({**head, "spec": spec})
+    made = wait_until("the Secret", lambda: _find(makes, "secret", "made"), seconds=60)
+    makes.kubectl("wait", "--for=condition=Ready", "keyrotation/signing", "--timeout=60s")
+    makes.kubectl("delete", "keyrotation", "signing", "--timeout=60s")
+
+    assert made["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "slipway-operator"
+    assert _find(makes, "secret", "made") is None
+
+
+def _find(namespace: Namespace, kind: str, name: str) -> dict[str, Any] | None:
+    return next((each for each in namespace.get(kind) if each["metadata"]["name"] == name), None)
 
 
 async def test_keys_rotate_each_minute_under_load_while_the_operator_is_killed(world: World, report: Report) -> None:

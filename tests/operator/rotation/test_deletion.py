@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from agent_operator.cluster import Invalid
 from agent_operator.cluster.fences import Fences
 from agent_operator.cluster.kinds import KEY_ROTATION, LEASE, SECRET
 from agent_operator.cluster.lease import LEASE_NAME
@@ -19,6 +20,11 @@ async def delete(world: World) -> None:
 
 def gone(world: World) -> bool:
     return world.cluster.find(KEY_ROTATION, NAMESPACE, KEY.name) is None
+
+
+async def until_gone(world: World) -> None:
+    while not gone(world):
+        world.clock.pass_by(await world.operator(KEY) or 0)
 
 
 async def end(world: World, **options: Any) -> World:
@@ -69,9 +75,7 @@ async def test_a_provider_that_is_down_holds_the_deletion_for_five_minutes_and_n
     world.openai.faults = [("GET", "unavailable")] * 100
     began = world.clock.now()
 
-    while not gone(world):
-        pause = await world.operator(KEY)
-        world.clock.pass_by(pause or 0)
+    await until_gone(world)
 
     assert 300 <= (world.clock.now() - began).total_seconds() <= 320
     [left] = [event for event in world.cluster.events if event.reason == "CleanUpGaveUp"]
@@ -81,11 +85,51 @@ async def test_a_provider_that_is_down_holds_the_deletion_for_five_minutes_and_n
 async def test_an_admin_key_that_was_deleted_first_does_not_hold_the_namespace() -> None:
     world = await end(World())
     world.cluster.drop(SECRET, "slipway-system", "openai-admin")
+    began = world.clock.now()
+
+    await until_gone(world)
+
+    assert 300 <= (world.clock.now() - began).total_seconds() <= 320
+
+
+async def test_an_operator_that_was_away_tries_as_often_as_one_that_was_there() -> None:
+    world = await end(World(), deletionPolicy="Revoke")
+    world.clock.pass_by(3600)
+    world.openai.faults = [("GET", "unavailable")] * 3
+
+    await world.operator(KEY)
+    [held] = [each for each in world.status["conditions"] if each["type"] == "CleanedUp"]
+    world.clock.pass_by(3600)
+    world.restart()
+    await until_gone(world)
+
+    assert (held["status"], held["reason"]) == ("False", "ProviderUnavailable")
+    assert world.openai.keys == {}
+    assert "CleanUpGaveUp" not in world.reasons()
+
+
+async def test_a_failure_of_the_rotation_before_does_not_count_as_one_of_the_deletion() -> None:
+    world = await end(World(), deletionPolicy="Revoke")
+    failed = world.object
+    failed["status"]["failure"] = {"count": 50, "reason": "Rejected", "message": "no", "nextAttempt": "2026-01-01T00:00:00Z"}
+    world.cluster.put(failed)
+    world.openai.faults = [("GET", "unavailable")]
+
+    await world.operator(KEY)
+
+    assert world.status["failure"]["count"] == 1
+
+
+async def test_a_status_that_the_api_refuses_does_not_hold_the_namespace() -> None:
+    world = await end(World())
+    world.cluster.drop(SECRET, "slipway-system", "openai-admin")
     world.clock.pass_by(301)
+    world.cluster.fail(Invalid("status.pending.keyName: required"), verb="replace_status")
 
     await world.operator(KEY)
 
     assert gone(world)
+    assert "CleanUpGaveUp" in world.reasons()
 
 
 async def test_an_object_that_never_made_a_key_goes_at_once() -> None:
@@ -99,6 +143,26 @@ async def test_an_object_that_never_made_a_key_goes_at_once() -> None:
     await world.operator(KEY)
 
     assert gone(world)
+
+
+async def test_a_lease_that_is_lost_between_two_deletions_at_the_provider_ends_them() -> None:
+    world = await end(World(), deletionPolicy="Revoke")
+    for number in (8, 9):
+        world.openai.add_account(f"slipway-{world.object['metadata']['uid']}-r{number}")
+    answer, before = world.openai.answer, len(world.openai.calls)
+
+    def taken_over(method: str, *rest: Any) -> Any:
+        if method == "DELETE":
+            lease = world.cluster.find(LEASE, NAMESPACE, LEASE_NAME) or {}
+            world.cluster.put({**lease, "spec": {**lease["spec"], "holderIdentity": "another"}})
+        return answer(method, *rest)
+
+    world.openai.answer = taken_over  # type: ignore[method-assign, assignment]  # at the worst moment
+
+    assert await world.operator(KEY) == RETRY
+
+    assert [call.partition(" ")[0] for call in world.openai.calls[before:]].count("DELETE") == 1
+    assert len(world.openai.accounts) == 2
 
 
 async def test_while_another_operator_holds_the_lease_nobody_gives_up() -> None:
@@ -118,9 +182,7 @@ async def test_a_status_of_an_unknown_shape_does_not_hold_the_namespace() -> Non
     broken = world.object
     broken["status"]["pending"] = {"revision": 2}
     world.cluster.put(broken)
-    world.clock.pass_by(301)
 
-    await world.operator(KEY)
+    await until_gone(world)
 
-    assert gone(world)
     assert "CleanUpGaveUp" in world.reasons()

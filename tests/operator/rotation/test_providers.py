@@ -132,7 +132,7 @@ async def test_a_staged_key_that_vanished_at_the_provider_is_not_published() -> 
     world.annotate(rotate_now="1")
     await world.turn()
     world.clock.pass_by(60)
-    world.crash_after = len(world.effects) + 3  # the Lease, the account, the staged key
+    world.crash_after = len(world.effects) + 4  # the Lease, and once more, the account, the staged key
     with pytest.raises(Crash):
         await world.turn()
     assert world.secret()["next"]

@@ -97,8 +97,7 @@ class World:
         self.http = httpx.AsyncClient(transport=httpx.MockTransport(self._provide))
         self.metrics = Metrics("test")
         tools = Tools(self.cluster, self.clock, fences, self.metrics, self.http, SETTINGS)
-        sources = Sources(self.cluster, self.http, self.clock, tools.settings)
-        self.operator = KeyRotationReconciler(tools, PodAnswers(self), sources)
+        self.operator = KeyRotationReconciler(tools, PodAnswers(self), Sources(tools))
 
     # What is in the cluster.
 

@@ -8,5 +8,4 @@ from agent_operator.reconcile.tools import Tools
 
 
 def key_rotation(tools: Tools) -> Reconcile:
-    sources = Sources(tools.cluster, tools.http, tools.clock, tools.settings)
-    return KeyRotationReconciler(tools, HttpPodClient(tools.http), sources)
+    return KeyRotationReconciler(tools, HttpPodClient(tools.http), Sources(tools))

@@ -6,20 +6,27 @@ from datetime import timedelta
 import structlog
 
 from agent_operator.clock import parse_timestamp
-from agent_operator.cluster import Cluster, ClusterError, Conflict, Manifest
+from agent_operator.cluster import Cluster, ClusterError, Conflict, Forbidden, Invalid, Manifest
 from agent_operator.cluster.kinds import SECRET
 from agent_operator.cluster.lease import NotHolder
+from agent_operator.egress.text import plain
+from agent_operator.manifests.conditions import find_condition, set_condition
 from agent_operator.providers import ProviderError
 from agent_operator.reconcile.rotation.model import Identity, Spec, read_identity, read_spec
 from agent_operator.reconcile.rotation.secret import TargetSecret, discarded, emptied, made_here, read_secret
 from agent_operator.reconcile.rotation.sources import KeySource, Sources
-from agent_operator.reconcile.rotation.status import Status, read_status
+from agent_operator.reconcile.rotation.status import Failure, Status, read_status, write_failure
+from agent_operator.reconcile.status import write_status
 from agent_operator.reconcile.tools import Tools
 
 FINALIZER = "slipway.dev/keyrotation"
 
-LIMIT = timedelta(minutes=5)
-"""After that the object goes, with an Event that lists the keys which may be left at the provider."""
+LIMIT, ATTEMPTS = timedelta(minutes=5), 5
+"""Since the first failure, and failures: after both the object goes, with an Event that lists the keys which may be left at the
+provider. Time alone would count while no operator runs."""
+
+CLEANED_UP = "CleanedUp"
+"""Condition, False from the first failure on: its time and `failure.count` are what an operator that comes later goes by."""
 
 RETRY = 10.0
 """Seconds between two attempts to clean up."""
@@ -46,13 +53,39 @@ class Farewell:
         except FAILURES as error:
             if isinstance(error, NotHolder) and error.__cause__ is None:
                 return RETRY  # another operator is at it, or was killed and holds the Lease for half a minute more
-            if self.tools.clock.now() - parse_timestamp(metadata["deletionTimestamp"]) < LIMIT:
-                log.warning("keyrotation_not_cleaned_up", name=metadata["name"], error=str(error))
+            log.warning("keyrotation_not_cleaned_up", name=metadata["name"], error=str(error))
+            manifest, enough = await self._failed(manifest, error)
+            if not enough:
                 return RETRY
             await self._give_up(manifest, error)
+        metadata = manifest["metadata"]
         finalizers = [each for each in metadata["finalizers"] if each != FINALIZER]
         await self.tools.cluster.replace({**manifest, "metadata": {**metadata, "finalizers": finalizers}})
         return None
+
+    async def _failed(self, manifest: Manifest, error: Exception) -> tuple[Manifest, bool]:
+        """Notes a failure in the status: the object as it is now, and whether it was tried often and long enough."""
+        now, metadata, status = self.tools.clock.now(), manifest["metadata"], manifest.get("status", {})
+        reason = error.reason if isinstance(error, ProviderError) else type(error).__name__
+        begun = find_condition(status.get("conditions", []), CLEANED_UP)
+        count = (status.get("failure") or {}).get("count", 0) + 1 if begun else 1
+        failure = Failure(count, reason, plain(error, 500), now + timedelta(seconds=RETRY))
+        conditions = set_condition(
+            status.get("conditions", []),
+            CLEANED_UP,
+            "False",
+            reason,
+            str(error),
+            generation=metadata.get("generation", 1),
+            now=now,
+        )
+        since = begun or find_condition(conditions, CLEANED_UP) or {}
+        try:
+            noted = {**status, "conditions": conditions, "failure": write_failure(failure)}
+            manifest = await write_status(self.tools, manifest, noted)
+        except (Forbidden, Invalid):  # a status that the API does not take back must not hold the namespace
+            return manifest, now - parse_timestamp(metadata["deletionTimestamp"]) >= LIMIT
+        return manifest, count >= ATTEMPTS and now - parse_timestamp(since["lastTransitionTime"]) >= LIMIT
 
     async def _clean(self, manifest: Manifest) -> None:
         status = read_status(manifest.get("status", {}))

@@ -2,13 +2,14 @@
 
 import json
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 import httpx
 
-from agent_operator.clock import Clock
 from agent_operator.cluster import Cluster, Manifest
 from agent_operator.cluster.kinds import SECRET
 from agent_operator.egress.origins import Origin, OriginRefused, allow
@@ -19,7 +20,7 @@ from agent_operator.reconcile.consent import HOSTS, POOL, NoConsent, hosts_of, r
 from agent_operator.reconcile.rotation.api_keys import ApiKeyRecords
 from agent_operator.reconcile.rotation.model import Identity, Kind, Spec
 from agent_operator.reconcile.rotation.secret import read_value
-from agent_operator.settings import OperatorSettings
+from agent_operator.reconcile.tools import Tools
 
 ALLOW = "slipway.dev/allow"
 """Annotation of an admin key's Secret: `namespace/project` pairs, separated by commas, that may be served with it. Without
@@ -35,7 +36,11 @@ JWT_SECRET_BYTES = 48
 
 
 class KeySource(Protocol):
-    """All methods but `expected` raise ProviderError or ClusterError. Each may be repeated."""
+    """All methods but `expected` raise ProviderError, NotHolder or ClusterError. Each may be repeated.
+
+    What cannot be undone at a provider is proved right by the Lease each time, as a list may have taken minutes; what is written
+    to the cluster is guarded by the version that was read.
+    """
 
     async def clear(self, name: str) -> None:
         """Deletes keys of this name, which an attempt left whose answer or write was lost."""
@@ -83,6 +88,9 @@ class Endpoint:
 @dataclass(frozen=True, slots=True)
 class OpenAISource:
     admin: OpenAIAdmin
+    prove: Callable[[], Awaitable[None]]
+    """That this operator is the one of the namespace still. Raises NotHolder."""
+
     endpoint: Endpoint
     admin_secret: Manifest
     base: Origin
@@ -92,11 +100,12 @@ class OpenAISource:
     async def clear(self, name: str) -> None:
         for key in await self.admin.issued(name):
             if key.name == name:  # r1 is a prefix of r10
-                await self.admin.delete(key.id)
+                await self._delete(key.id)
 
     async def make(self, name: str) -> NewKey:
         self.endpoint.judge(self.admin_secret, self.base)
         block, lifetime = self.spec.provider, self.spec.key_lifetime
+        await self.prove()
         if block.get("mode") == "KeyPerRevision":
             return await self.admin.make_key(block["serviceAccountID"], name, block.get("scopes", []), lifetime)
         return await self.admin.make_account(name, lifetime)
@@ -114,11 +123,15 @@ class OpenAISource:
             if used:
                 raise ProviderError("OldKeyInUse", f"used after every pod had the new key, by somebody else: {', '.join(used)}")
         for key in old:
-            await self.admin.delete(key.id)
+            await self._delete(key.id)
         return f"deleted at the provider: {', '.join(key.id for key in old) or 'nothing'}"
 
     async def expected(self) -> None:
         return None
+
+    async def _delete(self, key_id: str) -> None:
+        await self.prove()
+        await self.admin.delete(key_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +210,13 @@ class JwtSource:
 class Sources:
     """Opens the source that a spec names."""
 
-    def __init__(self, cluster: Cluster, http: httpx.AsyncClient, clock: Clock, settings: OperatorSettings) -> None:
-        self._cluster = cluster
-        self._http = http
-        self._clock = clock
-        self._namespace = settings.pod_namespace
-        self._hosts = settings.key_hosts
+    def __init__(self, tools: Tools) -> None:
+        self._cluster = tools.cluster
+        self._http = tools.http
+        self._clock = tools.clock
+        self._fences = tools.fences
+        self._namespace = tools.settings.pod_namespace
+        self._hosts = tools.settings.key_hosts
 
     async def open(self, spec: Spec, identity: Identity) -> KeySource:
         """Raises ProviderError when the admin key is not there or not for this namespace and project."""
@@ -236,7 +250,8 @@ class Sources:
         except OriginRefused as error:
             raise ProviderError("HostNotAllowed", f"base-url of the Secret {where}: {error}", refused=True) from None
         admin = OpenAIAdmin(self._http, base, value, block["projectID"])
-        return OpenAISource(admin, endpoint, secret, origin, spec, identity.prefix)
+        prove = partial(self._fences.check, identity.namespace)
+        return OpenAISource(admin, prove, endpoint, secret, origin, spec, identity.prefix)
 
 
 def _allowed(secret: Manifest, namespace: str, project: str) -> bool:

@@ -155,7 +155,7 @@ def write_status(status: Status) -> dict[str, Any]:
     if status.pending:
         block["pending"] = _write_pending(status.pending)
     if status.failure:
-        block["failure"] = _write_failure(status.failure)
+        block["failure"] = write_failure(status.failure)
     return {**block, "conditions": status.conditions}
 
 
@@ -185,7 +185,7 @@ def _read_failure(block: dict[str, Any]) -> Failure:
     return Failure(block["count"], block["reason"], block["message"], parse_timestamp(block["nextAttempt"]))
 
 
-def _write_failure(failure: Failure) -> dict[str, Any]:
+def write_failure(failure: Failure) -> dict[str, Any]:
     return {
         "count": failure.count,
         "reason": failure.reason,
