@@ -17,11 +17,10 @@ from agent_service.agents.offline_rules import reply
 from agent_service.data.reader import DataReader
 from agent_service.data.statement import MAX_SQL_CHARS, QueryRefused
 from agent_service.db.pool import make_pool
-from agent_service.isolated import GivenUp, Workers
+from agent_service.isolated import Workers
 from agent_service.logs import _hide_credentials
 from agent_service.principal import Principal
 from agent_service.tokens import count_tokens
-from tests.attack.children import devour, forever
 from tests.support.service import running_service
 
 CHARS = 6_000
@@ -123,7 +122,7 @@ async def test_no_query_takes_a_replica_along(database_url: str, workers: Worker
             slowest_tick = max(slowest_tick, time.monotonic() - began)
 
     async with make_pool(database_url, size=2, timeout=10) as pool:
-        reader = DataReader(pool, workers, schemas=("slipway_data",), timeout=5, row_limit=10, parse_seconds=2.0)
+        reader = DataReader(pool, workers, schemas=("slipway_data",), timeout=5, row_limit=10)
         ticking = asyncio.create_task(tick())
         refused, slowest = 0, 0.0
         for sql in QUERIES.values():
@@ -138,26 +137,8 @@ async def test_no_query_takes_a_replica_along(database_url: str, workers: Worker
     pause = f"longest pause of the loop {slowest_tick * 1000:.0f} ms"
     print(f"{len(QUERIES)} queries: {refused} refused, slowest {slowest:.1f} s, {pause}")
     assert result.rows == ((1,),)
-    assert slowest < 20
+    assert slowest < 5
     assert slowest_tick < 2
-
-
-async def test_a_child_that_never_ends_is_killed_and_its_place_is_free_again(workers: Workers) -> None:
-    for _ in range(3):
-        with pytest.raises(GivenUp, match="longer than"):
-            await workers.call(0.2, forever)
-    with pytest.raises(GivenUp, match="memory"):
-        await workers.call(20, devour)
-    assert await workers.call(20, len, "four") == 4
-
-
-async def test_a_call_that_is_cancelled_ends_its_child(workers: Workers) -> None:
-    calls = [asyncio.create_task(workers.call(60, forever)) for _ in range(2)]
-    await asyncio.sleep(0.3)
-    for call in calls:
-        call.cancel()
-    await asyncio.gather(*calls, return_exceptions=True)
-    assert await workers.call(20, len, "four") == 4
 
 
 QUESTIONS = [

@@ -17,7 +17,8 @@ from agent_service.data.describe import describe
 from agent_service.data.statement import MAX_SQL_CHARS, QueryRefused, Statement, prepare
 from agent_service.data.values import JsonValue, to_json
 from agent_service.db.pool import Connection, Pool, connection
-from agent_service.isolated import GivenUp, Workers
+from agent_service.errors import Overloaded
+from agent_service.isolated import Allowance, Busy, GivenUp, Workers
 from agent_service.principal import Principal
 
 __all__ = ["DataReader", "QueryRefused", "QueryResult"]
@@ -57,8 +58,8 @@ AT_ONCE: Final = 2
 CANCEL_SECONDS: Final = 1.0
 """After the server's own deadline, which a query might have moved, it is cancelled from here."""
 
-PARSE_SECONDS: Final = 10.0
-"""Of reading a query, in a child process. The largest take 220 ms; a starved pod, whose child has just begun, takes long."""
+PARSING: Final = Allowance(seconds=10.0, cpu_seconds=3)
+"""Of reading a query, in a child process. The largest take 0.3 s of CPU, a child's start 0.5 s; a starved pod has little."""
 
 _PARAMETER: Final = re.compile(r"""'(?>[^']|'')*'|"(?>[^"]|"")*"|\$(\d+)""")
 
@@ -76,7 +77,7 @@ class QueryResult:
 class DataReader:
     """Answers queries over `schemas`; unqualified tables are looked up in the first.
 
-    `timeout` of a query, `parse_seconds` of reading it.
+    `timeout` of a query in seconds, `parsing` of reading it.
     """
 
     def __init__(
@@ -87,9 +88,9 @@ class DataReader:
         schemas: tuple[str, ...],
         timeout: float,
         row_limit: int,
-        parse_seconds: float = PARSE_SECONDS,
+        parsing: Allowance = PARSING,
     ) -> None:
-        self._parse_seconds = parse_seconds
+        self._parsing = parsing
         self._pool = pool
         self._workers = workers
         self._schemas = schemas
@@ -102,6 +103,7 @@ class DataReader:
 
         Raises:
             QueryRefused: it is not allowed, PostgreSQL reports an error in it, or it takes too long.
+            Overloaded: too many others are being read or run.
             DatabaseUnavailable: the database does not answer.
         """
         statement = await self._read(sql)
@@ -120,7 +122,9 @@ class DataReader:
         if len(sql) > MAX_SQL_CHARS:
             raise QueryRefused(f"the query has {len(sql)} characters; {MAX_SQL_CHARS} are allowed")
         try:
-            return await self._workers.call(self._parse_seconds, prepare, sql, self._schemas)
+            return await self._workers.call(self._parsing, prepare, sql, self._schemas)
+        except Busy:
+            raise Overloaded("other queries are being read; try the same one again") from None
         except GivenUp as error:
             raise QueryRefused(f"the query cannot be read: {error}; write a simpler one") from None
 
@@ -130,7 +134,7 @@ class DataReader:
             async with asyncio.timeout(self._timeout):
                 await self._places.acquire()
         except TimeoutError:
-            raise QueryRefused("too many queries at once; try again") from None
+            raise Overloaded("other queries are running; try the same one again") from None
         try:
             yield
         finally:

@@ -12,6 +12,7 @@ from sqlglot.errors import ErrorLevel, SqlglotError
 from sqlglot.tokenizer_core import Token, TokenType
 
 from agent_service.data.grammar import GROWS, NODES, PLAIN_FUNCTIONS, TYPES
+from agent_service.data.shape import beyond
 from agent_service.errors import SlipwayError
 
 MAX_SQL_CHARS: Final = 10_000
@@ -61,7 +62,10 @@ def prepare(sql: str, schemas: tuple[str, ...]) -> Statement:
 def _parse(sql: str) -> exp.Query:
     if len(sql) > MAX_SQL_CHARS:
         raise QueryRefused(f"the query has {len(sql)} characters; {MAX_SQL_CHARS} are allowed")
-    _check_tokens(Postgres().tokenize(sql))
+    tokens = Postgres().tokenize(sql)
+    _check_tokens(tokens)
+    if reason := beyond(tokens):
+        raise QueryRefused(f"the query is too large to be read: {reason}")
     try:
         trees = [tree for tree in sqlglot.parse(sql, read=Postgres) if tree is not None]
     except (TypeError, ValueError, AttributeError, LookupError) as error:

@@ -17,12 +17,12 @@ from agent_service.documents.document import UnreadableDocument
 from agent_service.documents.embed import embed_chunks, model_name
 from agent_service.documents.parse import parse
 from agent_service.documents.store import StoredDocument, enable_vectors, remove_missing, replace, unchanged
-from agent_service.isolated import GivenUp, Workers
+from agent_service.isolated import Allowance, GivenUp, Workers
 
 PASSAGE_VERSION: Final = b"1"
 """Part of a document's hash: another number makes every document be cut anew, after a change of parser or chunker."""
 
-READ_SECONDS: Final = 120.0
+READING: Final = Allowance(seconds=120.0, cpu_seconds=120)
 """Of reading one file, in a child process: a PDF of 50 MB takes half of it, one made to be slow would take for ever."""
 
 
@@ -86,11 +86,11 @@ async def _ingest_file(found: Found, pool: Pool, workers: Workers, embeddings: E
         async with connection(pool) as conn:
             if await unchanged(conn, found.source, content_hash, model):
                 return _Outcome(unchanged=True)
-        title, chunks = await workers.call(READ_SECONDS, _read, found.file.name, content)
+        title, chunks = await workers.call(READING, _read, found.file.name, content)
     except OSError as error:
         return _Outcome(failure=error.strerror or type(error).__name__)
     except (UnreadableDocument, GivenUp) as error:
-        return _Outcome(failure=str(error))
+        return _Outcome(failure=f"not read: {error}" if isinstance(error, GivenUp) else str(error))
     vectors, failure = await embed_chunks(embeddings, title, chunks)
     document = StoredDocument(found.source, found.folder, title, content_hash, chunks, model, vectors)
     try:
