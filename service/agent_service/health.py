@@ -25,7 +25,7 @@ DATABASE_SECONDS = 1.0
 """Between two checks of the database: what a load balancer may be late by."""
 
 REHEARSAL_SECONDS = 30.0
-"""Between two runs of a turn's statements, taken back: 25 statements, 40 ms of a connection and 20 dead rows here."""
+"""Between two runs of a turn's statements, taken back: each holds a connection meanwhile, and leaves dead rows behind."""
 
 REHEARSAL_RETRY_SECONDS = 5.0
 """The same, while it fails."""

@@ -56,7 +56,7 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
             ops.status = resources.status
             resources.tracing.adopt_process()
             if settings.auth == "disabled":
-                log.warning("AUTH=disabled: anyone who reaches this address is an admin")
+                log.warning("AUTH=disabled: anyone who reaches this address has the role platform")
             listener = _listen(settings)
             address = f"http://{settings.host}:{listener.getsockname()[1]}"
             log.info("serving", url=address, ops_port=ops.port, version=VERSION)

@@ -247,7 +247,7 @@ class Settings(BaseModel):
     # Who may call
     auth: Literal["required", "disabled"] = Field(
         "required",
-        description="`disabled` lets anyone in as one local admin; refused "
+        description="`disabled` lets anyone in as one local caller with the role platform; refused "
         "on a non-loopback HOST unless AUTH_DISABLED_ON_ANY_ADDRESS=true.",
     )
     auth_disabled_on_any_address: bool = Field(

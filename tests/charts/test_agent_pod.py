@@ -84,6 +84,32 @@ def test_disabled_authentication_needs_and_sets_both_switches() -> None:
     assert "JWT_SECRET" not in env
 
 
+NAMED = ("ingress.enabled=true", "ingress.host=chat.example.com")
+ROUTED = ("httpRoute.enabled=true", "httpRoute.hostnames=['*.example.com', chat.example.org]", "httpRoute.parentRefs=[{name: g}]")
+
+
+@pytest.mark.parametrize(
+    ("values", "hosts"),
+    [
+        ((), None),
+        (NAMED, "chat.example.com"),
+        (ROUTED, "chat.example.org"),
+        ((*NAMED, *ROUTED, "auth.allowedHosts=[a.example.net]"), "a.example.net,chat.example.com,chat.example.org"),
+        (("ingress.enabled=true", "auth.allowedHosts=[a.example.net]"), "a.example.net"),
+    ],
+)
+def test_without_authentication_browsers_may_call_by_the_names_of_the_edge(values: tuple[str, ...], hosts: str | None) -> None:
+    env = environment(values_of("auth.mode=disabled", "auth.disabledOnAnyAddress=true", *values))
+
+    assert env.get("ALLOWED_HOSTS") == hosts
+    assert "ALLOWED_HOSTS" not in environment(values_of(*values)), "with tokens a name is no matter"
+
+
+def test_images_are_taken_where_the_values_say_so() -> None:
+    assert environment(values_of("model.acceptImages=true"))["ACCEPT_IMAGES"] == "true"
+    assert "ACCEPT_IMAGES" not in environment()
+
+
 @pytest.mark.parametrize(
     ("source", "volume"),
     [

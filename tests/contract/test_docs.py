@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 from playwright.async_api import async_playwright
 
 from agent_service.api.app import create_app
+from agent_service.errors import SlipwayError
 from agent_service.metrics import Metrics
 from scripts import settings_docs
 from tests.support.service import running_service
@@ -117,3 +118,29 @@ async def test_the_javascript_example_works_in_a_browser(database_url: str) -> N
         await browser.close()
 
     assert "no LLM" in answer
+
+
+INSIDE = {"settings", "graph", "schema_mismatch", "lease_lost", "client_gone", "graph_failed", "query_refused", "model_not_found"}
+"""Codes that no call answers with: of commands, of the log, of runs and tools; and one that is OpenAI's own."""
+
+
+def subclasses(cls: type[SlipwayError]) -> Iterator[type[SlipwayError]]:
+    for each in cls.__subclasses__():
+        yield each
+        yield from subclasses(each)
+
+
+def test_the_page_of_the_api_has_every_code_beside_its_status() -> None:
+    page = (ROOT / "docs/user/http-api.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in page.splitlines() if re.match(r"\| \d{3}", line)]
+    told = {
+        (status.strip(), code)
+        for _, statuses, codes, *_ in rows
+        for status in statuses.split(",")
+        for code in re.findall(r"`(\w+)`", codes)
+    }
+    public = [each for each in subclasses(SlipwayError) if "code" in vars(each) and each.code not in INSIDE]
+
+    assert len(public) > 15
+    assert [each.code for each in public if (str(each.status), each.code) not in told] == []
+    assert {("403", "cross_site"), ("403", "host_not_allowed")} <= told

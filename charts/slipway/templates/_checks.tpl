@@ -44,7 +44,7 @@
 
 {{- define "slipway.checkAuth" -}}
 {{- if and (eq .Values.auth.mode "disabled") (not .Values.auth.disabledOnAnyAddress) -}}
-{{- fail "auth.mode: `disabled` makes everyone who reaches the Service an admin; if that is meant, set auth.disabledOnAnyAddress=true too" -}}
+{{- fail "auth.mode: `disabled` makes everyone who reaches the Service one caller with the role `platform`; if that is meant, set auth.disabledOnAnyAddress=true too" -}}
 {{- end -}}
 {{- if and .Values.auth.jwt.existingSecret .Values.auth.jwt.rotatingSecret -}}
 {{- fail "auth.jwt.rotatingSecret: auth.jwt.existingSecret is the same secret without rotation; keep one of them" -}}
@@ -76,7 +76,7 @@
   "DRAIN_MIN_SECONDS" "set streaming.drainMinSeconds" "MAX_CONCURRENT_RUNS" "set streaming.maxConcurrentRuns"
   "MODEL" "set model.name" "CHEAP_MODEL" "set model.cheapName" "FALLBACK_MODEL" "set model.fallbackName"
   "OPENAI_BASE_URL" "set model.baseUrl" "OPENAI_KEY_DIR" "set model.existingSecret" "OPENAI_API_KEY" "set model.existingSecret"
-  "AUTH" "set auth.mode" "AUTH_DISABLED_ON_ANY_ADDRESS" "set auth.disabledOnAnyAddress" "JWT_SECRET" "set auth.jwt.existingSecret" "JWT_SECRET_DIR" "set auth.jwt.rotatingSecret"
+  "ACCEPT_IMAGES" "set model.acceptImages" "ALLOWED_HOSTS" "set auth.allowedHosts" "AUTH" "set auth.mode" "AUTH_DISABLED_ON_ANY_ADDRESS" "set auth.disabledOnAnyAddress" "JWT_SECRET" "set auth.jwt.existingSecret" "JWT_SECRET_DIR" "set auth.jwt.rotatingSecret"
   "JWT_JWKS_URL" "set auth.jwt.jwksUrl" "JWT_ISSUER" "set auth.jwt.issuer" "JWT_AUDIENCE" "set auth.jwt.audience"
   "API_KEYS_DIR" "set auth.apiKeys.existingSecret"
   "AGENT_GRAPH" "set graph.module" "AGENT_GRAPH_DIR" "set graph.files, graph.configMap or graph.volume" "PRICE_FILE" "set graph.prices" -}}

@@ -49,11 +49,33 @@
 - name: OPENAI_BASE_URL
   value: {{ . | quote }}
 {{- end }}
+{{- if .acceptImages }}
+- name: ACCEPT_IMAGES
+  value: "true"
+{{- end }}
 {{- if .existingSecret }}
 - name: OPENAI_KEY_DIR
   value: /run/secrets/openai
 {{- end }}
 {{- end -}}
+{{- end -}}
+
+{{/* Names of browsers' calls, with authentication off: of the Ingress, of the HTTPRoute (a wildcard is none), and others. */}}
+{{- define "slipway.allowedHosts" -}}
+{{- $hosts := .Values.auth.allowedHosts -}}
+{{- if and .Values.ingress.enabled .Values.ingress.host -}}
+{{- $hosts = append $hosts .Values.ingress.host -}}
+{{- end -}}
+{{- if .Values.httpRoute.enabled -}}
+{{- $hosts = concat $hosts .Values.httpRoute.hostnames -}}
+{{- end -}}
+{{- $names := list -}}
+{{- range $hosts -}}
+{{- if not (contains "*" .) -}}
+{{- $names = append $names . -}}
+{{- end -}}
+{{- end -}}
+{{- join "," (uniq $names) -}}
 {{- end -}}
 
 {{- define "slipway.authEnv" -}}
@@ -62,6 +84,10 @@
 {{- if eq .Values.auth.mode "disabled" }}
 - name: AUTH_DISABLED_ON_ANY_ADDRESS
   value: {{ .Values.auth.disabledOnAnyAddress | quote }}
+{{- with include "slipway.allowedHosts" . }}
+- name: ALLOWED_HOSTS
+  value: {{ . | quote }}
+{{- end }}
 {{- else }}
 {{- with include "slipway.jwtSecretName" . }}
 - name: JWT_SECRET

@@ -16,7 +16,9 @@ OWN_SCHEMAS = {"public", "slipway", "pg_catalog"}
 def auth_required(facts: Facts) -> Verdict:
     if facts.environment.get("AUTH") == "disabled":
         return fail(
-            "Disabled", "anyone who reaches the service is an admin", "remove AUTH=disabled (docs/operations/authentication.md)"
+            "Disabled",
+            "anyone who reaches the service has the role platform",
+            "remove AUTH=disabled (docs/operations/authentication.md)",
         )
     if not facts.environment.whole_sources and not any(facts.environment.has(name) for name in CALLERS):
         return fail("NobodyKnown", "no caller can be told, and the service does not start", f"set one of {', '.join(CALLERS)}")

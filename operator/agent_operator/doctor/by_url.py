@@ -159,7 +159,7 @@ async def _closed(target: Target, client: httpx.AsyncClient) -> Finding:
     if response.status == UNAUTHORIZED:
         verdict = ok("Refused", "a call without a token is refused with 401")
     elif response.status == OK:
-        verdict = fail("Open", "a call without a token is answered: anyone is an admin", "remove AUTH=disabled")
+        verdict = fail("Open", "a call without a token is answered: anyone has the role platform", "remove AUTH=disabled")
     else:
         verdict = unknown("Unexpected", f"a call without a token got HTTP {response.status}")
     return _as("TokenRequired", Area.SECURITY, verdict)

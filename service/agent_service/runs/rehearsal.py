@@ -23,7 +23,7 @@ from agent_service.runs.store import QueueLimits, RunStore
 LIMIT = "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)"
 
 STATEMENT_MILLISECONDS = 5_000
-"""The slowest of these statements took 4 ms here; a database that takes longer than a request waits serves nobody."""
+"""A database that takes longer for one statement than a request waits serves nobody."""
 
 WHO = Principal("slipway", "rehearsal")
 

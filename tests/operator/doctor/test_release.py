@@ -3,9 +3,9 @@
 import httpx
 import pytest
 
-from agent_operator.checks.finding import Finding
+from agent_operator.checks.finding import Finding, Status
 from agent_operator.checks.gather import by_address
-from agent_operator.cluster import Manifest
+from agent_operator.cluster import Forbidden, Manifest
 from agent_operator.cluster.kinds import DEPLOYMENT
 from agent_operator.cluster.proxy import pod_url, service_url
 from agent_operator.doctor.by_release import Release, examine_with, prometheus_of
@@ -52,6 +52,21 @@ async def test_what_the_caller_may_not_do_is_named() -> None:
     found = await examined(World(SomeRefused))
 
     assert found["Permissions"].message == "you may not list pods, get pods/proxy, get secrets"
+
+
+@pytest.mark.parametrize("missing", [True, False])
+async def test_who_may_not_list_deployments_gets_no_report(missing: bool) -> None:
+    world = World(Reviewing)
+    if missing:
+        world.cluster.drop(DEPLOYMENT, release.NAMESPACE, "my-agent-slipway")
+    world.cluster.fail(Forbidden("deployments.apps is forbidden"), verb="list", kind=DEPLOYMENT)
+
+    with pytest.raises(CouldNotRun, match="you may not list deployments in namespace prod"):
+        await examined(world)
+
+
+async def test_who_may_not_list_pods_does_not_pass() -> None:
+    assert (await examined(World(SomeRefused)))["Permissions"].status is Status.FAIL
 
 
 async def test_a_release_that_is_not_there_is_no_report() -> None:
