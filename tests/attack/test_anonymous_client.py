@@ -103,7 +103,7 @@ async def ports(database_url: str, tmp_path: Path) -> AsyncIterator[list[Attacke
         "DATABASE_URL": database_url,
         "REQUEST_SECONDS": str(REQUEST_SECONDS),
     }
-    async with running_replicas(1, env, tmp_path) as (replica,):
+    async with running_replicas(1, env, tmp_path, anew=True) as (replica,):
         yield [
             Attacked(replica, replica.port, f"{replica.url}/v1/models"),
             Attacked(replica, replica.ops_port, f"{replica.ops_url}/ready"),

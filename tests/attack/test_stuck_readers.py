@@ -70,7 +70,7 @@ async def answered(database_url: str, tmp_path: Path) -> AsyncIterator[Answered]
             "UNREAD_SECONDS": str(UNREAD_SECONDS),
             "MAX_STREAMS_PER_PRINCIPAL": str(READERS + 20),
         }
-        async with running_replicas(1, env, tmp_path) as (replica,), httpx.AsyncClient(timeout=60) as client:
+        async with running_replicas(1, env, tmp_path, anew=True) as (replica,), httpx.AsyncClient(timeout=60) as client:
             answer = await client.post(
                 f"{replica.url}/chat", json={"question": "say much"}, headers={**bearer("alice"), "Idempotency-Key": KEY}
             )

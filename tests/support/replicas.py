@@ -13,6 +13,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.support.warm import Process, warm
+
 READY_SECONDS = 60.0
 
 
@@ -24,13 +26,14 @@ def free_port() -> int:
 
 @dataclass(eq=False)
 class Replica:
-    """One `slipway serve`; `log` holds what it wrote."""
+    """One `slipway serve`; `log` holds what it wrote. `anew`: by a new interpreter, as a user starts it."""
 
     env: dict[str, str]
     log: Path
     port: int = field(default_factory=free_port)
     ops_port: int = field(default_factory=free_port)
-    process: asyncio.subprocess.Process | None = None
+    process: Process | asyncio.subprocess.Process | None = None
+    anew: bool = False
 
     @property
     def url(self) -> str:
@@ -42,10 +45,13 @@ class Replica:
 
     async def start(self) -> None:
         env = {**os.environ, **self.env, "PORT": str(self.port), "OPS_PORT": str(self.ops_port), "PYTHONFAULTHANDLER": "1"}
-        with self.log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", "from agent_service.cli import main; main()", "serve", env=env, stdout=log, stderr=log
-            )
+        if self.anew or "LD_PRELOAD" in self.env:
+            with self.log.open("ab") as log:
+                self.process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-c", "from agent_service.cli import main; main()", "serve", env=env, stdout=log, stderr=log
+                )
+        else:
+            self.process = await asyncio.to_thread(warm().serve, env, self.log)
         async with httpx.AsyncClient() as client, asyncio.timeout(READY_SECONDS):
             while not await is_ready(client, self.ops_url):
                 if self.process.returncode is not None:
@@ -64,6 +70,8 @@ class Replica:
     async def wait(self, seconds: float = 60.0) -> int:
         assert self.process
         async with asyncio.timeout(seconds):
+            if isinstance(self.process, Process):
+                return await asyncio.wrap_future(self.process.ended)
             return await self.process.wait()
 
     async def stop(self) -> int:
@@ -84,11 +92,11 @@ async def is_ready(client: httpx.AsyncClient, url: str) -> bool:
 
 @asynccontextmanager
 async def running_replicas(
-    count: int, env: dict[str, str], folder: Path, each: Sequence[dict[str, str]] = ()
+    count: int, env: dict[str, str], folder: Path, each: Sequence[dict[str, str]] = (), *, anew: bool = False
 ) -> AsyncIterator[list[Replica]]:
     """So many ready replicas, with `each` one's own variables; killed at the end, whatever happened."""
     own = [*each, *([{}] * (count - len(each)))]
-    replicas = [Replica({"AUTH": "disabled", **env, **own[n]}, folder / f"replica-{n}.log") for n in range(count)]
+    replicas = [Replica({"AUTH": "disabled", **env, **own[n]}, folder / f"replica-{n}.log", anew=anew) for n in range(count)]
     try:
         await asyncio.gather(*(replica.start() for replica in replicas))
         yield replicas
