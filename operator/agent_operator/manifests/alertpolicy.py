@@ -21,7 +21,7 @@ POLICY_LABEL = "slipway.dev/alertpolicy"
 CONTENT = ("spec", "data")
 """Where the kinds that are made hold what is made."""
 
-_METRIC = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\{")
+_METRIC = re.compile(r"(?<![a-zA-Z0-9_:])([a-zA-Z_:][a-zA-Z0-9_:]*+)\{")
 _UPPER = re.compile(r"(?<!^)(?=[A-Z])")
 
 

@@ -1,5 +1,6 @@
 """What the offline model does: rules over the messages, no LLM. Pure functions, so that a test can read them off."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -48,7 +49,8 @@ _SMALL_TALK = re.compile(
     r"|(?:\w+\W+)?(?:what (?:all )?can you do|what do you do|how can you help(?: me)?|(?:who|what) are you|how are you))\W*$",
     re.IGNORECASE,
 )
-_PASSAGE = re.compile(r"^\[\d+\] (?P<citation>.+?) \([^()]*\)\n(?P<text>.*?)(?=\n\n\[\d+\] |\Z)", re.MULTILINE | re.DOTALL)
+_NEXT_PASSAGE = re.compile(r"\n\n(?=\[\d{1,9}\] )")
+_HEAD = re.compile(r"\[\d{1,9}\] (?P<citation>.+)")
 _WORD = re.compile(r"[a-z]{3,}")
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?")
 _COMMON = frozenset(
@@ -125,9 +127,16 @@ def _report(result: ToolMessage, question: str) -> str:
 
 
 def _quotes(content: str, question: str) -> Iterator[str]:
-    for passage in list(_PASSAGE.finditer(content))[:QUOTED_PASSAGES]:
-        shown = excerpt(passage["text"].strip(), question, QUOTE_CHARS)
-        yield "\n".join(f"> {line}".rstrip() for line in shown.splitlines()) + f"\n\n[{passage['citation']}]"
+    """Of passages as `rag_search` shows them: `[1] title › section (source)`, then the text."""
+    quoted = 0
+    for passage in _NEXT_PASSAGE.split(content):
+        head, parted, text = passage.partition("\n")
+        title, source, rest = head.rpartition(" (")
+        cited = _HEAD.fullmatch(title) if parted and source and rest.find(")") == len(rest) - 1 else None
+        if cited and quoted < QUOTED_PASSAGES:
+            quoted += 1
+            shown = excerpt(text.strip(), question, QUOTE_CHARS)
+            yield "\n".join(f"> {line}".rstrip() for line in shown.splitlines()) + f"\n\n[{cited['citation']}]"
 
 
 def _introduction(tools: Sequence[Schema]) -> str:
@@ -180,6 +189,6 @@ def _value(question: str, numbers: Iterator[str], schema: Schema) -> Any:
             return question
         case "number" if number is not None:
             return float(number)
-        case "integer" if number is not None:
+        case "integer" if number is not None and math.isfinite(float(number)):
             return int(float(number))
     return None

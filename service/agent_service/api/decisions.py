@@ -3,39 +3,35 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError, model_validator
 
-from agent_service.api.text import JsonObject, JsonValue, Text
+from agent_service.api.text import Body, JsonObject, JsonValue, Text
 from agent_service.errors import InvalidRequest
 from agent_service.runs.model import BREAKPOINT
 
 MAX_DECISIONS = 50
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class EditedAction(_Body):
+class EditedAction(Body):
     name: Text
     args: JsonObject
 
 
-class Approve(_Body):
+class Approve(Body):
     type: Literal["approve"]
 
 
-class Edit(_Body):
+class Edit(Body):
     type: Literal["edit"]
     edited_action: EditedAction
 
 
-class Reject(_Body):
+class Reject(Body):
     type: Literal["reject"]
     message: Text = Field("", description="Why; the model reads it.")
 
 
-class Respond(_Body):
+class Respond(Body):
     type: Literal["respond"]
     message: Text = Field(description="What the model gets in place of the tool's output.")
 
@@ -43,12 +39,12 @@ class Respond(_Body):
 Decision = Annotated[Approve | Edit | Reject | Respond, Field(discriminator="type")]
 
 
-class ResumeRequest(_Body):
+class ResumeRequest(Body):
     """Exactly one of the three; none where a breakpoint waits, which takes nothing."""
 
     model_config = ConfigDict(json_schema_extra={"maxProperties": 1})
 
-    decisions: list[Decision] = Field(
+    decisions: Annotated[list[Decision], FailFast()] = Field(
         default_factory=list,
         min_length=1,
         max_length=MAX_DECISIONS,
@@ -74,7 +70,7 @@ class ResumeRequest(_Body):
         return self.values if self.by_interrupt else self.value
 
 
-_DECISIONS = TypeAdapter(list[Decision])
+_DECISIONS = TypeAdapter(Annotated[list[Decision], FailFast(), Field(max_length=MAX_DECISIONS)])
 
 
 def check_resume(body: ResumeRequest, interrupts: Sequence[Mapping[str, Any]]) -> None:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from agent_service.api.callers import bearer
 from agent_service.errors import InvalidRequest
+from agent_service.nesting import fits
 
 
 def json_bytes(value: Any) -> bytes:
@@ -27,9 +28,19 @@ class JsonResponse(Response):
         return json_bytes(content)
 
 
+MAX_VALUES = 50_000
+"""In one body: ten times those of 500 messages, and 128 tools with large schemas beside. A million of them fit a megabyte."""
+
+PARSER_LEVELS = 1_024
+"""That orjson reads. What a graph is given has a limit of its own, by its field."""
+
+
 class _JsonRequest(Request):
     async def json(self) -> Any:
-        return orjson.loads(await self.body())
+        body = orjson.loads(await self.body())
+        if not fits(body, levels=PARSER_LEVELS, values=MAX_VALUES):
+            raise InvalidRequest(f"body: expected at most {MAX_VALUES} values", field="body")
+        return body
 
 
 class JsonRoute(APIRoute):

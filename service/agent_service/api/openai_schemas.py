@@ -6,7 +6,8 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag, model_validator
+from typing_extensions import TypeAliasType
 
 from agent_service.api.text import Text
 
@@ -14,6 +15,12 @@ MODEL_ID = "slipway"
 
 MAX_MESSAGES = 500
 """A chat of 250 turns; longer ones are cut by every client."""
+
+MAX_PARTS = 200
+"""Of one message: its text and images; providers take up to a hundred of these."""
+
+MAX_CALLS = 128
+"""Of one message of the assistant: as many as OpenAI takes tools in one request."""
 
 
 class _Lenient(BaseModel):
@@ -55,6 +62,9 @@ Part = Annotated[
 ]
 
 
+Parts = TypeAliasType("Parts", Annotated[list[Part], FailFast(), Field(max_length=MAX_PARTS)])
+
+
 class FunctionCall(_Lenient):
     name: Text = Field(min_length=1)
     arguments: Text = "{}"
@@ -70,11 +80,11 @@ class ChatMessage(_Lenient):
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Annotated[
-        Annotated[Text, Tag("text")] | Annotated[list[Part], Tag("parts")],
+        Annotated[Text, Tag("text")] | Annotated[Parts, Tag("parts")],
         Discriminator(lambda content: "text" if isinstance(content, str) else "parts"),
     ] = ""
     refusal: Text = ""
-    tool_calls: list[ToolCall] = []
+    tool_calls: Annotated[list[ToolCall], FailFast(), Field(max_length=MAX_CALLS)] = []
     tool_call_id: Text = ""
 
     @property
@@ -112,7 +122,7 @@ class CompletionRequest(_Lenient):
     """Fields that tune a model (temperature, …) are accepted and left to the graph."""
 
     model: Text = MODEL_ID
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
+    messages: Annotated[list[ChatMessage], FailFast(), Field(min_length=1, max_length=MAX_MESSAGES)]
     stream: bool = False
     stream_options: StreamOptions | None = None
     user: str | None = Field(None, description="Taken and not used: it names a person, and no conversation.")

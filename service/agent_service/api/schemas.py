@@ -4,14 +4,10 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
-from agent_service.api.text import JsonObject, Question, SessionId, Text
+from agent_service.api.text import Body, JsonObject, Question, SessionId, Text
 from agent_service.outcomes import Outcome
-
-
-class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class ChatRequest(Body):

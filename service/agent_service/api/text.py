@@ -1,12 +1,10 @@
 """Text as the API takes it: nothing that Postgres or a terminal cannot, with patterns that say so in the document."""
 
-import unicodedata
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StringConstraints
-
-ALLOWED_CONTROLS = "\n\r\t"
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 MAX_DEPTH = 32
 """Levels of a JSON value that a graph is given; the checkpoint's encoder recurses, and real decisions have under 5."""
@@ -16,10 +14,12 @@ _TEXT_PATTERN = f"^[^{_CONTROLS}]*$"
 _QUESTION_PATTERN = rf"^[^{_CONTROLS}]*[^\s\u001c-\u001f{_CONTROLS}][^{_CONTROLS}]*$"
 
 
+_FORBIDDEN = re.compile(rf"[{_CONTROLS}\ud800-\udfff]")
+
+
 def _no_controls(text: str) -> str:
-    for char in text:
-        if unicodedata.category(char) in {"Cc", "Cs"} and char not in ALLOWED_CONTROLS:
-            raise ValueError(f"control character U+{ord(char):04X} is not allowed")
+    if found := _FORBIDDEN.search(text):
+        raise ValueError(f"control character U+{ord(found[0]):04X} is not allowed")
     return text
 
 
@@ -63,6 +63,22 @@ JsonValue = Annotated[Any, AfterValidator(_plain_json)]
 """Any JSON that can be kept: its texts without control characters, not too deep."""
 
 JsonObject = Annotated[dict[str, Any], AfterValidator(_plain_json)]
+
+
+class Body(BaseModel):
+    """A request's object. Unknown fields are refused, the first of them by name: pydantic would report each."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_unknown_at_most(cls, given: Any) -> Any:
+        known = cls.model_fields.keys()
+        if not isinstance(given, dict) or len(given) <= len(known):
+            return given
+        unknown = next((name for name in given if name not in known), None)
+        return {name: value for name, value in given.items() if name in known or name == unknown}
+
 
 SESSION_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 SessionId = Annotated[str, StringConstraints(pattern=SESSION_ID_PATTERN)]

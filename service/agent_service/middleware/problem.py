@@ -7,6 +7,11 @@ from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
 
+MAX_DETAIL_CHARS = 1_000
+"""Of the sentence for people: it may name what the caller sent, which may have a megabyte."""
+
+MAX_FIELD_CHARS = 200
+
 
 def problem_response(
     status: int,
@@ -20,6 +25,7 @@ def problem_response(
     **extra: str,
 ) -> Response:
     """An error response. Under /v1 it also carries the `error` object that OpenAI's clients read."""
+    detail, field = shortened(detail, MAX_DETAIL_CHARS), shortened(field, MAX_FIELD_CHARS) if field else None
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": code.replace("_", " "),
@@ -34,3 +40,7 @@ def problem_response(
         kind = "server_error" if status >= 500 else "invalid_request_error"  # noqa: PLR2004  # HTTP
         body["error"] = {"message": detail, "type": kind, "code": code, "param": field}
     return Response(orjson.dumps(body), status, headers, media_type=MEDIA_TYPE)
+
+
+def shortened(text: str, chars: int) -> str:
+    return text if len(text) <= chars else f"{text[: chars - 1]}…"

@@ -22,6 +22,8 @@ REVISION = re.compile(r"[0-9]{1,9}")
 
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 PART = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+MAX_DURATION_CHARS = 64
+"""Of a duration; a run of digits without a unit is searched from each of them."""
 
 
 class Kind(StrEnum):
@@ -130,8 +132,8 @@ class Identity:
 
 def duration(text: str) -> timedelta:
     """`1h30m`, `45s`, `500ms`, as Go writes a duration. Raises ValueError for anything else."""
-    if not text or PART.sub("", text):
-        raise ValueError(f"expected a duration such as 90s, 15m or 1h30m, got {text!r}")
+    if not text or len(text) > MAX_DURATION_CHARS or PART.sub("", text):
+        raise ValueError(f"expected a duration such as 90s, 15m or 1h30m, got {text[:MAX_DURATION_CHARS]!r}")
     return timedelta(seconds=sum(float(number) * UNITS[unit] for number, unit in PART.findall(text)))
 
 

@@ -65,9 +65,14 @@ def _turns(messages: Sequence[AnyMessage]) -> list[Group]:
 def _fit_turn(turn: Group, tokens: int) -> Group:
     """Drops the oldest exchanges of a turn that is too long; the question and the last exchange stay."""
     question, *exchanges = _split(turn, AIMessage)
-    while len(exchanges) > 1 and _cost(question) + sum(map(_cost, exchanges)) > tokens:
-        exchanges = exchanges[1:]
-    return _flat([question, *exchanges])
+    room = tokens - _cost(question)
+    kept: list[Group] = []
+    for exchange in reversed(exchanges):
+        room -= _cost(exchange)
+        if kept and room < 0:
+            break
+        kept.append(exchange)
+    return _flat([question, *reversed(kept)])
 
 
 def _split(messages: Sequence[AnyMessage], opening: type[AnyMessage]) -> list[Group]:
