@@ -11,10 +11,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from langchain_core.messages import AIMessage
 from langgraph.graph import START, MessagesState, StateGraph
 
 from tests.field.openai_api import Api, assistant, openai_api, user
+from tests.support.postgres import fresh_database
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo=", "detail": None}}
@@ -35,10 +39,12 @@ def shown(message: Any) -> str:
     return f"{message.type}:{content}{calls}"
 
 
-@pytest.fixture
-async def api(database_url: str) -> AsyncIterator[Api]:
-    async with openai_api(database_url, f"{__name__}:build") as opened:
-        yield opened
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def api(admin_url: str) -> AsyncIterator[Api]:
+    """One for all: what is said is in each request."""
+    with fresh_database(admin_url) as url:
+        async with openai_api(url, f"{__name__}:build") as opened:
+            yield opened
 
 
 NULL_FIELDS = [
