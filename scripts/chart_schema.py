@@ -1,4 +1,5 @@
-"""Writes a chart's values.schema.json and the table in its README from the comments of its values.yaml (`make chart-docs`).
+"""Writes a chart's values.schema.json, the list of values that must be there, and the table in its README from its values.yaml
+(`make chart-docs`).
 
 The comment right above a key is its description; a line `# @schema {…}` in it adds JSON Schema, in YAML. A value whose schema has
 `additionalProperties` is free in form; every other mapping is closed, so that a misspelt value is an error and not ignored.
@@ -16,6 +17,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 CHARTS = Path(__file__).parent.parent / "charts"
+
+REQUIRED = "files/required-values.txt"
 
 MARK = "@schema "
 REMOVED = "# @removed "
@@ -135,6 +138,20 @@ def _closed(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
+def required_text(values: list[Value]) -> str:
+    """Names that templates rely on, outer ones first. What may be null or empty, is a list or free in form may be missing."""
+    return "".join(f"{name}\n" for name in _required(values))
+
+
+def _required(values: list[Value]) -> Iterator[str]:
+    for value in values:
+        if value.children:
+            yield value.name
+            yield from _required(value.children)
+        elif not value.removed and value.default != "" and isinstance(kind := _type(value), str) and kind not in FORM:
+            yield value.name
+
+
 def schema_text(values: list[Value]) -> str:
     return json.dumps(schema(values), indent=2, ensure_ascii=False) + "\n"
 
@@ -165,6 +182,7 @@ def with_table(readme: str, values: list[Value]) -> str:
 def write(chart: Path) -> None:
     values, readme = read_values(chart / "values.yaml"), chart / "README.md"
     (chart / "values.schema.json").write_text(schema_text(values), encoding="utf-8")
+    (chart / REQUIRED).write_text(required_text(values), encoding="utf-8")
     readme.write_text(with_table(readme.read_text(encoding="utf-8"), values), encoding="utf-8")
 
 

@@ -15,6 +15,8 @@ REFUSALS = {
         "model.existingSecret=model-key",
     ],
     "image.tag: `latest`": ["image.tag=latest"],
+    "streaming.maxTurnSeconds: it is missing": ["streaming.maxTurnSeconds=null"],
+    "env: A is a number that Helm cannot hold": ["env.A=9007199254740993"],
     "terminationGracePeriodSeconds: 60 would kill turns: streaming.maxTurnSeconds=300 needs 330": [
         "terminationGracePeriodSeconds=60"
     ],

@@ -5,8 +5,8 @@
 
 {{- define "operator.subjects" -}}
 - kind: ServiceAccount
-  name: {{ include "operator.serviceAccountName" . }}
-  namespace: {{ .Release.Namespace }}
+  name: {{ include "operator.serviceAccountName" . | quote }}
+  namespace: {{ .Release.Namespace | quote }}
 {{- end -}}
 
 {{/* What it needs wherever it attends to objects: to see, to say, and to be the only one. tests/charts/operator/test_rights.py

@@ -1,3 +1,18 @@
+{{/* A section that a values file names and leaves empty is null to Helm, which then takes away the defaults in it; and
+`helm upgrade --reuse-values` has none of the defaults that are newer than the release. */}}
+{{- define "slipway.checkMissing" -}}
+{{- $values := .Values -}}
+{{- range .Files.Lines "files/required-values.txt" -}}
+{{- $place := $values -}}
+{{- range splitList "." . -}}
+{{- $place = index $place . -}}
+{{- end -}}
+{{- if kindIs "invalid" $place -}}
+{{- fail (printf "%s: it is missing; remove an empty line or a null that takes its default away, and upgrade with --reset-then-reuse-values instead of --reuse-values" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "slipway.checkImage" -}}
 {{- if and (eq .Values.image.tag "latest") (not .Values.image.digest) -}}
 {{- fail "image.tag: `latest` makes pods of one release differ; set a version, or image.digest" -}}
@@ -80,7 +95,14 @@
   "JWT_JWKS_URL" "set auth.jwt.jwksUrl" "JWT_ISSUER" "set auth.jwt.issuer" "JWT_AUDIENCE" "set auth.jwt.audience"
   "API_KEYS_DIR" "set auth.apiKeys.existingSecret"
   "AGENT_GRAPH" "set graph.module" "AGENT_GRAPH_DIR" "set graph.files, graph.configMap or graph.volume" "PRICE_FILE" "set graph.prices" -}}
-{{- $names := keys .Values.env | sortAlpha -}}
+{{- $env := .Values.env | default dict -}}
+{{- range $name, $value := $env -}}
+{{- /* it has all numbers as floats of 53 bits */ -}}
+{{- if and (kindIs "float64" $value) (or (ge $value 9007199254740992.0) (le $value -9007199254740992.0)) -}}
+{{- fail (printf "env: %s is a number that Helm cannot hold; put it in quotes" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- $names := keys $env | sortAlpha -}}
 {{- range .Values.extraEnv -}}
 {{- $names = append $names .name -}}
 {{- end -}}

@@ -12,7 +12,7 @@
 {{- define "slipway.selector" -}}
 {{- $root := first . -}}
 app.kubernetes.io/name: slipway
-app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
 app.kubernetes.io/component: {{ last . }}
 {{- end -}}
 

@@ -8,7 +8,7 @@
 {{- range .Values.extraEnv -}}
 {{- $urls = append $urls (.value | default "" | toString) -}}
 {{- end -}}
-{{- range $urls -}}
+{{- range compact $urls -}}
 {{- /* not urlParse: it ends the render at a value that only begins like an address */ -}}
 {{- with regexFind "^https?://[^/?#]+" . -}}
 {{- $port := regexFind ":[0-9]{1,5}$" . | trimPrefix ":" -}}

@@ -1,9 +1,9 @@
-{{/* Environment that the chart sets; `env` and `extraEnv` may not name these again (checks.yaml). */}}
+{{/* Environment that the chart sets; `env` and `extraEnv` may not name these again (_checks.tpl). */}}
 {{- define "slipway.databaseEnv" -}}
 - name: DATABASE_URL
   valueFrom:
     secretKeyRef:
-      name: {{ include "slipway.postgresSecret" . }}
+      name: {{ include "slipway.postgresSecret" . | quote }}
       key: url
 {{- end -}}
 
@@ -93,7 +93,7 @@
 - name: JWT_SECRET
   valueFrom:
     secretKeyRef:
-      name: {{ . }}
+      name: {{ . | quote }}
       key: jwt-secret
 {{- end }}
 {{- with .Values.auth.jwt }}
@@ -124,7 +124,7 @@
 {{/* `env` as a pod's list, then extraEnv. */}}
 {{- define "slipway.userEnv" -}}
 {{- range $name, $value := .Values.env }}
-- name: {{ $name }}
+- name: {{ $name | quote }}
   {{- /* toString writes 10000000 of a values file, a float there, as 1e+07 */}}
   value: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}
 {{- end }}
@@ -149,20 +149,20 @@
 {{- with .Values.model.existingSecret }}
 - name: openai
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
     defaultMode: 0440
 {{- end }}
 {{- if eq .Values.auth.mode "required" }}
 {{- with .Values.auth.apiKeys.existingSecret }}
 - name: api-keys
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
     defaultMode: 0440
 {{- end }}
 {{- with .Values.auth.jwt.rotatingSecret }}
 - name: jwt
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
     defaultMode: 0440
 {{- end }}
 {{- end }}

@@ -63,7 +63,12 @@ class Pool(AsyncConnectionPool[Connection]):
         isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
     ) -> AsyncIterator[Connection]:
         """A connection; behind a pooler all that is done with it is one transaction, of that isolation."""
+        task = asyncio.current_task()
+        cancelled = task.cancelling() if task else 0
         async with super().connection(timeout) as conn:
+            # Before Python 3.12 `asyncio.wait_for`, in which the pool waits, loses a cancellation that comes with the connection.
+            if task and task.cancelling() > cancelled:
+                raise asyncio.CancelledError
             if conn not in self._shared:
                 yield conn
                 return
