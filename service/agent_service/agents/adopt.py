@@ -128,7 +128,13 @@ def _with_limits(model: ChatOpenAI, reader: CompletionsReader) -> CompletionsRea
         max_retries=endpoint.max_retries if retries is None else retries,
     )
     return GraphReader(
-        limited, reader.fallback, reader.clock, reader.load, reader.down_until, stock=model.root_async_client.chat.completions
+        limited,
+        reader.fallback,
+        reader.clock,
+        reader.load,
+        reader.down_until,
+        reader.without_usage,
+        stock=model.root_async_client.chat.completions,
     )
 
 

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Self
 
 import aiohttp
+import structlog
 from openai.types.chat import ChatCompletion
 
 from agent_service.agents.answer import Answer
@@ -23,7 +24,12 @@ from agent_service.agents.sse import Chunk, has_output
 from agent_service.agents.wire import completion
 from agent_service.errors import ModelRejected, ModelUnavailable
 
+log = structlog.stdlib.get_logger(__name__)
+
 PATH = "/chat/completions"
+
+USAGE = "stream_options"
+"""Field of a request that asks for the tokens of a stream."""
 
 COOL_DOWN_SECONDS = 30.0
 """How long a model that failed all its retries is passed over for the fallback before it is tried again."""
@@ -151,6 +157,8 @@ class CompletionsReader:
     load: Load = field(default_factory=Load)
     down_until: dict[str, float] = field(default_factory=dict)
     """By model: when, by `clock`, it is to be tried again."""
+    without_usage: set[str] = field(default_factory=set)
+    """Models whose endpoint refuses `stream_options`, which asks for the usage; their tokens are estimated."""
 
     async def create(self, *, extra_body: dict[str, Any] | None = None, **payload: Any) -> ChunkStream | dict[str, Any]:
         """A stream for `stream=True`, whose first output has arrived; else the response as a dict.
@@ -184,7 +192,20 @@ class CompletionsReader:
             await stream.prime()
             return stream
 
-        return await self.endpoint.post(PATH, payload, receive)
+        if payload["model"] in self.without_usage:
+            payload = _without(USAGE, payload)
+        try:
+            return await self.endpoint.post(PATH, payload, receive)
+        except ModelRejected as refused:
+            if USAGE not in payload or not any(name in f"{refused.detail} {refused}" for name in (USAGE, "include_usage")):
+                raise
+        log.warning("usage_refused", model=payload["model"], effect="the endpoint refuses stream_options; tokens are estimated")
+        self.without_usage.add(payload["model"])
+        return await self.endpoint.post(PATH, _without(USAGE, payload), receive)
+
+
+def _without(name: str, payload: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in payload.items() if key != name}
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,20 @@ from agent_service.api.callers import bearer
 from agent_service.errors import InvalidRequest
 from agent_service.nesting import fits
 
+LINE_ENDS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
+"""Line and paragraph separator and next line, in UTF-8 and as JSON may write them."""
+
 
 def json_bytes(value: Any) -> bytes:
     return orjson.dumps(value, default=str)
+
+
+def json_line(value: Any) -> bytes:
+    """JSON that is one line for clients, too, that cut at every line end of Unicode (httpx's `iter_lines`)."""
+    line = json_bytes(value)
+    for raw, escaped in LINE_ENDS:
+        line = line.replace(raw, escaped)
+    return line
 
 
 class JsonResponse(Response):

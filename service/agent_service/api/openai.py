@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from agent_service.api.deps import Caller, IdempotencyKeyDep, ResourcesDep, WaitingCaller, run_in_log
-from agent_service.api.json_body import JsonResponse, JsonRoute, json_bytes
+from agent_service.api.json_body import JsonResponse, JsonRoute, json_line
 from agent_service.api.openai_input import conversation, ends_with, graph_messages, history, question
 from agent_service.api.openai_schemas import MODEL_ID, Completion, CompletionRequest, Model, ModelList
 from agent_service.api.openapi import PROBLEMS, event_stream
@@ -177,4 +177,4 @@ def _chunk(envelope: dict[str, Any], delta: dict[str, Any], finish: str | None =
 
 
 def _data(value: dict[str, Any]) -> bytes:
-    return b"data: " + json_bytes(value) + b"\n\n"
+    return b"data: " + json_line(value) + b"\n\n"

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from uuid import UUID
 
-import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from agent_service.api.json_body import json_line
 from agent_service.runs.model import Event
 from agent_service.server.protocol import FLUSHED
 from agent_service.streams import Streams
@@ -38,7 +38,7 @@ def encode(run_id: UUID, event: Event) -> bytes:
         return f"{event_id}data: [DONE]\n\n".encode()
     if kind == "run":
         event_id = f"retry: {RETRY_MILLISECONDS}\n{event_id}"
-    return f"{event_id}event: {kind}\ndata: ".encode() + orjson.dumps(payload, default=str) + b"\n\n"
+    return f"{event_id}event: {kind}\ndata: ".encode() + json_line(payload) + b"\n\n"
 
 
 async def encode_stream(run_id: UUID, batches: AsyncIterator[list[Event]]) -> AsyncIterator[bytes]:
