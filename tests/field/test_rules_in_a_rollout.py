@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from agent_operator.rules import Selector, Slo, Thresholds, render
@@ -77,16 +78,27 @@ def series() -> list[str]:
     ]
 
 
-def test_every_rule_is_evaluated_while_old_and_new_pods_stand_side_by_side(tmp_path: Path) -> None:
-    rules, tests = tmp_path / "rules.yaml", tmp_path / "tests.yaml"
-    rules.write_text(yaml.safe_dump({"groups": groups()}), encoding="utf-8")
+def evaluate(folder: Path, rules: list[dict[str, Any]]) -> str:
+    """Fails when a rule cannot be evaluated."""
     case = {"interval": "5m", "input_series": [{"series": each, "values": "1+7x12"} for each in series()]}
+    (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": rules}), encoding="utf-8")
+    tests = folder / "tests.yaml"
     tests.write_text(
         yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "5m", "tests": [case]}), encoding="utf-8"
     )
-    assert "SUCCESS" in promtool("check", "rules", rules)
-    assert "SUCCESS" in promtool("test", "rules", tests)  # which fails when a rule cannot be evaluated
-    assert len(metrics(rules.read_text(encoding="utf-8"))) > 15
+    return promtool("test", "rules", tests)
+
+
+def test_every_rule_is_evaluated_while_old_and_new_pods_stand_side_by_side(tmp_path: Path) -> None:
+    assert "SUCCESS" in evaluate(tmp_path, groups())
+    assert "SUCCESS" in promtool("check", "rules", tmp_path / "rules.yaml")
+    assert len(metrics(yaml.safe_dump(groups(), width=10_000))) > 15
+
+
+def test_the_reported_rule_fails_on_the_same_pods(tmp_path: Path) -> None:
+    reported = {"alert": "Reported", "expr": "agent_runs_queued / on (namespace, job) agent_runs_queued_limit"}
+    with pytest.raises(AssertionError, match=r"multiple matches|many-to-many"):
+        evaluate(tmp_path, [*groups(), {"name": "reported", "rules": [reported]}])
 
 
 def test_each_odd_name_has_an_alert_that_names_it() -> None:
