@@ -46,6 +46,7 @@ class Endless:
                 writer.write(piece)
                 self.sent += len(piece)
                 await writer.drain()
+                await asyncio.sleep(0)  # drain alone fills the sockets before the client reads: 10 s of single bytes
         except ConnectionError:
             pass
         finally:
