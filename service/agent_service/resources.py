@@ -14,7 +14,7 @@ from langgraph.pregel import Pregel
 from prometheus_client import disable_created_metrics
 
 from agent_service.agents.context import AgentContext
-from agent_service.agents.guardrails import RULES, check_input
+from agent_service.agents.guardrails import RULES, make_input_check, own_rules
 from agent_service.agents.loader import Graph as LoadedGraph
 from agent_service.agents.loader import compile_graph, load_graph
 from agent_service.agents.models import ChatModels, open_models
@@ -79,7 +79,8 @@ class Resources:
 def make_metrics(settings: Settings) -> Metrics:
     disable_created_metrics()  # type: ignore[no-untyped-call]  # of the whole process: a second series for each counter and histogram, that no query reads
     models = {m for m in (settings.model, settings.cheap_model, settings.fallback_model) if m}
-    metrics = Metrics(models=models, version=VERSION, graph=settings.agent_graph, guardrail_rules=RULES)
+    rules = (*RULES, *(rule.name for rule in own_rules(settings)))  # a wrong one is told before the ops port opens
+    metrics = Metrics(models=models, version=VERSION, graph=settings.agent_graph, guardrail_rules=rules)
     metrics.runs_in_flight_limit.set(settings.max_concurrent_runs)
     metrics.runs_queued_limit.set(settings.max_queued_runs)
     metrics.pool_connections_limit.set(settings.database_pool_size)
@@ -135,7 +136,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
                 metrics,
                 prices,
                 compiled,
-                check_input if settings.guardrails == "on" else lambda _: None,
+                make_input_check(settings),
                 tracing,
                 langsmith.tracer if langsmith else None,
             )

@@ -282,6 +282,10 @@ class Settings(BaseModel):
     guardrails: Literal["on", "off"] = Field(
         "on", description="`on` refuses questions that break an input rule, before anything is stored or billed."
     )
+    input_rules_file: Path | None = Field(
+        None,
+        description="YAML list of rules of your own (`name`, `pattern` in RE2's syntax, `message`), besides the built-in ones.",
+    )
 
     # Traces (the library reads the other standard OTEL_* variables itself: docs/operations/tracing.md)
     otel_exporter_otlp_endpoint: HttpUrl | None = Field(None, description="OTLP address of a collector. Empty: no traces.")

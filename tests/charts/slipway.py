@@ -31,6 +31,7 @@ GRAPH = values_of(
     "graph.package=travel",
     'graph.files={"agent.py": "build = 1", "__init__.py": ""}',
     'graph.prices="models: {}"',
+    "guardrails.inputRules=[{name: project, pattern: '(?i)\\bproject[- ]x\\b', message: 'Ask legal: #x'}]",
     'env={MAX_MODEL_CALLS: 20, GUARDRAILS: "off"}',
     "extraEnv=[{name: LANGSMITH_API_KEY, valueFrom: {secretKeyRef: {name: langsmith, key: key}}}]",
     "extraVolumes=[{name: ca, configMap: {name: ca}}]",

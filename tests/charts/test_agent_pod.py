@@ -1,9 +1,11 @@
 """The agent's Deployment: environment, volumes, probes, rollout."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from agent_service.agents.input_rules import load_input_rules
 from agent_service.settings import Settings
 from tests.charts.slipway import CASES, EXTERNAL, GRAPH, PLACED, SCALED, agent, environment, made, manifests
 from tests.support.charts import one, values_of
@@ -137,7 +139,26 @@ def test_files_and_prices_become_configmaps() -> None:
     assert environment(GRAPH)["PRICE_FILE"] == "/etc/slipway/prices.yaml"
 
 
-@pytest.mark.parametrize("change", ["graph.files={agent.py: build = 2}", 'graph.prices="models: {a: 1}"'])
+def test_input_rules_become_a_file_that_the_service_reads(tmp_path: Path) -> None:
+    found, env = manifests(GRAPH), environment(GRAPH)
+    file = tmp_path / "rules.yaml"
+    file.write_text(one(found, "ConfigMap", "my-agent-slipway-input-rules")["data"]["rules.yaml"], encoding="utf-8")
+    (mount,) = [m for m in agent(GRAPH)["containers"][0]["volumeMounts"] if m["name"] == "input-rules"]
+
+    (rule,) = load_input_rules(file, frozenset())
+
+    assert (rule.name, rule.message, rule.pattern.search("what of Project X?") is not None) == ("project", "Ask legal: #x", True)
+    assert env["INPUT_RULES_FILE"] == f"{mount['mountPath']}/rules.yaml"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "graph.files={agent.py: build = 2}",
+        'graph.prices="models: {a: 1}"',
+        "guardrails.inputRules=[{name: a, pattern: b}]",
+    ],
+)
 def test_a_change_of_what_the_chart_makes_rolls_the_pods(change: str) -> None:
     assert annotations() == annotations()
     assert annotations(change) != annotations()

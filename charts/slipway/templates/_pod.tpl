@@ -31,6 +31,10 @@
 - name: PRICE_FILE
   value: /etc/slipway/prices.yaml
 {{- end }}
+{{- if .Values.guardrails.inputRules }}
+- name: INPUT_RULES_FILE
+  value: /etc/slipway-rules/rules.yaml
+{{- end }}
 {{- end -}}
 
 {{- define "slipway.modelEnv" -}}
@@ -175,6 +179,11 @@
   configMap:
     name: {{ include "slipway.fullname" . }}-prices
 {{- end }}
+{{- if .Values.guardrails.inputRules }}
+- name: input-rules
+  configMap:
+    name: {{ include "slipway.fullname" . }}-input-rules
+{{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
@@ -208,6 +217,11 @@
   mountPath: /etc/slipway
   readOnly: true
 {{- end }}
+{{- if .Values.guardrails.inputRules }}
+- name: input-rules
+  mountPath: /etc/slipway-rules
+  readOnly: true
+{{- end }}
 {{- with .Values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
@@ -223,6 +237,9 @@ checksum/graph: {{ toJson . | sha256sum }}
 {{- end }}
 {{- with .Values.graph.prices }}
 checksum/prices: {{ sha256sum . }}
+{{- end }}
+{{- with .Values.guardrails.inputRules }}
+checksum/input-rules: {{ toJson . | sha256sum }}
 {{- end }}
 {{- with include "slipway.jwtSecret" . }}
 checksum/jwt-secret: {{ sha256sum . }}

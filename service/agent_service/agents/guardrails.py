@@ -5,12 +5,21 @@ anybody sends. (With `re`, 6,000 newlines and a word took longer than a lease.)
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import re2  # type: ignore[import-untyped]  # lacks py.typed
 
+from agent_service.agents.input_rules import InputRule, load_input_rules
+from agent_service.errors import GuardrailBlocked
+from agent_service.settings import Settings
+
 RULES = ("prompt_injection", "secret", "card_number")
-"""What `check_input` can name: a closed set, also the label values of agent_guardrail_blocks_total."""
+"""What `check_input` can name. With a team's own: a closed set, also the label values of agent_guardrail_blocks_total."""
+
+MODEL_RULE = "model"
+"""Named where the default graph's model check refuses."""
+
+InputCheck = Callable[[str], GuardrailBlocked | None]
 
 _S = r"[\s\v\p{Z}]"
 """White space; RE2's own `\\s` is that of ASCII."""
@@ -67,9 +76,42 @@ _CARD_PREFIX = re.compile(r"4|5[1-5]|2[2-7]|3[47]|6(?:011|5|4[4-9])|35|3(?:0[0-5
 """Leading digits of the large issuers; order numbers and timestamps in milliseconds (1...) start otherwise."""
 
 
+def own_rules(settings: Settings) -> tuple[InputRule, ...]:
+    """The rules of INPUT_RULES_FILE.
+
+    Raises:
+        SettingsError: one of them is wrong, see `load_input_rules`.
+    """
+    file = settings.input_rules_file
+    return load_input_rules(file, frozenset({*RULES, MODEL_RULE})) if file else ()
+
+
+def make_input_check(settings: Settings) -> InputCheck:
+    """What refuses a text, by the built-in rules and then by a team's own; nothing with GUARDRAILS=off."""
+    own = own_rules(settings)
+
+    def check(text: str) -> GuardrailBlocked | None:
+        if rule := check_input(text):
+            return _refusal(rule)
+        clean = _utf8(text)
+        return next((_refusal(rule.name, rule.message) for rule in own if rule.pattern.search(clean)), None)
+
+    return check if settings.guardrails == "on" else lambda _: None
+
+
+def _refusal(rule: str, message: str = "") -> GuardrailBlocked:
+    reason = f": {message}" if message else ""
+    return GuardrailBlocked(f"question: refused by the input rule `{rule}`{reason}", field="question", rule=rule)
+
+
+def _utf8(text: str) -> str:
+    """RE2 reads UTF-8, which has no half surrogate pairs."""
+    return text.encode(errors="replace").decode()
+
+
 def check_input(text: str) -> str | None:
     """Name of the rule in `RULES` that the text breaks, or None."""
-    text = text.encode(errors="replace").decode()  # RE2 reads UTF-8, which has no half surrogate pairs
+    text = _utf8(text)
     if any(pattern.search(text) for pattern in _INJECTIONS):
         return "prompt_injection"
     if _has_secret(text):

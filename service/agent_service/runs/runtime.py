@@ -12,6 +12,7 @@ import structlog
 from langchain_core.callbacks import BaseCallbackHandler
 
 from agent_service.db.pool import Pool, make_pool
+from agent_service.errors import GuardrailBlocked
 from agent_service.metrics import Metrics
 from agent_service.prices import PriceTable
 from agent_service.runs.checkpoints import Checkpointer
@@ -56,7 +57,7 @@ async def open_runtime(
     metrics: Metrics,
     prices: PriceTable,
     compile_graph: Callable[[Checkpointer], Graph],
-    check_input: Callable[[str], str | None],
+    check_input: Callable[[str], GuardrailBlocked | None],
     tracing: Tracing,
     tracer: Callable[[], BaseCallbackHandler] | None,
 ) -> AsyncIterator[Runtime]:

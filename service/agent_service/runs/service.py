@@ -41,7 +41,7 @@ class RunService:
         notices: Notices,
         metrics: Metrics,
         tracing: Tracing,
-        check_input: Callable[[str], str | None],
+        check_input: Callable[[str], GuardrailBlocked | None],
         context: GraphContext,
     ) -> None:
         self._store = store
@@ -170,9 +170,9 @@ class RunService:
         return run
 
     def _refuse_bad_input(self, question: str) -> None:
-        if rule := self._check_input(question):
-            self._metrics.guardrail_blocks.labels(rule).inc()
-            raise GuardrailBlocked(f"question: refused by the input rule `{rule}`", field="question", rule=rule)
+        if refusal := self._check_input(question):
+            self._metrics.guardrail_blocks.labels(refusal.extra["rule"]).inc()
+            raise refusal
 
     async def cancel(self, principal: Principal, run_id: UUID) -> Run:
         """Stops a run wherever it executes; one that has ended stays as it is."""

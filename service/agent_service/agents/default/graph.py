@@ -16,7 +16,7 @@ from agent_service.agents.default import prompts
 from agent_service.agents.default.middleware import Middleware, TablesInPrompt, agent_middleware
 from agent_service.agents.default.tools import make_note_tools, make_query_data, make_rag_search
 from agent_service.agents.default.window import context_window
-from agent_service.agents.guardrails import check_input
+from agent_service.agents.guardrails import MODEL_RULE, InputCheck, make_input_check
 from agent_service.agents.loader import CompiledGraph
 from agent_service.agents.offline import OfflineChatModel
 from agent_service.errors import ModelRejected, ModelUnavailable
@@ -24,9 +24,6 @@ from agent_service.logs import logger
 
 Route = Literal["RAG", "DATA", "GENERAL"]
 ROUTES: tuple[Route, ...] = get_args(Route)
-
-MODEL_RULE = "model"
-"""Rule named when the model check refuses; the others are guardrails.RULES."""
 
 SMALL_JOB_TURNS = 2
 """Turns the router sees: a follow-up such as "and yesterday?" needs the one before."""
@@ -54,7 +51,7 @@ def build(context: AgentContext, *, model_guardrail: bool = False) -> StateGraph
     graph = StateGraph(State)
     asks_model = model_guardrail and not isinstance(context.cheap_model, OfflineChatModel)
     guard_model = context.cheap_model if asks_model else None
-    graph.add_node("guardrail", _guardrail(guard_model, rules=context.settings.guardrails == "on"))
+    graph.add_node("guardrail", _guardrail(guard_model, make_input_check(context.settings)))
     graph.add_node("route", _route(context.cheap_model))
     graph.add_node("rag", _rag(context))
     graph.add_node("data", _data(context))
@@ -83,11 +80,12 @@ def _agent(context: AgentContext, prompt: str, tools: Sequence[BaseTool], *more:
     return create_agent(context.chat_model, tools, system_prompt=prompt, middleware=middleware)
 
 
-def _guardrail(model: BaseChatModel | None, *, rules: bool) -> Node:
+def _guardrail(model: BaseChatModel | None, check: InputCheck) -> Node:
     async def guardrail(state: State) -> Command[Literal["route", "answer"]]:
         fresh: Update = {"route": None, "outcome": None}
         question = _question(state["messages"])
-        rule = check_input(question.text) if question and rules else None
+        refusal = check(question.text) if question else None
+        rule = refusal.extra["rule"] if refusal else None
         if question and not rule and model and await _asks_to_block(model, question):
             rule = MODEL_RULE
         if not question or not rule:
