@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from agent_service.data.reader import AT_ONCE, DataReader, QueryRefused
+from agent_service.data.reader import AT_ONCE, WORK_MEMORY, DataReader, QueryRefused
 from agent_service.db.migrate import migrate
 from agent_service.db.pool import Pool, make_pool
 from agent_service.isolated import Workers
@@ -98,6 +98,22 @@ HOSTILE = {
     "load a library": "LOAD 'auto_explain'",
     "settings of the server": "SELECT pg_reload_conf() AND 'secret' = ''",
     "a setting in the file": "ALTER SYSTEM SET work_mem = '1GB'",
+    "a file's size": "SELECT size || 'secret' FROM pg_stat_file('/etc/passwd')",
+    "the log's folder": "SELECT name || 'secret' FROM pg_ls_logdir()",
+    "files of the write-ahead log": "SELECT name || 'secret' FROM pg_ls_waldir()",
+    "a large object into a file": "SELECT lo_export(1, '/tmp/slipway-stolen')",
+    "settings with the server's files": "SELECT current_setting('hba_file') || 'secret', current_setting('data_directory')",
+    "the standby's password": "SELECT current_setting('primary_conninfo') || 'secret'",
+    "a library's arguments": "SELECT current_setting('shared_preload_libraries') || current_setting('archive_command')"
+    " || 'secret' WHERE current_setting('config_file') IS NOT NULL",
+    "rules of authentication": "SELECT auth_method || 'secret' FROM pg_hba_file_rules",
+    "the settings file": "SELECT setting || 'secret' FROM pg_file_settings",
+    "settings of roles": "SELECT setconfig::text || 'secret' FROM pg_db_role_setting",
+    "other sessions' queries by function": "SELECT query || 'secret' FROM pg_stat_get_activity(NULL)"
+    " WHERE query LIKE '%watching%'",
+    "other sessions' queries by number": "SELECT pg_stat_get_backend_activity(i) || 'secret' FROM generate_series(1, 50) i"
+    " WHERE pg_stat_get_backend_activity(i) LIKE '%watching%'",
+    "statistics of statements": "SELECT query || 'secret' FROM pg_stat_statements",
     # writes
     "insert": "INSERT INTO slipway.feedback SELECT id, 1 FROM slipway.runs RETURNING *",
     "insert through a view": "INSERT INTO slipway_data.runs (run_id) VALUES (gen_random_uuid()) RETURNING *",
@@ -116,6 +132,12 @@ HOSTILE = {
     "a large object": "SELECT lo_create(0)",
     "a large object of bytes": "SELECT lo_from_bytea(0, 'x')",
     "a sequence": "SELECT nextval('slipway.ledger_id_seq'), 'secret'",
+    "a sequence set": "SELECT setval('slipway.ledger_id_seq', 1)",
+    "a sequence read": "SELECT last_value || 'secret' FROM slipway.ledger_id_seq",
+    "the last of a sequence": "SELECT currval('slipway.ledger_id_seq'), lastval()",
+    "bytes of a large object": "SELECT lo_put(1, 0, 'x'), lo_get(1)",
+    "an open large object": "SELECT lowrite(lo_open(lo_create(0), 131072), 'x')",
+    "end a large object": "SELECT lo_unlink(loid) FROM generate_series(1, 100) loid",
     "a block": "DO $$ BEGIN PERFORM pg_sleep(9); END $$",
     "a comment": "COMMENT ON TABLE slipway.runs IS 'x'",
     # notices, locks, other sessions
@@ -138,10 +160,25 @@ HOSTILE = {
     "commit": "COMMIT",
     "rollback": "ROLLBACK",
     "prepare": "PREPARE p AS SELECT 1",
+    "execute what others prepared": "EXECUTE p",
+    "end what others prepared": "DEALLOCATE ALL",
+    "read a cursor": "FETCH ALL FROM c",
+    "prepared statements": "SELECT statement || 'secret' FROM pg_prepared_statements WHERE statement LIKE '%slipway%'",
+    "a query prepared in a block": "DO $$ BEGIN EXECUTE 'PREPARE p AS SELECT 1'; END $$",
+    "a savepoint": "SAVEPOINT x",
+    "a transaction for later": "PREPARE TRANSACTION 'x'",
     "a cursor that stays": "DECLARE c CURSOR WITH HOLD FOR SELECT * FROM slipway.runs",
     # time
     "sleep": "SELECT pg_sleep(30)",
     "sleep without a deadline": "SELECT set_config('statement_timeout', '0', true), pg_sleep(30)",
+    "no deadline by statement": "SET statement_timeout = 0",
+    "no deadline for this transaction": "SET LOCAL statement_timeout = 0",
+    "no deadline, then work": "SELECT count(*) FROM (SELECT set_config('statement_timeout', '0', false)) x,"
+    " generate_series(1, 100000) a, generate_series(1, 100000) b",
+    "sleep until": "SELECT pg_sleep_until(now() + interval '1 hour')",
+    "sleep for": "SELECT pg_sleep_for('1 hour')",
+    "more memory by setting": "SELECT set_config('work_mem', '2GB', false), count(*) FROM generate_series(1, 10)",
+    "more temporary files by setting": "SELECT set_config('temp_file_limit', '-1', false)",
     "sleep by rows": "SELECT pg_sleep(0.2) FROM generate_series(1, 1000)",
     "work": "SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 100000) b",
     "work without end": "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
@@ -151,6 +188,15 @@ HOSTILE = {
     "many bytes": "SELECT md5(i::text) || md5((i + 1)::text) FROM generate_series(1, 200000) AS g (i)",
     "temporary files": "SELECT count(*) FROM (SELECT md5(i::text) AS t FROM generate_series(1, 3000000) i ORDER BY t) x",
 }
+
+RESIDUE = """
+SELECT (SELECT count(*) FROM pg_cursors WHERE is_holdable) AS cursors,
+       (SELECT count(*) FROM pg_prepared_statements WHERE from_sql) AS prepared,
+       (SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype IN ('advisory', 'object')) AS locks,
+       current_setting('role') AS role, current_setting('transaction_read_only') AS writable,
+       current_setting('statement_timeout') AS timeout, current_setting('work_mem') AS memory
+"""
+"""What a query might leave in its connection for the next one."""
 
 
 @dataclass
@@ -223,6 +269,8 @@ async def test_past_the_parser_nothing_leaks_changes_or_stays(attacked: Attacked
         if (after := await attacked.state()) != before:
             leaks.append(f"{name}: changed {before} to {after}")
             before = after
+    async with attacked.pool.connection() as conn:  # the only one
+        left = await (await conn.execute(RESIDUE)).fetchone()
     heard = [notice.payload async for notice in attacked.admin.notifies(timeout=0.2)]
     sees = await attacked.reader.query("SELECT sum(input_tokens) FROM usage", principal=ANN)
     kind = "superuser" if attacked.superuser else "owner"
@@ -233,6 +281,7 @@ async def test_past_the_parser_nothing_leaks_changes_or_stays(attacked: Attacked
 
     assert len(HOSTILE) >= 60
     assert leaks == []
+    assert left == {"cursors": 0, "prepared": 0, "locks": 0, "role": "none", "writable": "off", "timeout": "0", "memory": "4MB"}
     assert heard == []
     assert slowest < SECONDS + 6
     assert sees.rows == ((100,),)
@@ -266,6 +315,28 @@ async def test_temporary_files_are_limited_and_no_query_raises_the_limit(admin_u
             reader = DataReader(pool, workers, schemas=("slipway_data",), timeout=30, row_limit=10)
             with pytest.raises(psycopg.errors.ConfigurationLimitExceeded, match="temp_file_limit"):
                 await reader.run(conn, sort, ANN)
+
+
+async def test_a_query_of_many_sorts_takes_its_work_memory_for_each_and_no_more(admin_url: str, workers: Workers) -> None:
+    sorts, rows = 12, 150_000
+    parts = " UNION ALL ".join(
+        f"(SELECT count(DISTINCT t) FROM (SELECT md5((i + {n})::text) AS t"
+        f" FROM generate_series(1, {rows}) i ORDER BY t OFFSET 1) x)"
+        for n in range(sorts)
+    )
+    with fresh_database(admin_url) as url:
+        async with make_pool(url, size=1, timeout=30) as pool:
+            reader = DataReader(pool, workers, schemas=("slipway_data",), timeout=60, row_limit=20)
+
+            async def run() -> None:
+                async with pool.connection() as conn:
+                    await reader.run(conn, parts, ANN)
+
+            peak = await peak_while(url, [run()])
+    print(
+        f"data query memory: {sorts} sorts of {rows * 32 // 1_000_000} MB each take {peak // 1000} MB with work_mem {WORK_MEMORY}"
+    )
+    assert peak < 200_000  # three nodes of each part: the rows, the sort, the count
 
 
 async def test_ten_queries_at_once_take_the_memory_of_two(admin_url: str, workers: Workers) -> None:
