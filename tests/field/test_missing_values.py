@@ -31,13 +31,13 @@ def reused(tmp_path: Path) -> Path:
     return tmp_path / "slipway"
 
 
-def old_names(reused: Path) -> set[str]:
-    return {value.name for value in leaves(read_values(reused / "values.yaml"))}
+def names(chart: Path) -> set[str]:
+    return {value.name for value in leaves(read_values(chart / "values.yaml"))}
 
 
 def test_an_upgrade_that_reuses_old_values_says_what_is_missing_and_how_to_upgrade(reused: Path) -> None:
     said = refusal(reused, {})
-    newer = [value.name for value in leaves(read_values(CHART / "values.yaml")) if value.name not in old_names(reused)]
+    newer = names(CHART) - names(reused)
     assert any(f"{name}: it is missing" in said for name in newer)
     assert "--reset-then-reuse-values" in said
 
