@@ -12,7 +12,7 @@ import httpx
 import pytest
 from langgraph.graph import MessagesState
 
-from tests.service.runs.conftest import Database, Serve, begin, database, effects, expire_leases, serve, silenced, until
+from tests.service.runs.conftest import Database, Serve, begin, database, effects, expire_leases, serve, unfinished, until
 from tests.service.runs.graphs import Effects, Update, chain
 from tests.support.problems import check_problem
 
@@ -117,20 +117,18 @@ async def test_a_breakpoint_takes_no_answer_that_it_would_not_heed(serve: Serve,
 
 @pytest.mark.parametrize("make", [before, after, in_subgraph, after_in_subgraph])
 async def test_a_peer_does_not_pass_the_breakpoint_of_a_process_that_died_at_it(
-    serve: Serve, effects: Effects, database: Database, make: Make
+    serve: Serve, effects: Effects, database: Database, monkeypatch: pytest.MonkeyPatch, make: Make
 ) -> None:
     """The breakpoint is reached and its checkpoint stored; the process dies before the outcome is."""
-    async with serve(make(effects), LEASE_SECONDS="60") as dying:
-        worker = dying.resources.worker
-        async with silenced(dying):
-            run_id = await begin(dying, question="q")
-            await until(lambda: worker._events._endings)
-            async with serve(make(effects), LEASE_SECONDS="0.5") as peer:
-                expire_leases(database)
-                run = await database.finished(run_id)
-                assert (run["attempt"], run["outcome"]) == (2, "interrupted")
-                assert "pay" not in effects
-                last = await database.finished(await begin(peer, f"/runs/{run_id}/resume"))
+    async with serve(make(effects), LEASE_SECONDS="60") as dying, unfinished(dying, monkeypatch) as ends:
+        run_id = await begin(dying, question="q")
+        await until(lambda: ends)
+        async with serve(make(effects), LEASE_SECONDS="0.5") as peer:
+            expire_leases(database)
+            run = await database.finished(run_id)
+            assert (run["attempt"], run["outcome"]) == (2, "interrupted")
+            assert "pay" not in effects
+            last = await database.finished(await begin(peer, f"/runs/{run_id}/resume"))
 
     assert last["outcome"] == "completed"
     assert effects == ["order", "pay", "ship"]

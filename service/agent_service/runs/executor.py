@@ -11,7 +11,6 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import convert_to_messages
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained, GraphRecursionError
-from langgraph.runtime import RunControl
 from langgraph.types import Command
 
 from agent_service.db.pool import until_database_answers
@@ -22,15 +21,19 @@ from agent_service.outcomes import OUTCOMES, Outcome
 from agent_service.prices import PriceTable
 from agent_service.runs.checkpoints import CURRENT_LIVE
 from agent_service.runs.history import mend
-from agent_service.runs.live import LiveRun, bounded
+from agent_service.runs.live import LiveRun, StopReason, bounded
 from agent_service.runs.model import BREAKPOINT, Ending, Event, Run
 from agent_service.runs.recovery import Checkpointed, Graph, checkpointed, kept_text, next_nodes
 from agent_service.runs.tap import Tap
+from agent_service.runs.writer import REFUSED
 
 log = structlog.stdlib.get_logger(__name__)
 
 ATTEMPTS_OF_THE_LIVING = 10
 """Times MAX_ATTEMPTS: a run that blocks its process for longer than a lease kills nobody, and must not go round for ever."""
+
+STOPPED: Mapping[StopReason | None, Ending] = {"cancel": Ending("cancelled"), "refused": Ending("failed", REFUSED)}
+"""How a run ends that was stopped, if it ends here."""
 
 STEP_LIMIT_ANSWER = "I stopped because this took more steps than a turn may have. What I found so far stands above."
 
@@ -49,17 +52,17 @@ class Executor:
     """Reads the logged events of a run's earlier attempts."""
     tracer: Callable[[], BaseCallbackHandler] | None = None
 
-    async def execute(self, live: LiveRun, control: RunControl) -> Ending | None:
+    async def execute(self, live: LiveRun) -> Ending | None:
         """Runs the graph to an outcome; None when the run stopped here without one: it was handed over or lost."""
         tap = Tap(live, self.metrics, self.prices)
         limit = asyncio.timeout(self.max_turn_seconds)
         try:
             async with limit:
-                ending = await self._attempt(live, control, tap)
+                ending = await self._attempt(live, tap)
         except (GraphDrained, LeaseLost):
             ending = None
         except asyncio.CancelledError:
-            ending = Ending("cancelled") if live.stop == "cancel" else None
+            ending = STOPPED.get(live.stop)
         except Exception as error:
             ending = self._timed_out() if limit.expired() else self._failure(live, error)
         tap.settle()
@@ -83,7 +86,7 @@ class Executor:
         log.debug("what the graph raised", exc_info=error)
         return _failed("failed", GraphFailed.code, f"the graph raised {type(error).__name__}", retryable=False)
 
-    async def _attempt(self, live: LiveRun, control: RunControl, tap: Tap) -> Ending:
+    async def _attempt(self, live: LiveRun, tap: Tap) -> Ending:
         run = live.run
         if live.stopped:  # before its task's first step, when cancelling the task would have run none of it
             raise asyncio.CancelledError
@@ -116,7 +119,7 @@ class Executor:
             if saved.stopped_before:
                 return _at_breakpoint(saved.stopped_before)
             given = None if saved.started else graph_input(run, saved.waiting)
-        return await self._drive(live, tap, await self._mended(run, given, config), config, control)
+        return await self._drive(live, tap, await self._mended(run, given, config), config)
 
     async def _begin(self, run: Run, config: RunnableConfig, tap: Tap) -> Any:
         if "resume" in run.input:
@@ -141,7 +144,7 @@ class Executor:
         state = await self.graph.aget_state({"configurable": {**config["configurable"], **latest.config["configurable"]}})
         return {**given, "messages": [*mend(state.values.get("messages") or ()), *given["messages"]]}
 
-    async def _drive(self, live: LiveRun, tap: Tap, given: Any, config: RunnableConfig, control: RunControl) -> Ending:
+    async def _drive(self, live: LiveRun, tap: Tap, given: Any, config: RunnableConfig) -> Ending:
         interrupts: dict[str, dict[str, Any]] = {}
         outcome: Outcome = "completed"
         stopped = False
@@ -152,7 +155,7 @@ class Executor:
             stream_mode=["updates", "custom"],
             subgraphs=True,  # or a writer in a subgraph goes nowhere
             durability="async",
-            control=control,
+            control=live.control,
         )
         update: Any
         async for place, mode, update in stream:

@@ -4,6 +4,7 @@ A lease is (holder, attempt, lease_expires_at) in the run's row; `attempt` is th
 docs/developer/durable-runs.md has the state diagram.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,16 @@ class Claimed:
     """It has one crash left: nothing may begin beside it until it has shown that it is harmless."""
 
 
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What a process wants to know of it."""
+
+    here: Counter[Owner]
+    """Runs that this process accepted and that still wait for a place anywhere, by whose they are."""
+    next_expiry: float
+    """Seconds until the next lease of another process runs out, if nobody renews it; infinite when there is none."""
+
+
 class Leases:
     def __init__(self, pool: Pool, *, holder: str, lease_seconds: float, max_attempts: int) -> None:
         self._pool = pool
@@ -37,8 +48,10 @@ class Leases:
         self._lease_seconds = lease_seconds
         self._max_attempts = max_attempts
 
-    async def claim(self, places: int, *, adopt: bool, alone: bool = True, held: Sequence[UUID] = ()) -> list[Claimed]:
-        """Takes queued runs, and with `adopt` runs whose lease has expired, each under its next attempt.
+    async def claim(
+        self, places: int, *, adopt: bool, alone: bool = True, held: Sequence[UUID] = ()
+    ) -> tuple[list[Claimed], Queue]:
+        """Takes queued runs, and with `adopt` runs whose lease has expired, each under its next attempt; looks what is left.
 
         Args:
             alone: take a run that has one crash left, if there is one, and then nothing else.
@@ -54,33 +67,19 @@ class Leases:
             "max_attempts": self._max_attempts,
             "held": list(held),
         }
-        async with connection(self._pool) as conn:
-            rows = await (await conn.execute(CLAIM.encode(), values)).fetchall()
-        return [_claimed(row) for row in rows]
-
-    async def renew(self, runs: Sequence[tuple[UUID, int]]) -> dict[UUID, bool]:
-        """Extends the leases of all these (run, attempt) at once.
-
-        Returns the runs that are still ours, with whether somebody asked to cancel them; what is missing is lost.
-        """
-        ids, attempts = [run for run, _ in runs], [attempt for _, attempt in runs]
-        async with connection(self._pool) as conn:
-            rows = await (await conn.execute(RENEW, (self._lease_seconds, ids, attempts))).fetchall()
-        return {row["id"]: row["cancel_requested"] for row in rows}
+        async with connection(self._pool) as conn, conn.pipeline(), conn.transaction():
+            claim = await conn.execute(CLAIM.encode(), values) if places > 0 else None
+            look = await conn.execute(LOOK.encode(), values)
+            claimed = [_claimed(row) for row in await claim.fetchall()] if claim else []
+            left = await look.fetchone()
+        assert left is not None  # noqa: S101  # a SELECT without FROM has one row
+        here = Counter({(tenant, user): count for tenant, user, count in left["here"] or ()})
+        return claimed, Queue(here, float(left["next_expiry"] if left["next_expiry"] is not None else math.inf))
 
     async def forgive(self, run_id: UUID, attempt: int) -> None:
         """Takes back the crash that was counted when a peer adopted this attempt: its process is alive, it was only slow."""
         async with connection(self._pool) as conn:
             await conn.execute(FORGIVE, (run_id, attempt))
-
-    async def queued_here(self) -> Counter[Owner]:
-        """Runs that this process accepted and that still wait for a place anywhere, by whose they are.
-
-        What waits for a decision, or for a run of its session, waits for no place.
-        """
-        async with connection(self._pool) as conn:
-            rows = await (await conn.execute(QUEUED_HERE.encode(), (self._holder,))).fetchall()
-        return Counter({(row["tenant"], row["user_id"]): row["count"] for row in rows})
 
 
 def _claimed(row: dict[str, Any]) -> Claimed:
@@ -120,13 +119,6 @@ FROM taken WHERE r.id = taken.id
 RETURNING {RUN_COLUMNS}, taken.was, taken.alone
 """
 
-RENEW = """
-UPDATE slipway.runs r SET lease_expires_at = now() + %s * interval '1 second'
-FROM unnest(%s::uuid[], %s::int[]) AS mine (id, attempt)
-WHERE r.id = mine.id AND r.attempt = mine.attempt AND r.status = 'running'
-RETURNING r.id, r.cancel_requested
-"""
-
 FORGIVE = "UPDATE slipway.runs SET crashes = crashes - 1 WHERE id = %s AND attempt > %s AND status <> 'finished' AND crashes > 0"
 
 # SKIP LOCKED: a transaction of the blocked loop may hold a row until its own time limit ends it.
@@ -140,8 +132,12 @@ UPDATE slipway.runs r SET status = 'queued', lease_expires_at = NULL FROM mine W
 RETURNING r.id
 """
 
-QUEUED_HERE = f"""
-SELECT r.tenant, r.user_id, count(*) AS count FROM slipway.runs r
-WHERE r.holder = %s AND {CLAIMABLE}
-GROUP BY r.tenant, r.user_id
+# What waits for a decision, or for a run of its session, waits for no place.
+LOOK = f"""
+SELECT (SELECT jsonb_agg(jsonb_build_array(tenant, user_id, count)) FROM (
+            SELECT r.tenant, r.user_id, count(*) AS count FROM slipway.runs r
+            WHERE r.holder = %(holder)s AND {CLAIMABLE}
+            GROUP BY r.tenant, r.user_id) AS mine) AS here,
+       (SELECT extract(epoch FROM min(lease_expires_at) - now()) FROM slipway.runs
+        WHERE status = 'running' AND id <> ALL(%(held)s)) AS next_expiry
 """

@@ -7,11 +7,14 @@ from typing import Any, Literal, Self
 from uuid import UUID
 
 import orjson
+from langgraph.runtime import RunControl
 
-from agent_service.runs.model import Event, EventKind, ModelCall, Position, Run
+from agent_service.runs.model import Ending, Event, EventKind, HandOver, ModelCall, Position, Run
+from agent_service.runs.steps import Steps
 from agent_service.tracing.spans import UNTRACED
 
-StopReason = Literal["cancel", "hand_over", "lost"]
+StopReason = Literal["cancel", "hand_over", "lost", "refused"]
+"""`refused`: the database does not take what the run stores."""
 
 DONE_MARK = "[DONE]"
 """The wire's last unnamed event; an answer that contains it is split so that no event's text equals it."""
@@ -53,6 +56,20 @@ class LiveRun:
         self.route: str | None = None
         self.trace = UNTRACED
         self.stop: StopReason | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.started = False
+        self.control = RunControl()
+        """Of LangGraph: asks it to stop at the end of a step."""
+        self.steps = Steps()
+        """Of the graph's state: what the next commit takes."""
+        self.saving: Steps | None = None
+        """What the commit under way has taken."""
+        self.ending: Ending | HandOver | None = None
+        """How it is to end; set once, and its outcome is what the database has of it."""
+        self.fresh = False
+        """Its session is new, so the graph had no state before it."""
+        self.put_state = False
+        """The graph has put some."""
         self.forgivable = True
         """Should it be lost to a peer: whether the crash that was counted for it may be taken back. Set by the watchdog."""
         self.advanced = False
@@ -64,9 +81,16 @@ class LiveRun:
         """True once the run is not to go on here."""
         return self.stop is not None
 
+    def halt(self, reason: StopReason) -> None:
+        """Stops it, unless it has stopped or said its last. What it still writes is for its task to say."""
+        if self.stop is None and self.task and not self.closing:
+            self.stop = reason
+            if self.started:  # a task that is cancelled before its first step never gets to end its run
+                self.task.cancel()
+
     @property
     def unwritten(self) -> bool:
-        return self.logged_events < len(self.events) or self.logged_calls < len(self.calls)
+        return bool(self.steps or self.saving) or self.logged_events < len(self.events) or self.logged_calls < len(self.calls)
 
     @property
     def answer(self) -> str:
@@ -189,10 +213,31 @@ def _is_json_number(value: Any) -> bool:
 
 
 class LiveRuns:
-    """The live runs of this process by id."""
+    """The live runs of this process by id, and who reads the log of which runs, wherever these execute."""
 
     def __init__(self) -> None:
         self._runs: dict[UUID, LiveRun] = {}
+        self._readers: dict[UUID, set[asyncio.Event]] = {}
+
+    def watch_log(self, run_id: UUID) -> "Watch":
+        """Wakes when the log may have news of that run."""
+        # Those of runs that nobody reads any more go with the next reader of any run.
+        for idle in [run for run, wakers in self._readers.items() if not wakers]:
+            del self._readers[idle]
+        return Watch(self._readers.setdefault(run_id, set()))
+
+    def is_watched(self, run_id: UUID) -> bool:
+        """Whether anybody follows the run on this process."""
+        live = self._runs.get(run_id)
+        return bool((live and live.watched) or self._readers.get(run_id))
+
+    def tell(self, run_id: UUID) -> None:
+        for waker in self._readers.get(run_id, ()):
+            waker.set()
+
+    def tell_all(self) -> None:
+        for run_id in self._readers:
+            self.tell(run_id)
 
     def add(self, run: Run) -> LiveRun:
         live = LiveRun(run)

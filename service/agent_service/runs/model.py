@@ -160,3 +160,7 @@ class Ending:
     outcome: Outcome
     error: dict[str, Any] | None = None
     interrupts: list[dict[str, Any]] = field(default_factory=list)
+
+
+class HandOver:
+    """Instead of an ending: the run goes back into the queue, for a peer to go on from its last checkpoint."""

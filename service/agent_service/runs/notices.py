@@ -1,7 +1,6 @@
 """LISTEN: one connection a process that wakes readers, claims and cancels. Everything also works without it, slower."""
 
 import asyncio
-from collections.abc import Callable
 from uuid import UUID, uuid4
 
 import psycopg
@@ -10,26 +9,31 @@ from psycopg.rows import dict_row
 
 from agent_service.db.pool import Connection, prepare
 from agent_service.db.session import Pooler, connect_string
-from agent_service.runs.live import Watch
-from agent_service.runs.store import CANCEL_CHANNEL, EVENTS_CHANNEL, WORK_CHANNEL
+from agent_service.runs.live import LiveRuns
 
 log = structlog.stdlib.get_logger(__name__)
 
-IDS_PER_NOTICE = 200
-"""A payload holds under 8,000 bytes; an id takes 37."""
+WORK_CHANNEL = "slipway_work"
+"""A run waits for a process with a free place."""
+
+CANCEL_CHANNEL = "slipway_cancel"
+"""Payload: the id of a run that is to stop."""
+
+EVENTS_CHANNEL = "slipway_events"
+"""Payload: ids of runs with new events in the log, separated by spaces."""
 
 ECHO_CHANNEL = "slipway_echo"
 """Payload: a name of our own. It comes back where notices work."""
 
-ECHO_SECONDS = 5.0
-"""Between two such tests, and how long the answer may take."""
+ECHO_SECONDS = 10.0
+"""Between two such tests, and how long the answer may take. Until one fails, what should have come is polled for."""
 
 RECONNECT_SECONDS = 1.0
 
 POOLER_SECONDS = 60.0
 """Behind a pooler: until the next look whether there still is one."""
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 3.0
 """How often to look where notices work: one may still be lost."""
 
 FAST_POLL_SECONDS = 0.2
@@ -37,11 +41,10 @@ FAST_POLL_SECONDS = 0.2
 
 
 class Notices:
-    def __init__(self, url: str, on_cancel: Callable[[UUID], None], pooler: Pooler = "auto") -> None:
+    def __init__(self, url: str, live: LiveRuns, pooler: Pooler = "auto") -> None:
         self._url = url
         self._pooler = pooler
-        self._on_cancel = on_cancel
-        self._watchers: dict[UUID, set[asyncio.Event]] = {}
+        self._live = live
         self._name = uuid4().hex
         self.work = asyncio.Event()
         self.heard = False
@@ -50,16 +53,6 @@ class Notices:
     @property
     def poll_seconds(self) -> float:
         return POLL_SECONDS if self.heard else FAST_POLL_SECONDS
-
-    def watch(self, run_id: UUID) -> Watch:
-        """Wakes when the log may have news of that run."""
-        # Watchers of runs that nobody reads any more go with the next reader of any run.
-        for idle in [run for run, wakers in self._watchers.items() if not wakers]:
-            del self._watchers[idle]
-        return Watch(self._watchers.setdefault(run_id, set()))
-
-    def watched(self, run_id: UUID) -> bool:
-        return bool(self._watchers.get(run_id))
 
     async def run_forever(self) -> None:
         while True:
@@ -107,15 +100,13 @@ class Notices:
             case "slipway_work":
                 self.work.set()
             case "slipway_cancel":
-                self._on_cancel(UUID(payload))
+                if live := self._live.get(UUID(payload)):
+                    live.halt("cancel")
             case "slipway_events":
                 for run_id in payload.split():
-                    for waker in self._watchers.get(UUID(run_id), ()):
-                        waker.set()
+                    self._live.tell(UUID(run_id))
 
     def _wake_all(self) -> None:
         """After a gap in listening anything may have happened."""
         self.work.set()
-        for wakers in self._watchers.values():
-            for waker in wakers:
-                waker.set()
+        self._live.tell_all()

@@ -1,24 +1,27 @@
 """A turn's statements, done by the code that does a turn, and taken back: what a database must take that is to serve one."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import cast
+from typing import Any, TypeVar, cast
 from uuid import uuid4
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointMetadata, empty_checkpoint
-from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.store.base import PutOp
 
 from agent_service.db.migrate import check_schema
 from agent_service.db.pool import Connection, Pool, connection
 from agent_service.principal import Principal
-from agent_service.runs.event_log import EventLog
+from agent_service.runs.checkpoints import CURRENT_LIVE, Checkpointer
 from agent_service.runs.graph_store import GraphStore
 from agent_service.runs.live import LiveRun, LiveRuns
 from agent_service.runs.model import Ending, ModelCall
 from agent_service.runs.sessions import SessionStore
 from agent_service.runs.store import QueueLimits, RunStore
+from agent_service.runs.writer import Writer
+
+T = TypeVar("T")
 
 LIMIT = "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)"
 
@@ -58,15 +61,20 @@ async def rehearse(pool: Pool) -> None:
 async def _turn(conn: Connection) -> None:
     pool = cast("Pool", Held(conn))
     session = f"rehearsal-{uuid4().hex}"
-    store = RunStore(pool, holder="rehearsal", lease_seconds=60, limits=QueueLimits(0, 0, 0), on_busy="reject")
-    run = await store.start(uuid4(), session, WHO, WORDS, {"messages": [WORDS]}, here=True, listed=False, idempotency_key=None)
-    assert run is not None  # noqa: S101  # None is for an idempotency key
-    await _graph(conn, run.thread_id)
+    writer = Writer(pool, LiveRuns(), holder="rehearsal", lease_seconds=60)
+    store = RunStore(pool, writer, holder="rehearsal", lease_seconds=60, limits=QueueLimits(0, 0, 0), on_busy="reject")
+    begun = await _written(writer, store.begin(uuid4(), session, WHO, WORDS, {"messages": [WORDS]}, listed=False))
+    assert begun is not None  # noqa: S101  # None is for a session that is there
+    run, _ = begun
     live = LiveRun(run)
     live.publish_text(WORDS, "")
     live.calls.append(ModelCall(0, "rehearsal", "rehearsal", 1, 0, 1, None))
-    await conn.execute("SELECT slipway.fence(%s, %s)", (run.id, run.attempt))
-    await _log(pool, live)
+    saver = Checkpointer(pool, writer)
+    saved = await _step(saver, live)
+    await _written(writer, writer.finish(live, Ending("completed")))
+    await saver.aget_tuple(saved)
+    async with GraphStore(conn) as items:
+        await items.abatch([PutOp(("rehearsal",), run.thread_id, {"text": WORDS})])
     await store.get(run.id, WHO)
     sessions = SessionStore(pool)
     await sessions.rate(WHO, run.id, 1, WORDS)
@@ -74,28 +82,27 @@ async def _turn(conn: Connection) -> None:
     await sessions.erase(WHO, session)
 
 
-async def _graph(conn: Connection, thread: str) -> None:
-    """LangGraph's part: a checkpoint, the writes of a step, an item of the store."""
-    saver = AsyncPostgresSaver(conn)
-    config = {"configurable": {"thread_id": thread, "checkpoint_ns": ""}}
+async def _step(saver: Checkpointer, live: LiveRun) -> RunnableConfig:
+    """A checkpoint, and the writes of a step."""
+    config: RunnableConfig = {"configurable": {"thread_id": live.run.thread_id, "checkpoint_ns": "", CURRENT_LIVE: live}}
     saved = await saver.aput(
-        config,  # type: ignore[arg-type]  # a RunnableConfig
+        config,
         {**empty_checkpoint(), "channel_values": {"messages": [WORDS]}, "channel_versions": {"messages": "1"}},
         CheckpointMetadata(),
         {"messages": "1"},
     )
-    await saver.aput_writes(saved, [("messages", WORDS)], "rehearsal")
-    await saver.aget_tuple(saved)
-    async with GraphStore(conn) as store:
-        await store.abatch([PutOp(("rehearsal",), thread, {"text": WORDS})])
+    await saver.aput_writes(
+        {"configurable": {**config["configurable"], **saved["configurable"]}}, [("messages", WORDS)], "rehearsal"
+    )
+    return saved
 
 
-async def _log(pool: Pool, live: LiveRun) -> None:
-    log = EventLog(pool, LiveRuns(), lease_seconds=60)
-    ended = asyncio.ensure_future(log.finish(live, Ending("completed")))
-    await asyncio.sleep(0)  # until it has said that it wants to
+async def _written(writer: Writer, wait: Coroutine[Any, Any, T]) -> T:
+    """What waits for a commit, when that is made here and now."""
+    waiting = asyncio.ensure_future(wait)
+    await asyncio.sleep(0)  # until it has said what it wants
     try:
-        await log.write([live])
+        await writer.write()
+        return await waiting
     finally:
-        log.abandon()
-        await ended
+        waiting.cancel()

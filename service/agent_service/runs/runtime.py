@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import structlog
 from langchain_core.callbacks import BaseCallbackHandler
@@ -20,8 +20,7 @@ from agent_service.runs.event_log import EventLog
 from agent_service.runs.executor import Executor
 from agent_service.runs.graph_context import GraphContext
 from agent_service.runs.leases import Leases
-from agent_service.runs.live import LiveRun, LiveRuns
-from agent_service.runs.model import Event, Run
+from agent_service.runs.live import LiveRuns
 from agent_service.runs.notices import Notices
 from agent_service.runs.prune import Retention, prune_forever
 from agent_service.runs.recovery import Graph
@@ -29,6 +28,7 @@ from agent_service.runs.service import RunService
 from agent_service.runs.store import QueueLimits, RunStore
 from agent_service.runs.watchdog import Watchdog
 from agent_service.runs.worker import Worker
+from agent_service.runs.writer import Writer
 from agent_service.settings import Settings
 from agent_service.threads import LaneThreads
 from agent_service.tracing.spans import Tracing
@@ -67,24 +67,15 @@ async def open_runtime(
     threads = LaneThreads()
     asyncio.get_running_loop().set_default_executor(threads)
 
-    def on_lost(run: LiveRun) -> None:
-        worker.lose(run)
-
-    def on_cancel(run_id: UUID) -> None:
-        worker.cancel(run_id)
-
     url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
     keeping = make_pool(url, size=KEEPING_POOL_SIZE, timeout=settings.database_timeout, name="slipway-keeping", pooler=pooler)
-    events = EventLog(keeping, live, on_lost, readers=pool, lease_seconds=settings.lease_seconds)
-
-    async def history(run: Run) -> list[Event]:
-        return [event for event in await events.read_all(run.id) if event.attempt < run.attempt]
-
-    notices = Notices(url, on_cancel, pooler)
-    graph = compile_graph(Checkpointer(pool, events.written, settings.lease_seconds))
+    notices = Notices(url, live, pooler)
+    writer = Writer(keeping, live, holder=holder, lease_seconds=settings.lease_seconds, heard=lambda: notices.heard)
+    events = EventLog(pool)
+    graph = compile_graph(Checkpointer(pool, writer))
     worker = Worker(
         leases=Leases(keeping, holder=holder, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts),
-        events=events,
+        writer=writer,
         live=live,
         executor=Executor(
             graph=graph,
@@ -93,7 +84,7 @@ async def open_runtime(
             max_turn_seconds=settings.max_turn_seconds,
             max_steps=settings.max_steps,
             max_attempts=settings.max_attempts,
-            history=history,
+            history=events.before,
             tracer=tracer,
         ),
         notices=notices,
@@ -105,6 +96,7 @@ async def open_runtime(
     service = RunService(
         store=RunStore(
             pool,
+            writer,
             holder=holder,
             lease_seconds=settings.lease_seconds,
             limits=QueueLimits(
@@ -124,10 +116,9 @@ async def open_runtime(
         context=GraphContext(graph.context_schema, settings.agent_context),
     )
     loops: dict[str, Callable[[], Coroutine[None, None, None]]] = {
-        "event-log": events.run_forever,
+        "writer": writer.run_forever,
         "notices": notices.run_forever,
         "claims": worker.claim_forever,
-        "leases": worker.renew_forever,
         "prune": partial(prune_forever, pool, Retention.of(settings), settings.prune_interval_seconds, metrics),
     }
     watchdog = Watchdog(url, live, threads, settings.lease_seconds)
@@ -142,7 +133,7 @@ async def open_runtime(
             for task in tasks:
                 with suppress(asyncio.CancelledError):
                     await task
-            events.abandon()
+            writer.close()
             watchdog.stop()
 
 

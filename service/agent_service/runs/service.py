@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -20,7 +21,7 @@ from agent_service.errors import (
 )
 from agent_service.metrics import Metrics
 from agent_service.principal import Principal
-from agent_service.runs.event_log import EventLog
+from agent_service.runs.event_log import WATCH_SECONDS, EventLog
 from agent_service.runs.graph_context import GraphContext
 from agent_service.runs.live import LiveRun, LiveRuns
 from agent_service.runs.model import START, Event, Position, Run
@@ -91,25 +92,27 @@ class RunService:
         self._refuse_bad_input(question)
         run_input = {"messages": messages or [{"role": "user", "content": question}], "context": self._context.of(context)}
         here = self._worker.reserve(principal)
-        run = None
+        plain = here and request is None and follows is None
+        what = (run_id or uuid4(), session_id or uuid4().hex, principal, question, run_input)
+        trace = self._tracing.traceparent()
+        run, fresh = None, False
         try:
-            run = await self._store.start(
-                run_id or uuid4(),
-                session_id or uuid4().hex,
-                principal,
-                question,
-                run_input,
-                here=here,
-                listed=listed,
-                follows=follows,
-                idempotency_key=idempotency_key,
-                request_hash=request,
-                traceparent=self._tracing.traceparent(),
-            )
+            if plain and (begun := await self._store.begin(*what, listed=listed, traceparent=trace)):
+                run, fresh = begun
+            else:
+                run = await self._store.start(
+                    *what,
+                    here=here,
+                    listed=listed,
+                    follows=follows,
+                    idempotency_key=idempotency_key,
+                    request_hash=request,
+                    traceparent=trace,
+                )
         except (Overloaded, TooManyQueued) as error:
             raise self._turned_away(error) from None
         finally:
-            self._place(run, here)
+            self._place(run, here, fresh=fresh)
         return run or _joined(await self._first(principal, idempotency_key, run_id), request)
 
     async def resume(
@@ -151,11 +154,11 @@ class RunService:
             self._place(run, here)
         return run or _joined(await self._first(principal, idempotency_key), request)
 
-    def _place(self, run: Run | None, reserved: bool) -> None:
+    def _place(self, run: Run | None, reserved: bool, *, fresh: bool = False) -> None:
         if reserved:
             self._worker.unreserve()
         if run and run.status == "running":
-            self._worker.take(run)
+            self._worker.take(run, fresh=fresh)
         elif run:
             self._worker.look()
 
@@ -184,8 +187,7 @@ class RunService:
 
     async def cancel_unwatched(self, run_id: UUID) -> None:
         """Stops a run that nobody on this process watches any more."""
-        live = self._live.get(run_id)
-        if not (live and live.watched) and not self._notices.watched(run_id):
+        if not self._live.is_watched(run_id):
             await self._store.request_cancel(run_id)
             self._worker.cancel(run_id)
 
@@ -231,10 +233,19 @@ class RunService:
         except DatabaseUnavailable:
             return [], False
 
+    async def _ask_for_news(self, run_id: UUID) -> float:
+        """Has the process that executes the run tell us; returns when that was."""
+        with suppress(DatabaseUnavailable):
+            await self._events.watch(run_id)
+        return time.monotonic()
+
     async def _from_log(self, run_id: UUID, position: Position, idle: float) -> AsyncIterator[list[Event]]:
         heard = time.monotonic()
-        with self._notices.watch(run_id) as watch:
+        asked = 0.0
+        with self._live.watch_log(run_id) as watch:
             while True:
+                if not self.is_live(run_id) and time.monotonic() - asked >= WATCH_SECONDS / 2:
+                    asked = await self._ask_for_news(run_id)
                 events, ended = await self._read(run_id, position)
                 if events:
                     position, heard = events[-1].position, time.monotonic()

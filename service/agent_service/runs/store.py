@@ -20,6 +20,8 @@ from agent_service.errors import (
 )
 from agent_service.principal import Principal
 from agent_service.runs.model import Run
+from agent_service.runs.notices import CANCEL_CHANNEL, EVENTS_CHANNEL, WORK_CHANNEL
+from agent_service.runs.writer import Writer
 
 EXTERNAL_ID = "coalesce(s.external_id, s.id)"
 """What a session's owner calls it."""
@@ -39,15 +41,6 @@ START_TRIES = 3
 TITLE_CHARS = 80
 """Characters of the first question that name a session in a list."""
 
-WORK_CHANNEL = "slipway_work"
-"""A run waits for a process with a free place."""
-
-CANCEL_CHANNEL = "slipway_cancel"
-"""Payload: the id of a run that is to stop."""
-
-EVENTS_CHANNEL = "slipway_events"
-"""Payload: ids of runs with new events in the log, separated by spaces."""
-
 OnBusy = Literal["reject", "enqueue", "interrupt"]
 
 
@@ -65,8 +58,11 @@ class QueueLimits:
 
 
 class RunStore:
-    def __init__(self, pool: Pool, *, holder: str, lease_seconds: float, limits: QueueLimits, on_busy: OnBusy) -> None:
+    def __init__(
+        self, pool: Pool, writer: Writer, *, holder: str, lease_seconds: float, limits: QueueLimits, on_busy: OnBusy
+    ) -> None:
         self._pool = pool
+        self._writer = writer
         self._holder = holder
         self._lease_seconds = lease_seconds
         self._limits = limits
@@ -91,6 +87,55 @@ class RunStore:
         """Whether the ledger knows the run: it does after the run was erased, too."""
         async with connection(self._pool) as conn:
             return await one(conn, "SELECT 1 FROM slipway.ledger WHERE run_id = %s LIMIT 1", run_id) is not None
+
+    async def begin(
+        self,
+        run_id: UUID,
+        session_id: str,
+        principal: Principal,
+        question: str,
+        run_input: dict[str, Any],
+        *,
+        listed: bool,
+        traceparent: str | None = None,
+    ) -> tuple[Run, bool] | None:
+        """Starts a run here, in a session that is new (then also True) or idle; in the same transaction as other runs' news.
+
+        Returns None where there is more to it: `start` then says what.
+        """
+        asked = {
+            "id": str(run_id),
+            "session_id": session_id,
+            "tenant": principal.tenant,
+            "user_id": principal.user,
+            "question": question,
+            "title": question[:TITLE_CHARS],
+            "input": run_input,
+            "listed": listed,
+            "traceparent": traceparent,
+            "fresh": uuid4().hex,
+        }
+        begun = await self._writer.begin(asked)
+        if begun is None:
+            return None
+        run = Run(
+            id=run_id,
+            thread_id=begun.thread_id,
+            session_id=session_id,
+            tenant=principal.tenant,
+            user_id=principal.user,
+            question=question,
+            input=run_input,
+            status="running",
+            attempt=1,
+            crashes=0,
+            cancel_requested=False,
+            events_pruned=False,
+            created_at=begun.created_at,
+            started_at=begun.created_at,
+            traceparent=traceparent,
+        )
+        return run, begun.fresh
 
     async def start(
         self,

@@ -24,7 +24,7 @@ from psycopg import IsolationLevel
 from agent_service.db.session import connect_string
 from agent_service.runs.leases import GIVE_AWAY
 from agent_service.runs.live import LiveRun, LiveRuns
-from agent_service.runs.store import WORK_CHANNEL
+from agent_service.runs.notices import WORK_CHANNEL
 from agent_service.threads import LANE, LaneThreads
 
 log = structlog.stdlib.get_logger(__name__)

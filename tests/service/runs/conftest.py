@@ -11,6 +11,8 @@ import pytest
 from psycopg.rows import DictRow, dict_row
 
 from agent_service.db.pool import Pool, make_pool
+from agent_service.runs.live import LiveRun
+from agent_service.runs.model import Ending, HandOver
 from tests.service.runs.graphs import Effects, Graph
 from tests.support.service import RunningService, running_service
 
@@ -90,9 +92,28 @@ async def begin(service: RunningService, path: str = "/chat", **body: Any) -> st
 
 @asynccontextmanager
 async def silenced(service: RunningService) -> AsyncIterator[None]:
-    """The process writes no events or outcomes and renews no lease, as if it had stopped; its graph goes on."""
-    async with service.resources.worker._events.exclusive:
+    """The process writes nothing and renews no lease, as if it had stopped; its graph goes on."""
+    async with service.resources.worker._writer.writing:
         yield
+
+
+@asynccontextmanager
+async def unfinished(service: RunningService, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[LiveRun]]:
+    """What runs say and do is stored and how they end is not, as if the process died right before. Yields those that want to."""
+    writer = service.resources.worker._writer
+    ends, over = list[LiveRun](), asyncio.Event()
+    finish = writer.finish
+
+    async def late(run: LiveRun, ending: Ending | HandOver) -> bool:
+        await writer.settled(run)
+        ends.append(run)
+        await over.wait()
+        return await finish(run, ending)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "finish", late)
+        yield ends
+        over.set()
 
 
 def expire_leases(database: Database) -> None:

@@ -11,6 +11,7 @@ from agent_service.runs.event_log import EventLog
 from agent_service.runs.live import MAX_JSON_DEPTH, LiveRun, LiveRuns
 from agent_service.runs.model import START, Ending, Event
 from agent_service.runs.store import QueueLimits, RunStore
+from agent_service.runs.writer import Writer
 from tests.service.runs import graphs
 from tests.service.runs.conftest import Database, Serve, begin
 
@@ -84,22 +85,21 @@ async def add(live: LiveRuns, store: RunStore) -> LiveRun:
 
 
 async def test_a_batch_that_is_refused_is_written_run_by_run(pool: Pool, database: Database) -> None:
-    live_runs, store = (
-        LiveRuns(),
-        RunStore(pool, holder="here", lease_seconds=60, limits=QueueLimits(10, 10, 10), on_busy="reject"),
-    )
-    log, odd, innocent = EventLog(pool, live_runs, lease_seconds=5), await add(live_runs, store), await add(live_runs, store)
+    live_runs, log = LiveRuns(), EventLog(pool)
+    writer = Writer(pool, live_runs, holder="here", lease_seconds=60)
+    store = RunStore(pool, writer, holder="here", lease_seconds=60, limits=QueueLimits(10, 10, 10), on_busy="reject")
+    odd, innocent = await add(live_runs, store), await add(live_runs, store)
     odd.publish_text("lost", "node")
     odd.events.append(Event(1, 2, "node", "node", {"n": 10**30}))  # past `publish`, which would have made it storable
     innocent.publish_text("kept", "node")
 
     ends = [
-        asyncio.create_task(log.finish(odd, Ending("completed"))),
-        asyncio.create_task(log.finish(innocent, Ending("completed"))),
+        asyncio.create_task(writer.finish(odd, Ending("completed"))),
+        asyncio.create_task(writer.finish(innocent, Ending("completed"))),
     ]
     await asyncio.sleep(0)  # both hand their endings in
-    await log.flush()
-    await log.flush()
+    await writer.commit()
+    await writer.commit()
 
     assert await asyncio.gather(*ends) == [True, True]
     refused, kept = database.run(str(odd.run.id)), database.run(str(innocent.run.id))

@@ -20,11 +20,11 @@ from psycopg.rows import dict_row
 from agent_service.db.pool import Pool, make_pool
 from agent_service.errors import NotInterrupted, SlipwayError
 from agent_service.principal import Principal
-from agent_service.runs.event_log import EventLog, HandOver
 from agent_service.runs.leases import Leases
 from agent_service.runs.live import LiveRun, LiveRuns
-from agent_service.runs.model import Ending, Run
+from agent_service.runs.model import Ending, HandOver, Run
 from agent_service.runs.store import QueueLimits, RunStore
+from agent_service.runs.writer import Writer
 
 LEASE_SECONDS = 3.0
 """Nobody adopts in the first lease after the server's start; what a rule leases is prolonged by SQL at once."""
@@ -46,13 +46,15 @@ class Process:
 
     def __post_init__(self) -> None:
         self.live = LiveRuns()
-        self.lost: set[UUID] = set()
-        self.log = EventLog(
-            self.pool, self.live, lambda run: self.lost.add(run.run.id), readers=self.pool, lease_seconds=LEASE_SECONDS
-        )
+        self.writer = Writer(self.pool, self.live, holder=self.name, lease_seconds=LEASE_SECONDS)
         self.leases = Leases(self.pool, holder=self.name, lease_seconds=LEASE_SECONDS, max_attempts=MAX_ATTEMPTS)
         self.store = RunStore(
-            self.pool, holder=self.name, lease_seconds=LEASE_SECONDS, limits=QueueLimits(1000, 1000, 1000), on_busy="enqueue"
+            self.pool,
+            self.writer,
+            holder=self.name,
+            lease_seconds=LEASE_SECONDS,
+            limits=QueueLimits(1000, 1000, 1000),
+            on_busy="enqueue",
         )
 
     def hold(self, run: Run) -> None:
@@ -125,7 +127,8 @@ class LeaseMachine(RuleBasedStateMachine):
         before = {row["id"]: row for row in self.database.execute("SELECT * FROM slipway.runs").fetchall()}
 
         async def all_claim() -> list[Any]:
-            return await asyncio.gather(*(self.processes[n].leases.claim(places, adopt=adopt) for n in processes))
+            found = await asyncio.gather(*(self.processes[n].leases.claim(places, adopt=adopt) for n in processes))
+            return [claimed for claimed, _ in found]
 
         claims = self.runner.run(all_claim())
         self.stop_the_clock()
@@ -163,9 +166,12 @@ class LeaseMachine(RuleBasedStateMachine):
     def renew(self, process: int) -> None:
         holder = self.processes[process]
         current = {run_id for run_id, live in holder.held.items() if self.is_current(live)}
-        kept = self.runner.run(holder.leases.renew([(live.run.id, live.run.attempt) for live in holder.held.values()]))
+        holder.writer._renewed -= LEASE_SECONDS
+        self.runner.run(holder.writer.commit())
+        kept = {run_id for run_id, live in holder.held.items() if live.stop != "lost"}
+        leased = self.database.execute("SELECT id FROM slipway.runs WHERE lease_expires_at > now()").fetchall()
         self.stop_the_clock()
-        assert set(kept) == current
+        assert kept == current <= {row["id"] for row in leased}
         for run_id in [run_id for run_id in holder.held if run_id not in kept]:
             self._forgive(holder, holder.held[run_id])
             holder.drop(run_id)
@@ -203,16 +209,16 @@ class LeaseMachine(RuleBasedStateMachine):
         current = {run_id for run_id, live in process.held.items() if self.is_current(live)}
         unwritten = {run_id for run_id, live in process.held.items() if live.unwritten}
         before = {live.run.id: self._events(live) for live in process.held.values()}
-        process.lost.clear()
-        self.runner.run(process.log.flush())
-        assert process.lost == unwritten - current
+        self.runner.run(process.writer.commit())
+        lost = {run_id for run_id, live in process.held.items() if live.stop == "lost"}
+        assert unwritten - current <= lost <= set(process.held) - current
         for live in process.held.values():
             mine = [(e.attempt, e.seq, e.payload) for e in live.events]
             if live.run.id in current:
                 assert [e for e in self._events(live) if e[0] == live.run.attempt] == mine
             else:
                 assert self._events(live) == before[live.run.id], "a zombie wrote"
-        for run_id in process.lost:
+        for run_id in lost:
             process.drop(run_id)
 
     def _events(self, live: LiveRun) -> list[tuple[int, int, str]]:
@@ -237,9 +243,9 @@ class LeaseMachine(RuleBasedStateMachine):
         current = self.is_current(live)
 
         async def end() -> bool:
-            ending_task = asyncio.create_task(process.log.finish(live, ending))
+            ending_task = asyncio.create_task(process.writer.finish(live, ending))
             await asyncio.sleep(0)
-            await process.log.flush()
+            await process.writer.commit()
             return await ending_task
 
         assert self.runner.run(end()) is current

@@ -10,8 +10,9 @@ from agent_service.db.pool import Pool, make_pool
 from agent_service.principal import Principal
 from agent_service.runs.event_log import EventLog
 from agent_service.runs.live import LiveRun, LiveRuns
-from agent_service.runs.model import START, Ending, ModelCall, Run
+from agent_service.runs.model import START, Ending, ModelCall
 from agent_service.runs.store import QueueLimits, RunStore
+from agent_service.runs.writer import Writer
 
 
 @pytest.fixture
@@ -20,12 +21,14 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
         yield opened
 
 
-async def started(pool: Pool) -> Run:
-    store = RunStore(pool, holder="here", lease_seconds=60, limits=QueueLimits(10, 10, 10), on_busy="reject")
+async def started(pool: Pool) -> tuple[Writer, LiveRun]:
+    live_runs = LiveRuns()
+    writer = Writer(pool, live_runs, holder="here", lease_seconds=60)
+    store = RunStore(pool, writer, holder="here", lease_seconds=60, limits=QueueLimits(10, 10, 10), on_busy="reject")
     owner = Principal("default", "ann")
     run = await store.start(uuid4(), "s1", owner, "?", {}, here=True, listed=True, idempotency_key=None)
     assert run is not None
-    return run
+    return writer, live_runs.add(run)
 
 
 def forget(live: LiveRun) -> None:
@@ -34,17 +37,16 @@ def forget(live: LiveRun) -> None:
 
 
 async def test_a_batch_that_grew_meanwhile_is_written_whole_and_once(pool: Pool) -> None:
-    live_runs = LiveRuns()
-    log, live = EventLog(pool, live_runs, lease_seconds=5), live_runs.add(await started(pool))
+    log, (writer, live) = EventLog(pool), await started(pool)
     live.publish_text("one ", "")
     live.calls.append(ModelCall(1, "agent", "m", 3, 0, 2, None))
-    await log.flush()
+    await writer.commit()
     forget(live)
     live.publish_text("two ", "")
     live.publish_text("three", "")
     live.calls.append(ModelCall(2, "agent", "m", 3, 0, 2, None))
 
-    await log.flush()
+    await writer.commit()
 
     events, ended = await log.read(live.run.id, START)
     async with pool.connection() as conn:
@@ -55,36 +57,33 @@ async def test_a_batch_that_grew_meanwhile_is_written_whole_and_once(pool: Pool)
 
 
 async def test_a_shorter_batch_that_comes_late_takes_nothing_back(pool: Pool) -> None:
-    live_runs = LiveRuns()
-    log, live = EventLog(pool, live_runs, lease_seconds=5), live_runs.add(await started(pool))
+    log, (writer, live) = EventLog(pool), await started(pool)
     for word in ("one ", "two "):
         live.publish_text(word, "")
-    await log.flush()
+    await writer.commit()
     forget(live)
     del live.events[1:]
 
-    await log.flush()
+    await writer.commit()
 
     events, _ = await log.read(live.run.id, START)
     assert [event.payload for event in events] == ["one ", "two "]
 
 
 async def test_an_outcome_that_was_stored_already_is_not_set_again(pool: Pool) -> None:
-    live_runs = LiveRuns()
-    lost: list[LiveRun] = []
-    log, live = EventLog(pool, live_runs, lost.append, lease_seconds=5), live_runs.add(await started(pool))
+    writer, live = await started(pool)
     live.publish("end", "")
     async with pool.connection() as conn:
         await conn.execute(
             "UPDATE slipway.runs SET status = 'finished', lease_expires_at = NULL, outcome = 'completed', finished_at = now()"
         )
 
-    writing = asyncio.create_task(log.finish(live, Ending("failed")))
+    writing = asyncio.create_task(writer.finish(live, Ending("failed")))
     await asyncio.sleep(0)
-    await log.flush()
+    await writer.commit()
     ours = await writing
 
     async with pool.connection() as conn:
         row = await (await conn.execute("SELECT outcome FROM slipway.runs")).fetchone()
     assert (ours, row) == (False, {"outcome": "completed"})
-    assert lost == [live]
+    assert live.stop == "lost"

@@ -11,7 +11,7 @@ from langchain_core.runnables import RunnableConfig
 
 from agent_service.runs.checkpoints import CURRENT_LIVE, Checkpointer
 from tests.service.runs import graphs
-from tests.service.runs.conftest import Database, Serve, begin, expire_leases, silenced, until
+from tests.service.runs.conftest import Database, Serve, begin, expire_leases, silenced, unfinished, until
 from tests.service.runs.graphs import Effects
 
 OWN_LEASE = "60"
@@ -45,15 +45,17 @@ async def test_a_resume_inside_a_subgraph_keeps_what_it_had_said(serve: Serve, e
     assert effects == ["answer=yes", "first", "second", "second"]
 
 
-async def test_one_answer_answers_one_of_two_interrupts(serve: Serve, effects: Effects, database: Database) -> None:
+async def test_one_answer_answers_one_of_two_interrupts(
+    serve: Serve, effects: Effects, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first interrupt is answered, the second is raised and saved; then the process dies before the outcome is stored."""
     graph = graphs.asks_twice(effects)
     async with serve(graph, LEASE_SECONDS=OWN_LEASE) as dying:
         asked = await begin(dying, question="q")
         await database.finished(asked)
-        async with silenced(dying):
+        async with unfinished(dying, monkeypatch) as ends:
             resumed = await begin(dying, f"/runs/{asked}/resume", value="yes")
-            await until(lambda: dying.resources.worker._events._endings)
+            await until(lambda: ends)
             async with serve(graph, LEASE_SECONDS=ADOPTS_AFTER) as peer:
                 expire_leases(database)
                 run = await database.finished(resumed)

@@ -7,11 +7,13 @@ from uuid import UUID, uuid4
 import pytest
 
 from agent_service.principal import Principal
-from agent_service.runs.leases import Claimed, Leases
+from agent_service.runs.leases import Claimed, Leases, Queue
 from tests.service.runs import graphs
 from tests.service.runs.conftest import Database, Serve, begin, expire_leases, silenced, until
 from tests.service.runs.graphs import Effects
 from tests.support.service import RunningService
+
+Found = tuple[list[Claimed], Queue]
 
 ANN = Principal("default", "ann")
 INPUT = {"messages": [{"role": "user", "content": "q"}]}
@@ -24,7 +26,9 @@ async def test_a_process_does_not_adopt_its_own_run_after_a_pause(
     claims: list[bool] = []
     claim = Leases.claim
 
-    async def counted(self: Leases, places: int, *, adopt: bool, alone: bool, held: Sequence[UUID] = ()) -> list[Claimed]:
+    async def counted(
+        self: Leases, places: int, *, adopt: bool, alone: bool, held: Sequence[UUID] = ()
+    ) -> tuple[list[Claimed], Queue]:
         found = await claim(self, places, adopt=adopt, alone=alone, held=held)
         claims.append(adopt)
         return found
@@ -97,9 +101,11 @@ async def test_a_claim_under_way_when_the_drain_begins_is_waited_for(
     """The database has given the run to this process; the answer is still on its way."""
     claim, given, arrives = Leases.claim, asyncio.Event(), asyncio.Event()
 
-    async def slow(self: Leases, places: int, *, adopt: bool, alone: bool, held: Sequence[UUID] = ()) -> list[Claimed]:
+    async def slow(
+        self: Leases, places: int, *, adopt: bool, alone: bool, held: Sequence[UUID] = ()
+    ) -> tuple[list[Claimed], Queue]:
         found = await claim(self, places, adopt=adopt, alone=alone, held=held)
-        if found:
+        if found[0]:
             given.set()
             await arrives.wait()
         return found
