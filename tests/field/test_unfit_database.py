@@ -36,7 +36,8 @@ UNFIT = {
     "no right to the schema": ("REVOKE USAGE ON SCHEMA slipway FROM CURRENT_USER", "lacks a right.*schema slipway"),
     "a table that is gone": ("DROP TABLE public.checkpoint_writes", "is not what this build needs.*slipway migrate"),
     "a column that is gone": ("ALTER TABLE slipway.runs DROP COLUMN traceparent", "is not what this build needs.*traceparent"),
-    "a function that is gone": ("DROP FUNCTION slipway.fence", "is not what this build needs.*fence"),
+    "a function that is gone": ("DROP FUNCTION slipway.fence_all", "is not what this build needs.*fence_all"),
+    "another that is gone": ("DROP FUNCTION slipway.begin_run", "is not what this build needs.*begin_run"),
     "an older schema": (
         f"DELETE FROM slipway.schema_migrations WHERE version = {shipped()[-1].version}",
         "run `slipway migrate`",
