@@ -21,8 +21,12 @@ HEARTBEAT_SECONDS = 0.25
 LAG_BEATS = 120
 """Beats of which the worst lag is told, 30 s: a scrape every 15 or 30 s must not miss a pause between two of them."""
 
-DATABASE_SECONDS = 1.0
-"""Between two checks of the database: what a load balancer may be late by."""
+DATABASE_SECONDS = 2.0
+"""Between two checks of the database: what a load balancer may be late by. An idle process takes a transaction a second of it
+for all its purposes (tests/service/test_idle.py)."""
+
+FAILING_SECONDS = 1.0
+"""The most between two checks of what failed: how long it is called unfit after it is well again."""
 
 REHEARSAL_SECONDS = 30.0
 """Between two runs of a turn's statements, taken back: each holds a connection meanwhile, and leaves dead rows behind."""
@@ -145,7 +149,8 @@ def now_and_then(often: Check, rarely: Check, every: float = REHEARSAL_SECONDS, 
 
 async def _keep_checking(name: str, dependency: Dependency, up: Gauge) -> None:
     while True:
-        await asyncio.sleep(max(0.0, dependency.checked + dependency.every - time.monotonic()) if dependency.checked else 0)
+        every = dependency.every if dependency.ok else min(dependency.every, FAILING_SECONDS)
+        await asyncio.sleep(max(0.0, dependency.checked + every - time.monotonic()) if dependency.checked else 0)
         await _check(name, dependency)
         up.set(bool(dependency.ok))
 

@@ -284,6 +284,7 @@ class Writer:
             run.saving, run.steps = run.steps, steps.Steps()
         statements = self._statements(group)
         try:
+            # Sent as a whole: the server gets to the commit by itself, whatever blocks this process meanwhile.
             async with connection(self._pool) as conn, conn.pipeline(), conn.transaction():
                 await conn.execute(LIMIT_IDLE, (self._idle_limit,))
                 begins = [await conn.execute(records.BEGIN, (Jsonb(start.asked),)) for start in group.starts]
@@ -291,9 +292,9 @@ class Writer:
                 for query, values in statements:
                     await conn.execute(query.encode(), values)
                 waiting = await conn.execute(records.WAITING) if endings else None
-                begun = [await begin.fetchone() for begin in begins]
-                held = await fence.fetchall() if fence else []
-                queue = await waiting.fetchone() if waiting else None
+            begun = [await begin.fetchone() for begin in begins]
+            held = await fence.fetchall() if fence else []
+            queue = await waiting.fetchone() if waiting else None
         except BaseException:
             for run in group.runs:
                 taken, run.saving = run.saving, None

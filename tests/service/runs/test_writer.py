@@ -1,0 +1,353 @@
+"""One writer commits for all runs of a process: how much goes into a commit, and what one run's trouble does to the others.
+
+Counts of statements and transactions, so that work which comes back fails here, and not in a bench.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointMetadata, empty_checkpoint
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+
+from agent_service.db.pool import Pool
+from agent_service.errors import DatabaseUnavailable, LeaseLost, SessionInterrupted
+from agent_service.principal import Principal
+from agent_service.runs.checkpoints import CURRENT_LIVE, Checkpointer
+from agent_service.runs.event_log import EventLog
+from agent_service.runs.live import LiveRun, LiveRuns
+from agent_service.runs.model import START, Ending, HandOver, ModelCall
+from agent_service.runs.store import QueueLimits, RunStore
+from agent_service.runs.writer import Writer
+from tests.service.runs.conftest import Database, until
+
+ANN = Principal("default", "ann")
+INPUT = {"messages": [{"role": "user", "content": "q"}]}
+
+
+class Process:
+    """A process's writer and what it writes for."""
+
+    def __init__(self, pool: Pool, *, lease_seconds: float = 60) -> None:
+        self.live = LiveRuns()
+        self.writer = Writer(pool, self.live, holder="here", lease_seconds=lease_seconds)
+        limits = QueueLimits(100, 100, 100)
+        self.store = RunStore(pool, self.writer, holder="here", lease_seconds=60, limits=limits, on_busy="reject")
+        self.saver = Checkpointer(pool, self.writer)
+
+    async def begin(self, session: str, run_id: UUID | None = None) -> LiveRun | None:
+        begun = await self.store.begin(run_id or uuid4(), session, ANN, "q", INPUT, listed=True)
+        return self.live.add(begun[0]) if begun else None
+
+    async def begin_all(self, *sessions: str) -> list[LiveRun]:
+        """In one commit."""
+        beginning = [asyncio.ensure_future(self.begin(session)) for session in sessions]
+        await asyncio.sleep(0)
+        await self.writer.commit()
+        return [run for run in await asyncio.gather(*beginning) if run]
+
+    async def finish(self, *runs: LiveRun, ending: Ending | HandOver | None = None) -> list[bool]:
+        ends = [asyncio.ensure_future(self.writer.finish(run, ending or Ending("completed"))) for run in runs]
+        await asyncio.sleep(0)
+        await self.writer.commit()
+        return await asyncio.gather(*ends)
+
+
+@pytest.fixture
+async def process(pool: Pool) -> Process:
+    return Process(pool)
+
+
+@pytest.fixture
+async def running(process: Process) -> AsyncIterator[Process]:
+    """Commits as it does in the service."""
+    task = asyncio.create_task(process.writer.run_forever())
+    yield process
+    process.writer.close()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@contextmanager
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+    """Commits, and statements in them, of all connections of this process."""
+    counts: Counter[str] = Counter()
+    execute = psycopg.AsyncConnection.execute
+
+    async def counting(self: Any, query: Any, *args: Any, **options: Any) -> Any:
+        counts["statements"] += 1
+        return await execute(self, query, *args, **options)
+
+    transact = Writer._transact
+
+    async def committing(self: Writer, group: Any) -> Any:
+        counts["commits"] += 1
+        return await transact(self, group)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(psycopg.AsyncConnection, "execute", counting)
+        patch.setattr(Writer, "_transact", committing)
+        yield counts
+
+
+async def one_step(process: Process, run: LiveRun) -> RunnableConfig:
+    """What LangGraph puts for a step: a checkpoint and the writes of its task."""
+    config: RunnableConfig = {"configurable": {"thread_id": run.run.thread_id, "checkpoint_ns": "", CURRENT_LIVE: run}}
+    checkpoint = {
+        **empty_checkpoint(),
+        "channel_values": {"messages": ["hello"], "route": "RAG"},
+        "channel_versions": {"messages": "1", "route": "1"},
+    }
+    saved = await process.saver.aput(config, checkpoint, CheckpointMetadata(step=1), {"messages": "1", "route": "1"})  # type: ignore[arg-type]
+    inside: RunnableConfig = {"configurable": {**config["configurable"], **saved["configurable"]}}
+    await process.saver.aput_writes(inside, [("messages", "world")], "task")
+    return inside
+
+
+async def test_a_commit_takes_no_more_statements_for_sixteen_runs_than_for_one(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements = []
+    for count in (1, 16):
+        runs = await process.begin_all(*(f"{count}-{n}" for n in range(count)))
+        for run in runs:
+            run.publish_text("hello", "agent")
+            run.calls.append(ModelCall(1, "agent", "m", 1, 0, 1, None))
+            await one_step(process, run)
+        with counted(monkeypatch) as counts:
+            assert await process.finish(*runs) == [True] * count
+        assert counts["commits"] == 1
+        statements.append(counts["statements"])
+        for run in runs:
+            process.live.discard(run)
+
+    assert statements[0] == statements[1] <= 10
+
+
+async def test_sixteen_starts_are_one_commit(process: Process, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    with counted(monkeypatch) as counts:
+        runs = await process.begin_all(*(f"s{n}" for n in range(16)))
+
+    assert (len(runs), counts["commits"]) == (16, 1)
+    assert database.rows("SELECT count(*) FROM slipway.runs WHERE status = 'running' AND attempt = 1") == [{"count": 16}]
+
+
+async def test_with_nothing_to_write_nothing_is_sent(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run,) = await process.begin_all("s")
+    with counted(monkeypatch) as counts:
+        await process.writer.commit()
+
+    assert counts["statements"] == 0
+    assert not run.unwritten
+
+
+async def test_the_rows_of_a_step_are_those_that_langgraphs_own_saver_writes(
+    process: Process, pool: Pool, database: Database
+) -> None:
+    (run,) = await process.begin_all("ours")
+    values: dict[str, Any] = {"messages": ["hello"], "route": "RAG", "n": 3, "x": 1.5, "no": None, "yes": True, "by": b"\0\1"}
+    versions = {name: f"{number}" for number, name in enumerate(values, 1)}
+    checkpoint: Any = {**empty_checkpoint(), "channel_values": values, "channel_versions": versions}
+    writes = [("messages", {"a": [1]}), ("route", "DATA")]
+    marks = [("__interrupt__", ("why",)), ("__resume__", "yes")]
+    for saver, thread, live in (
+        (process.saver, run.run.thread_id, {CURRENT_LIVE: run}),
+        (AsyncPostgresSaver(pool), "theirs", {}),
+    ):
+        config: RunnableConfig = {"configurable": {"thread_id": thread, "checkpoint_ns": "", **live}, "metadata": {"run_id": "1"}}
+        saved = await saver.aput(config, checkpoint, CheckpointMetadata(step=1, source="loop"), {**versions, "gone": "9"})
+        inside: RunnableConfig = {"configurable": {**config["configurable"], **saved["configurable"]}}
+        await saver.aput_writes(inside, writes, "task", "path")
+        await saver.aput_writes(inside, marks, "task", "path")
+    await process.writer.commit()
+
+    for table in ("checkpoints", "checkpoint_blobs", "checkpoint_writes"):
+        ours, theirs = (
+            [
+                {name: value for name, value in row.items() if name != "thread_id"}
+                for row in database.rows(f"SELECT * FROM {table} WHERE thread_id = %s ORDER BY {table}::text", thread)  # type: ignore[arg-type]
+            ]
+            for thread in (run.run.thread_id, "theirs")
+        )
+        assert ours == theirs != []
+
+
+async def test_what_a_run_has_put_is_read_back_at_once(running: Process) -> None:
+    run = await running.begin("s")
+    assert run
+    inside = await one_step(running, run)
+
+    found = await running.saver.aget_tuple(inside)
+
+    assert found
+    assert found.checkpoint["channel_values"] == {"messages": ["hello"], "route": "RAG"}
+    assert found.pending_writes == [("task", "messages", "world")]
+
+
+async def test_the_first_question_of_a_session_reads_no_state(running: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = await running.begin("s")
+    assert run
+    run.fresh = True
+    config: RunnableConfig = {"configurable": {"thread_id": run.run.thread_id, "checkpoint_ns": "", CURRENT_LIVE: run}}
+    with counted(monkeypatch) as counts:
+        assert await running.saver.aget_tuple(config) is None
+    assert counts["statements"] == 0
+
+
+async def test_a_run_that_was_lost_is_told_and_the_others_of_the_commit_are_written(
+    process: Process, database: Database, pool: Pool
+) -> None:
+    lost, kept = await process.begin_all("lost", "kept")
+    database.rows("UPDATE slipway.runs SET attempt = 2 WHERE id = %s", lost.run.id)
+    for run in (lost, kept):
+        run.publish_text("mine", "agent")
+        await one_step(process, run)
+
+    assert await process.finish(lost, kept) == [False, True]
+
+    assert (lost.stop, kept.stop) == ("lost", None)
+    assert [event.payload for event in (await EventLog(pool).read(kept.run.id, START))[0]] == ["mine"]
+    assert database.rows("SELECT DISTINCT thread_id FROM checkpoints") == [{"thread_id": kept.run.thread_id}]
+    assert database.rows("SELECT 1 FROM slipway.run_events WHERE run_id = %s", lost.run.id) == []
+    with pytest.raises(LeaseLost):
+        await one_step(process, lost)
+
+
+async def test_what_the_database_refuses_of_one_run_fails_that_run_alone(process: Process, database: Database) -> None:
+    refused, kept = await process.begin_all("refused", "kept")
+    for run in (refused, kept):
+        await one_step(process, run)
+    refused.steps.add_writes([(refused.run.thread_id, "", "c", "t", 0, "", "channel\0", "msgpack", b"")], marks=False)
+
+    ends = [asyncio.ensure_future(process.finish(run)) for run in (refused, kept)]
+    await asyncio.gather(*ends[1:])
+    await process.writer.commit()  # of the refused one nothing is left but that it has failed
+    assert await asyncio.gather(*ends) == [[True], [True]]
+
+    row, other = database.run(str(refused.run.id)), database.run(str(kept.run.id))
+    assert (row["outcome"], row["error"]["code"]) == ("failed", "internal")
+    assert other["outcome"] == "completed"
+    assert database.rows("SELECT DISTINCT thread_id FROM checkpoints") == [{"thread_id": kept.run.thread_id}]
+
+
+async def test_a_lease_is_renewed_by_the_writer_and_a_cancel_is_heard_of(pool: Pool, database: Database) -> None:
+    process = Process(pool, lease_seconds=0.6)
+    writing = asyncio.create_task(process.writer.run_forever())
+    run = await process.begin("s")
+    assert run
+    run.task = asyncio.create_task(asyncio.sleep(3600))
+    run.started = True
+    process.writer.attend()
+    before = database.run(str(run.run.id))["lease_expires_at"]
+    await until(lambda: database.run(str(run.run.id))["lease_expires_at"] > before)
+    database.rows("UPDATE slipway.runs SET cancel_requested = true")
+    await until(lambda: run.stop == "cancel")
+    writing.cancel()
+    await asyncio.gather(writing, run.task, return_exceptions=True)
+
+
+async def test_a_start_with_a_question_to_it_takes_the_way_with_the_answers(process: Process, database: Database) -> None:
+    """A session that is busy, waits for a decision, or whose last run was stopped is none of the plain start's business."""
+    (first,) = await process.begin_all("s")
+    assert await process.begin_all("s") == [], "one is running"
+    assert await process.finish(first, ending=Ending("interrupted", interrupts=[{"id": "i", "value": 1}])) == [True]
+    assert await process.begin_all("s") == [], "a decision is waited for"
+    with pytest.raises(SessionInterrupted):
+        await process.store.start(uuid4(), "s", ANN, "q", INPUT, here=True, listed=True, idempotency_key=None)
+    database.rows("UPDATE slipway.runs SET outcome = 'cancelled'")
+    assert await process.begin_all("s") == [], "the history is to be mended"
+    database.rows("UPDATE slipway.runs SET outcome = 'completed'")
+    assert len(await process.begin_all("s")) == 1
+    assert database.rows("SELECT count(*) FROM slipway.sessions") == [{"count": 1}]
+
+
+async def test_an_id_that_a_run_has_starts_no_second_one_and_leaves_no_session(process: Process, database: Database) -> None:
+    (first,) = await process.begin_all("s")
+    again = asyncio.ensure_future(process.begin("another", first.run.id))
+    await asyncio.sleep(0)
+    await process.writer.commit()
+
+    assert await again is None
+    assert database.rows("SELECT id FROM slipway.sessions") == [{"id": "s"}]
+
+
+async def test_two_callers_sessions_of_one_name_get_a_thread_each(process: Process) -> None:
+    (ann,) = await process.begin_all("s")
+    beginning = asyncio.ensure_future(process.store.begin(uuid4(), "s", Principal("other", "bob"), "q", INPUT, listed=True))
+    await asyncio.sleep(0)
+    await process.writer.commit()
+    begun = await beginning
+
+    assert begun
+    bob, fresh = begun
+    assert fresh
+    assert (bob.session_id, bob.thread_id != ann.run.thread_id) == ("s", True)
+
+
+async def test_a_session_that_somebody_else_has_locked_holds_up_no_commit(process: Process, database_url: str) -> None:
+    first, other = await process.begin_all("locked", "other")
+    assert await process.finish(first) == [True]
+    with psycopg.connect(database_url) as eraser:
+        eraser.execute("SELECT 1 FROM slipway.sessions WHERE id = 'locked' FOR UPDATE")
+        async with asyncio.timeout(5):
+            assert await process.begin_all("locked", "third") == [run for run in process.live if run.run.session_id == "third"]
+            assert await process.finish(other) == [True]
+
+
+async def test_events_are_told_by_notice_only_to_who_watches_elsewhere(process: Process, pool: Pool, database_url: str) -> None:
+    watched, unwatched = await process.begin_all("watched", "unwatched")
+    await EventLog(pool).watch(watched.run.id)
+    with psycopg.connect(database_url, autocommit=True) as listener:
+        listener.execute("LISTEN slipway_events")
+        listener.execute("LISTEN slipway_work")
+        for run in (watched, unwatched):
+            run.publish_text("news", "agent")
+        await process.writer.commit()
+        assert await process.finish(watched, unwatched) == [True, True]
+        heard = [(notice.channel, notice.payload) for notice in listener.notifies(timeout=0.5)]
+
+    assert heard == [("slipway_events", str(watched.run.id))] * 2
+
+
+async def test_a_hand_over_calls_for_a_process_with_a_free_place(process: Process, database_url: str, database: Database) -> None:
+    (run,) = await process.begin_all("s")
+    with psycopg.connect(database_url, autocommit=True) as listener:
+        listener.execute("LISTEN slipway_work")
+        assert await process.finish(run, ending=HandOver()) == [True]
+        heard = [notice.channel for notice in listener.notifies(timeout=5, stop_after=1)]
+
+    assert heard == ["slipway_work"]
+    assert database.run(str(run.run.id))["status"] == "queued"
+
+
+async def test_a_start_is_refused_while_the_database_is_away_and_the_rest_waits_for_it(
+    running: Process, monkeypatch: pytest.MonkeyPatch, database: Database
+) -> None:
+    run = await running.begin("s")
+    assert run
+    transact, away = Writer._transact, True
+
+    async def failing(self: Writer, group: Any) -> Any:
+        if away:
+            raise DatabaseUnavailable("away")
+        return await transact(self, group)
+
+    monkeypatch.setattr(Writer, "_transact", failing)
+    run.publish_text("kept", "agent")
+    with pytest.raises(DatabaseUnavailable):
+        await running.begin("another")
+    ending = asyncio.ensure_future(running.writer.finish(run, Ending("completed")))
+    stepping = asyncio.ensure_future(one_step(running, run))
+    done, _ = await asyncio.wait([ending, stepping], timeout=0.3)
+    assert not done, "a graph runs ahead of a database that is away"
+    away = False
+
+    assert await ending is True
+    await stepping
+    assert database.run(str(run.run.id))["outcome"] == "completed"
