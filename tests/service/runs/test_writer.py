@@ -171,7 +171,7 @@ async def test_the_rows_of_a_step_are_those_that_langgraphs_own_saver_writes(
         ours, theirs = (
             [
                 {name: value for name, value in row.items() if name != "thread_id"}
-                for row in database.rows(f"SELECT * FROM {table} WHERE thread_id = %s ORDER BY {table}::text", thread)  # type: ignore[arg-type]
+                for row in database.rows(f"SELECT * FROM {table} WHERE thread_id = %s ORDER BY {table}::text", thread)
             ]
             for thread in (run.run.thread_id, "theirs")
         )
