@@ -36,7 +36,7 @@ from agent_service.tracing.spans import Tracing
 log = structlog.stdlib.get_logger(__name__)
 
 KEEPING_POOL_SIZE = 2
-"""Connections apart for leases and the event log: requests that take all others must not cost this process its runs."""
+"""Connections apart for the writer and for claims: requests that take all others must not cost this process its runs."""
 
 RESTART_SECONDS = 1.0
 """Before a failed background loop starts again."""
