@@ -51,7 +51,8 @@ async def ask(fleet: Fleet, folder: Path, at: str) -> Turn:
             told = (await fleet.ask(replica, QUESTION)).status_code == 202
 
         def is_over() -> bool:
-            return replica.dead or (told and at != "commit" and not fleet.sql("SELECT 1 FROM slipway.runs WHERE status <> 'finished'"))
+            survives = told and at != "commit"
+            return replica.dead or (survives and not fleet.sql("SELECT 1 FROM slipway.runs WHERE status <> 'finished'"))
 
         await until(is_over)
         return Turn(told, replica.dead)
