@@ -19,7 +19,7 @@ from psycopg.rows import dict_row
 from agent_service.data.reader import AT_ONCE, WORK_MEMORY, DataReader, QueryRefused
 from agent_service.db.migrate import migrate
 from agent_service.db.pool import Pool, make_pool
-from agent_service.isolated import Workers
+from agent_service.isolated import Workers, open_workers
 from tests.field.roles import owned_database
 from tests.service.data.conftest import ANN, BOB, add_run
 from tests.support.postgres import fresh_database
@@ -339,11 +339,12 @@ async def test_a_query_of_many_sorts_takes_its_work_memory_for_each_and_no_more(
     assert peak < 200_000  # three nodes of each part: the rows, the sort, the count
 
 
-async def test_ten_queries_at_once_take_the_memory_of_two(admin_url: str, workers: Workers) -> None:
+async def test_ten_queries_at_once_take_the_memory_of_two(admin_url: str) -> None:
     # Allowed by the grammar, and among the largest: one text of all rows, then its length.
     query = f"SELECT length(string_agg(md5(i::text), '')) FROM generate_series(1, {MEASURED_ROWS}) AS g(i)"
     with fresh_database(admin_url) as url:
-        async with make_pool(url, size=10, timeout=30) as pool:
+        # Its own workers: where calls wait for them, they belong to the loop of this test.
+        async with make_pool(url, size=10, timeout=30) as pool, open_workers() as workers:
             reader = DataReader(pool, workers, schemas=("slipway_data",), timeout=30, row_limit=10)
             one = await peak_while(url, [reader.query(query, principal=ANN)])
             ten = await peak_while(url, [reader.query(query, principal=ANN) for _ in range(10)])

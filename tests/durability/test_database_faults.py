@@ -115,7 +115,8 @@ async def test_requests_that_find_no_connection_get_503_while_streams_and_runs_g
             await asyncio.sleep(0.02)
 
         taken = [await service.resources.pool.getconn() for _ in range(3)]
-        response = await client.post("/chat", json={"question": "now?"})
+        response = await client.post("/chat", json={"question": "now?"}, headers={"Idempotency-Key": "k"})
+        plain = await client.post("/chat", json={"question": "now?"}, headers={"Prefer": "respond-async"})
         begun, heard = time.monotonic(), len(reader.text)
         while not reading.done() and time.monotonic() - begun < 2:
             await asyncio.sleep(0.05)
@@ -126,6 +127,7 @@ async def test_requests_that_find_no_connection_get_503_while_streams_and_runs_g
 
     assert (response.status_code, response.json()["code"]) == (503, "database_unavailable")
     assert "Retry-After" in response.headers
+    assert plain.status_code == 202, "a plain start goes with the process's own writing"
     assert still_speaking
     assert reader.text == "".join(echo_tokens("wait for it", 60))
     assert (reader.outcome, reader.errors, reader.attempts) == ("completed", [], 1)

@@ -13,7 +13,7 @@ from lightkube.config.models import Cluster as ClusterConfig
 from lightkube.config.models import User
 
 from agent_operator.cluster import Cluster, InvalidName, Manifest, WrongAnswer
-from agent_operator.cluster.client import HttpCluster, connect
+from agent_operator.cluster.client import PAGE, HttpCluster, connect
 from agent_operator.cluster.kinds import ALERT_POLICY, NAMESPACE, POD, SECRET, SERVICE, Kind
 from agent_operator.cluster.paths import collection_path, label_selector, object_path, path_of, proxy_path
 
@@ -254,7 +254,7 @@ async def test_a_selector_and_a_token_are_values_of_the_query_whatever_is_in_the
     api, cluster = server
     api.answer = {"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": []}
     await cluster.list(POD, "team", "a=b&watch=true#x")
-    assert api.asked == ["/api/v1/namespaces/team/pods?limit=500&labelSelector=a%3Db%26watch%3Dtrue%23x"]
+    assert api.asked == [f"/api/v1/namespaces/team/pods?limit={PAGE}&labelSelector=a%3Db%26watch%3Dtrue%23x"]
 
 
 async def test_a_redirect_is_not_followed(server: tuple[Server, HttpCluster]) -> None:

@@ -177,15 +177,12 @@ async def until_database_answers(call: Callable[[], Awaitable[T]], what: str) ->
 
 
 async def _check(conn: Connection) -> None:
-    """What can be known of an idle connection without a round trip: whether the server has said something meanwhile, as it
-    does when it ends one. A probe by a statement was half of all transactions; what this does not see, the first statement
-    meets."""
+    """Asks a connection only whether it works if the server has said something while it was idle, as it does when it ends
+    one: to ask at each check-out was half of all transactions. What this does not see, the first statement meets."""
     poll = select.poll()
     poll.register(conn.pgconn.socket, select.POLLIN)
     if poll.poll(0):
-        conn.pgconn.consume_input()
-        if conn.closed or conn.pgconn.status != psycopg.pq.ConnStatus.OK:
-            raise psycopg.OperationalError("the server has closed the connection")
+        await AsyncConnectionPool.check_connection(conn)
     if any(conn.info.parameter_status(name) == "on" for name in READ_ONLY_STATES):
         await conn.close()
         raise psycopg.OperationalError("the server takes no writes any more")

@@ -182,6 +182,7 @@ class Writer:
             self._timer = loop.call_at(due, self._go.set)
 
     async def run_forever(self) -> None:
+        self._ask(0)  # after a failure, what waits has asked before
         while True:
             await self._go.wait()
             self._go.clear()
