@@ -132,6 +132,8 @@ class Writer:
         Raises:
             DatabaseUnavailable: whether it has begun is not known; if so, it is adopted as after a crash.
         """
+        if self._closed:
+            raise DatabaseUnavailable("this process writes no more; try again")
         start = _Start(
             {**asked, "holder": self._holder, "lease": self._lease_seconds}, asyncio.get_running_loop().create_future()
         )
