@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Self
 
 import httpx
+from aiohttp import web
 
 from tests.support import sse
 from tests.support.service import RunningService, running_service
@@ -14,6 +15,31 @@ from tests.support.service import RunningService, running_service
 async def served(database_url: str, module: str, build: str = "build", **env: str) -> AsyncIterator[httpx.AsyncClient]:
     async with running_service(database_url, AGENT_GRAPH=f"{module}:{build}", **env) as service, service.client() as client:
         yield client
+
+
+class ModelEndpoint:
+    """On loopback while it is entered; a test's own says what it answers."""
+
+    def __init__(self) -> None:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", self.answer)
+        self._runner = web.AppRunner(app, access_log=None)
+
+    @property
+    def url(self) -> str:
+        host, port = self._runner.addresses[0][:2]
+        return f"http://{host}:{port}/v1"
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        raise NotImplementedError
+
+    async def __aenter__(self) -> Self:
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
 
 
 async def ask(client: httpx.AsyncClient, question: str = "go", **body: Any) -> dict[str, Any]:
@@ -27,4 +53,4 @@ async def stream(client: httpx.AsyncClient, question: str = "go", **body: Any) -
     return await sse.read(client, "POST", "/chat/stream", json={"question": question, **body})
 
 
-__all__ = ["RunningService", "ask", "served", "stream"]
+__all__ = ["ModelEndpoint", "RunningService", "ask", "served", "stream"]

@@ -14,7 +14,7 @@ from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 
 from agent_service.agents.context import AgentContext
-from tests.field.serving import ask, served
+from tests.field.serving import ModelEndpoint, ask, served
 
 AZURE = {"error": {"code": 400, "message": "Validation error at #/stream_options: Extra inputs are not permitted"}}
 VLLM = {
@@ -32,23 +32,16 @@ REFUSALS: dict[str, tuple[int, Any]] = {
 }
 
 
-class Endpoint:
+class Endpoint(ModelEndpoint):
     """Refuses as it is told whatever has `stream_options`, and answers the rest."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.refusal: tuple[int, Any] = (400, "")
         self.refuses = "stream_options"
         self.asked: list[dict[str, Any]] = []
-        app = web.Application()
-        app.router.add_post("/v1/chat/completions", self._answer)
-        self.runner = web.AppRunner(app, access_log=None)
 
-    @property
-    def url(self) -> str:
-        host, port = self.runner.addresses[0][:2]
-        return f"http://{host}:{port}/v1"
-
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.Request) -> web.StreamResponse:
         asked = await request.json()
         self.asked.append(asked)
         if self.refuses in asked:
@@ -60,11 +53,8 @@ class Endpoint:
 
 @pytest.fixture
 async def endpoint() -> AsyncIterator[Endpoint]:
-    opened = Endpoint()
-    await opened.runner.setup()
-    await web.TCPSite(opened.runner, "127.0.0.1", 0).start()
-    yield opened
-    await opened.runner.cleanup()
+    async with Endpoint() as opened:
+        yield opened
 
 
 def graph(model: Any) -> StateGraph[MessagesState]:

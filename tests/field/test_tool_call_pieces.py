@@ -18,7 +18,7 @@ from langchain.agents import create_agent
 from langchain_core.tools import tool
 
 from agent_service.agents.context import AgentContext
-from tests.field.serving import ask, served
+from tests.field.serving import ModelEndpoint, ask, served
 
 Piece = dict[str, Any]
 Pieces = list[list[Piece]]
@@ -80,24 +80,14 @@ STREAMS: dict[str, Pieces] = {
 NO_CALLS: dict[str, Any] = {"text": ["read"], "no list": 7, "a list for an index": [piece(A, id="a", index=[0])]}
 
 
-class Endpoint:
+class Endpoint(ModelEndpoint):
     """Sends the pieces as tool calls, and says what it was answered."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.pieces: Any = []
-        self.runner = web.AppRunner(self._app(), access_log=None)
 
-    @property
-    def url(self) -> str:
-        host, port = self.runner.addresses[0][:2]
-        return f"http://{host}:{port}/v1"
-
-    def _app(self) -> web.Application:
-        app = web.Application()
-        app.router.add_post("/v1/chat/completions", self._answer)
-        return app
-
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.Request) -> web.StreamResponse:
         asked = await request.json()
         results = [message["content"] for message in asked["messages"] if message["role"] == "tool"]
         deltas = [{"content": " ".join(results)}] if results else [{"tool_calls": calls} for calls in self.pieces]
@@ -117,11 +107,8 @@ class Endpoint:
 
 @pytest.fixture
 async def endpoint() -> AsyncIterator[Endpoint]:
-    opened = Endpoint()
-    await opened.runner.setup()
-    await web.TCPSite(opened.runner, "127.0.0.1", 0).start()
-    yield opened
-    await opened.runner.cleanup()
+    async with Endpoint() as opened:
+        yield opened
 
 
 @tool

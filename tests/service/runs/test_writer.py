@@ -76,12 +76,13 @@ async def running(process: Process) -> AsyncIterator[Process]:
 
 @contextmanager
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
-    """Commits, and statements in them, of all connections of this process."""
+    """Commits, and statements that this task makes: the pool says something to each connection that it opens meanwhile."""
     counts: Counter[str] = Counter()
+    task = asyncio.current_task()
     execute = psycopg.AsyncConnection.execute
 
     async def counting(self: Any, query: Any, *args: Any, **options: Any) -> Any:
-        counts["statements"] += 1
+        counts["statements"] += asyncio.current_task() is task
         return await execute(self, query, *args, **options)
 
     transact = Writer._transact
@@ -104,7 +105,7 @@ async def one_step(process: Process, run: LiveRun) -> RunnableConfig:
         "channel_values": {"messages": ["hello"], "route": "RAG"},
         "channel_versions": {"messages": "1", "route": "1"},
     }
-    saved = await process.saver.aput(config, checkpoint, CheckpointMetadata(step=1), {"messages": "1", "route": "1"})  # type: ignore[arg-type]
+    saved = await process.saver.aput(config, checkpoint, CheckpointMetadata(step=1), {"messages": "1", "route": "1"})  # type: ignore[arg-type]  # a TypedDict
     inside: RunnableConfig = {"configurable": {**config["configurable"], **saved["configurable"]}}
     await process.saver.aput_writes(inside, [("messages", "world")], "task")
     return inside
