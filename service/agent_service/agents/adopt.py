@@ -220,7 +220,7 @@ async def _has_seam() -> bool:
         model = ChatOpenAI(model="probe", api_key=SecretStr("probe"), base_url="http://127.0.0.1:9")
         _replace_client(model, _Probe())
         whole = await model._agenerate([])  # noqa: SLF001  # the methods that the reader depends on
-        streamed = [chunk.text async for chunk in model._astream([])]  # noqa: SLF001
+        streamed = [chunk.text async for chunk in model._astream([])]  # noqa: SLF001  # likewise
     except Exception:
         log.debug("the probe of langchain-openai failed", exc_info=True)
         return False

@@ -67,11 +67,12 @@ class Leases:
             "max_attempts": self._max_attempts,
             "held": list(held),
         }
+        # Sent as a whole: the server gets to the commit by itself, whatever blocks this process meanwhile.
         async with connection(self._pool) as conn, conn.pipeline(), conn.transaction():
             claim = await conn.execute(CLAIM.encode(), values) if places > 0 else None
             look = await conn.execute(LOOK.encode(), values)
-            claimed = [_claimed(row) for row in await claim.fetchall()] if claim else []
-            left = await look.fetchone()
+        claimed = [_claimed(row) for row in await claim.fetchall()] if claim else []
+        left = await look.fetchone()
         assert left is not None  # noqa: S101  # a SELECT without FROM has one row
         here = Counter({(tenant, user): count for tenant, user, count in left["here"] or ()})
         return claimed, Queue(here, float(left["next_expiry"] if left["next_expiry"] is not None else math.inf))

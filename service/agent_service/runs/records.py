@@ -19,9 +19,13 @@ TEXT_KINDS = frozenset({"text", "message", "end"})
 """Kinds whose payload is a string."""
 
 
+def ids(runs: Sequence[LiveRun]) -> list[UUID]:
+    return [run.run.id for run in runs]
+
+
 def keys(runs: Sequence[LiveRun]) -> list[Any]:
     """Ids and attempts."""
-    return [[run.run.id for run in runs], [run.run.attempt for run in runs]]
+    return [ids(runs), [run.run.attempt for run in runs]]
 
 
 def statements(runs: Sequence[LiveRun]) -> list[Statement]:
@@ -34,7 +38,7 @@ def statements(runs: Sequence[LiveRun]) -> list[Statement]:
     if ended := [_ending_row(run, run.ending) for run in runs if isinstance(run.ending, Ending)]:
         found.append((FINISH_RUNS, [Jsonb(ended)]))
     if given := [run for run in runs if isinstance(run.ending, HandOver)]:
-        found.append((HAND_OVER, keys(given)[:1]))
+        found.append((HAND_OVER, [ids(given)]))
     return found
 
 

@@ -71,7 +71,7 @@ def _write(value: Any) -> ormsgpack.Ext | str:
             plain = _is_found(kind) and _is_made_of_its_fields(kind)
             made = _langgraphs(EXT_CONSTRUCTOR_KW_ARGS, kind, fields) if plain else _own(kind, "fields", fields)
         case _:
-            made = jsonplus._msgpack_default(value)  # noqa: SLF001
+            made = jsonplus._msgpack_default(value)  # noqa: SLF001  # what LangGraph does with all other types
     return made
 
 

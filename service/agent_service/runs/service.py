@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
@@ -241,17 +242,17 @@ class RunService:
 
     async def _from_log(self, run_id: UUID, position: Position, idle: float) -> AsyncIterator[list[Event]]:
         heard = time.monotonic()
-        asked = 0.0
+        asked = -math.inf
         with self._live.watch_log(run_id) as watch:
             while True:
-                if not self.is_live(run_id) and time.monotonic() - asked >= WATCH_SECONDS / 2:
-                    asked = await self._ask_for_news(run_id)
                 events, ended = await self._read(run_id, position)
                 if events:
                     position, heard = events[-1].position, time.monotonic()
                     yield events
                 elif ended:
                     return
+                elif not self.is_live(run_id) and time.monotonic() - asked >= WATCH_SECONDS / 2:
+                    asked = await self._ask_for_news(run_id)  # and look again: there may be some since the last look
                 elif time.monotonic() - heard >= idle:
                     heard = time.monotonic()
                     yield []

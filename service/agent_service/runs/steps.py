@@ -32,7 +32,7 @@ class Steps:
     survived: bool = False
     """A step of the whole graph has ended: crashes are counted from here on."""
     bytes: int = 0
-    """Of serialised values, about."""
+    """Of values, about: characters of strings that stand in a checkpoint's JSON count, too."""
 
     def __bool__(self) -> bool:
         return bool(self.checkpoints or self.writes or self.marks or self.survived)
@@ -40,6 +40,7 @@ class Steps:
     def add_checkpoint(self, row: Row, blobs: Iterable[Row], *, survived: bool) -> None:
         """Columns as in CHECKPOINTS and BLOBS; the checkpoint and its metadata are JSON-like objects, a blob is bytes."""
         self.checkpoints[row[:CHECKPOINT_KEY]] = row
+        self.bytes += sum(len(value) for value in row[4]["channel_values"].values() if isinstance(value, str))
         for blob in blobs:
             self.blobs.setdefault(blob[:BLOB_KEY], blob)
             self.bytes += len(blob[-1])

@@ -312,9 +312,9 @@ class Writer:
         saving = [(run, run.saving) for run in group.runs if run.saving]
         found: list[steps.Statement] = []
         if group.renews and group.runs:
-            found.append((records.RENEW, (self._lease_seconds, *records.keys(group.runs)[:1])))
+            found.append((records.RENEW, (self._lease_seconds, records.ids(group.runs))))
         if survivors := [run for run, saved in saving if saved.survived and run.run.crashes]:
-            found.append((records.FORGET_CRASHES, records.keys(survivors)[:1]))
+            found.append((records.FORGET_CRASHES, [records.ids(survivors)]))
         found += steps.statements([saved for _, saved in saving])
         return found + records.statements(group.runs)
 
@@ -342,12 +342,12 @@ class Writer:
 
     async def _notify(self, group: _Group, written: _Written) -> None:
         """Behind the commit, and only if somebody waits: while a transaction that notifies commits, it holds a lock of the
-        whole server. What is lost here, polling finds."""
+        whole server. What is lost here, polling finds: a full queue of notices is no reason to write anything again."""
         watched = {row["id"] for row in written.held if row["watched"]}
         news = [str(run.run.id) for run in group.runs if run.run.id in watched]
         if not (news or written.work):
             return
-        with suppress(DatabaseUnavailable):
+        with suppress(DatabaseUnavailable, psycopg.Error):
             async with connection(self._pool) as conn:
                 for first in range(0, len(news), IDS_PER_NOTICE):
                     await conn.execute(records.NOTIFY_EVENTS, (" ".join(news[first : first + IDS_PER_NOTICE]),))
