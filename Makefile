@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test chaos check fix e2e bench settings-docs chart-docs alerts lock version-set clean
+.PHONY: help run test chaos check fix e2e bench settings-docs rotation-docs chart-docs alerts lock version-set clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ dashboards-preview: $(VENV)/.dev ## Draw every panel from made-up traffic, or AR
 
 settings-docs: $(VENV)/.dev ## Write docs/operations/settings.md from the code
 	$(BIN)/python -m scripts.settings_docs
+
+rotation-docs: $(VENV)/.dev ## Write the state machine into docs/developer/rotation.md from the code
+	$(BIN)/python -m scripts.rotation_docs
 
 alerts: $(VENV)/.dev ## Write charts/slipway/files/alerts.yaml from the rules of the code
 	$(BIN)/python -m scripts.alert_rules

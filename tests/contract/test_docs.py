@@ -12,10 +12,12 @@ import pytest
 from markdown_it import MarkdownIt
 from playwright.async_api import async_playwright
 
+from agent_operator.reconcile.rotation.machine import TRANSITIONS, Effect
+from agent_operator.reconcile.rotation.status import Phase
 from agent_service.api.app import create_app
 from agent_service.errors import SlipwayError
 from agent_service.metrics import Metrics
-from scripts import settings_docs
+from scripts import rotation_docs, settings_docs
 from tests.support.service import running_service
 
 ROOT = Path(__file__).parent.parent.parent
@@ -40,6 +42,17 @@ def rows(page: Path) -> Iterator[list[str]]:
 
 def test_the_settings_page_is_the_generated_one() -> None:
     assert settings_docs.PAGE.read_text(encoding="utf-8") == settings_docs.render(), "run: make settings-docs"
+
+
+def test_the_page_of_rotations_shows_the_machine_as_it_is() -> None:
+    page = rotation_docs.PAGE.read_text(encoding="utf-8")
+    assert page == rotation_docs.render(page), "run: make rotation-docs"
+
+
+def test_the_page_of_rotations_names_each_event_effect_and_phase() -> None:
+    page = rotation_docs.PAGE.read_text(encoding="utf-8")
+    assert [row for row in TRANSITIONS if not (row.event.__doc__ and row.event.__doc__.splitlines()[0] in page)] == []
+    assert [each for each in (*Effect, *Phase) if f"`{each}`" not in page] == []
 
 
 def test_the_metrics_page_lists_every_metric_with_its_type_and_labels_and_no_other() -> None:

@@ -7,10 +7,11 @@ import jwt
 
 from agent_operator.cluster import Manifest
 from agent_operator.cluster.kinds import SECRET
+from agent_operator.manifests.specs import ApiKey, KeyKind
 from agent_operator.reconcile.rotation.api_keys import ApiKeyRecords, set_revision
 from agent_operator.reconcile.rotation.consumers import at_least
-from agent_operator.reconcile.rotation.model import Identity, Kind
 from agent_operator.reconcile.rotation.secret import new_secret, published, retired, staged
+from agent_operator.reconcile.rotation.situation import Identity
 from agent_service.agents.keys import ApiKeySource
 from agent_service.auth.api_keys import ApiKeys, create_key
 from agent_service.auth.shared_secrets import SharedSecrets
@@ -63,7 +64,7 @@ async def test_the_service_accepts_a_key_whose_record_the_operator_wrote_and_rep
 ) -> None:
     metadata = {"namespace": "ns", "name": "api-keys", "labels": {"slipway.dev/api-key-records": "admin"}}
     cluster = FakeCluster([{"apiVersion": "v1", "kind": "Secret", "metadata": metadata}])
-    block = {"recordsSecretName": "api-keys", "user": "billing", "tenant": "acme", "role": "admin"}
+    block = ApiKey(records="api-keys", user="billing", tenant="acme", role="admin")
     records = ApiKeyRecords(cluster, WallClock(), Identity("ns", "key", "uid-1"), block)
     key = await records.make("r1")
     await records.verify(key.id, key.value)
@@ -88,4 +89,4 @@ def test_both_sides_leave_the_same_records_out_of_the_revision(tmp_path: Path) -
 
 
 def test_the_names_of_keys_in_status_are_the_services() -> None:
-    assert {kind.status_key for kind in Kind} == {"openai", "api_keys", "jwt"}
+    assert {kind.status_key for kind in KeyKind} == {"openai", "api_keys", "jwt"}

@@ -15,7 +15,7 @@ from agent_operator.reconcile.controller import NOT_OURS, Controller
 from agent_operator.reconcile.queue import Key
 from agent_operator.reconcile.tools import Tools
 from agent_operator.settings import OperatorSettings
-from tests.operator.rotation.test_deletion import gone
+from tests.operator.rotation.test_finalizer import gone
 from tests.operator.rotation.world import KEY, NAMESPACE, World
 from tests.support.clock import WallClock
 from tests.support.fake_cluster import FakeCluster

@@ -1,41 +1,70 @@
 """Conditions of a status, as every controller of Kubernetes writes them."""
 
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal, NamedTuple
+
+from typing_extensions import TypedDict
 
 from agent_operator.clock import timestamp
 from agent_operator.egress.text import plain
 
-Condition = dict[str, Any]
-Status = Literal["True", "False", "Unknown"]
+ConditionStatus = Literal["True", "False", "Unknown"]
+
+
+class Condition(TypedDict):
+    """As it stands in a status, `metav1.Condition` of Kubernetes."""
+
+    type: str
+    status: ConditionStatus
+    reason: str
+    message: str
+    observedGeneration: int
+    lastTransitionTime: str
+
+
+class Verdict(NamedTuple):
+    """A condition before it has a time."""
+
+    type: str
+    status: ConditionStatus
+    reason: str
+    message: str
+
 
 MESSAGE_LIMIT = 4096
 """Characters of a condition's message, which may quote others. The API takes 32768, and nobody reads so much."""
 
 
-def set_condition(
-    conditions: list[Condition], type_: str, status: Status, reason: str, message: str, *, generation: int, now: datetime
+def set_conditions(
+    conditions: Iterable[Condition], verdicts: Iterable[Verdict], *, generation: int, now: datetime
 ) -> list[Condition]:
-    """The list with this condition in its place. `lastTransitionTime` moves only when the status does."""
-    before = find_condition(conditions, type_)
-    unchanged = before is not None and before["status"] == status
-    condition = {
-        "type": type_,
-        "status": status,
-        "reason": reason,
-        "message": plain(message, MESSAGE_LIMIT),
+    """The conditions with each of the verdicts in its place, new ones at the end."""
+    found = {each["type"]: each for each in conditions}
+    for verdict in verdicts:
+        found[verdict.type] = _condition(verdict, found.get(verdict.type), generation, now)
+    return list(found.values())
+
+
+def _condition(verdict: Verdict, before: Condition | None, generation: int, now: datetime) -> Condition:
+    """`lastTransitionTime` moves only when the status does."""
+    unchanged = before is not None and before["status"] == verdict.status
+    return {
+        "type": verdict.type,
+        "status": verdict.status,
+        "reason": verdict.reason,
+        "message": plain(verdict.message, MESSAGE_LIMIT),
         "observedGeneration": generation,
         "lastTransitionTime": before["lastTransitionTime"] if before is not None and unchanged else timestamp(now),
     }
-    if before is None:
-        return [*conditions, condition]
-    return [condition if each["type"] == type_ else each for each in conditions]
 
 
-def find_condition(conditions: list[Condition], type_: str) -> Condition | None:
+def find_condition(conditions: Iterable[Condition], type_: str) -> Condition | None:
+    """The condition of that type."""
     return next((each for each in conditions if each["type"] == type_), None)
 
 
-def is_true(conditions: list[Condition], type_: str) -> bool:
+def is_true(conditions: Iterable[Condition], type_: str) -> bool:
+    """False, too, when there is no such condition."""
     found = find_condition(conditions, type_)
     return found is not None and found["status"] == "True"

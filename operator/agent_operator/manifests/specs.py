@@ -1,19 +1,25 @@
 """What our three kinds may say, judged once more: an object may be older than its definition, or than a pattern in it.
 
-The same limits as in charts/slipway-operator/crds-source; tests/operator/test_specs.py holds both together. Names lead to
+The same limits as in charts/slipway-operator/crds-source; tests/operator/manifests/test_specs.py holds both together. Names lead to
 paths, labels to selectors and queries, URLs to hosts: what stands here is all that an object can say about them.
 """
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from agent_operator.cluster.paths import LONGEST, SUBDOMAIN, label_key, label_value
+from agent_operator.cluster.paths import LONGEST, SUBDOMAIN, label_key, label_selector, label_value
 from agent_operator.egress.text import plain
 
 SHOWN = 3
 """Faults in one message: it is read in a terminal."""
+
+
+_DURATION = re.compile(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?")
 
 
 class WrongSpec(ValueError):
@@ -35,12 +41,23 @@ def _said(check: Any, text: str) -> str:
         raise ValueError(str(error)) from None
 
 
+def duration(text: object) -> timedelta:
+    """`1h30m`, `45s`: hours, minutes and seconds as Go writes them, the grammar of the definitions. Raises ValueError."""
+    if isinstance(text, timedelta):
+        return text
+    found = _DURATION.fullmatch(text) if isinstance(text, str) and text else None
+    if found is None:
+        raise ValueError("expected a duration such as 90s, 15m or 1h30m")
+    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return timedelta(hours=hours, minutes=minutes, seconds=seconds)
+
+
 Name = Annotated[str, Field(max_length=LONGEST, pattern=f"^{SUBDOMAIN}$")]
 Key = Annotated[str, Field(max_length=LONGEST, pattern=r"^[-._a-zA-Z0-9]+$")]
 Id = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9_-]+$")]
 Release = Annotated[str, Field(max_length=53, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 Line = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Duration = Annotated[str, Field(min_length=2, max_length=16, pattern=r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$")]
+Duration = Annotated[timedelta, BeforeValidator(duration)]
 Pause = Annotated[str, Field(max_length=16, pattern=r"^[0-9]{1,9}(ms|s|m|h)$")]
 Url = Annotated[str, Field(max_length=2048, pattern=r"^https?://[A-Za-z0-9._~!$&'()*+,;=:@%/?#\[\]-]+$")]
 # Prometheus and Alertmanager run `{{ … }}` in labels and links as templates, which may query everything that they hold.
@@ -54,7 +71,13 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class Block(BaseModel):
     """What is not named here is dropped. Numbers are not made of text, and text not of numbers."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, populate_by_name=True)
+    model_config = ConfigDict(extra="ignore", strict=True, populate_by_name=True, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: Any) -> Any:
+        """The API takes a null for a field that is not set."""
+        return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
 
 
 class PrometheusBlock(Block):
@@ -63,26 +86,63 @@ class PrometheusBlock(Block):
 
 # KeyRotation.
 
+VERIFY_TIMEOUT = timedelta(minutes=2)
+"""Without `verify`: a provider knows a key that it made within seconds."""
+
+
+class KeyKind(StrEnum):
+    """What a rotation replaces; the names are those of the provider's block."""
+
+    OPENAI = "openAI"
+    POOL = "pool"
+    API_KEY = "APIKey"
+    JWT_SECRET = "JWTSecret"  # noqa: S105  # a kind, not a secret
+
+    @property
+    def presented(self) -> bool:
+        """We present the key to somebody who checks it; else our pods check keys that others present."""
+        return self in {KeyKind.OPENAI, KeyKind.POOL}
+
+    @property
+    def status_key(self) -> str:
+        """Under which name a pod's `/status` tells the revision it has loaded."""
+        return {KeyKind.API_KEY: "api_keys", KeyKind.JWT_SECRET: "jwt"}.get(self, "openai")
+
 
 class NamedSecret(Block):
+    """A Secret of the object's namespace."""
+
     secret_name: Name = Field(alias="secretName")
 
 
 class AdminKey(NamedSecret):
+    """A Secret of the operator's namespace, and the file in it."""
+
     key: Key = "admin-key"
 
 
-class Selector(Block):
+class LabelSelector(Block):
+    """Pods by their labels, all of which must match."""
+
     match_labels: Labels = Field(alias="matchLabels", min_length=1, max_length=16)
 
 
-class ConsumersBlock(Block):
-    selector: Selector
+class Consumers(Block):
+    """The pods that hold the key. `min_pods` fewer than that is no proof of anything."""
+
+    selector: LabelSelector
     ops_port: int = Field(9090, alias="opsPort", ge=1, le=65535)
     min_pods: int = Field(1, alias="minPods", ge=0)
 
+    @property
+    def label_selector(self) -> str:
+        """As the API takes it, `a=b,c=d`."""
+        return label_selector(self.selector.match_labels)
+
 
 class OpenAI(Block):
+    """Keys of a project, made by its Admin API."""
+
     project: Id = Field(alias="projectID")
     admin_key: AdminKey = Field(alias="adminKey")
     mode: Literal["ServiceAccountPerRevision", "KeyPerRevision"] = "ServiceAccountPerRevision"
@@ -98,6 +158,8 @@ class OpenAI(Block):
 
 
 class ApiKey(Block):
+    """Who a client's key is for, and the Secret that takes its hash."""
+
     records: Name = Field(alias="recordsSecretName")
     user: Line
     tenant: Line = "default"
@@ -105,6 +167,8 @@ class ApiKey(Block):
 
 
 class Generated(Block):
+    """Keys that the operator draws itself."""
+
     kind: Literal["APIKey", "JWTSecret"]
     api_key: ApiKey | None = Field(None, alias="apiKey")
 
@@ -116,6 +180,8 @@ class Generated(Block):
 
 
 class Provider(Block):
+    """Where keys come from: exactly one of the three."""
+
     openai: OpenAI | None = Field(None, alias="openAI")
     generated: Generated | None = None
     pool: NamedSecret | None = None
@@ -126,40 +192,57 @@ class Provider(Block):
             raise ValueError("provider needs exactly one of openAI, generated, pool")
         return self
 
+    @property
+    def kind(self) -> KeyKind:
+        """Of the keys that it gives."""
+        if self.generated:
+            return KeyKind(self.generated.kind)
+        return KeyKind.OPENAI if self.openai else KeyKind.POOL
+
 
 class Window(Block):
+    """Hours of the day, on some days of the week (none: on all). With `end` before `start` it reaches into the next day."""
+
     days: list[Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]] = Field([], max_length=7)
     start: str = Field("00:00", pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")
     end: str = Field("24:00", pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$")
 
 
-class ScheduleBlock(Block):
+class Schedule(Block):
+    """When rotations are due. `deny` wins over `allow`; without `allow` every moment is allowed."""
+
     cron: str | None = Field(None, max_length=100, pattern=r"^([0-9A-Za-z*/,#-]+ +){4}[0-9A-Za-z*/,#-]+$")
     interval: Duration | None = None
     time_zone: str = Field("UTC", alias="timeZone", max_length=64, pattern=r"^[A-Za-z0-9_+/-]+$")
-    jitter: Duration | None = None
+    jitter: Duration = timedelta()
     allow: list[Window] = Field([], max_length=16)
     deny: list[Window] = Field([], max_length=16)
 
 
 class Verify(Block):
+    """Where a new key is tried before it is published, and for how long."""
+
     url: Url
-    timeout: Duration = "2m"
+    timeout: Duration = VERIFY_TIMEOUT
 
 
 class Emergency(Block):
-    confirm_timeout: Duration | None = Field(None, alias="confirmTimeout")
+    """How long pods may take to load the new key when the old one leaked."""
+
+    confirm_timeout: Duration = Field(timedelta(minutes=2), alias="confirmTimeout")
 
 
 class KeyRotationSpec(Block):
+    """`spec` of a KeyRotation, with the defaults of its definition."""
+
     target: NamedSecret
-    consumers: ConsumersBlock
+    consumers: Consumers
     provider: Provider
-    schedule: ScheduleBlock | None = None
+    schedule: Schedule | None = None
     verify: Verify | None = None
-    overlap: Duration | None = None
-    deadline: Duration | None = None
-    emergency: Emergency | None = None
+    overlap: Duration = timedelta(minutes=10)
+    deadline: Duration = timedelta(minutes=15)
+    emergency: Emergency = Emergency()
     deletion_policy: Literal["Retain", "Revoke"] = Field("Retain", alias="deletionPolicy")
 
     @model_validator(mode="after")
@@ -169,6 +252,26 @@ class KeyRotationSpec(Block):
         if self.target.secret_name in sources:
             raise ValueError("target.secretName must be another Secret than the provider's")
         return self
+
+    @property
+    def kind(self) -> KeyKind:
+        """What is rotated."""
+        return self.provider.kind
+
+    @property
+    def verify_url(self) -> str | None:
+        """Where a new key is tried; None where it is not."""
+        return self.verify.url if self.verify else None
+
+    @property
+    def verify_timeout(self) -> timedelta:
+        """After which a new key that does not work is given up."""
+        return self.verify.timeout if self.verify else VERIFY_TIMEOUT
+
+    @property
+    def key_lifetime(self) -> timedelta | None:
+        """After which a key expires by itself, at a provider that has that."""
+        return self.provider.openai.key_lifetime if self.provider.openai else None
 
 
 # AlertPolicy.
@@ -297,15 +400,23 @@ class AgentHealthSpec(Block):
     accepted: list[Accepted] = Field([], max_length=40)
 
 
-def checked(manifest: Mapping[str, Any], shape: type[Block]) -> dict[str, Any]:
-    """The object with a spec that holds nothing but what `shape` describes. Raises WrongSpec."""
+Shape = TypeVar("Shape", bound=Block)
+
+
+def read_spec(manifest: Mapping[str, Any], shape: type[Shape]) -> Shape:
+    """The spec as a value that holds nothing but what `shape` describes. Raises WrongSpec."""
     try:
-        spec = shape.model_validate(manifest.get("spec"))
+        return shape.model_validate(manifest.get("spec"))
     except ValidationError as error:
         raise WrongSpec(_told(error)) from None
     except RecursionError:
         raise WrongSpec("spec: nested too deep") from None
-    return {**manifest, "spec": spec.model_dump(by_alias=True, exclude_unset=True, exclude_none=True)}
+
+
+def checked(manifest: Mapping[str, Any], shape: type[Block]) -> dict[str, Any]:
+    """The object with a spec that holds nothing but what `shape` describes. Raises WrongSpec."""
+    spec = read_spec(manifest, shape)
+    return {**manifest, "spec": spec.model_dump(by_alias=True, exclude_unset=True)}
 
 
 def _told(error: ValidationError) -> str:

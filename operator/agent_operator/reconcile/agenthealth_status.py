@@ -9,8 +9,7 @@ from typing import Any
 from agent_operator.checks.facts import Facts, Manifest, PrometheusFacts
 from agent_operator.checks.finding import Area, Finding, Status
 from agent_operator.checks.security import key_changed
-from agent_operator.manifests.conditions import Condition, set_condition
-from agent_operator.manifests.conditions import Status as ConditionStatus
+from agent_operator.manifests.conditions import Condition, ConditionStatus, Verdict, set_conditions
 
 
 class Health(StrEnum):
@@ -36,7 +35,7 @@ SUMMARY: Mapping[Health, ConditionStatus] = {
     Health.UNKNOWN: "Unknown",
 }
 
-SUMMED_UP = ("Healthy", "Ready")
+SUMMARIES = ("Healthy", "Ready")
 """Conditions beside those of the checks, in their order."""
 
 NONE = "-"
@@ -50,22 +49,15 @@ def render(about: Manifest, facts: Facts, findings: Sequence[Finding]) -> dict[s
     health = overall(counted)
     conditions = _kept(about, findings)
     generation = about["metadata"]["generation"]
-    for finding in findings:
-        conditions = set_condition(
-            conditions,
-            finding.id,
-            CONDITION[finding.status],
-            finding.reason,
-            _message(finding, accepted.get(finding.id)),
-            generation=generation,
-            now=facts.now,
-        )
+    verdicts = [Verdict(each.id, CONDITION[each.status], each.reason, _message(each, accepted.get(each.id))) for each in findings]
+    verdicts += _summaries(health, counted)
+    conditions = set_conditions(conditions, verdicts, generation=generation, now=facts.now)
     return {
         "observedGeneration": generation,
         "health": str(health),
         "checks": {status.value: n for status, n in _counts(counted).items()},
         **_figures(facts),
-        "conditions": _summed_up(conditions, health, counted, generation=generation, facts=facts),
+        "conditions": sorted(conditions, key=_place),
     }
 
 
@@ -88,7 +80,7 @@ def worst(findings: Iterable[Finding]) -> list[Finding]:
 
 def _kept(about: Manifest, findings: Sequence[Finding]) -> list[Condition]:
     """Conditions of the last status, without those of checks that there are no more."""
-    known = {*SUMMED_UP, *(finding.id for finding in findings)}
+    known = {*SUMMARIES, *(finding.id for finding in findings)}
     return [c for c in about.get("status", {}).get("conditions", []) if c["type"] in known]
 
 
@@ -106,26 +98,23 @@ def _counts(findings: Iterable[Finding]) -> dict[Status, int]:
     return {status: counts[status] for status in Status}
 
 
-def _summed_up(
-    conditions: list[Condition], health: Health, findings: Sequence[Finding], *, generation: int, facts: Facts
-) -> list[Condition]:
-    """`Healthy` in front: whether users are served well now, and what to look at first. `Ready` says only that we looked.
+def _summaries(health: Health, findings: Sequence[Finding]) -> list[Verdict]:
+    """`Healthy`: whether users are served well now, and what to look at first. `Ready` says only that we looked.
 
     `helm --wait`, Flux and others wait for a condition Ready: a release that is ill must not hold up the upgrade that mends it.
     """
     bad = worst(findings)
     reason = bad[0].reason if bad else str(health)
-    shown = "; ".join(f"{f.id}: {f.message}" for f in bad[:3]) or "every check is well"
+    message = "; ".join(f"{f.id}: {f.message}" for f in bad[:3]) or "every check is well"
     if more := len(bad[3:]):
-        shown += f"; and {more} more"
-    for kind, status, why, message in (
-        ("Healthy", SUMMARY[health], reason, shown),
-        ("Ready", "True", "Evaluated", "the release is looked at every few seconds"),
-    ):
-        conditions = set_condition(conditions, kind, status, why, message, generation=generation, now=facts.now)
-    return sorted(
-        conditions, key=lambda condition: SUMMED_UP.index(condition["type"]) if condition["type"] in SUMMED_UP else len(SUMMED_UP)
-    )
+        message += f"; and {more} more"
+    looked = "the release is looked at every few seconds"
+    return [Verdict("Healthy", SUMMARY[health], reason, message), Verdict("Ready", "True", "Evaluated", looked)]
+
+
+def _place(condition: Condition) -> int:
+    """Summaries in front."""
+    return SUMMARIES.index(condition["type"]) if condition["type"] in SUMMARIES else len(SUMMARIES)
 
 
 def _figures(facts: Facts) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from agent_operator.cluster.kinds import ALERT_POLICY, ALERTMANAGER_CONFIG, CONF
 from agent_operator.egress.origins import OriginRefused
 from agent_operator.egress.text import plain
 from agent_operator.manifests import alertpolicy as made
-from agent_operator.manifests.alertpolicy_status import COMING, Answers, Finding, LoadedRule, findings, firing_count, ready
-from agent_operator.manifests.conditions import find_condition, set_condition
+from agent_operator.manifests.alertpolicy_status import COMING, Answers, LoadedRule, findings, firing_count, ready
+from agent_operator.manifests.conditions import Verdict, find_condition, set_conditions
 from agent_operator.manifests.specs import AlertPolicySpec, checked
 from agent_operator.prometheus import Prometheus, PrometheusError
 from agent_operator.reconcile.consent import RECEIVER, NoConsent, read_shared
@@ -56,7 +56,7 @@ class AlertPolicies:
             await self._write(policy, [_refused(refusal)], 0, 0)
             return LOOK_AGAIN
         answers = await self._ask(policy, groups)
-        applied = Finding("RulesApplied", "True", "Applied", ", ".join(_title(each) for each in wanted))
+        applied = Verdict("RulesApplied", "True", "Applied", ", ".join(_title(each) for each in wanted))
         found = findings(groups, made.mark_of(groups), answers)
         count = sum(len(group["rules"]) for group in groups)
         await self._write(policy, [applied, *found], count, firing_count(answers))
@@ -148,12 +148,11 @@ class AlertPolicies:
             return False
         return (self._tools.clock.now() - parse_timestamp(loaded["lastTransitionTime"])).total_seconds() > TAKES_UP
 
-    async def _write(self, policy: Manifest, found: list[Finding], rules: int, firing: int) -> None:
+    async def _write(self, policy: Manifest, found: list[Verdict], rules: int, firing: int) -> None:
         generation, now = policy["metadata"]["generation"], self._tools.clock.now()
         before = policy.get("status", {})
-        conditions = before.get("conditions", [])
-        for each in (*found, ready(found[0], found[1] if len(found) > 1 else found[0])):
-            conditions = set_condition(conditions, *each, generation=generation, now=now)
+        verdicts = [*found, ready(found[0], found[1] if len(found) > 1 else found[0])]
+        conditions = set_conditions(before.get("conditions", []), verdicts, generation=generation, now=now)
         status: dict[str, Any] = {**before, "observedGeneration": generation, "conditions": conditions}
         if found[0].status == "True":
             status |= {"rules": rules, "firing": firing}
@@ -169,11 +168,11 @@ def _applied_before(policy: Manifest) -> bool:
     return find_condition(policy.get("status", {}).get("conditions", []), "RulesApplied") is not None
 
 
-def _refused(error: Exception) -> Finding:
+def _refused(error: Exception) -> Verdict:
     reason = "WrongSpec"
     for kind, name in ((ForeignObject, "ForeignObject"), (NoConsent, "NoConsent"), (Invalid, "Refused")):
         reason = name if isinstance(error, kind) else reason
-    return Finding("RulesApplied", "False", reason, plain(error, 1000))
+    return Verdict("RulesApplied", "False", reason, plain(error, 1000))
 
 
 def _title(manifest: Manifest) -> str:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from agent_operator.cluster import Manifest
-from agent_operator.manifests.conditions import Condition, set_condition
+from agent_operator.manifests.conditions import Verdict, set_conditions
 from agent_operator.reconcile.tools import Tools
 
 
@@ -19,12 +19,9 @@ async def write_status(tools: Tools, about: Manifest, status: dict[str, Any]) ->
 async def refuse(tools: Tools, about: Manifest, reason: str, message: str) -> None:
     """Ready=False, and nothing else of the status changed. Raises ClusterError."""
     status = about.get("status", {})
-    conditions: list[Condition] = set_condition(
+    conditions = set_conditions(
         status.get("conditions", []),
-        "Ready",
-        "False",
-        reason,
-        message,
+        [Verdict("Ready", "False", reason, message)],
         generation=about["metadata"]["generation"],
         now=tools.clock.now(),
     )

@@ -26,7 +26,7 @@ from tests.charts.operator.chart import EVERYTHING, NAMESPACED, made, manifests,
 from tests.operator import policies
 from tests.operator.health.test_reconcile import World as HealthWorld
 from tests.operator.policies import bench, policy
-from tests.operator.rotation.test_deletion import delete, gone
+from tests.operator.rotation.test_finalizer import delete, gone
 from tests.operator.rotation.world import KEY, NAMESPACE, World, started
 from tests.support.charts import Manifest, Values, every, merged, values_of
 from tests.support.clock import WallClock

@@ -7,8 +7,8 @@ import jsonschema
 import yaml
 from markdown_it import MarkdownIt
 
-from agent_operator.reconcile.rotation.model import read_spec
-from agent_operator.reconcile.rotation.status import Pending, Status, read_status, write_status
+from agent_operator.manifests.specs import KeyRotationSpec, read_spec
+from agent_operator.reconcile.rotation.status import Pending, RotationStatus, dump_status, read_status
 from tests.support.clock import WallClock
 
 ROOT = Path(__file__).parents[3]
@@ -33,11 +33,11 @@ def test_the_examples_of_the_page_are_understood() -> None:
     assert objects
     for each in objects:
         jsonschema.validate(each["spec"], closed(SCHEMA["spec"]))
-        assert read_spec(each).schedule is not None
+        assert read_spec(each, KeyRotationSpec).schedule is not None
 
 
 def test_the_definition_takes_every_field_of_a_status() -> None:
-    status = Status(
+    status = RotationStatus(
         phase_since=NOW,
         revision=2,
         key_id="a",
@@ -53,7 +53,7 @@ def test_the_definition_takes_every_field_of_a_status() -> None:
         unconfirmed=("agent-1 (1)",),
     ).failed("RateLimited", "later", NOW)
 
-    written = write_status(status)
+    written = dump_status(status)
 
     jsonschema.validate(written, closed(SCHEMA["status"]))
     assert read_status(written) == status

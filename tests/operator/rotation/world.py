@@ -15,7 +15,7 @@ from agent_operator.cluster.kinds import KEY_ROTATION, SECRET
 from agent_operator.egress.origins import origins
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.queue import Key
-from agent_operator.reconcile.rotation.driver import KeyRotationReconciler
+from agent_operator.reconcile.rotation.reconciler import KeyRotationReconciler
 from agent_operator.reconcile.rotation.sources import Sources
 from agent_operator.reconcile.tools import Tools
 from agent_operator.settings import OperatorSettings

@@ -10,16 +10,17 @@ import secrets
 import string
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, ValidationError
 
 from agent_operator.clock import Clock, timestamp
 from agent_operator.cluster import Cluster, Manifest
 from agent_operator.cluster.kinds import SECRET
+from agent_operator.manifests.specs import ApiKey
 from agent_operator.providers import NewKey, ProviderError
 from agent_operator.reconcile.consent import RECORDS, NoConsent, consents, read_shared
-from agent_operator.reconcile.rotation.model import Identity
+from agent_operator.reconcile.rotation.situation import Identity
 
 ID_ALPHABET = string.ascii_lowercase + string.digits
 ADMIN = "admin"
@@ -53,7 +54,7 @@ class Record(BaseModel):
 class ApiKeyRecords:
     """A `KeySource`. Its keys are accepted as soon as their record is there, and refused when it is gone."""
 
-    def __init__(self, cluster: Cluster, clock: Clock, identity: Identity, block: dict[str, Any]) -> None:
+    def __init__(self, cluster: Cluster, clock: Clock, identity: Identity, block: ApiKey) -> None:
         self._cluster = cluster
         self._clock = clock
         self._identity = identity
@@ -88,11 +89,11 @@ class ApiKeyRecords:
 
     @property
     def _name(self) -> str:
-        return str(self._block["recordsSecretName"])
+        return self._block.records
 
     async def _read_to_write(self) -> Manifest | None:
         """A key of an administrator needs more than a Secret that is there for users' keys, or than none."""
-        if self._block.get("role", "user") != ADMIN:
+        if self._block.role != ADMIN:
             return await self._read("true", ADMIN)
         secret = await self._read(ADMIN)
         if secret is None:
@@ -113,9 +114,9 @@ class ApiKeyRecords:
     def _with(self, secret: Manifest, key_id: str, value: str) -> Manifest:
         record = {
             "hash": hashlib.sha256(value.encode()).hexdigest(),
-            "tenant": self._block.get("tenant", "default"),
-            "user": self._block["user"],
-            "role": self._block.get("role", "user"),
+            "tenant": self._block.tenant,
+            "user": self._block.user,
+            "role": self._block.role,
             "created_at": timestamp(self._clock.now()),
             "issued_by": self._identity.uid,
         }

@@ -6,11 +6,11 @@ manifest to the next one; `metadata.resourceVersion` stays, and guards the write
 
 import base64
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from agent_operator.clock import parse_timestamp, timestamp
+from agent_operator.cluster import Manifest
 from agent_operator.reconcile.consent import consents
 
 OWNER = "slipway.dev/keyrotation"
@@ -25,12 +25,10 @@ ROTATED_AT = "slipway.dev/rotated-at"
 FILES = ("current", "previous", "next", "revision")
 MANAGED_BY = "slipway-operator"
 
-Manifest = dict[str, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class TargetSecret:
-    """What the Secret tells without its keys."""
+    """What the Secret tells of its keys."""
 
     foreign: bool = False
     revision: int = 0
@@ -40,6 +38,8 @@ class TargetSecret:
     next_key_id: str | None = None
     next_revision: int | None = None
     rotated_at: datetime | None = None
+    manifest: Manifest = field(default_factory=dict, repr=False)
+    """As it was read, with the keys."""
 
 
 def read_secret(manifest: Manifest | None, owner: str) -> TargetSecret | None:
@@ -49,7 +49,7 @@ def read_secret(manifest: Manifest | None, owner: str) -> TargetSecret | None:
     metadata, data = manifest["metadata"], manifest.get("data") or {}
     notes = metadata.get("annotations") or {}
     if not consents(manifest, OWNER, owner):
-        return TargetSecret(foreign=True)
+        return TargetSecret(foreign=True, manifest=manifest)
     staged = notes.get(NEXT_REVISION, "") if "next" in data else ""
     return TargetSecret(
         revision=_number(read_value(manifest, "revision")) if "current" in data else 0,
@@ -59,10 +59,12 @@ def read_secret(manifest: Manifest | None, owner: str) -> TargetSecret | None:
         next_key_id=notes.get(NEXT_KEY_ID),
         next_revision=int(staged) if staged.isdecimal() else None,
         rotated_at=parse_timestamp(notes[ROTATED_AT]) if ROTATED_AT in notes else None,
+        manifest=manifest,
     )
 
 
 def new_secret(namespace: str, name: str, owner: str) -> Manifest:
+    """An empty one, which the KeyRotation `owner` may write."""
     # No ownerReference: pods that mount it must be able to start after the KeyRotation is gone.
     labels = {OWNER: owner, "app.kubernetes.io/managed-by": MANAGED_BY}
     metadata = {"namespace": namespace, "name": name, "labels": labels, "annotations": {}}

@@ -13,13 +13,14 @@ import httpx
 from agent_operator.cluster import Cluster, Manifest
 from agent_operator.cluster.kinds import SECRET
 from agent_operator.egress.origins import Origin, OriginRefused, allow
+from agent_operator.manifests.specs import KeyRotationSpec, OpenAI
 from agent_operator.providers import NewKey, ProviderError
 from agent_operator.providers.endpoint import check_key
 from agent_operator.providers.openai_admin import DEFAULT_BASE_URL, OpenAIAdmin
 from agent_operator.reconcile.consent import HOSTS, POOL, NoConsent, hosts_of, read_shared
 from agent_operator.reconcile.rotation.api_keys import ApiKeyRecords
-from agent_operator.reconcile.rotation.model import Identity, Kind, Spec
 from agent_operator.reconcile.rotation.secret import read_value
+from agent_operator.reconcile.rotation.situation import Identity
 from agent_operator.reconcile.tools import Tools
 
 ALLOW = "slipway.dev/allow"
@@ -94,7 +95,7 @@ class OpenAISource:
     endpoint: Endpoint
     admin_secret: Manifest
     base: Origin
-    spec: Spec
+    block: OpenAI
     prefix: str
 
     async def clear(self, name: str) -> None:
@@ -104,11 +105,11 @@ class OpenAISource:
 
     async def make(self, name: str) -> NewKey:
         self.endpoint.judge(self.admin_secret, self.base)
-        block, lifetime = self.spec.provider, self.spec.key_lifetime
+        block = self.block
         await self.prove()
-        if block.get("mode") == "KeyPerRevision":
-            return await self.admin.make_key(block["serviceAccountID"], name, block.get("scopes", []), lifetime)
-        return await self.admin.make_account(name, lifetime)
+        if block.account:
+            return await self.admin.make_key(block.account, name, block.scopes, block.key_lifetime)
+        return await self.admin.make_account(name, block.key_lifetime)
 
     async def verify(self, key_id: str, value: str) -> None:
         self.endpoint.judge(self.admin_secret, self.base)
@@ -140,8 +141,9 @@ class PoolSource:
 
     cluster: Cluster
     endpoint: Endpoint
-    spec: Spec
     namespace: str
+    name: str
+    """Of the Secret."""
 
     async def clear(self, name: str) -> None:
         """Nothing is lost: an entry that was taken is found again by the name of its revision."""
@@ -153,13 +155,13 @@ class PoolSource:
         entry = next((each for each in sorted(pool.get("data") or {}) if used.get(each, name) == name), None)
         taken = next((each for each, by in used.items() if by == name), entry)
         if taken is None:
-            raise ProviderError("PoolExhausted", f"every key of the Secret {self._name} was used: add one", refused=True)
+            raise ProviderError("PoolExhausted", f"every key of the Secret {self.name} was used: add one", refused=True)
         if taken not in used:
             notes = {**(pool["metadata"].get("annotations") or {}), USED: json.dumps({**used, taken: name}, sort_keys=True)}
             await self.cluster.replace({**pool, "metadata": {**pool["metadata"], "annotations": notes}})
         value = read_value(pool, taken)
         if not value:
-            raise ProviderError("PoolKeyEmpty", f"the entry {taken} of the Secret {self._name} is empty", refused=True)
+            raise ProviderError("PoolKeyEmpty", f"the entry {taken} of the Secret {self.name} is empty", refused=True)
         return NewKey(taken, value)
 
     async def verify(self, key_id: str, value: str) -> None:  # noqa: ARG002  # the interface's
@@ -173,17 +175,13 @@ class PoolSource:
     async def expected(self) -> None:
         return None
 
-    @property
-    def _name(self) -> str:
-        return str(self.spec.provider["secretName"])
-
     async def _pool(self) -> Manifest:
         try:
-            pool = await read_shared(self.cluster, self.namespace, self._name, POOL, "true")
+            pool = await read_shared(self.cluster, self.namespace, self.name, POOL, "true")
         except NoConsent as error:
             raise ProviderError("NoConsent", str(error), refused=True) from None
         if pool is None:
-            raise ProviderError("PoolMissing", f"there is no Secret {self._name}", refused=True)
+            raise ProviderError("PoolMissing", f"there is no Secret {self.name}", refused=True)
         return pool
 
 
@@ -218,27 +216,26 @@ class Sources:
         self._namespace = tools.settings.pod_namespace
         self._hosts = tools.settings.key_hosts
 
-    async def open(self, spec: Spec, identity: Identity) -> KeySource:
+    async def open(self, spec: KeyRotationSpec, identity: Identity) -> KeySource:
         """Raises ProviderError when the admin key is not there or not for this namespace and project."""
         endpoint = Endpoint(self._http, spec.verify_url, self._hosts)
-        match spec.kind:
-            case Kind.POOL:
-                return PoolSource(self._cluster, endpoint, spec, identity.namespace)
-            case Kind.JWT_SECRET:
-                return JwtSource()
-            case Kind.API_KEY:
-                return ApiKeyRecords(self._cluster, self._clock, identity, spec.provider["apiKey"])
-        return await self._openai(spec, identity, endpoint)
+        provider = spec.provider
+        if provider.pool:
+            return PoolSource(self._cluster, endpoint, identity.namespace, provider.pool.secret_name)
+        if provider.generated:
+            api_key = provider.generated.api_key
+            return ApiKeyRecords(self._cluster, self._clock, identity, api_key) if api_key else JwtSource()
+        assert provider.openai  # noqa: S101  # exactly one of the three
+        return await self._openai(provider.openai, identity, endpoint)
 
-    async def _openai(self, spec: Spec, identity: Identity, endpoint: Endpoint) -> OpenAISource:
-        block = spec.provider
-        where = f"{self._namespace}/{block['adminKey']['secretName']}"
-        secret = await self._cluster.get(SECRET, self._namespace, block["adminKey"]["secretName"])
-        value = read_value(secret, block["adminKey"].get("key", "admin-key")) if secret else ""
+    async def _openai(self, block: OpenAI, identity: Identity, endpoint: Endpoint) -> OpenAISource:
+        where = f"{self._namespace}/{block.admin_key.secret_name}"
+        secret = await self._cluster.get(SECRET, self._namespace, block.admin_key.secret_name)
+        value = read_value(secret, block.admin_key.key) if secret else ""
         if secret is None or not value:
             raise ProviderError("AdminKeyMissing", f"the Secret {where} with the admin key is missing or empty", refused=True)
-        if not _allowed(secret, identity.namespace, block["projectID"]):
-            wanted = f"{identity.namespace}/{block['projectID']}"
+        if not _allowed(secret, identity.namespace, block.project):
+            wanted = f"{identity.namespace}/{block.project}"
             raise ProviderError(
                 "AdminKeyNotAllowed", f"the annotation {ALLOW} of the Secret {where} lacks {wanted}", refused=True
             )
@@ -249,9 +246,9 @@ class Sources:
             allow(base, [origin], self._hosts)
         except OriginRefused as error:
             raise ProviderError("HostNotAllowed", f"base-url of the Secret {where}: {error}", refused=True) from None
-        admin = OpenAIAdmin(self._http, base, value, block["projectID"])
+        admin = OpenAIAdmin(self._http, base, value, block.project)
         prove = partial(self._fences.check, identity.namespace)
-        return OpenAISource(admin, prove, endpoint, secret, origin, spec, identity.prefix)
+        return OpenAISource(admin, prove, endpoint, secret, origin, block, identity.prefix)
 
 
 def _allowed(secret: Manifest, namespace: str, project: str) -> bool:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter
 
 from agent_operator.clock import parse_timestamp, timestamp
 from agent_operator.egress.text import plain
@@ -25,6 +27,8 @@ FENCED_BACKOFF = timedelta(seconds=5)
 
 
 class Phase(StrEnum):
+    """Where a rotation stands. `machine.TRANSITIONS` says how it goes on."""
+
     IDLE = "Idle"
     MINTING = "Minting"
     """The intent is written down; the new key is made and staged in the Secret."""
@@ -38,6 +42,14 @@ class Phase(StrEnum):
     """The old key is deleted at the provider, then taken out of the Secret."""
 
 
+def _parsed(text: object) -> datetime:
+    return parse_timestamp(str(text))
+
+
+Time = Annotated[datetime, BeforeValidator(_parsed), PlainSerializer(timestamp, return_type=str)]
+"""Whole seconds, as Kubernetes writes a `Time`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Attempts in a row that failed, and when the next one is due."""
@@ -45,7 +57,7 @@ class Failure:
     count: int
     reason: str
     message: str
-    next_attempt: datetime
+    next_attempt: Annotated[Time, Field(alias="nextAttempt")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,59 +65,62 @@ class Pending:
     """The journal: what is being made, written before it is made."""
 
     revision: int
-    key_name: str
-    started: datetime
+    key_name: Annotated[str, Field(alias="keyName")]
+    started: Annotated[Time, Field(alias="startedAt")]
     cause: str = ""
-    key_id: str | None = None
+    key_id: Annotated[str | None, Field(alias="keyID")] = None
     verified: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class RotationStatus:
+    """`status` of a KeyRotation; the aliases are its fields."""
+
     phase: Phase = Phase.IDLE
-    phase_since: datetime | None = None
-    generation: int = 0
+    phase_since: Annotated[Time | None, Field(alias="phaseSince")] = None
+    generation: Annotated[int, Field(alias="observedGeneration")] = 0
     revision: int = 0
-    key_id: str | None = None
-    previous_key_id: str | None = None
-    key_time: datetime | None = None
-    last_rotation: datetime | None = None
-    next_rotation: datetime | None = None
-    confirmed: datetime | None = None
-    overlap_until: datetime | None = None
+    key_id: Annotated[str | None, Field(alias="currentKeyID")] = None
+    previous_key_id: Annotated[str | None, Field(alias="previousKeyID")] = None
+    key_time: Annotated[Time | None, Field(alias="currentKeyTime")] = None
+    last_rotation: Annotated[Time | None, Field(alias="lastRotationTime")] = None
+    next_rotation: Annotated[Time | None, Field(alias="nextRotationTime")] = None
+    confirmed: Annotated[Time | None, Field(alias="confirmedTime")] = None
+    overlap_until: Annotated[Time | None, Field(alias="overlapUntil")] = None
     pending: Pending | None = None
     failure: Failure | None = None
-    rotate_now: str | None = None
-    ignored_leak: int | None = None
-    discards: int = 0
+    rotate_now: Annotated[str | None, Field(alias="handledRotateNow")] = None
+    ignored_leak: Annotated[int | None, Field(alias="ignoredEmergencyRevoke")] = None
+    discards: Annotated[int, Field(alias="discardedKeys")] = 0
     """New keys in a row that did not work and were given up."""
-    unconfirmed: tuple[str, ...] = ()
+
+    unconfirmed: Annotated[tuple[str, ...], Field(alias="unconfirmedPods")] = ()
     conditions: list[Condition] = field(default_factory=list)
 
-    def enter(self, phase: Phase, now: datetime, **changes: Any) -> "Status":
+    def enter(self, phase: Phase, now: datetime, **changes: Any) -> "RotationStatus":
         """The status in another phase: a success, so that failures are forgotten."""
         return replace(self, phase=phase, phase_since=now, failure=None, **changes)
 
-    def failed(self, reason: str, message: str, now: datetime, *, pause: timedelta | None = None) -> "Status":
+    def failed(self, reason: str, message: str, now: datetime, *, pause: timedelta | None = None) -> "RotationStatus":
         """Counts a failure and says when to try again: after `pause`, or later each time."""
         count = self.failure.count + 1 if self.failure else 1
         pause = pause or min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** min(count - 1, 10))
         return replace(self, failure=Failure(count, reason, plain(message, 500), now + pause))
 
-    def hastened(self, now: datetime) -> "Status":
+    def retried_soon(self, now: datetime) -> "RotationStatus":
         """The next attempt soon, whatever pause an earlier failure asked for."""
         if self.failure is None or self.failure.next_attempt <= now + EMERGENCY_BACKOFF:
             return self
         return replace(self, failure=replace(self.failure, next_attempt=now + EMERGENCY_BACKOFF))
 
-    def mirror(self, secret: TargetSecret | None) -> "Status":
+    def synced(self, secret: TargetSecret | None) -> "RotationStatus":
         """What the Secret says of keys, unless it is older than what we know.
 
         Of the revision that we know, our own ids count: a stripped annotation must not make the key in use an unknown one.
         """
         if secret is None or secret.foreign or secret.revision < max(self.revision, 1):
             return self
-        known = self if secret.revision == self.revision else Status()
+        known = self if secret.revision == self.revision else RotationStatus()
         previous = known.previous_key_id or secret.previous_key_id
         return replace(
             self,
@@ -116,79 +131,22 @@ class Status:
         )
 
 
-TIMES = {
-    "phaseSince": "phase_since",
-    "currentKeyTime": "key_time",
-    "lastRotationTime": "last_rotation",
-    "nextRotationTime": "next_rotation",
-    "confirmedTime": "confirmed",
-    "overlapUntil": "overlap_until",
-}
-PLAIN = {
-    "observedGeneration": "generation",
-    "revision": "revision",
-    "currentKeyID": "key_id",
-    "previousKeyID": "previous_key_id",
-    "handledRotateNow": "rotate_now",
-    "ignoredEmergencyRevoke": "ignored_leak",
-    "discardedKeys": "discards",
-}
+_STATUS = TypeAdapter(RotationStatus)
+_FAILURE = TypeAdapter(Failure)
 
 
-def read_status(block: dict[str, Any]) -> Status:
-    given: dict[str, Any] = {name: parse_timestamp(block[key]) for key, name in TIMES.items() if key in block}
-    given |= {name: block[key] for key, name in PLAIN.items() if key in block}
-    return Status(
-        phase=Phase(block.get("phase", "Idle")),
-        pending=_read_pending(block["pending"]) if "pending" in block else None,
-        failure=_read_failure(block["failure"]) if "failure" in block else None,
-        unconfirmed=tuple(block.get("unconfirmedPods", [])),
-        conditions=block.get("conditions", []),
-        **given,
-    )
+def read_status(block: dict[str, Any]) -> RotationStatus:
+    """From an object's `status`. Raises ValueError for another shape, which the definition refuses."""
+    return _STATUS.validate_python(block)
 
 
-def write_status(status: Status) -> dict[str, Any]:
-    times = {key: timestamp(moment) for key, name in TIMES.items() if (moment := getattr(status, name))}
-    plain = {key: value for key, name in PLAIN.items() if (value := getattr(status, name)) is not None}
-    block = {"phase": str(status.phase), **plain, **times, "unconfirmedPods": list(status.unconfirmed)}
-    if status.pending:
-        block["pending"] = _write_pending(status.pending)
-    if status.failure:
-        block["failure"] = write_failure(status.failure)
-    return {**block, "conditions": status.conditions}
+def dump_status(status: RotationStatus) -> dict[str, Any]:
+    """For an object's `status`: what is not known is left out."""
+    found: dict[str, Any] = _STATUS.dump_python(status, mode="json", by_alias=True, exclude_none=True)
+    return found
 
 
-def _read_pending(block: dict[str, Any]) -> Pending:
-    return Pending(
-        revision=block["revision"],
-        key_name=block["keyName"],
-        started=parse_timestamp(block["startedAt"]),
-        cause=block.get("cause", ""),
-        key_id=block.get("keyID"),
-        verified=block.get("verified", False),
-    )
-
-
-def _write_pending(pending: Pending) -> dict[str, Any]:
-    block = {
-        "revision": pending.revision,
-        "keyName": pending.key_name,
-        "startedAt": timestamp(pending.started),
-        "cause": pending.cause,
-        "verified": pending.verified,
-    }
-    return {**block, "keyID": pending.key_id} if pending.key_id else block
-
-
-def _read_failure(block: dict[str, Any]) -> Failure:
-    return Failure(block["count"], block["reason"], block["message"], parse_timestamp(block["nextAttempt"]))
-
-
-def write_failure(failure: Failure) -> dict[str, Any]:
-    return {
-        "count": failure.count,
-        "reason": failure.reason,
-        "message": failure.message,
-        "nextAttempt": timestamp(failure.next_attempt),
-    }
+def dump_failure(failure: Failure) -> dict[str, Any]:
+    """For `status.failure`."""
+    found: dict[str, Any] = _FAILURE.dump_python(failure, mode="json", by_alias=True)
+    return found

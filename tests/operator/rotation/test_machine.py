@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import yaml
 
+from agent_operator.manifests.specs import KeyRotationSpec, read_spec
 from agent_operator.reconcile.rotation.consumers import Gate
-from agent_operator.reconcile.rotation.machine import Observed, step, stuck
-from agent_operator.reconcile.rotation.model import read_identity, read_spec
+from agent_operator.reconcile.rotation.machine import TRANSITIONS, always, step, stuck
 from agent_operator.reconcile.rotation.secret import TargetSecret
-from agent_operator.reconcile.rotation.status import read_status
+from agent_operator.reconcile.rotation.situation import Identity, Requests, Situation
+from agent_operator.reconcile.rotation.status import Phase, read_status
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 """Times in the cases are of this day."""
@@ -45,7 +46,7 @@ def status(block: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("case", CASES)
 def test_the_machine(case: dict[str, Any]) -> None:
     manifest = {
-        "metadata": {"namespace": "n", "name": "k", "uid": "u", "annotations": case.get("annotations", {})},
+        "metadata": {"namespace": "n", "name": "k", "uid": "u"},
         "spec": {
             "target": {"secretName": "key"},
             "consumers": {"selector": {"matchLabels": {"a": "b"}}},
@@ -53,16 +54,27 @@ def test_the_machine(case: dict[str, Any]) -> None:
             **case.get("spec", {}),
         },
     }
-    spec, known = read_spec(manifest), read_status(status(case.get("status", {})))
-    secret = TargetSecret(**case["secret"]) if "secret" in case else None
-    seen = Observed(secret, Gate(tuple(case.get("missing", ())), case.get("pods", 2), 1))
+    situation = Situation(
+        read_spec(manifest, KeyRotationSpec),
+        Identity.of(manifest),
+        Requests.of(case.get("annotations", {})),
+        read_status(status(case.get("status", {}))),
+        NOW,
+        TargetSecret(**case["secret"]) if "secret" in case else None,
+        Gate(tuple(case.get("missing", ())), case.get("pods", 2), 1),
+    )
 
-    action = step(spec, read_identity(manifest).orders, known, seen, NOW)
+    action = step(situation)
 
-    told: dict[str, Any] = {"do": str(action.do)}
+    told: dict[str, Any] = {"effect": str(action.effect)}
     told |= {"reason": action.reason} if action.reason else {}
     told |= {"phase": str(action.phase)} if action.phase else {}
     told |= {"until": action.until.strftime("%H:%M:%S")} if action.until else {}
     told |= {"hurried": True} if action.hurried else {}
-    told |= {"stuck": True} if stuck(spec, known, NOW) else {}
+    told |= {"stuck": True} if stuck(situation) else {}
     assert told == case["then"]
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_the_last_row_of_each_phase_always_fits(phase: Phase) -> None:
+    assert [row for row in TRANSITIONS if phase in row.phases][-1].event is always

@@ -1,7 +1,7 @@
 """The end of a KeyRotation: what it leaves behind is either in use, or revoked. Bounded: it never holds a namespace up."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -10,12 +10,13 @@ from agent_operator.cluster import Cluster, ClusterError, Conflict, Forbidden, I
 from agent_operator.cluster.kinds import SECRET
 from agent_operator.cluster.lease import NotHolder
 from agent_operator.egress.text import plain
-from agent_operator.manifests.conditions import find_condition, set_condition
+from agent_operator.manifests.conditions import Condition, Verdict, find_condition, set_conditions
+from agent_operator.manifests.specs import KeyRotationSpec, read_spec
 from agent_operator.providers import ProviderError
-from agent_operator.reconcile.rotation.model import Identity, Spec, read_identity, read_spec
 from agent_operator.reconcile.rotation.secret import TargetSecret, discarded, emptied, made_here, read_secret
+from agent_operator.reconcile.rotation.situation import Identity
 from agent_operator.reconcile.rotation.sources import KeySource, Sources
-from agent_operator.reconcile.rotation.status import Failure, Status, read_status, write_failure
+from agent_operator.reconcile.rotation.status import Failure, RotationStatus, dump_failure, read_status
 from agent_operator.reconcile.status import write_status
 from agent_operator.reconcile.tools import Tools
 
@@ -38,11 +39,14 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Farewell:
+class Finalizer:
+    """Cleans up what a KeyRotation that is being deleted has made, and lets it go."""
+
     tools: Tools
     sources: Sources
 
     async def reconcile(self, manifest: Manifest) -> float | None:
+        """Seconds until the next attempt; None when the object may go. Raises ClusterError."""
         metadata = manifest["metadata"]
         if FINALIZER not in metadata.get("finalizers", []):
             return None
@@ -70,52 +74,44 @@ class Farewell:
         begun = find_condition(status.get("conditions", []), CLEANED_UP)
         count = (status.get("failure") or {}).get("count", 0) + 1 if begun else 1
         failure = Failure(count, reason, plain(error, 500), now + timedelta(seconds=RETRY))
-        conditions = set_condition(
-            status.get("conditions", []),
-            CLEANED_UP,
-            "False",
-            reason,
-            str(error),
-            generation=metadata.get("generation", 1),
-            now=now,
-        )
-        since = begun or find_condition(conditions, CLEANED_UP) or {}
+        verdict, generation = Verdict(CLEANED_UP, "False", reason, str(error)), metadata.get("generation", 1)
+        conditions = set_conditions(status.get("conditions", []), [verdict], generation=generation, now=now)
         try:
-            noted = {**status, "conditions": conditions, "failure": write_failure(failure)}
+            noted = {**status, "conditions": conditions, "failure": dump_failure(failure)}
             manifest = await write_status(self.tools, manifest, noted)
         except (Forbidden, Invalid):  # a status that the API does not take back must not hold the namespace
             return manifest, now - parse_timestamp(metadata["deletionTimestamp"]) >= LIMIT
-        return manifest, count >= ATTEMPTS and now - parse_timestamp(since["lastTransitionTime"]) >= LIMIT
+        return manifest, count >= ATTEMPTS and begun is not None and _long_since(begun, now)
 
     async def _clean(self, manifest: Manifest) -> None:
         status = read_status(manifest.get("status", {}))
         if status.revision == 0 and status.pending is None:
             return  # nothing was ever made, whatever the spec says
-        spec, identity = read_spec(manifest), read_identity(manifest)
+        spec, identity = read_spec(manifest, KeyRotationSpec), Identity.of(manifest)
         # First: who does not hold the Lease must not be the one that fails and gives up.
         await self.tools.fences.check(identity.namespace)
         source = await self.sources.open(spec, identity)
-        if spec.revoke_on_deletion:
+        if spec.deletion_policy == "Revoke":
             await source.revoke(set(), quiet_since=None)
             await self._delete_secret(spec, identity)
             return
         await self._tidy(spec, identity, source, status)
-        await self._tell(manifest, "KeysLeftValid", f"no longer looked after, and valid: {_left(status)}")
+        await self._post(manifest, "KeysLeftValid", f"no longer looked after, and valid: {_left(status)}")
 
-    async def _delete_secret(self, spec: Spec, identity: Identity) -> None:
+    async def _delete_secret(self, spec: KeyRotationSpec, identity: Identity) -> None:
         cluster: Cluster = self.tools.cluster
-        secret = await cluster.get(SECRET, identity.namespace, spec.secret)
+        secret = await cluster.get(SECRET, identity.namespace, spec.target.secret_name)
         found = read_secret(secret, identity.name)
         if not secret or not found or found.foreign:
             return
         if made_here(secret):
-            await cluster.delete(SECRET, identity.namespace, spec.secret, uid=secret["metadata"]["uid"])
+            await cluster.delete(SECRET, identity.namespace, spec.target.secret_name, uid=secret["metadata"]["uid"])
         else:
             await cluster.replace(emptied(secret))  # somebody else's object, and no right to delete it is needed
 
-    async def _tidy(self, spec: Spec, identity: Identity, source: KeySource, status: Status) -> None:
+    async def _tidy(self, spec: KeyRotationSpec, identity: Identity, source: KeySource, status: RotationStatus) -> None:
         """Takes a staged key away. The one before the current stays valid: pods may be using it still."""
-        secret = await self.tools.cluster.get(SECRET, identity.namespace, spec.secret)
+        secret = await self.tools.cluster.get(SECRET, identity.namespace, spec.target.secret_name)
         found = read_secret(secret, identity.name) or TargetSecret()
         pending = status.pending
         if pending and found.revision < pending.revision and (not pending.verified or found.next_key_id):
@@ -129,16 +125,20 @@ class Farewell:
         except (LookupError, TypeError, ValueError, AttributeError):
             left = "those of the project's list whose names begin with this object's"
         log.error("keyrotation_gave_up", name=manifest["metadata"]["name"], keys=left)
-        await self._tell(manifest, "CleanUpGaveUp", f"gave up cleaning up ({error}); these keys may be valid still: {left}")
+        await self._post(manifest, "CleanUpGaveUp", f"gave up cleaning up ({error}); these keys may be valid still: {left}")
 
-    async def _tell(self, manifest: Manifest, reason: str, message: str) -> None:
+    async def _post(self, manifest: Manifest, reason: str, message: str) -> None:
         await self.tools.cluster.event(manifest, type="Warning", reason=reason, message=message)
 
 
-def _left(status: Status) -> str:
+def _long_since(begun: Condition, now: datetime) -> bool:
+    return now - parse_timestamp(begun["lastTransitionTime"]) >= LIMIT
+
+
+def _left(status: RotationStatus) -> str:
     staged = status.pending.key_id if status.pending and _unpublished(status) else None
     return ", ".join(each for each in (status.key_id, status.previous_key_id, staged) if each) or "none known"
 
 
-def _unpublished(status: Status) -> bool:
+def _unpublished(status: RotationStatus) -> bool:
     return status.pending is not None and status.pending.revision > status.revision

@@ -2,13 +2,13 @@
 
 from datetime import UTC, datetime, timedelta
 
-from agent_operator.manifests.conditions import find_condition, is_true, set_condition
+from agent_operator.manifests.conditions import Verdict, find_condition, is_true, set_conditions
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def test_a_new_condition_is_appended_with_its_time() -> None:
-    assert set_condition([], "Ready", "True", "Fine", "all well", generation=3, now=NOON) == [
+    assert set_conditions([], [Verdict("Ready", "True", "Fine", "all well")], generation=3, now=NOON) == [
         {
             "type": "Ready",
             "status": "True",
@@ -21,19 +21,19 @@ def test_a_new_condition_is_appended_with_its_time() -> None:
 
 
 def test_the_time_moves_with_the_status_alone() -> None:
-    first = set_condition([], "Ready", "True", "Fine", "", generation=1, now=NOON)
-    second = set_condition(first, "Ready", "True", "Better", "new words", generation=2, now=NOON + timedelta(hours=1))
-    third = set_condition(second, "Ready", "False", "Bad", "", generation=2, now=NOON + timedelta(hours=2))
+    first = set_conditions([], [Verdict("Ready", "True", "Fine", "")], generation=1, now=NOON)
+    second = set_conditions(first, [Verdict("Ready", "True", "Better", "new words")], generation=2, now=NOON + timedelta(hours=1))
+    third = set_conditions(second, [Verdict("Ready", "False", "Bad", "")], generation=2, now=NOON + timedelta(hours=2))
 
     assert (second[0]["lastTransitionTime"], second[0]["reason"]) == ("2026-01-01T12:00:00Z", "Better")
     assert third[0]["lastTransitionTime"] == "2026-01-01T14:00:00Z"
 
 
 def test_others_stay_as_they_are_and_where_they_are() -> None:
-    both = set_condition([], "A", "True", "x", "", generation=1, now=NOON)
-    both = set_condition(both, "B", "Unknown", "x", "", generation=1, now=NOON)
+    both = set_conditions([], [Verdict("A", "True", "x", "")], generation=1, now=NOON)
+    both = set_conditions(both, [Verdict("B", "Unknown", "x", "")], generation=1, now=NOON)
 
-    changed = set_condition(both, "A", "False", "y", "", generation=2, now=NOON)
+    changed = set_conditions(both, [Verdict("A", "False", "y", "")], generation=2, now=NOON)
 
     assert [each["type"] for each in changed] == ["A", "B"]
     assert changed[1] == both[1]
@@ -42,6 +42,6 @@ def test_others_stay_as_they_are_and_where_they_are() -> None:
 
 
 def test_a_message_beyond_the_limit_is_cut() -> None:
-    [condition] = set_condition([], "A", "True", "x", "m" * 40_000, generation=1, now=NOON)
+    [condition] = set_conditions([], [Verdict("A", "True", "x", "m" * 40_000)], generation=1, now=NOON)
 
     assert len(condition["message"]) == 4096

@@ -10,15 +10,25 @@ import yaml
 from agent_operator.cluster.kinds import SECRET
 from agent_operator.cluster.paths import label_selector, object_path
 from agent_operator.manifests.alertpolicy import groups_of
-from agent_operator.manifests.specs import AgentHealthSpec, AlertPolicySpec, Block, KeyRotationSpec, WrongSpec, checked
-from agent_operator.reconcile.rotation.model import read_spec
+from agent_operator.manifests.specs import (
+    AgentHealthSpec,
+    AlertPolicySpec,
+    Block,
+    KeyRotationSpec,
+    WrongSpec,
+    checked,
+    duration,
+    read_spec,
+)
 from tests.operator.specs import GOOD, HOSTILE_TEXTS, fields, hostile
 
-DEFINITIONS = Path(__file__).parents[2] / "charts/slipway-operator/crds-source"
+DEFINITIONS = Path(__file__).parents[3] / "charts/slipway-operator/crds-source"
 SHAPES: dict[str, type[Block]] = {"KeyRotation": KeyRotationSpec, "AlertPolicy": AlertPolicySpec, "AgentHealth": AgentHealthSpec}
 
 FREE_TEXT = {"because", "user", "tenant", "channel", "team"}
 """Fields for people: they lead nowhere, and are held to one line without a template."""
+
+DURATIONS = {"keyLifetime", "interval", "jitter", "timeout", "overlap", "deadline", "confirmTimeout"}
 
 
 def schema_of(kind: str) -> dict[str, Any]:
@@ -57,7 +67,16 @@ def test_every_text_of_a_definition_has_a_pattern_and_a_length(kind: str) -> Non
 @pytest.mark.parametrize(("kind", "spec"), GOOD)
 def test_a_good_object_is_taken_by_both_as_it_is(kind: str, spec: dict[str, Any]) -> None:
     jsonschema.Draft4Validator(schema_of(kind)).validate(spec)  # whose exclusiveMinimum is that of Kubernetes
-    assert checked(manifest(kind, spec), SHAPES[kind])["spec"] == spec
+    assert in_seconds(checked(manifest(kind, spec), SHAPES[kind])["spec"]) == in_seconds(spec)
+
+
+def in_seconds(value: Any, name: str = "") -> Any:
+    """With durations in one form: the definition has them as text."""
+    if isinstance(value, dict):
+        return {key: in_seconds(each, key) for key, each in value.items()}
+    if isinstance(value, list):
+        return [in_seconds(each) for each in value]
+    return duration(value).total_seconds() if name in DURATIONS else value
 
 
 @pytest.mark.parametrize(("kind", "spec"), GOOD)
@@ -102,7 +121,7 @@ def leads_nowhere(kind: str, told: str, found: dict[str, Any]) -> None:
         if name in {"secretName", "recordsSecretName"} or (where[-1] == "name" and "Secret" in str(where[-2])):
             object_path(SECRET, "team", value)
     if kind == "KeyRotation":
-        label_selector(read_spec(found).consumers.labels)
+        label_selector(read_spec(found, KeyRotationSpec).consumers.selector.match_labels)
 
 
 @pytest.mark.parametrize("text", [each for each in HOSTILE_TEXTS if each])
@@ -134,3 +153,14 @@ def outside_of_strings(expression: str) -> str:
 def test_a_spec_of_another_shape_is_refused_with_its_fields(kind: str, spec: Any) -> None:
     with pytest.raises(WrongSpec, match=r"^spec\."):
         checked(manifest(kind, spec), SHAPES[kind])
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("1h30m", 5400), ("720h", 2592000), ("0s", 0)])
+def test_durations_are_read_as_go_writes_them(text: str, seconds: float) -> None:
+    assert duration(text).total_seconds() == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5", "5d", "-5s", "1h 30m", "500ms", "1.5h", "30m1h", "1h\n", "٣h", "1234567h"])
+def test_anything_else_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a duration"):
+        duration(text)

@@ -1,13 +1,16 @@
-"""When the next rotation is due. The answer is kept in the status, so that a restart asks nothing anew."""
+"""When the next rotation is due, and why one begins. The answer is kept in the status, so that a restart asks nothing anew."""
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from agent_operator.reconcile.rotation.model import Schedule, Window
+from agent_operator.manifests.specs import Schedule, Window
+from agent_operator.reconcile.rotation.situation import Situation
+from agent_operator.reconcile.rotation.status import Phase, RotationStatus
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
@@ -18,7 +21,58 @@ LIFETIME_SHARE = 2 / 3
 """Of a key that expires: a third is left for whoever must repair a rotation that fails."""
 
 
-def check(schedule: Schedule, now: datetime) -> None:
+def cause(situation: Situation) -> str | None:
+    """Why a rotation begins now; None when it does not."""
+    status, rotate_now = situation.status, situation.requests.rotate_now
+    if situation.emergency:
+        return "Emergency"
+    if situation.published == 0 and status.revision == 0:
+        return "FirstKey"
+    if situation.published < status.revision:
+        return "SecretLost"
+    if rotate_now and rotate_now != status.rotate_now:
+        return "RotateNow"
+    if status.next_rotation and situation.now >= status.next_rotation:
+        return "Scheduled"
+    return None
+
+
+def planned(situation: Situation) -> RotationStatus:
+    """The status with the time of the next rotation, if it has none or the spec has changed; and what is no longer asked for."""
+    status = situation.status
+    changed = status.generation != situation.identity.generation
+    if changed:
+        status = replace(status, failure=None)  # whoever changed the spec may have mended it
+    if situation.emergency:
+        status = status.retried_soon(situation.now)
+    if status.phase is not Phase.IDLE:
+        if changed and status.key_time:
+            status = replace(status, next_rotation=due_after(situation, status.key_time))
+        return status
+    leaked = situation.requests.leaked
+    if leaked is not None and leaked > status.revision:
+        status = replace(status, ignored_leak=leaked)  # a revision that there never was: else it would fire once there is
+    if status.revision and not status.discards and (changed or not status.next_rotation):
+        status = replace(status, next_rotation=due_after(situation, status.key_time or situation.now))
+    return replace(status, next_rotation=_postponed(situation, status))
+
+
+def due_after(situation: Situation, since: datetime) -> datetime | None:
+    """When the key that was published at `since` is replaced; None when it is not by itself."""
+    seed = f"{situation.identity.uid}/{since.timestamp():.0f}"
+    return next_rotation(situation.spec.schedule, situation.spec.key_lifetime, since, seed)
+
+
+def _postponed(situation: Situation, status: RotationStatus) -> datetime | None:
+    """A time that was missed (operator away, object paused) moves to the next open window, unless the key expires."""
+    due, schedule, now = status.next_rotation, situation.spec.schedule, situation.now
+    if due is None or now < due or schedule is None or is_open(schedule, now):
+        return due
+    expiring = next_rotation(None, situation.spec.key_lifetime, status.key_time, "") if status.key_time else None
+    return due if expiring and now >= expiring else next_open(schedule, now)
+
+
+def check_schedule(schedule: Schedule, now: datetime) -> None:
     """Raises ValueError for what the API server cannot judge, with the name of the field."""
     try:
         ZoneInfo(schedule.time_zone)
