@@ -36,7 +36,9 @@ def _labels(before: Phase, after: Phase) -> str:
 
 def _table() -> str:
     head = "| phase | event: the first that is so | effect | reason | next phase |\n| --- | --- | --- | --- | --- |\n"
-    return head + "".join(f"| {' | '.join(cell or ' ' for cell in _cells(row))} |\n".replace("|   |", "| |") for row in TRANSITIONS)
+    return head + "".join(
+        f"| {' | '.join(cell or ' ' for cell in _cells(row))} |\n".replace("|   |", "| |") for row in TRANSITIONS
+    )
 
 
 def _cells(row: Transition) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The composition of one process: the only module that knows what the operator is made of."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -9,11 +9,14 @@ from prometheus_client import start_http_server
 from agent_operator.clock import SystemClock
 from agent_operator.cluster.client import connect
 from agent_operator.cluster.fences import Fences
+from agent_operator.cluster.kinds import AGENT_HEALTH, ALERT_POLICY, KEY_ROTATION
 from agent_operator.egress.client import guarded_client
 from agent_operator.metrics import Metrics
+from agent_operator.reconcile.agenthealth import agent_health
+from agent_operator.reconcile.alertpolicy import AlertPolicies
 from agent_operator.reconcile.controller import Controller
-from agent_operator.reconcile.registry import reconcilers
-from agent_operator.reconcile.tools import Tools
+from agent_operator.reconcile.rotation import key_rotation
+from agent_operator.reconcile.tools import Reconcile, Tools
 from agent_operator.settings import OperatorSettings
 
 VERSION = version("slipway")
@@ -31,6 +34,15 @@ async def operator(settings: OperatorSettings) -> AsyncIterator[Controller]:
         controller = Controller(tools, reconcilers(tools))
         async with _served(metrics, settings.metrics_port), fences.held(), controller.running():
             yield controller
+
+
+def reconcilers(tools: Tools) -> Mapping[str, Reconcile]:
+    """A reconcile for each kind of our own, by the kind's name: a new kind is one line here."""
+    return {
+        AGENT_HEALTH.kind: agent_health(tools),
+        ALERT_POLICY.kind: AlertPolicies(tools).reconcile,
+        KEY_ROTATION.kind: key_rotation(tools),
+    }
 
 
 @asynccontextmanager

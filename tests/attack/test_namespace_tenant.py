@@ -24,10 +24,9 @@ from agent_operator.cluster.kinds import GROUP_VERSION, KEY_ROTATION, OWN, SECRE
 from agent_operator.egress.client import guarded_client
 from agent_operator.egress.origins import origins
 from agent_operator.metrics import Metrics
-from agent_operator.reconcile.queue import Key, Reconcile
-from agent_operator.reconcile.registry import reconcilers
-from agent_operator.reconcile.tools import Tools
+from agent_operator.reconcile.tools import Key, Reconcile, Tools
 from agent_operator.settings import OperatorSettings
+from agent_operator.startup import reconcilers
 from tests.operator.specs import GOOD, HOSTILE_TEXTS, fields, with_value
 from tests.support.api_server import READS, ApiServer, Asked
 from tests.support.fake_cluster import FakeCluster

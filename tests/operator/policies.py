@@ -13,8 +13,7 @@ from agent_operator.cluster.kinds import ALERT_POLICY, PROMETHEUS_RULE
 from agent_operator.manifests.conditions import find_condition
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.alertpolicy import AlertPolicies
-from agent_operator.reconcile.queue import Key
-from agent_operator.reconcile.tools import Tools
+from agent_operator.reconcile.tools import Key, Tools
 from agent_operator.settings import OperatorSettings
 from tests.support.clock import WallClock
 from tests.support.fake_cluster import FakeCluster

@@ -12,8 +12,7 @@ from agent_operator.cluster.kinds import ALERT_POLICY, LEASE, SECRET
 from agent_operator.cluster.lease import DURATION, LEASE_NAME, NotHolder
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.controller import NOT_OURS, Controller
-from agent_operator.reconcile.queue import Key
-from agent_operator.reconcile.tools import Tools
+from agent_operator.reconcile.tools import Key, Tools
 from agent_operator.settings import OperatorSettings
 from tests.operator.rotation.test_finalizer import gone
 from tests.operator.rotation.world import KEY, NAMESPACE, World

@@ -9,7 +9,7 @@ from agent_operator.cluster import InvalidName, WrongAnswer
 from agent_operator.cluster.kinds import OWN, Kind
 from agent_operator.cluster.paths import checked, name_segment, namespace_segment
 from agent_operator.reconcile.controller import Controller
-from agent_operator.reconcile.queue import Key
+from agent_operator.reconcile.tools import Key
 from agent_operator.settings import DOMAIN, FINALIZER, OperatorSettings
 
 log = structlog.stdlib.get_logger(__name__)

@@ -1,7 +1,7 @@
 """What our three kinds may say, judged once more: an object may be older than its definition, or than a pattern in it.
 
-The same limits as in charts/slipway-operator/crds-source; tests/operator/manifests/test_specs.py holds both together. Names lead to
-paths, labels to selectors and queries, URLs to hosts: what stands here is all that an object can say about them.
+The same limits as in charts/slipway-operator/crds-source; tests/operator/manifests/test_specs.py holds both together. Names
+lead to paths, labels to selectors and queries, URLs to hosts: what stands here is all that an object can say about them.
 """
 
 import re

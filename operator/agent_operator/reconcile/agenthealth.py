@@ -10,9 +10,7 @@ from agent_operator.egress.origins import OriginRefused
 from agent_operator.manifests.specs import AgentHealthSpec, WrongSpec, checked
 from agent_operator.prometheus import Prometheus
 from agent_operator.reconcile.agenthealth_status import Health, render
-from agent_operator.reconcile.queue import Key, Reconcile
-from agent_operator.reconcile.status import refuse, write_status
-from agent_operator.reconcile.tools import Tools
+from agent_operator.reconcile.tools import Key, Reconcile, Tools, refuse, write_status
 
 INTERVAL = 10.0
 """Seconds between two looks at a release: what changes is shown within 15 s. A look is nine small calls, and three a pod."""

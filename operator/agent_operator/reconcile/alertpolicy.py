@@ -14,9 +14,7 @@ from agent_operator.manifests.conditions import Verdict, find_condition, set_con
 from agent_operator.manifests.specs import AlertPolicySpec, checked
 from agent_operator.prometheus import Prometheus, PrometheusError
 from agent_operator.reconcile.consent import RECEIVER, NoConsent, read_shared
-from agent_operator.reconcile.queue import Key
-from agent_operator.reconcile.status import write_status
-from agent_operator.reconcile.tools import Tools
+from agent_operator.reconcile.tools import Key, Tools, write_status
 from agent_operator.rules.scope import quoted
 
 LOOK_AGAIN = 10.0

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from agent_operator.clock import Clock
-from agent_operator.reconcile.queue import Key
+from agent_operator.reconcile.tools import Key
 
 LOOP_SILENCE = timedelta(minutes=5)
 """Without a look at all objects. One is due each minute, and one that fails counts: a restart mends no API server."""

@@ -1,18 +1,35 @@
-"""What every reconcile may use, made once by `startup`."""
+"""What every reconcile may use, made once by `startup`; its key and its type; and the way a status is written."""
 
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import httpx
 
 from agent_operator.clock import Clock
-from agent_operator.cluster import Cluster
+from agent_operator.cluster import Cluster, Manifest
 from agent_operator.cluster.fences import Fences
+from agent_operator.manifests.conditions import Verdict, set_conditions
 from agent_operator.metrics import Metrics
 from agent_operator.settings import OperatorSettings
 
 
+class Key(NamedTuple):
+    """Names an object of ours."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+Reconcile = Callable[[Key], Awaitable[float | None]]
+"""Brings one object in line. Seconds until the key is due again; None to wait for an event."""
+
+
 @dataclass(frozen=True)
 class Tools:
+    """Of one process."""
+
     cluster: Cluster
     clock: Clock
     fences: Fences
@@ -21,3 +38,24 @@ class Tools:
     """For Prometheus, the pods' ops ports and the providers of keys, by `egress.read` alone: it bounds what comes back."""
 
     settings: OperatorSettings
+
+
+async def write_status(tools: Tools, about: Manifest, status: Mapping[str, Any]) -> Manifest:
+    """The object with this status; `about` is the object as it was read. Raises ClusterError."""
+    metadata = about["metadata"]
+    tools.metrics.set_conditions(about["kind"], metadata["namespace"], metadata["name"], status.get("conditions", []))
+    if about.get("status", {}) == status:
+        return about
+    return await tools.cluster.replace_status({**about, "status": status})
+
+
+async def refuse(tools: Tools, about: Manifest, reason: str, message: str) -> None:
+    """Ready=False, and nothing else of the status changed. Raises ClusterError."""
+    status = about.get("status", {})
+    conditions = set_conditions(
+        status.get("conditions", []),
+        [Verdict("Ready", "False", reason, message)],
+        generation=about["metadata"]["generation"],
+        now=tools.clock.now(),
+    )
+    await write_status(tools, about, {**status, "conditions": conditions})

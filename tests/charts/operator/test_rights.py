@@ -18,10 +18,10 @@ from agent_operator.cluster.kinds import ALERT_POLICY, ALL, CONFIG_MAP, EVENT, K
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.consent import RECEIVER
 from agent_operator.reconcile.controller import Controller
-from agent_operator.reconcile.registry import reconcilers
 from agent_operator.reconcile.rotation import secret as files
 from agent_operator.reconcile.tools import Tools
 from agent_operator.settings import OperatorSettings
+from agent_operator.startup import reconcilers
 from tests.charts.operator.chart import EVERYTHING, NAMESPACED, made, manifests, refused
 from tests.operator import policies
 from tests.operator.health.test_reconcile import World as HealthWorld

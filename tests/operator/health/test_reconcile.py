@@ -19,8 +19,7 @@ from agent_operator.cluster.fences import Fences
 from agent_operator.cluster.kinds import AGENT_HEALTH, DISRUPTION_BUDGET, SECRET
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.agenthealth import INTERVAL, agent_health
-from agent_operator.reconcile.queue import Key
-from agent_operator.reconcile.tools import Tools
+from agent_operator.reconcile.tools import Key, Tools
 from agent_operator.settings import OperatorSettings
 from tests.operator.health import release
 from tests.support.clock import WallClock

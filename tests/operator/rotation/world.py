@@ -14,10 +14,9 @@ from agent_operator.cluster.fences import Fences
 from agent_operator.cluster.kinds import KEY_ROTATION, SECRET
 from agent_operator.egress.origins import origins
 from agent_operator.metrics import Metrics
-from agent_operator.reconcile.queue import Key
 from agent_operator.reconcile.rotation.reconciler import KeyRotationReconciler
 from agent_operator.reconcile.rotation.sources import Sources
-from agent_operator.reconcile.tools import Tools
+from agent_operator.reconcile.tools import Key, Tools
 from agent_operator.settings import OperatorSettings
 from tests.support.clock import WallClock
 from tests.support.fake_cluster import FakeCluster
@@ -96,8 +95,8 @@ class World:
         fences = Fences(self.cluster, self.clock, holder="operator")
         self.http = httpx.AsyncClient(transport=httpx.MockTransport(self._provide))
         self.metrics = Metrics("test")
-        tools = Tools(self.cluster, self.clock, fences, self.metrics, self.http, SETTINGS)
-        self.operator = KeyRotationReconciler(tools, PodAnswers(self), Sources(tools))
+        self.tools = Tools(self.cluster, self.clock, fences, self.metrics, self.http, SETTINGS)
+        self.operator = KeyRotationReconciler(self.tools, PodAnswers(self), Sources(self.tools))
 
     # What is in the cluster.
 

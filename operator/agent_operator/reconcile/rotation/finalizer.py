@@ -17,8 +17,7 @@ from agent_operator.reconcile.rotation.secret import TargetSecret, discarded, em
 from agent_operator.reconcile.rotation.situation import Identity
 from agent_operator.reconcile.rotation.sources import KeySource, Sources
 from agent_operator.reconcile.rotation.status import Failure, RotationStatus, dump_failure, read_status
-from agent_operator.reconcile.status import write_status
-from agent_operator.reconcile.tools import Tools
+from agent_operator.reconcile.tools import Tools, write_status
 
 FINALIZER = "slipway.dev/keyrotation"
 

@@ -9,7 +9,6 @@ from agent_operator.cluster.kinds import KEY_ROTATION, POD, SECRET
 from agent_operator.cluster.lease import NotHolder
 from agent_operator.manifests.specs import KeyKind, KeyRotationSpec, read_spec
 from agent_operator.providers import ProviderError
-from agent_operator.reconcile.queue import Key
 from agent_operator.reconcile.rotation.consumers import Gate, PodClient, ask, at_least, gate
 from agent_operator.reconcile.rotation.due import check_schedule, due_after, planned
 from agent_operator.reconcile.rotation.finalizer import FINALIZER, Finalizer
@@ -28,8 +27,7 @@ from agent_operator.reconcile.rotation.status import (
     dump_status,
     read_status,
 )
-from agent_operator.reconcile.status import refuse, write_status
-from agent_operator.reconcile.tools import Tools
+from agent_operator.reconcile.tools import Key, Tools, refuse, write_status
 
 PASSES = 20
 """Actions in one go: a whole rotation has nine. More than that is a circle, and the queue slows it down."""

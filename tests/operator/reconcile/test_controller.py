@@ -5,7 +5,7 @@ from prometheus_client import CollectorRegistry
 
 from agent_operator.cluster import ClusterError, Conflict, Forbidden, Invalid, Unavailable
 from agent_operator.reconcile.controller import AFTER_REFUSAL, Controller
-from agent_operator.reconcile.queue import Key
+from agent_operator.reconcile.tools import Key
 from tests.operator.policies import KEY, Bench, bench, policy
 
 

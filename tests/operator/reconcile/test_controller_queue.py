@@ -1,11 +1,12 @@
-"""agent_operator.reconcile.queue"""
+"""agent_operator.reconcile.controller: the queue."""
 
 import asyncio
 from collections.abc import Callable
 
 import pytest
 
-from agent_operator.reconcile.queue import LONGEST_BACKOFF, Key, WorkQueue, backoff
+from agent_operator.reconcile.controller import LONGEST_BACKOFF, WorkQueue, backoff
+from agent_operator.reconcile.tools import Key
 from tests.support.clock import WallClock, settle
 
 A = Key("AlertPolicy", "team", "a")

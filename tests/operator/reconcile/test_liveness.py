@@ -1,7 +1,7 @@
 """agent_operator.reconcile.liveness: what makes the probe fail."""
 
 from agent_operator.reconcile.liveness import DEAF_AFTER, LONGEST_RECONCILE, LOOP_SILENCE, Liveness
-from agent_operator.reconcile.queue import Key
+from agent_operator.reconcile.tools import Key
 from tests.support.clock import WallClock
 
 KEY = Key("AlertPolicy", "team", "a")

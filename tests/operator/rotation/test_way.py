@@ -1,0 +1,56 @@
+"""The way of docs/developer/rotation.md is the one that calls take, from the queue to the provider."""
+
+import re
+import sys
+from pathlib import Path
+
+import httpx
+
+import agent_operator
+from agent_operator.reconcile.controller import Controller
+from tests.operator.rotation.world import KEY, World
+
+PAGE = Path(__file__).parents[3] / "docs/developer/rotation.md"
+[HOME] = [Path(each) for each in agent_operator.__path__]
+
+
+def listed() -> list[str]:
+    """The numbered files of the page."""
+    return re.findall(r"^\d+\. `(\S+\.py)`", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+class Watched(World):
+    """Notes by which files each call to the provider came."""
+
+    ways: dict[str, set[str]]
+
+    async def _provide(self, request: httpx.Request) -> httpx.Response:
+        frame, found = sys._getframe(), set()
+        while frame.f_back:
+            frame = frame.f_back
+            path = Path(frame.f_code.co_filename)
+            if path.is_relative_to(HOME):
+                found.add(path.relative_to(HOME).as_posix())
+        self.ways.setdefault(request.method, set()).update(found)
+        return await super()._provide(request)
+
+
+async def test_every_call_to_the_provider_comes_by_the_files_of_the_page_which_are_eight_at_most() -> None:
+    world = Watched()
+    world.ways = {}
+    controller = Controller(world.tools, {KEY.kind: world.operator})
+    async with controller.queue.running():
+        for number in range(40):
+            controller.changed(KEY, str(number))
+            await controller.queue.idle()
+            world.clock.pass_by(5)
+            world.sync()
+            if world.idle and world.status["revision"] == 1:
+                world.annotate(rotate_now="1")
+
+    way = listed()
+    assert world.status["revision"] == 2
+    assert world.ways.keys() == {"GET", "POST", "DELETE"}
+    assert set().union(*world.ways.values()) <= set(way)
+    assert len(way) <= 8
+    assert [each for each in way if not (HOME / each).is_file()] == []
