@@ -65,7 +65,8 @@ LABEL org.opencontainers.image.title="slipway" \
       org.opencontainers.image.description="Serves a LangGraph agent over HTTP and SSE."
 ENV HOST=0.0.0.0
 COPY --from=build-service /opt/slipway /opt/slipway
-RUN python -c "import agent_service.main, agent_service.agents.default.graph" && slipway --version
+RUN python -c "import agent_service.main, agent_service.agents.default.graph, agent_service.agents.endpoint_models, \
+    agent_service.auth.jwks, agent_service.auth.tokens, agent_service.data.statement" && slipway --version
 EXPOSE 8000 9090
 ENTRYPOINT ["slipway"]
 CMD ["serve"]

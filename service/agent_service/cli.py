@@ -1,6 +1,7 @@
 """The `slipway` command. Exit codes: 0 done, 1 failed, 2 a wrong setting or argument, 3 done in part."""
 
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -62,7 +63,6 @@ class _Command(click.Command):
 
 class _Group(click.Group):
     command_class = _Command
-    group_class = type
 
 
 def _plugin(name: str) -> click.Command | None:
@@ -104,9 +104,12 @@ def serve() -> None:
 
 
 def _run(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -> None:
+    gc.disable()  # it would look at all that is imported again and again, and find nothing: 0.3 s of CPU
     from agent_service.logs import logger, setup_logging  # noqa: PLC0415  # the service's modules take a second to import
     from agent_service.main import run  # noqa: PLC0415  # likewise
 
+    gc.freeze()  # nor is there anything to be found in it later: a full collection takes 0.1 s, and holds up all streams
+    gc.enable()
     setup_logging(settings.log_level)
     if later := settings_of_later_versions(os.environ):
         logger(__name__).warning("not in this version, and without effect", settings=later)
@@ -146,14 +149,14 @@ def ingest(paths: tuple[Path, ...], as_json: bool) -> None:
 
 
 def _ingest(settings: Settings, paths: Sequence[Path], *, quiet: bool = False) -> "IngestReport":
-    from agent_service.commands import ingest_paths  # noqa: PLC0415  # see _run
-
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
         task = progress.add_task("reading", total=None)
 
         def show(done: int, total: int, name: str) -> None:
             progress.update(task, completed=done, total=total, description=name)
+
+        from agent_service.commands.ingestion import ingest_paths  # noqa: PLC0415  # see _run; the bar is seen meanwhile
 
         return asyncio.run(ingest_paths(settings, paths, show))
 
@@ -172,10 +175,10 @@ def _ingest(settings: Settings, paths: Sequence[Path], *, quiet: bool = False) -
 )
 def dev(directory: Path, docs: tuple[Path, ...]) -> None:
     """Everything on this machine: an embedded PostgreSQL, migrations, documents, and the service, open to loopback only."""
-    from agent_service.commands import embedded_postgres  # noqa: PLC0415  # see _run
+    click.echo(f"starting PostgreSQL in {directory} …")
+    from agent_service.commands.embedded import embedded_postgres  # noqa: PLC0415  # see _run
     from agent_service.db.migrate import migrate as apply  # noqa: PLC0415  # see _run
 
-    click.echo(f"starting PostgreSQL in {directory} …")
     with embedded_postgres(directory.resolve()) as url:
         click.echo("migrating …")
         apply(url, lambda name: click.echo(f"  {name}"))
@@ -192,7 +195,8 @@ def dev(directory: Path, docs: tuple[Path, ...]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 def prune(dry_run: bool, as_json: bool) -> None:
     """Removes expired events, old checkpoints and old sessions, as `serve` does in the background."""
-    from agent_service.commands import prune_database  # noqa: PLC0415  # see _run
+    click.echo("looking for what is past its time …", err=True)
+    from agent_service.commands.pruning import prune_database  # noqa: PLC0415  # see _run
 
     done = asyncio.run(prune_database(_command_settings(), dry_run=dry_run))
     if done is None:
@@ -212,7 +216,7 @@ def prune(dry_run: bool, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def costs(by: str, days: int, as_json: bool) -> None:
     """Tokens and USD of everyone, from the ledger."""
-    from agent_service.commands import cost_report  # noqa: PLC0415  # see _run
+    from agent_service.commands.costs import cost_report  # noqa: PLC0415  # see _run
 
     rows = asyncio.run(cost_report(_command_settings(), by, datetime.now(UTC) - timedelta(days=days)))
     if as_json:
@@ -235,7 +239,7 @@ def _print_table(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
     Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
 
 
-@main.group()
+@main.group(cls=_Group)
 def keys() -> None:
     """API keys: hashed records in a folder (API_KEYS_DIR)."""
 

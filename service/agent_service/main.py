@@ -82,8 +82,6 @@ def api_connections(settings: Settings, metrics: Metrics) -> Connections:
 async def _serve_until_drained(settings: Settings, resources: Resources, listener: socket.socket) -> None:
     connections = api_connections(settings, resources.metrics)
     config = server_config(create_app(resources), connections, loop="none", timeout_graceful_shutdown=CONNECTIONS_SECONDS)
-    # Both loops call their own handlers beside uvicorn's, by the wake-up pipe.
-    asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
     server = Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="server")
     stopping = asyncio.create_task(server.stop_asked.wait(), name="stop")
@@ -184,7 +182,9 @@ async def _until_signal(settings: Settings, on_ready: Callable[[str], None]) -> 
     """A SIGTERM while the database is waited for ends the process too; as PID 1 it has no default to do so."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101  # we are in one
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    loop = asyncio.get_running_loop()
+    # Not the loop's own handler: it is called at the loop's next turn, and is lost when uvicorn takes its place before.
+    signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(task.cancel))
     await serve(settings, on_ready)
 
 

@@ -13,11 +13,11 @@ from langchain_core.tools import BaseTool
 from langgraph.pregel import Pregel
 from prometheus_client import disable_created_metrics
 
-from agent_service.agents.context import AgentContext
+from agent_service.agents.context import AgentContext, ChatModels
 from agent_service.agents.guardrails import RULES, make_input_check, own_rules
 from agent_service.agents.loader import Graph as LoadedGraph
 from agent_service.agents.loader import compile_graph, load_graph
-from agent_service.agents.models import ChatModels, open_models
+from agent_service.agents.models import open_models
 from agent_service.auth.authenticator import Authenticator, build_authenticator
 from agent_service.data.reader import DataReader
 from agent_service.db.faults import explain, explain_no_connection
@@ -38,7 +38,7 @@ from agent_service.runs.runtime import open_runtime
 from agent_service.runs.service import RunService
 from agent_service.runs.sessions import SessionStore
 from agent_service.runs.worker import Worker
-from agent_service.settings import Settings, check_folders
+from agent_service.settings import OFFLINE_MODEL, Settings, check_folders
 from agent_service.streams import Streams
 from agent_service.tokens import count_tokens
 from agent_service.tracing.export import open_tracing
@@ -146,7 +146,8 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
         _background(stack, "health", health.watch(metrics))
         _background(stack, "pool-gauges", watch_pool(pool, metrics))
         _background(stack, "key-gauges", watch_keys(pool, metrics, keys))
-        await asyncio.to_thread(count_tokens, "")  # reads its vocabulary, which would make the first turn wait
+        if OFFLINE_MODEL in {settings.model, settings.cheap_model}:  # it counts each message; elsewhere few texts are counted
+            await asyncio.to_thread(count_tokens, "")  # reads its vocabulary, which would make the first turn wait
         health.started = True
 
         def status() -> dict[str, Any]:

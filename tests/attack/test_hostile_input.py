@@ -14,8 +14,8 @@ from langchain_core.messages import HumanMessage
 
 from agent_service.agents.guardrails import check_input
 from agent_service.agents.offline_rules import reply
+from agent_service.data.query import MAX_SQL_CHARS, QueryRefused
 from agent_service.data.reader import DataReader
-from agent_service.data.statement import MAX_SQL_CHARS, QueryRefused
 from agent_service.db.pool import make_pool
 from agent_service.isolated import Workers
 from agent_service.logs import _hide_credentials

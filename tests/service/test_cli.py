@@ -52,6 +52,12 @@ def test_serve_help_lists_every_setting() -> None:
     assert [name for name in Settings.model_fields if f"  {name.upper()}  [" not in text] == []
 
 
+def test_a_group_lists_its_own_commands_only() -> None:
+    assert "doctor" in slipway("--help").output
+    assert "doctor" not in slipway("keys", "--help").output
+    assert slipway("keys", "doctor").exit_code == WRONG
+
+
 def test_a_bare_call_and_an_unknown_command_say_what_there_is() -> None:
     assert "serve" in slipway("--help").output
     unknown = slipway("serv")

@@ -13,6 +13,7 @@ import httpx
 
 from agent_operator.checks.finding import Area, Finding, Status, Verdict, fail, ok, unknown, warn
 from agent_operator.doctor.errors import CouldNotRun
+from agent_operator.doctor.question import QUESTION
 from agent_operator.doctor.stream import Recording, judge_resume, judge_stream, record
 from agent_operator.egress.read import Answer, ReadError, read
 from agent_operator.egress.text import plain
@@ -36,7 +37,7 @@ class Target:
     """A token or an API key of a user."""
     other: str = field(default="", repr=False)
     """That of another user, to see that they do not see each other's runs."""
-    question: str = "How do I rotate keys? Answer at length."
+    question: str = QUESTION
     stream_seconds: float = 120.0
     """Limit of the whole stream."""
 

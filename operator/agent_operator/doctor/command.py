@@ -1,26 +1,11 @@
 """`slipway doctor`: the checks of AgentHealth from a terminal, and what only a client can try."""
 
-import asyncio
-import os
-import shutil
 import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
 
-from agent_operator.checks.finding import Finding
-from agent_operator.doctor.by_environment import examine_environment
-from agent_operator.doctor.by_ops import examine_ops
-from agent_operator.doctor.by_release import Release, examine_release
-from agent_operator.doctor.by_url import Target, examine
-from agent_operator.doctor.errors import CouldNotRun
-from agent_operator.doctor.report import COULD_NOT_RUN, as_json, cleaned, exit_code, print_report
-from agent_operator.egress.client import terminals_client
-from agent_operator.egress.text import plain
-
-WIDTH = 100
-"""Columns at most: longer lines are hard to read; fewer when the terminal has fewer."""
+from agent_operator.doctor.question import QUESTION
 
 EPILOG = """\b
 Exit codes: 0 passed, 1 a check failed (with --strict also a warning), 2 nothing could be examined.
@@ -45,9 +30,7 @@ Example:
 @click.option(
     "--other-token", envvar="SLIPWAY_OTHER_TOKEN", help="Another user's: must not see the first one's run.", show_envvar=True
 )
-@click.option(
-    "--question", default=Target.__dataclass_fields__["question"].default, help="What to ask: the answer must take a while."
-)
+@click.option("--question", default=QUESTION, help="What to ask: the answer must take a while.")
 @click.option("--ops-url", metavar="URL", help="Ops port (9090) of one process, where there is no Kubernetes.")
 @click.option("--replicas", default=1, type=click.IntRange(1, 1000), show_default=True, help="Processes behind --ops-url.")
 @click.option("--release", metavar="NAME", help="A Helm release, read by kubeconfig.")
@@ -79,31 +62,16 @@ def doctor(
     if token and api_key_file:
         raise click.UsageError("give --token or --api-key-file, not both")
     credential = api_key_file.read_text(encoding="utf-8").strip() if api_key_file else token or ""
-    target = Target(url.rstrip("/"), credential, other_token or "", question) if url else None
-    where = Release(release, namespace, context, prometheus) if release else None
-    try:
-        findings = asyncio.run(_examine(target, ops_url, replicas, where))
-    except CouldNotRun as error:
-        print(f"slipway: {plain(error, 1000)}", file=sys.stderr)  # noqa: T201  # the message is for whoever typed the command
-        sys.exit(COULD_NOT_RUN)
-    findings = [cleaned(each) for each in (*findings, *(examine_environment(os.environ) if local else ()))]
-    if json_wanted:
-        click.echo(as_json(findings))
-    else:
-        print_report(findings, Console(width=min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)))
-    sys.exit(exit_code(findings, strict=strict))
+    from agent_operator.doctor import examination  # noqa: PLC0415  # half a second of CPU, which --help need not wait for
 
-
-async def _examine(target: Target | None, ops_url: str | None, replicas: int, release: Release | None) -> list[Finding]:
-    found: list[Finding] = []
-    async with terminals_client() as client:
-        if target:
-            found += await examine(target, client)
-        if ops_url:
-            found += await examine_ops(ops_url.rstrip("/"), replicas, client)
-    if release:
-        found += await examine_release(release)
-    return found
+    wanted = examination.Wanted(
+        target=examination.Target(url.rstrip("/"), credential, other_token or "", question) if url else None,
+        ops_url=ops_url.rstrip("/") if ops_url else None,
+        replicas=replicas,
+        release=examination.Release(release, namespace, context, prometheus) if release else None,
+        local=local,
+    )
+    sys.exit(examination.report(wanted, strict=strict, json_wanted=json_wanted))
 
 
 def main() -> None:

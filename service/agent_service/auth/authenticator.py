@@ -1,18 +1,20 @@
 """One decision: who calls?"""
 
 from dataclasses import dataclass
-
-import aiohttp
+from typing import TYPE_CHECKING
 
 from agent_service.auth.api_keys import ApiKeys
-from agent_service.auth.jwks import Jwks
 from agent_service.auth.key_records import KEY_PREFIX
 from agent_service.auth.shared_secrets import SharedSecrets
 from agent_service.auth.stream_tokens import StreamTokens
-from agent_service.auth.tokens import JwtVerifier
 from agent_service.errors import Unauthenticated
 from agent_service.principal import Principal
 from agent_service.settings import Settings
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from agent_service.auth.tokens import JwtVerifier
 
 MAX_CREDENTIAL_CHARS = 8192
 """Proxies cut headers at 8 KiB; the largest identity provider tokens stay under 4 KiB."""
@@ -27,7 +29,7 @@ class Authenticator:
 
     settings: Settings
     api_keys: ApiKeys | None
-    jwt: JwtVerifier | None
+    jwt: "JwtVerifier | None"
     stream_tokens: StreamTokens
 
     async def authenticate(self, authorization: str | None, stream_token: str | None) -> Principal:
@@ -71,7 +73,7 @@ def _well_formed(credential: str) -> str:
     return credential
 
 
-def build_authenticator(settings: Settings, stream_secret: bytes, http: aiohttp.ClientSession | None = None) -> Authenticator:
+def build_authenticator(settings: Settings, stream_secret: bytes, http: "aiohttp.ClientSession | None" = None) -> Authenticator:
     """Composes what the settings ask for. Without `http`, each fetch of the JWKS opens a session of its own."""
     return Authenticator(
         settings=settings,
@@ -81,9 +83,12 @@ def build_authenticator(settings: Settings, stream_secret: bytes, http: aiohttp.
     )
 
 
-def _jwt_verifier(settings: Settings, http: aiohttp.ClientSession | None) -> JwtVerifier | None:
+def _jwt_verifier(settings: Settings, http: "aiohttp.ClientSession | None") -> "JwtVerifier | None":
     if not (settings.jwt_secret or settings.jwt_secret_dir or settings.jwt_jwks_url):
         return None
+    from agent_service.auth.jwks import Jwks  # noqa: PLC0415  # aiohttp: 8 MB, 0.1 s of CPU, that only issuers' tokens need
+    from agent_service.auth.tokens import JwtVerifier  # noqa: PLC0415  # likewise
+
     return JwtVerifier(
         secret=settings.jwt_secret.get_secret_value() if settings.jwt_secret else None,
         jwks=Jwks(settings.jwt_jwks_url, http) if settings.jwt_jwks_url else None,

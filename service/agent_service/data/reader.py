@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from agent_service.data.describe import describe
-from agent_service.data.statement import MAX_SQL_CHARS, QueryRefused, Statement, prepare
+from agent_service.data.query import MAX_SQL_CHARS, QueryRefused, Statement, read_query
 from agent_service.data.values import JsonValue, to_json
 from agent_service.db.pool import Connection, Pool, connection
 from agent_service.errors import Overloaded
@@ -122,7 +122,7 @@ class DataReader:
         if len(sql) > MAX_SQL_CHARS:
             raise QueryRefused(f"the query has {len(sql)} characters; {MAX_SQL_CHARS} are allowed")
         try:
-            return await self._workers.call(self._parsing, prepare, sql, self._schemas)
+            return await self._workers.call(self._parsing, read_query, sql, self._schemas)
         except Busy:
             raise Overloaded("other queries are being read; try the same one again") from None
         except GivenUp as error:

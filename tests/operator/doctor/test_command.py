@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from agent_operator.checks.finding import Area, Status
-from agent_operator.doctor.command import WIDTH, doctor
+from agent_operator.doctor.command import doctor
+from agent_operator.doctor.examination import WIDTH
 from agent_service import cli
 from agent_service.settings import Settings
 from tests.support.replicas import free_port

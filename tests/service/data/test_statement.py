@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from sqlglot.dialects.postgres import Postgres
 from sqlglot.tokenizer_core import TokenType
 
-from agent_service.data.statement import MAX_SQL_CHARS, QueryRefused, prepare
+from agent_service.data.query import MAX_SQL_CHARS, QueryRefused
+from agent_service.data.statement import prepare
 
 SCHEMAS = ("slipway_data", "shop")
 

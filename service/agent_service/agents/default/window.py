@@ -4,11 +4,11 @@ A turn begins with a message of the user. An exchange is a model's message with 
 are never split, as endpoints refuse the one without the other.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
-from agent_service.tokens import count_tokens
+from agent_service.tokens import count_tokens, most_tokens
 
 MESSAGE_TOKENS = 4
 """Tokens that the wire format adds to each message: role and separators."""
@@ -22,8 +22,8 @@ def context_window(messages: Sequence[AnyMessage], *, turns: int, tokens: int) -
     The question of the running turn and its last exchange stay even if they alone are more.
     """
     groups = _turns(without_dangling_calls(messages))[-turns:]
-    if not groups:
-        return []
+    if sum(_cost(group, most_tokens) for group in groups) <= tokens:
+        return _flat(groups)  # as with most: nothing need be counted
     current = _fit_turn(groups[-1], tokens)
     room = tokens - _cost(current)
     kept = [current]
@@ -89,10 +89,10 @@ def _flat(groups: Iterable[Group]) -> list[AnyMessage]:
     return [message for group in groups for message in group]
 
 
-def _cost(group: Group) -> int:
-    return sum(_message_tokens(message) for message in group)
+def _cost(group: Group, count: Callable[[str], int] = count_tokens) -> int:
+    return sum(_message_tokens(message, count) for message in group)
 
 
-def _message_tokens(message: AnyMessage) -> int:
+def _message_tokens(message: AnyMessage, count: Callable[[str], int]) -> int:
     calls = message.tool_calls if isinstance(message, AIMessage) else []
-    return MESSAGE_TOKENS + count_tokens(message.text) + sum(count_tokens(f"{call['name']}{call['args']}") for call in calls)
+    return MESSAGE_TOKENS + count(message.text) + sum(count(f"{call['name']}{call['args']}") for call in calls)

@@ -1,0 +1,141 @@
+"""What a command or a fresh replica loads before its first word: counted in modules, as seconds vary with the machine."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+HEAVY = frozenset(
+    {"aiohttp", "fastapi", "httpx2", "jwt", "langchain_core", "langgraph", "lightkube", "openai", "sqlglot", "uvicorn"}
+)
+"""Each takes 0.1 to 1 s of CPU to import."""
+
+UNNEEDED = frozenset(
+    ["aiohttp", "grpc", "lxml", "numpy", "openai", "langchain_openai", "opentelemetry.exporter", "pypdf", "sqlglot", "tiktoken"]
+)
+"""By a replica with default settings."""
+
+LIGHT_MODULES = 520
+"""440 today: click, rich, pydantic and psycopg's reader of connection strings."""
+
+REPLICA_MODULES = 1850
+"""1760 today, of them 730 of langchain_core, langgraph and langsmith; openai and langchain_openai would be 720 more."""
+
+REPLICA_MB = 225
+"""190 today, 30 of them pages of the tokenizer's vocabulary that all processes of a node share."""
+
+ENDPOINT = {"MODEL": "gpt-4.1-mini", "OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+
+COMMANDS = """
+import json, sys
+from agent_service.cli import main
+for arguments in json.loads(sys.argv[1]):
+    try:
+        main(arguments)
+    except SystemExit:
+        pass
+print(json.dumps(sorted(sys.modules)))
+"""
+
+REPLICA = """
+import json, os, pathlib, signal, sys
+from agent_service import cli
+def ready(_):
+    lines = pathlib.Path("/proc/self/smaps_rollup").read_text().splitlines()
+    resident = next(int(line.split()[1]) for line in lines if line.startswith("Rss:"))
+    print(json.dumps({"modules": sorted(sys.modules), "mb": resident / 1024}), flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+cli._run(cli.load_settings(), ready)
+"""
+
+
+def run(code: str, *arguments: str, **env: str) -> Any:
+    """What the code prints last, in a new interpreter with no other settings."""
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), **env}
+    done = subprocess.run([sys.executable, "-c", code, *arguments], env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def replica(database_url: str, code: str = REPLICA, **env: str) -> Any:
+    """The modules and megabytes of a replica that is ready, and ended by a SIGTERM at just that moment."""
+    return run(code, AUTH="disabled", PORT="0", OPS_PORT="0", DATABASE_URL=database_url, **env)
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        [
+            ["--version"],
+            ["--help"],
+            ["nonsense"],
+            *([name, "--help"] for name in ("serve", "keys", "doctor", "migrate", "costs")),
+        ],
+        [["serve"], ["doctor"], ["keys", "list"], ["ingest", "/nowhere"]],
+    ],
+    ids=["help", "wrong"],
+)
+def test_help_and_errors_load_no_more_than_they_say(commands: list[list[str]]) -> None:
+    loaded = run(COMMANDS, json.dumps(commands))
+    assert HEAVY & set(loaded) == set()
+    assert len(loaded) < LIGHT_MODULES
+
+
+@pytest.mark.parametrize(
+    ("command", "needed"),
+    [
+        (["keys", "list", "--dir", "."], {"jwt"}),
+        (["costs"], {"agent_service.runs.usage"}),
+        (["doctor", "--local"], {"httpx2", "lightkube"}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_command_loads_its_own_part_only(command: list[str], needed: set[str], database_url: str) -> None:
+    loaded = set(run(COMMANDS, json.dumps([command]), DATABASE_URL=database_url))
+    assert needed <= loaded
+    assert (HEAVY - needed) & loaded == set()
+
+
+def test_a_replica_loads_what_its_settings_need(database_url: str) -> None:
+    fresh = replica(database_url)
+    unneeded = {
+        "aiohttp",
+        "grpc",
+        "lxml",
+        "numpy",
+        "openai",
+        "langchain_openai",
+        "opentelemetry.exporter",
+        "pypdf",
+        "sqlglot",
+        "tiktoken",
+    }
+    assert unneeded & set(fresh["modules"]) == set()
+    assert len(fresh["modules"]) < REPLICA_MODULES
+    assert fresh["mb"] < REPLICA_MB
+
+
+def test_a_replica_with_an_endpoint_loads_no_vocabulary_before_it_counts(database_url: str) -> None:
+    fresh = replica(database_url, AGENT_GRAPH="bench.graph:build", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", **ENDPOINT)
+    loaded = set(fresh["modules"])
+    assert {"openai", "langchain_openai", "opentelemetry.exporter.otlp.proto.http.trace_exporter"} <= loaded
+    assert {"grpc", "numpy", "sqlglot", "langchain.agents"} & loaded == set()
+    assert fresh["mb"] < REPLICA_MB
+
+
+GRPC = "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
+
+
+@pytest.mark.parametrize(
+    ("missing", "env"),
+    [
+        ("openai", ENDPOINT),
+        (GRPC, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}),
+    ],
+)
+def test_a_library_that_the_settings_need_is_missed_at_start(missing: str, env: dict[str, str], database_url: str) -> None:
+    with pytest.raises(AssertionError, match=missing):
+        replica(database_url, f"import sys; sys.modules[{missing!r}] = None\n{REPLICA}", **env)
