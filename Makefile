@@ -12,7 +12,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test chaos check fix e2e bench settings-docs rotation-docs chart-docs alerts lock version-set clean
+.PHONY: help run test chaos check fix e2e bench bench-quick dashboards dashboards-preview settings-docs rotation-docs chart-docs alerts \
+	lock version-set clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,8 +42,11 @@ e2e: $(VENV)/.dev ## Tests on the cluster of KUBECONFIG, with the images SLIPWAY
 	@test -n "$$KUBECONFIG" || { echo "make e2e: set KUBECONFIG to a cluster that may be used for tests" >&2; exit 2; }
 	$(BIN)/pytest -m e2e tests/e2e -s $(ARGS)
 
-bench: $(VENV)/.dev ## Slipway beside the tutorial way: CPU, turns, gaps (Linux, two cores, two minutes)
-	$(BIN)/python -m bench
+bench: $(VENV)/.dev ## Slipway beside the tutorial way, every token checked (Linux, two idle cores, at most 15 minutes); ARGS=--help
+	$(BIN)/python -m bench $(ARGS)
+
+bench-quick: $(VENV)/.dev ## The main figures of it, in at most two minutes
+	$(BIN)/python -m bench --quick $(ARGS)
 
 dashboards: $(VENV)/.dev ## Write the Grafana dashboards of the charts from the code
 	$(BIN)/python -m dashboards

@@ -1,122 +1,107 @@
-"""`make bench`: Slipway beside the tutorial way in one run. Ratios carry over to other machines, figures do not."""
+"""`python -m bench`, or `make bench`: Slipway beside the tutorial way and the direct line to a fake model."""
 
-import asyncio
+import argparse
 import json
-import statistics
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import astuple, dataclass, fields
-from typing import Any
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 
-import aiohttp
+import uvloop
 
-from bench import servers
-from bench.load import Turn, ask, closed_loop
-from tests.support.postgres import ensure_template, fresh_database, start_server
+from bench.client import WrongAnswer
+from bench.figures import Results, markdown
+from bench.goals import table
+from bench.run import named, run
+from bench.scenarios import SCENARIOS
+from bench.stage import FULL, QUICK, Scenario
 
-REPETITIONS = 3
-"""Interleaved; medians are shown. One measurement on a shared machine may be off by half."""
+WRONG, USAGE, FAILED = 1, 2, 3
 
-CLIENTS, TURNS = 16, 160
-WARM_UP = 20
-SINGLE_TURNS = 20
-STREAMS, STREAM_TOKENS, TOKENS_PER_SECOND = 50, 100, 50
-ALL_TURNS = REPETITIONS * (WARM_UP + SINGLE_TURNS + TURNS + STREAMS)
-FAST = {"token_count": 50}
-PACED = {"token_count": STREAM_TOKENS, "tokens_per_second": TOKENS_PER_SECOND}
+EXAMPLES = """\
+examples:
+  make bench                                            all scenarios, at most 15 minutes
+  make bench-quick                                      the main ones, at most 2 minutes
+  python -m bench --list                                what there is
+  python -m bench --only paced --only tool              two of them
+  python -m bench --json bench.json --write-docs        as the figures of docs/performance.md were made
+  python -m bench --read bench.json                     the tables of an earlier run, without measuring
 
+The service has core 0 to itself; PostgreSQL, the model and the load share core 1. Run it on an idle machine with two
+cores or more (Linux). Figures are medians [least-largest] of interleaved repetitions; ratios carry over to other
+machines, figures do not.
 
-@dataclass(frozen=True)
-class Figures:
-    """One repetition for one server. Names are the row's title, underscores aside."""
-
-    CPU_ms_a_turn_of_50_tokens: float
-    turns_a_second: float
-    first_text_alone_ms: float
-    CPU_ms_a_paced_stream: float
-    paced_gap_p95_ms: float
+exit codes: 0 measured; 1 a token was wrong or missing; 2 usage; 3 a scenario failed, the others were measured
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class Bench:
-    session: aiohttp.ClientSession
-    model_url: str
-
-    async def script(self, script: dict[str, Any]) -> None:
-        async with self.session.post(f"{self.model_url.removesuffix('/v1')}/_control", json=script) as response:
-            response.raise_for_status()
-
-    async def turns(self, server: servers.Server, count: int, clients: int) -> list[Turn]:
-        """Asks the same question; a single wrong character in any answer ends the bench."""
-        turns = await closed_loop(count, clients, lambda _: ask(self.session, server.url, "What is a lease?"))
-        expected = await self._said("What is a lease?")
-        if wrong := [turn.text for turn in turns if turn.text != expected]:
-            raise SystemExit(f"{server.name}: {len(wrong)} of {count} answers differ from the model's: {wrong[0]!r}")
-        return turns
-
-    async def _said(self, question: str) -> str:
-        payload = {"model": "fake-1", "messages": [{"role": "user", "content": question}]}
-        async with self.session.post(f"{self.model_url}/chat/completions", json=payload) as response:
-            return str(json.loads(await response.read())["choices"][0]["message"]["content"])
-
-    async def measure(self, server: servers.Server) -> Figures:
-        loop = asyncio.get_running_loop()
-        await self.script(FAST)
-        await self.turns(server, WARM_UP, CLIENTS)
-        alone = await self.turns(server, SINGLE_TURNS, 1)
-        cpu, started = server.cpu_seconds(), loop.time()
-        await self.turns(server, TURNS, CLIENTS)
-        seconds, busy = loop.time() - started, server.cpu_seconds() - cpu
-        await self.script(PACED)
-        cpu = server.cpu_seconds()
-        streams = await self.turns(server, STREAMS, STREAMS)
-        gaps = sorted(gap for turn in streams for gap in turn.gaps)
-        return Figures(
-            1000 * busy / TURNS,
-            TURNS / seconds,
-            1000 * statistics.median(turn.first for turn in alone),
-            1000 * (server.cpu_seconds() - cpu) / STREAMS,
-            1000 * gaps[int(0.95 * len(gaps))],
-        )
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--list", action="store_true", help="list the scenarios, then end")
+    made.add_argument("--only", action="append", metavar="SCENARIO", default=[], help="only this one; may be given again")
+    made.add_argument("--quick", action="store_true", help="the main scenarios, with two short repetitions each")
+    made.add_argument("--json", type=Path, metavar="FILE", help="write every value there")
+    made.add_argument("--read", type=Path, metavar="FILE", help="measure nothing: take what --json wrote")
+    return made
 
 
-@asynccontextmanager
-async def both(stack: AsyncExitStack, model_url: str) -> AsyncIterator[list[servers.Server]]:
-    admin = start_server("bench")
-    ensure_template(admin)
-    empty = stack.enter_context(fresh_database(admin, template="template0"))
-    migrated = stack.enter_context(fresh_database(admin))
-    async with servers.tutorial(model_url, empty) as tutorial, servers.slipway(model_url, migrated) as slipway:
-        yield [tutorial, slipway]
+def chosen(arguments: argparse.Namespace) -> list[Scenario]:
+    """Raises KeyError with the name of a scenario that there is not."""
+    if arguments.only:
+        return named(arguments.only, SCENARIOS)
+    return [scenario for scenario in SCENARIOS if scenario.quick or not arguments.quick]
 
 
-async def bench() -> str:
-    servers.pin(0, servers.OTHERS_CPU)
-    results: dict[str, list[Figures]] = {}
-    async with AsyncExitStack() as stack:
-        model_url = await stack.enter_async_context(servers.fake_model())
-        session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
-        running = await stack.enter_async_context(both(stack, model_url))
-        before = [server.commits() for server in running]
-        for repetition in range(REPETITIONS):
-            for server in running:
-                print(f"{server.name}, repetition {repetition + 1} of {REPETITIONS} …", flush=True)
-                results.setdefault(server.name, []).append(await Bench(session, model_url).measure(server))
-        await asyncio.sleep(servers.STATISTICS_SECONDS)
-        commits = [(server.commits() - start) / ALL_TURNS for server, start in zip(running, before, strict=True)]
-    return table(results, commits)
-
-
-def table(results: dict[str, list[Figures]], commits: list[float]) -> str:
-    """Medians, and tutorial / Slipway for each row."""
-    medians = [[statistics.median(column) for column in zip(*map(astuple, runs), strict=True)] for runs in results.values()]
-    named = [(field.name.replace("_", " "), *pair) for field, *pair in zip(fields(Figures), *medians, strict=True)]
-    rows = [
-        f"| {name} | {first:.1f} | {second:.1f} | {first / second:.1f} |"
-        for name, first, second in [*named, ("database commits a turn", *commits)]
+def report(results: Results) -> str:
+    """The goals, then everything that was measured."""
+    names = list(dict.fromkeys(name for row in results.rows.values() for name in row.samples))
+    everything = [
+        [f"{row.figure.title}, {row.figure.unit}" if row.figure.unit else row.figure.title, *map(row.text, names)]
+        for row in results.rows.values()
     ]
-    return "\n".join([f"| | {' | '.join(results)} | ratio |", "| --- | --- | --- | --- |", *rows])
+    parts = [
+        "; ".join(f"{name} {value}" for name, value in results.environment.items()),
+        table(results),
+        markdown(["everything measured", *names], everything),
+        *(f"{name} FAILED: {reason}" for name, reason in results.failed.items()),
+    ]
+    return "\n\n".join(parts)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    try:
+        scenarios = chosen(arguments)
+    except KeyError as unknown:
+        print(f"--only {unknown.args[0]}: no such scenario; there are {', '.join(s.name for s in SCENARIOS)}", file=sys.stderr)
+        return USAGE
+    if arguments.list:
+        for scenario in scenarios:
+            print(f"{scenario.name:10} {'quick  ' if scenario.quick else '       '}{scenario.what}")
+        return 0
+    try:
+        results = _measured(arguments, scenarios)
+    except WrongAnswer as wrong:
+        print(f"WRONG: {wrong}", file=sys.stderr)
+        return WRONG
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not arguments.read:
+            raise
+        print(f"--read {arguments.read}: expected a file that --json wrote: {type(error).__name__}: {error}", file=sys.stderr)
+        return USAGE
+    print(report(results))
+    return FAILED if results.failed else 0
+
+
+def _measured(arguments: argparse.Namespace, scenarios: Sequence[Scenario]) -> Results:
+    if arguments.read:
+        return Results.from_json(json.loads(arguments.read.read_text(encoding="utf-8")))
+    results = uvloop.run(run(scenarios, QUICK if arguments.quick else FULL))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return results
 
 
 if __name__ == "__main__":
-    print(asyncio.run(bench()))
+    raise SystemExit(main())

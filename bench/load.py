@@ -1,58 +1,93 @@
-"""The load: turns of a closed loop of clients, each read to its end, its text compared with what the model said."""
+"""The load: turns of clients that wait for their answer, or of streams that all are open at once; each answer is checked."""
 
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-import aiohttp
+from bench.client import Connection, Turn, WrongAnswer, agent_event, model_event
+from bench.script import MODEL, Ask
 
-
-@dataclass(slots=True)
-class Turn:
-    """Seconds from the request to the first text and to the end; gaps between reads that brought text."""
-
-    text: str = ""
-    first: float = 0.0
-    total: float = 0.0
-    gaps: list[float] = field(default_factory=list)
+NUMBERS = itertools.count(1)
+"""Every question of a run of the bench is asked once."""
 
 
-def unnamed_text(block: bytes) -> str | None:
-    """Text of an SSE event without a name; None for every other."""
-    lines = block.decode().split("\n")
-    if any(line.startswith("event:") for line in lines):
-        return None
-    data = [line.removeprefix("data:").removeprefix(" ") for line in lines if line.startswith("data:")]
-    return "\n".join(data) if data else None
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where questions go to: a server, or the model itself."""
+
+    url: str
+    direct: bool = False
+
+    async def ask(self, connection: Connection, ask: Ask, session: str | None = None) -> Turn:
+        """Asks, reads the whole answer and compares it.
+
+        Raises:
+            WrongAnswer: a character differs.
+            Refused, ConnectionError: there is no answer.
+        """
+        if self.direct:
+            payload = {
+                "model": MODEL,
+                "stream": True,
+                "stream_options": {"include_usage": True},
+                "messages": [{"role": "user", "content": ask.question}],
+            }
+            turn = await connection.stream("/v1/chat/completions", payload, read=model_event)
+        else:
+            body = {"question": ask.question, **({"session_id": session} if session else {})}
+            turn = await connection.stream("/chat/stream", body, read=agent_event)
+        return check(turn, ask)
 
 
-async def ask(session: aiohttp.ClientSession, url: str, question: str) -> Turn:
-    turn, started, rest = Turn(), time.perf_counter(), b""
-    last = 0.0
-    async with session.post(f"{url}/chat/stream", json={"question": question}) as response:
-        response.raise_for_status()
-        async for data in response.content.iter_any():
-            *blocks, rest = (rest + data).split(b"\n\n")
-            texts = [text for block in blocks if (text := unnamed_text(block)) is not None and text != "[DONE]"]
-            now = time.perf_counter()
-            if texts:
-                turn.text += "".join(texts)
-                turn.first = turn.first or now - started
-                turn.gaps += [now - last] if last else []
-                last = now
-    turn.total = time.perf_counter() - started
+def check(turn: Turn, ask: Ask) -> Turn:
+    """Raises WrongAnswer unless every character came, once, in order, and the end was said."""
+    if turn.text != ask.text:
+        same = next((at for at, (one, two) in enumerate(zip(turn.text, ask.text, strict=False)) if one != two), None)
+        at = min(len(turn.text), len(ask.text)) if same is None else same
+        raise WrongAnswer(
+            f"{ask.question!r}: {len(turn.text)} characters of {len(ask.text)};"
+            f" from {at} on {turn.text[at : at + 40]!r} in place of {ask.text[at : at + 40]!r}"
+        )
+    if not turn.complete:
+        raise WrongAnswer(f"{ask.question!r}: the stream ended without [DONE]")
     return turn
 
 
-async def closed_loop(count: int, clients: int, turn: Callable[[int], Awaitable[Turn]]) -> list[Turn]:
-    """`count` turns by so many clients at once."""
-    numbers, turns = itertools.count(), []
+async def closed_loop(
+    target: Target, clients: int, seconds: float, ask: Callable[[int], Ask], sessions: Iterable[str] = ()
+) -> list[Turn]:
+    """Turns of so many clients, each with a connection of its own, that begin within so many seconds; at least one each.
 
-    async def client() -> None:
-        while (number := next(numbers)) < count:
-            turns.append(await turn(number))
+    `sessions`: one a client; without them each turn is a session of its own.
+    """
+    turns: list[Turn] = []
+    until = time.perf_counter() + seconds
 
-    await asyncio.gather(*(client() for _ in range(clients)))
+    async def client(session: str | None) -> None:
+        async with await Connection.open(target.url) as connection:
+            while True:
+                turns.append(await target.ask(connection, ask(next(NUMBERS)), session))
+                if time.perf_counter() >= until:
+                    return
+
+    names = [*sessions, *[None] * clients][:clients]
+    async with asyncio.TaskGroup() as group:
+        for name in names:
+            group.create_task(client(name))
     return turns
+
+
+async def together(target: Target, asks: Iterable[Ask], spread_seconds: float) -> list[Turn]:
+    """A stream for each question, the first begun now and the last so many seconds later; each has a connection of its own."""
+    asks = list(asks)
+
+    async def client(place: int, ask: Ask) -> Turn:
+        await asyncio.sleep(spread_seconds * place / len(asks))
+        async with await Connection.open(target.url) as connection:
+            return await target.ask(connection, ask)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(client(place, ask)) for place, ask in enumerate(asks)]
+    return [task.result() for task in tasks]

@@ -1,26 +1,31 @@
-"""The two servers and the model, each a process of its own."""
+"""What is measured, each a process of its own: Slipway with either kind of graph, the tutorial, and the model beside them."""
 
 import asyncio
 import os
+import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from typing import IO
 
-import aiohttp
-import psycopg
+from bench.client import Connection, Refused
+from bench.database import Postgres
+from bench.load import Target
+from bench.processes import SERVER_CPU, cpu_ms, memory_bytes, pin
+from bench.script import MODEL
+from bench.support import free_port
 
-from tests.support.replicas import free_port
+TUTORIAL, SHARED, OWN, DIRECT = "tutorial", "Slipway, the server's model", "Slipway, its own ChatOpenAI", "direct line"
 
-MODEL = "gpt-4.1-mini"
-"""Has a price, so that billing is measured too. The fake model answers to any name."""
+KINDS = (SHARED, OWN, TUTORIAL)
+"""The three side by side, in the order of each repetition."""
 
-SERVER_CPU, OTHERS_CPU = 0, 1
-"""The server under test has a core of its own; the model, PostgreSQL and the load share the other."""
-
-STATISTICS_SECONDS = 11.0
-"""An idle session of PostgreSQL reports its last commits after 10 s (PGSTAT_IDLE_INTERVAL)."""
+READY_SECONDS = 60.0
+LOOK_SECONDS = 0.02
+"""Between two looks whether a server is ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,88 +33,110 @@ class Server:
     name: str
     url: str
     database: str
-    pid: int
+    process: asyncio.subprocess.Process
+    start_seconds: float
+    """From its start until it was ready."""
 
-    def cpu_seconds(self) -> float:
-        """User and system time, in ticks of 10 ms (Linux)."""
-        after_name = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+    @property
+    def target(self) -> Target:
+        return Target(self.url)
 
-    def commits(self) -> int:
-        """Of all sessions in its database so far, a load of at least STATISTICS_SECONDS ago."""
-        with psycopg.connect(self.database) as conn:
-            row = conn.execute("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()").fetchone()
-        assert row
-        return int(row[0])
+    def cpu_ms(self) -> float:
+        return cpu_ms(self.process.pid)
+
+    def memory_bytes(self) -> int:
+        return memory_bytes(self.process.pid)
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Meanwhile it takes no time of its core, and of PostgreSQL."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def stopped(servers: Iterable[Server]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for server in servers:
+            stack.enter_context(server.stopped())
+        yield
 
 
 @asynccontextmanager
-async def tutorial(model_url: str, database: str) -> AsyncIterator[Server]:
+async def serving(name: str, database: str, model_url: str, *, graph: str = "plain", **more: str) -> AsyncIterator[Server]:
+    """A ready server of one of the KINDS. `graph`: plain or tool. `more`: variables of Slipway's own."""
     port = free_port()
-    command = ["-m", "bench.tutorial", str(port), database, model_url]
-    async with _started("tutorial", command, {}, port, database) as server:
-        yield server
+    suffix = "_tool" if graph == "tool" else ""
+    env = {**os.environ, "PYTHONPATH": ".", "OPENAI_BASE_URL": model_url, "OPENAI_API_KEY": "sk-1"}
+    if name == TUTORIAL:
+        command = ["-m", "bench.tutorial", str(port), database, f"own{suffix}"]
+    else:
+        command = ["-c", "from agent_service.cli import main; main()", "serve"]
+        env |= {
+            "AUTH": "disabled",
+            "DATABASE_URL": database,
+            "PORT": str(port),
+            "OPS_PORT": "0",
+            "LOG_LEVEL": "warning",
+            "MODEL": MODEL,
+            "AGENT_GRAPH": f"bench.graph:{'own' if name == OWN else 'shared'}{suffix}",
+            **more,
+        }
+    with tempfile.TemporaryFile() as log:
+        started = time.perf_counter()
+        process = await asyncio.create_subprocess_exec(sys.executable, *command, env=env, stdout=log, stderr=log)
+        try:
+            pin(process.pid, SERVER_CPU)
+            url = f"http://127.0.0.1:{port}"
+            await _until_ready(url, process, log)
+            yield Server(name, url, database, process, time.perf_counter() - started)
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
 
 
-@asynccontextmanager
-async def slipway(model_url: str, database: str, name: str = "Slipway", **more: str) -> AsyncIterator[Server]:
-    """`more`: variables of its own."""
-    port = free_port()
-    env = {
-        "AUTH": "disabled",
-        "DATABASE_URL": database,
-        "PORT": str(port),
-        "OPS_PORT": "0",
-        "LOG_LEVEL": "warning",
-        "MODEL": MODEL,
-        "OPENAI_BASE_URL": model_url,
-        "OPENAI_API_KEY": "sk-1",
-        "AGENT_GRAPH": "bench.graph:build",
-        **more,
-    }
-    async with _started(name, ["-c", "from agent_service.cli import main; main()", "serve"], env, port, database) as server:
-        yield server
+async def _until_ready(url: str, process: asyncio.subprocess.Process, log: IO[bytes]) -> None:
+    async with asyncio.timeout(READY_SECONDS):
+        while not await _is_ready(url):
+            if process.returncode is not None:
+                log.seek(0)
+                said = log.read()[-2000:].decode(errors="replace")
+                raise RuntimeError(f"the server ended with exit code {process.returncode}: {said}")
+            await asyncio.sleep(LOOK_SECONDS)
 
 
-@asynccontextmanager
-async def _started(name: str, command: list[str], env: dict[str, str], port: int, database: str) -> AsyncIterator[Server]:
-    process = await asyncio.create_subprocess_exec(sys.executable, *command, env={**os.environ, "PYTHONPATH": ".", **env})
+async def _is_ready(url: str) -> bool:
     try:
-        server = Server(name, f"http://127.0.0.1:{port}", database, process.pid)
-        pin(process.pid, SERVER_CPU)
-        async with aiohttp.ClientSession() as session, asyncio.timeout(30):
-            while not await _is_ready(session, server.url):
-                await asyncio.sleep(0.1)
-        yield server
-    finally:
-        process.kill()
-        await process.wait()
+        async with await Connection.open(url) as connection:
+            await connection.stream("/ready")
+    except (OSError, Refused):
+        return False
+    return True
+
+
+@asynccontextmanager
+async def side_by_side(postgres: Postgres, model_url: str, *, graph: str = "plain", **more: str) -> AsyncIterator[list[Server]]:
+    """One of each kind, with a database of its own each."""
+    async with AsyncExitStack() as stack:
+        servers = []
+        for name in KINDS:
+            database = stack.enter_context(postgres.database(migrated=name != TUTORIAL))
+            variables = {} if name == TUTORIAL else more
+            servers.append(await stack.enter_async_context(serving(name, database, model_url, graph=graph, **variables)))
+        yield servers
 
 
 @asynccontextmanager
 async def fake_model() -> AsyncIterator[str]:
-    """Its base URL."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.support.fake_model", "--port", "0", stdout=asyncio.subprocess.PIPE
-    )
+    """Its base URL. It runs on the cores of this process."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "bench.model", stdout=asyncio.subprocess.PIPE)
     try:
         assert process.stdout
         yield (await process.stdout.readline()).decode().strip()
     finally:
         process.kill()
         await process.wait()
-
-
-def pin(pid: int, cpu: int) -> None:
-    """Keeps a process (0: this one), its threads and what it starts later to one core, where there is more than one."""
-    if (os.cpu_count() or 1) > 1:
-        for thread in Path(f"/proc/{pid or 'self'}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), {cpu})
-
-
-async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:
-    try:
-        async with session.get(f"{url}/ready") as response:
-            return response.status == 200
-    except aiohttp.ClientError:
-        return False

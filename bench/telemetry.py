@@ -8,20 +8,19 @@ from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
-import aiohttp
 import prometheus_client
 from prometheus_client.metrics import MetricWrapperBase
 
 from agent_service.logs import setup_logging
 from bench import servers
-from bench.__main__ import CLIENTS, FAST, TURNS, WARM_UP, Bench
-from tests.support.fake_model import FakeModel
-from tests.support.fake_script import Script
-from tests.support.otlp import collector
-from tests.support.postgres import ensure_template, fresh_database, start_server
-from tests.support.service import running_service
+from bench.database import Postgres, postgres
+from bench.load import closed_loop
+from bench.processes import OTHERS_CPU, pin
+from bench.script import MODEL, Ask
+from bench.support import FakeModel, Script, collector, running_service
 
 REPETITIONS = 3
+CLIENTS, SECONDS, WARM_UP_SECONDS = 16, 3.0, 0.5
 COUNTED_TURNS = 20
 """Turns over which calls are counted; each turn makes the same ones."""
 
@@ -86,7 +85,7 @@ async def calls_of_a_turn(database: str) -> dict[str, float]:
     async with (
         FakeModel(Script(token_count=50)) as model,
         running_service(
-            database, AGENT_GRAPH="bench.graph:build", MODEL=servers.MODEL, OPENAI_BASE_URL=model.url, OPENAI_API_KEY="sk-1"
+            database, AGENT_GRAPH="bench.graph:shared", MODEL=MODEL, OPENAI_BASE_URL=model.url, OPENAI_API_KEY="sk-1"
         ) as service,
         service.client() as client,
     ):
@@ -97,38 +96,34 @@ async def calls_of_a_turn(database: str) -> dict[str, float]:
     return {name: count / COUNTED_TURNS for name, count in tally.items()}
 
 
-async def turn_seconds(admin: str) -> dict[str, float]:
+async def turn_seconds(database: Postgres) -> dict[str, float]:
     """CPU seconds of a turn, with traces off and on; interleaved, medians."""
     results: dict[str, list[float]] = {}
     async with AsyncExitStack() as stack:
         model_url = await stack.enter_async_context(servers.fake_model())
-        session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
         traces = stack.enter_context(collector("http/protobuf"))
-        load = Bench(session, model_url)
-        await load.script(FAST)
-        running = []
+        running: dict[str, servers.Server] = {}
         for name, env in (("traces off", {}), ("traces on", traces.env)):
-            database = stack.enter_context(fresh_database(admin))
-            running.append(await stack.enter_async_context(servers.slipway(model_url, database, name, **env)))
+            url = stack.enter_context(database.database(migrated=True))
+            running[name] = await stack.enter_async_context(servers.serving(servers.SHARED, url, model_url, **env))
         for _ in range(REPETITIONS):
-            for server in running:
-                await load.turns(server, WARM_UP, CLIENTS)
-                cpu = server.cpu_seconds()
-                await load.turns(server, TURNS, CLIENTS)
-                results.setdefault(server.name, []).append((server.cpu_seconds() - cpu) / TURNS)
+            for name, server in running.items():
+                await closed_loop(server.target, CLIENTS, WARM_UP_SECONDS, lambda number: Ask(number=number))
+                cpu = server.cpu_ms()
+                turns = await closed_loop(server.target, CLIENTS, SECONDS, lambda number: Ask(number=number))
+                results.setdefault(name, []).append((server.cpu_ms() - cpu) / len(turns) / 1000)
         if not traces.requests:
             raise SystemExit("no span arrived: this measured nothing")
     return {name: statistics.median(seconds) for name, seconds in results.items()}
 
 
 async def bench() -> str:
-    servers.pin(0, servers.OTHERS_CPU)
-    admin = start_server("bench")
-    ensure_template(admin)
-    with fresh_database(admin) as database:
-        calls = await calls_of_a_turn(database)
-    each = seconds_of_a_call()
-    turn = await turn_seconds(admin)
+    pin(0, OTHERS_CPU)
+    with postgres() as server:
+        with server.database(migrated=True) as database:
+            calls = await calls_of_a_turn(database)
+        each = seconds_of_a_call()
+        turn = await turn_seconds(server)
     off, on = turn["traces off"], turn["traces on"]
     metrics = sum(each[name] * count for name, count in calls.items())
     return "\n".join(

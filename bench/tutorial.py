@@ -1,6 +1,6 @@
 """The baseline: how tutorials serve a graph. FastAPI, `astream_events`, the PostgreSQL checkpointer, the stock client.
 
-python -m bench.tutorial PORT DATABASE_URL MODEL_URL
+python -m bench.tutorial PORT DATABASE_URL GRAPH      GRAPH: a function of bench/graph.py
 """
 
 import sys
@@ -12,15 +12,14 @@ import uvicorn
 from fastapi import FastAPI
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
-from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 from starlette.responses import StreamingResponse
 
-from bench.graph import one_call
+from bench import graph
 
 POOL_SIZE = 10
 """Slipway's default, so that the two have the same."""
@@ -28,18 +27,17 @@ POOL_SIZE = 10
 
 class Question(BaseModel):
     question: str
+    session_id: str | None = None
 
 
-def create_app(database_url: str, model_url: str) -> FastAPI:
-    model = ChatOpenAI(model="fake-1", base_url=model_url, api_key=SecretStr("sk-1"), stream_usage=True)
-
+def create_app(database_url: str, name: str) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         options = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
         async with AsyncConnectionPool[AsyncConnection[DictRow]](database_url, max_size=POOL_SIZE, kwargs=options) as pool:
             saver = AsyncPostgresSaver(pool)
             await saver.setup()
-            app.state.graph = one_call(model).compile(checkpointer=saver)
+            app.state.graph = getattr(graph, name)().compile(checkpointer=saver)
             yield
 
     app = FastAPI(lifespan=lifespan)
@@ -50,7 +48,7 @@ def create_app(database_url: str, model_url: str) -> FastAPI:
 
     @app.post("/chat/stream")
     async def stream(body: Question) -> StreamingResponse:
-        config: RunnableConfig = {"configurable": {"thread_id": uuid.uuid4().hex}}
+        config: RunnableConfig = {"configurable": {"thread_id": body.session_id or uuid.uuid4().hex}}
 
         async def events() -> AsyncIterator[str]:
             question = {"messages": [HumanMessage(body.question)]}
@@ -65,5 +63,5 @@ def create_app(database_url: str, model_url: str) -> FastAPI:
 
 
 if __name__ == "__main__":
-    port, database_url, model_url = sys.argv[1:]
-    uvicorn.run(create_app(database_url, model_url), port=int(port), loop="uvloop", log_level="warning")
+    port, database_url, name = sys.argv[1:]
+    uvicorn.run(create_app(database_url, name), port=int(port), loop="uvloop", log_level="warning")
