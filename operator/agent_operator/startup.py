@@ -8,8 +8,8 @@ from prometheus_client import start_http_server
 
 from agent_operator.clock import SystemClock
 from agent_operator.cluster.client import connect
-from agent_operator.cluster.fences import Fences
 from agent_operator.cluster.kinds import AGENT_HEALTH, ALERT_POLICY, KEY_ROTATION
+from agent_operator.cluster.leases import Fences
 from agent_operator.egress.client import guarded_client
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.agenthealth import agent_health

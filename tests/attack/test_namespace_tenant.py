@@ -19,8 +19,8 @@ from aiohttp import web
 from agent_operator.clock import SystemClock
 from agent_operator.cluster import ClusterError, Manifest
 from agent_operator.cluster.client import connect
-from agent_operator.cluster.fences import Fences
 from agent_operator.cluster.kinds import GROUP_VERSION, KEY_ROTATION, OWN, SECRET
+from agent_operator.cluster.leases import Fences
 from agent_operator.egress.client import guarded_client
 from agent_operator.egress.origins import origins
 from agent_operator.metrics import Metrics

@@ -8,7 +8,7 @@ import pytest
 from agent_operator.cluster import Manifest
 from agent_operator.cluster.client import connect
 from tests.e2e.operator import install_crds
-from tests.operator.cluster_contract import CONTRACT, Check
+from tests.operator.cluster.contract import CONTRACT, Check
 from tests.support.cluster import Namespace, fresh_namespace
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 
 from agent_operator.cluster import Manifest
-from agent_operator.cluster.fences import Fences
 from agent_operator.cluster.kinds import ALERT_POLICY, PROMETHEUS_RULE
+from agent_operator.cluster.leases import Fences
 from agent_operator.manifests.conditions import find_condition
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.alertpolicy import AlertPolicies

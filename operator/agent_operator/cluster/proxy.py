@@ -12,9 +12,9 @@ from lightkube.config.client_adapter import AsyncClient, ConnectionParams
 from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.core.exceptions import ConfigError
 
-from agent_operator.cluster.errors import Unavailable
 from agent_operator.cluster.kinds import POD, SERVICE, Manifest
 from agent_operator.cluster.paths import proxy_path
+from agent_operator.cluster.protocol import Unavailable
 from agent_operator.egress.text import plain
 
 KubeAccess = SingleConfig

@@ -27,6 +27,10 @@ from agent_operator.reconcile.tools import Key, Reconcile, Tools, refuse
 AFTER_REFUSAL = 300.0
 """Seconds until something that the API server refused is tried again: a person has to change a role or an object first."""
 
+PER_NAMESPACE = 1000
+"""Objects of one namespace that are attended to. Whoever may write in it must not take the workers away from all others: more are
+left alone until some are gone."""
+
 NOT_OURS = 10.0
 """Seconds until an object is looked at again whose namespace another operator attends to: its Lease may have run out by then."""
 
@@ -60,6 +64,8 @@ class Controller:
         self._reconcilers = reconcilers
         self._kinds: Mapping[str, Kind] = {kind.kind: kind for kind in OWN if kind.kind in reconcilers}
         self._known: dict[Key, str] = {}
+        self._admitted: dict[str, set[Key]] = {}
+        self._crowded: set[str] = set()
         self._deaf = False
         tools.metrics.queue_depth.set_function(lambda: len(self.queue))
         tools.metrics.watch_stale.set_function(self.liveness.deaf)
@@ -68,13 +74,13 @@ class Controller:
         """The watch told of an object."""
         if key.kind in self._kinds:
             self.liveness.heard(key, version)
-            self.queue.add(key)
+            self._add(key)
 
     def ended(self, key: Key) -> None:
         """The watch told that an object is gone."""
         if key.kind in self._kinds:
             self.liveness.heard_end(key)
-            self._tools.metrics.forget(*key)
+            self._forget(key)
             self.queue.add(key)
 
     @asynccontextmanager
@@ -101,12 +107,35 @@ class Controller:
         known, self._known = self._known, listed
         deaf, self._deaf = self._deaf, False
         for key in known.keys() - listed.keys():
-            self._tools.metrics.forget(*key)
+            self._forget(key)
         self.liveness.looked(listed)
         for key, version in listed.items():
             # Else its own timer is right, which may be a long one after a refusal; after an outage it is one of the outage.
-            if deaf or known.get(key) != version:
-                self.queue.add(key)
+            if deaf or known.get(key) != version or not self._is_admitted(key):
+                self._add(key)
+
+    def _add(self, key: Key) -> None:
+        """Puts an object on the queue, unless its namespace has more than is attended to."""
+        admitted = self._admitted.setdefault(key.namespace, set())
+        if key in admitted or len(admitted) < PER_NAMESPACE:
+            admitted.add(key)
+            self.queue.add(key)
+        elif key.namespace not in self._crowded:
+            self._crowded.add(key.namespace)
+            log.warning("namespace_has_too_many_objects", namespace=key.namespace, attended=PER_NAMESPACE)
+
+    def _is_admitted(self, key: Key) -> bool:
+        return key in self._admitted.get(key.namespace, ())
+
+    def _forget(self, key: Key) -> None:
+        """The object is gone: its series end, and another one may take its place."""
+        self._tools.metrics.forget(*key)
+        admitted = self._admitted.get(key.namespace, set())
+        admitted.discard(key)
+        if len(admitted) < PER_NAMESPACE:
+            self._crowded.discard(key.namespace)
+        if not admitted:
+            self._admitted.pop(key.namespace, None)
 
     async def _look_again(self) -> None:
         while True:

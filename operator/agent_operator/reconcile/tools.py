@@ -8,7 +8,7 @@ import httpx
 
 from agent_operator.clock import Clock
 from agent_operator.cluster import Cluster, Manifest
-from agent_operator.cluster.fences import Fences
+from agent_operator.cluster.leases import Fences
 from agent_operator.manifests.conditions import Verdict, set_conditions
 from agent_operator.metrics import Metrics
 from agent_operator.settings import OperatorSettings

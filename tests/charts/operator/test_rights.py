@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from agent_operator.cluster import Forbidden
-from agent_operator.cluster.fences import Fences
 from agent_operator.cluster.kinds import ALERT_POLICY, ALL, CONFIG_MAP, EVENT, KEY_ROTATION, OWN, PROMETHEUS_RULE, SECRET
+from agent_operator.cluster.leases import Fences
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.consent import RECEIVER
 from agent_operator.reconcile.controller import Controller

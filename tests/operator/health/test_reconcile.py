@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from agent_operator.checks.gather import by_address, gather
 from agent_operator.checks.registry import CHECKS
 from agent_operator.cluster import Forbidden, Manifest, Unavailable
-from agent_operator.cluster.fences import Fences
 from agent_operator.cluster.kinds import AGENT_HEALTH, DISRUPTION_BUDGET, SECRET
+from agent_operator.cluster.leases import Fences
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.agenthealth import INTERVAL, agent_health
 from agent_operator.reconcile.tools import Key, Tools

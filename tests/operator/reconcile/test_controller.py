@@ -4,7 +4,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from agent_operator.cluster import ClusterError, Conflict, Forbidden, Invalid, Unavailable
-from agent_operator.reconcile.controller import AFTER_REFUSAL, Controller
+from agent_operator.cluster.kinds import ALERT_POLICY
+from agent_operator.reconcile.controller import AFTER_REFUSAL, PER_NAMESPACE, Controller
 from agent_operator.reconcile.tools import Key
 from tests.operator.policies import KEY, Bench, bench, policy
 
@@ -134,6 +135,49 @@ async def test_an_event_puts_the_object_on_the_queue_and_kinds_of_others_are_lef
             await b.clock.advance(1)
 
         assert reconcile.seen == [KEY]
+
+
+async def test_a_namespace_with_too_many_objects_does_not_take_the_workers_from_others() -> None:
+    """Those that are too many are left alone, and attended to when others are gone: by the watch, or by the next look."""
+    flood = [Key("AlertPolicy", "flood", f"p{number:05}") for number in range(PER_NAMESPACE + 5)]
+    async with bench() as b:
+        reconcile = Reconcile()
+        made = controller(b, reconcile)
+        async with made.running():
+            for key in flood:
+                made.changed(key, "1")
+            made.changed(KEY, "1")
+            await b.clock.advance(1)
+            attended = set(reconcile.seen)
+
+            made.changed(flood[-1], "2")
+            await b.clock.advance(1)
+            left_alone = flood[-1] not in reconcile.seen
+
+            made.ended(flood[0])
+            made.changed(flood[-1], "3")
+            await b.clock.advance(1)
+
+        assert attended == {*flood[:PER_NAMESPACE], KEY}
+        assert left_alone
+        assert reconcile.seen[-1] == flood[-1]
+        assert made.liveness.complaints() == []
+
+
+async def test_objects_that_were_left_alone_are_found_by_a_look_when_there_is_room() -> None:
+    names = [f"p{number:05}" for number in range(PER_NAMESPACE + 2)]
+    made = policy()
+    async with bench(*({**made, "metadata": {**made["metadata"], "name": name, "uid": name}} for name in names)) as b:
+        reconcile = Reconcile()
+        async with controller(b, reconcile).running():
+            await b.clock.advance(1)
+            first = {key.name for key in reconcile.seen}
+            b.cluster.drop(ALERT_POLICY, KEY.namespace, names[0])
+            b.cluster.drop(ALERT_POLICY, KEY.namespace, names[1])
+            await b.clock.advance(2 * b.tools.settings.resync_seconds)
+
+        assert first == set(names[:PER_NAMESPACE])
+        assert {key.name for key in reconcile.seen} == set(names)
 
 
 async def test_the_series_of_an_object_end_with_it() -> None:

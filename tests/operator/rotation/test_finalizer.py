@@ -3,9 +3,8 @@
 from typing import Any
 
 from agent_operator.cluster import Invalid
-from agent_operator.cluster.fences import Fences
 from agent_operator.cluster.kinds import KEY_ROTATION, LEASE, SECRET
-from agent_operator.cluster.lease import LEASE_NAME
+from agent_operator.cluster.leases import LEASE_NAME, Fences
 from agent_operator.reconcile.rotation.finalizer import RETRY
 from tests.operator.rotation.world import KEY, NAMESPACE, World, only_the_current_key_is_left, started
 

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 
 from agent_operator.cluster import Manifest
-from agent_operator.cluster.fences import Fences
 from agent_operator.cluster.kinds import KEY_ROTATION, SECRET
+from agent_operator.cluster.leases import Fences
 from agent_operator.egress.origins import origins
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.rotation.reconciler import KeyRotationReconciler

@@ -8,7 +8,7 @@ import structlog
 from agent_operator.clock import parse_timestamp
 from agent_operator.cluster import Cluster, ClusterError, Conflict, Forbidden, Invalid, Manifest
 from agent_operator.cluster.kinds import SECRET
-from agent_operator.cluster.lease import NotHolder
+from agent_operator.cluster.leases import NotHolder
 from agent_operator.egress.text import plain
 from agent_operator.manifests.conditions import Condition, Verdict, find_condition, set_conditions
 from agent_operator.manifests.specs import KeyRotationSpec, read_spec

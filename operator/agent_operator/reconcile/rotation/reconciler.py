@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from agent_operator.cluster import Conflict, Manifest
 from agent_operator.cluster.kinds import KEY_ROTATION, POD, SECRET
-from agent_operator.cluster.lease import NotHolder
+from agent_operator.cluster.leases import NotHolder
 from agent_operator.manifests.specs import KeyKind, KeyRotationSpec, read_spec
 from agent_operator.providers import ProviderError
 from agent_operator.reconcile.rotation.consumers import Gate, PodClient, ask, at_least, gate

@@ -13,8 +13,9 @@ from lightkube.config.models import User
 
 from agent_operator.cluster import ClusterError, Conflict, Forbidden, Invalid, TooLarge, Unavailable
 from agent_operator.cluster import client as client_module
-from agent_operator.cluster.client import HttpCluster, connect
+from agent_operator.cluster.client import EVENT_BURST, EVENT_OBJECTS, EventAllowance, HttpCluster, connect
 from agent_operator.cluster.kinds import ALERT_POLICY, CONFIG_MAP, POD
+from tests.support.clock import WallClock
 
 POLICY = {
     "apiVersion": "slipway.dev/v1alpha1",
@@ -207,6 +208,58 @@ async def test_versions_of_more_objects_than_a_list_holds_are_told(api: Server, 
     api.answer = page
 
     assert await cluster.versions(POD) == {("team", f"p{number}"): f"{number}" for number in range(21)}
+
+
+async def test_versions_of_objects_that_fill_a_page_are_asked_for_in_smaller_ones(api: Server, cluster: HttpCluster) -> None:
+    """As large as etcd takes them, by text or by the number of values; one page of a hundred would be 120 MB."""
+    objects = [{"annotations": {"a": "x" * 1_200_000}}] * 30 + [{"labels": {f"l{n}": "" for n in range(100_000)}}] * 10
+
+    def page(request: web.Request) -> web.Response:
+        first, limit = int(request.query.get("continue", "0")), int(request.query["limit"])
+        items = [
+            {"metadata": {"namespace": "team", "name": f"p{first + n}", "resourceVersion": "1", **each}}
+            for n, each in enumerate(objects[first : first + limit])
+        ]
+        after = {"continue": f"{first + limit}"} if first + limit < len(objects) else {}
+        return web.json_response({"apiVersion": "v1", "kind": "PodList", "metadata": after, "items": items})
+
+    api.answer = page
+
+    assert len(await cluster.versions(POD)) == len(objects)
+    with pytest.raises(TooLarge, match="more than"):
+        await cluster.list(POD)
+
+
+def test_an_object_that_is_changed_back_again_and_again_has_an_allowance_of_events() -> None:
+    clock = WallClock()
+    allowance, other = EventAllowance(clock), {"metadata": {"name": "other", "uid": "u2"}}
+
+    posted = sum(allowance.take(POLICY) for _ in range(10 * EVENT_BURST))
+    beside = allowance.take(other)
+    clock.pass_by(3600)
+    again = sum(allowance.take(POLICY) for _ in range(10 * EVENT_BURST))
+
+    assert (posted, beside, again) == (EVENT_BURST, True, EVENT_BURST)
+    hour = 0
+    for _ in range(360):  # each 10 s, as a policy is looked at
+        clock.pass_by(10)
+        hour += allowance.take(POLICY)
+    assert hour == 180
+
+
+def test_allowances_are_kept_for_a_bounded_number_of_objects() -> None:
+    allowance = EventAllowance(WallClock())
+    for number in range(3 * EVENT_OBJECTS):
+        allowance.take({"metadata": {"name": "x", "uid": f"u{number}"}})
+
+    assert len(allowance._spent) == EVENT_OBJECTS
+
+
+async def test_events_beyond_the_allowance_are_not_posted(api: Server, cluster: HttpCluster) -> None:
+    for _ in range(EVENT_BURST + 20):
+        await cluster.event(POLICY, type="Normal", reason="RulesUpdated", message="again")
+
+    assert len(api.requests) == EVENT_BURST
 
 
 async def test_an_apply_is_server_side_with_our_field_manager(api: Server, cluster: HttpCluster) -> None:

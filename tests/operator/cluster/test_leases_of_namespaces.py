@@ -7,9 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from agent_operator.cluster import Forbidden, Manifest, Unavailable
-from agent_operator.cluster.fences import UNUSED, Fences
 from agent_operator.cluster.kinds import ALERT_POLICY, LEASE, SECRET
-from agent_operator.cluster.lease import DURATION, LEASE_NAME, NotHolder
+from agent_operator.cluster.leases import DURATION, LEASE_NAME, UNUSED, Fences, NotHolder
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.controller import NOT_OURS, Controller
 from agent_operator.reconcile.tools import Key, Tools

@@ -4,7 +4,7 @@ import pytest
 
 from agent_operator.cluster import Conflict, Unavailable
 from agent_operator.cluster.kinds import LEASE
-from agent_operator.cluster.lease import DURATION, LEASE_NAME, Fence, NotHolder
+from agent_operator.cluster.leases import DURATION, LEASE_NAME, Fence, NotHolder
 from tests.support.clock import WallClock
 from tests.support.fake_cluster import FakeCluster
 

@@ -4,7 +4,7 @@ import pytest
 
 from agent_operator.cluster import Manifest, Unavailable
 from agent_operator.cluster.kinds import CONFIG_MAP
-from tests.operator.cluster_contract import CONTRACT, Check, config_map
+from tests.operator.cluster.contract import CONTRACT, Check, config_map
 from tests.support.fake_cluster import FakeCluster
 
 
