@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -212,16 +213,18 @@ async def test_versions_of_more_objects_than_a_list_holds_are_told(api: Server, 
 
 async def test_versions_of_objects_that_fill_a_page_are_asked_for_in_smaller_ones(api: Server, cluster: HttpCluster) -> None:
     """As large as etcd takes them, by text or by the number of values; one page of a hundred would be 120 MB."""
-    objects = [{"annotations": {"a": "x" * 1_200_000}}] * 30 + [{"labels": {f"l{n}": "" for n in range(100_000)}}] * 10
+    labels = {f"l{n}": "" for n in range(100_000)}
+    bad = [json.dumps({"annotations": {"a": "x" * 1_200_000}})] * 13 + [json.dumps({"labels": labels})] * 5
+    objects = [
+        f'{{"metadata": {{"namespace": "team", "name": "p{n}", "resourceVersion": "1", {each[1:-1]}}}}}'
+        for n, each in enumerate(bad)
+    ]
 
     def page(request: web.Request) -> web.Response:
         first, limit = int(request.query.get("continue", "0")), int(request.query["limit"])
-        items = [
-            {"metadata": {"namespace": "team", "name": f"p{first + n}", "resourceVersion": "1", **each}}
-            for n, each in enumerate(objects[first : first + limit])
-        ]
-        after = {"continue": f"{first + limit}"} if first + limit < len(objects) else {}
-        return web.json_response({"apiVersion": "v1", "kind": "PodList", "metadata": after, "items": items})
+        after = json.dumps({"continue": f"{first + limit}"} if first + limit < len(objects) else {})
+        items = ",".join(objects[first : first + limit])
+        return web.Response(text=f'{{"apiVersion": "v1", "kind": "PodList", "metadata": {after}, "items": [{items}]}}')
 
     api.answer = page
 
