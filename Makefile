@@ -89,8 +89,12 @@ $(VENV)/.run: requirements/run.txt pyproject.toml | $(VENV)/.made
 	@$(PIP) install --quiet --no-build-isolation --no-deps --editable .
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/.made
+OTHERS := $(wildcard requirements/versions/*.txt)
+
+$(VENV)/.dev: requirements/dev.txt $(OTHERS) pyproject.toml | $(VENV)/.made
 	@echo "installing the packages of requirements/dev.txt (once) …"
 	@$(PIP) install --quiet --require-hashes --no-deps -r requirements/dev.txt
 	@$(PIP) install --quiet --no-build-isolation --no-deps --editable .
+	@rm -rf $(VENV)/versions
+	@for file in $(OTHERS); do $(PIP) install --quiet --require-hashes --no-deps -r $$file --target $(VENV)/versions/$$(basename $$file .txt) || exit 1; done
 	@touch $(VENV)/.run $@

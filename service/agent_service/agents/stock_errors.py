@@ -4,6 +4,7 @@ A graph may catch `openai.RateLimitError`, or langchain-openai's `ContextOverflo
 stock client; the service maps its own errors to outcomes. One exception serves both.
 """
 
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 import httpx2
@@ -27,7 +28,8 @@ BY_STATUS: dict[int, type[openai.APIStatusError]] = {
 
 def with_status(error: E, status: int, message: str) -> E:
     """The error as the client raises it for an HTTP status."""
-    theirs = BY_STATUS.get(status) or (openai.InternalServerError if status >= 500 else openai.APIStatusError)  # noqa: PLR2004
+    other = openai.InternalServerError if status >= HTTPStatus.INTERNAL_SERVER_ERROR else openai.APIStatusError
+    theirs = BY_STATUS.get(status) or other
     response = httpx2.Response(status, request=_request())
     body = {"message": message}
     attributes = {"status_code": status, "response": response, "request_id": None, "body": body}

@@ -56,4 +56,5 @@ def _for_pydantic(schema: Any) -> Any:
         return schema
     required = schema.__required_keys__
     hints = get_type_hints(schema)
-    return TypedDict("Context", {key: Required[hint] if key in required else NotRequired[hint] for key, hint in hints.items()})  # type: ignore[operator]
+    keys = {key: Required[hint] if key in required else NotRequired[hint] for key, hint in hints.items()}
+    return TypedDict("Context", keys)  # type: ignore[operator]  # mypy wants the keys written down; these are the graph's

@@ -13,6 +13,7 @@ import pytest
 from langchain.chat_models import init_chat_model
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.tools import tool
 from langchain_openai import AzureChatOpenAI, ChatOpenAI
 from langchain_openai.chat_models import _client_utils
@@ -375,13 +376,27 @@ async def test_services_of_one_process_may_end_in_any_order(fake: FakeModel) -> 
     assert type(ChatOpenAI(model="fake-1")) is ChatOpenAI
 
 
-async def test_without_the_seam_graphs_have_stock_clients_and_one_line_says_so(
-    fake: FakeModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def another_way(*_: Any, **__: Any) -> Any:
-        raise AttributeError("async_client")
+async def _changed(*_: Any, **__: Any) -> Any:
+    raise AttributeError("async_client")
 
-    monkeypatch.setattr(EndpointChatModel, "_agenerate", another_way)
+
+async def _answers_something(*_: Any, **__: Any) -> ChatResult:
+    return ChatResult(generations=[ChatGeneration(message=AIMessage("by another way"))])
+
+
+async def _streams_nothing(*_: Any, **__: Any) -> AsyncIterator[ChatGenerationChunk]:
+    return
+    yield
+
+
+@pytest.mark.parametrize(
+    ("method", "other"),
+    [("_agenerate", _changed), ("_agenerate", _answers_something), ("_astream", _streams_nothing)],
+)
+async def test_without_the_seam_graphs_have_stock_clients_and_one_line_says_so(
+    fake: FakeModel, monkeypatch: pytest.MonkeyPatch, method: str, other: Any
+) -> None:
+    monkeypatch.setattr(EndpointChatModel, method, other)
     with capture_logs() as logs:
         async with adopting(fake):
             models = [ChatOpenAI(model="fake-1") for _ in range(3)]
