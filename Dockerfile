@@ -17,29 +17,33 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_COMPILE=1 \
     PIP_NO_DEPS=1 \
     PIP_PYTHON=/opt/slipway/bin/python \
-    PIP_ROOT_USER_ACTION=ignore \
-    BUILD_ONLY="editables hatchling pathspec pluggy trove-classifiers"
+    PIP_ROOT_USER_ACTION=ignore
+
+# A wheel for each component, in an environment of its own, so that no image ever holds what builds it.
+FROM build AS wheels
+COPY requirements/build.txt requirements/
+RUN pip install --require-hashes -r requirements/build.txt
+COPY pyproject.toml LICENSE ./
+COPY clients clients
+COPY doctor doctor
+COPY monitoring monitoring
+COPY operator operator
+COPY service service
+RUN pip wheel --no-build-isolation --wheel-dir /wheels/service ./service \
+    && pip wheel --no-build-isolation --wheel-dir /wheels/operator ./operator ./doctor ./clients ./monitoring
 
 FROM build AS build-service
 COPY requirements/service.txt requirements/
 RUN pip install --require-hashes -r requirements/service.txt
-COPY pyproject.toml README.md LICENSE ./
-COPY service service
-COPY operator operator
-RUN pip install --no-build-isolation . \
-    && pip uninstall --yes --quiet $BUILD_ONLY \
-    && rm -r /opt/slipway/lib/python3*/site-packages/agent_operator /opt/slipway/bin/slipway-doctor \
+COPY --from=wheels /wheels/service wheels
+RUN pip install wheels/*.whl \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/slipway/lib
 
 FROM build AS build-operator
 COPY requirements/operator.txt requirements/
 RUN pip install --require-hashes -r requirements/operator.txt
-COPY pyproject.toml README.md LICENSE ./
-COPY service service
-COPY operator operator
-RUN pip install --no-build-isolation . \
-    && pip uninstall --yes --quiet $BUILD_ONLY \
-    && rm -r /opt/slipway/lib/python3*/site-packages/agent_service /opt/slipway/bin/slipway \
+COPY --from=wheels /wheels/operator wheels
+RUN pip install wheels/*.whl \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/slipway/lib
 
 FROM base AS runtime
@@ -56,7 +60,7 @@ LABEL org.opencontainers.image.title="slipway-operator" \
 # kopf asks who it runs as, and a number has no name.
 ENV LOGNAME=slipway-operator
 COPY --from=build-operator /opt/slipway /opt/slipway
-RUN python -c "import agent_operator.main"
+RUN python -c "import agent_operator.main" && slipway-doctor --help > /dev/null
 EXPOSE 8080 9090
 ENTRYPOINT ["python", "-m", "agent_operator.main"]
 

@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+COMPONENTS := clients doctor monitoring operator service
 PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 # One more than cores: the tests wait about half of their time (2 idle cores: 530 s by 3 workers, of them 590 s of CPU).
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
@@ -12,8 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test chaos check fix e2e bench bench-quick dashboards dashboards-preview settings-docs rotation-docs chart-docs alerts \
-	lock version-set clean
+.PHONY: help run test chaos check fix e2e bench bench-quick dashboards dashboards-preview settings-docs rotation-docs chart-docs alerts lock version-set clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,28 +49,28 @@ bench-quick: $(VENV)/.dev ## The main figures of it, in at most two minutes
 	$(BIN)/python -m bench --quick $(ARGS)
 
 dashboards: $(VENV)/.dev ## Write the Grafana dashboards of the charts from the code
-	$(BIN)/python -m dashboards
+	$(BIN)/python -m tools.dashboards
 
 dashboards-preview: $(VENV)/.dev ## Draw every panel from made-up traffic, or ARGS=http://a-prometheus (Debian: prometheus, chromium)
-	$(BIN)/python -m dashboards.preview $(ARGS)
+	$(BIN)/python -m tools.dashboard_preview $(ARGS)
 
 settings-docs: $(VENV)/.dev ## Write docs/operations/settings.md from the code
-	$(BIN)/python -m scripts.settings_docs
+	$(BIN)/python -m tools.settings_docs
 
 rotation-docs: $(VENV)/.dev ## Write the state machine into docs/developer/rotation.md from the code
-	$(BIN)/python -m scripts.rotation_docs
+	$(BIN)/python -m tools.rotation_docs
 
 alerts: $(VENV)/.dev ## Write charts/slipway/files/alerts.yaml from the rules of the code
-	$(BIN)/python -m scripts.alert_rules
+	$(BIN)/python -m tools.alert_rules
 
 chart-docs: $(VENV)/.dev ## Write each chart's values.schema.json and README table from its values.yaml
-	$(BIN)/python -m scripts.chart_schema
+	$(BIN)/python -m tools.chart_schema
 
-lock: ## Write the hash-pinned requirement files from pyproject.toml (needs uv)
+lock: ## Write the hash-pinned requirement files from the components' pyproject.toml (needs uv)
 	requirements/lock.sh
 
 version-set: $(VENV)/.dev ## Set the version everywhere: make version-set VERSION=0.2.0
-	$(BIN)/python -m scripts.version_set "$(VERSION)"
+	$(BIN)/python -m tools.version_set "$(VERSION)"
 
 clean: ## Remove the virtual environment, caches and the local database of `make run`
 	rm -rf $(VENV) .slipway .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
@@ -83,18 +83,18 @@ $(VENV)/.made:
 	@touch $@
 
 # A stamp is older than the files it stands for only when they changed. requirements/dev.txt holds all of run.txt.
-$(VENV)/.run: requirements/run.txt pyproject.toml | $(VENV)/.made
+$(VENV)/.run: requirements/run.txt pyproject.toml service/pyproject.toml | $(VENV)/.made
 	@echo "installing the packages of requirements/run.txt (once, about a minute) …"
 	@$(PIP) install --quiet --require-hashes --no-deps -r requirements/run.txt
-	@$(PIP) install --quiet --no-build-isolation --no-deps --editable .
+	@$(PIP) install --quiet --no-build-isolation --no-deps --editable service
 	@touch $@
 
 OTHERS := $(wildcard requirements/versions/*.txt)
 
-$(VENV)/.dev: requirements/dev.txt $(OTHERS) pyproject.toml | $(VENV)/.made
+$(VENV)/.dev: requirements/dev.txt $(OTHERS) pyproject.toml $(COMPONENTS:=/pyproject.toml) | $(VENV)/.made
 	@echo "installing the packages of requirements/dev.txt (once) …"
 	@$(PIP) install --quiet --require-hashes --no-deps -r requirements/dev.txt
-	@$(PIP) install --quiet --no-build-isolation --no-deps --editable .
+	@$(PIP) install --quiet --no-build-isolation --no-deps $(COMPONENTS:%=--editable %)
 	@rm -rf $(VENV)/versions
 	@for file in $(OTHERS); do $(PIP) install --quiet --require-hashes --no-deps -r $$file --target $(VENV)/versions/$$(basename $$file .txt) || exit 1; done
 	@touch $(VENV)/.run $@

@@ -7,10 +7,10 @@ import sys
 import structlog
 
 from agent_operator import startup
-from agent_operator.cluster import ClusterError
 from agent_operator.handlers.engine import watch
 from agent_operator.logs import setup_logging
 from agent_operator.settings import OperatorSettings
+from slipway_clients.cluster import ClusterError
 
 
 def main() -> None:

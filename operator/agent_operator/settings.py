@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from agent_operator.egress.origins import Origin, OriginRefused, origins, parse_url
+from slipway_clients.egress.origins import Origin, OriginRefused, origins, parse_url
 
 DOMAIN = "slipway.dev"
 """Of our API group, annotations and finalizer. Fixed before the first release: changing it handles every object anew."""

@@ -6,11 +6,7 @@ from importlib.metadata import version
 
 from prometheus_client import start_http_server
 
-from agent_operator.clock import SystemClock
-from agent_operator.cluster.client import connect
-from agent_operator.cluster.kinds import AGENT_HEALTH, ALERT_POLICY, KEY_ROTATION
-from agent_operator.cluster.leases import Fences
-from agent_operator.egress.client import guarded_client
+from agent_operator.leases import Fences
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.agenthealth import agent_health
 from agent_operator.reconcile.alertpolicy import AlertPolicies
@@ -18,8 +14,12 @@ from agent_operator.reconcile.controller import Controller
 from agent_operator.reconcile.rotation import key_rotation
 from agent_operator.reconcile.tools import Reconcile, Tools
 from agent_operator.settings import OperatorSettings
+from slipway_clients.clock import SystemClock
+from slipway_clients.cluster.client import connect
+from slipway_clients.cluster.kinds import AGENT_HEALTH, ALERT_POLICY, KEY_ROTATION
+from slipway_clients.egress.client import guarded_client
 
-VERSION = version("slipway")
+VERSION = version("slipway-operator")
 
 
 @asynccontextmanager

@@ -66,21 +66,18 @@ class _Group(click.Group):
 
 
 def _plugin(name: str) -> click.Command | None:
-    """A command of the other component; None where that is not installed, as in the service's image."""
+    """A command that another installed component brings, as slipway-doctor does."""
     for entry in entry_points(group="slipway.commands", name=name):
-        try:
-            command: click.Command = entry.load()
-        except ModuleNotFoundError:
-            return None
+        command: click.Command = entry.load()
         return command
     return None
 
 
 class _Main(_Group):
-    """Our commands, and those that the other component brings."""
+    """Our commands, and those that other components bring."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), *(name for name in entry_points(group="slipway.commands").names if _plugin(name))]
+        return [*super().list_commands(ctx), *entry_points(group="slipway.commands").names]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return super().get_command(ctx, cmd_name) or _plugin(cmd_name)

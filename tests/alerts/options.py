@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agent_operator.rules import Slo, Thresholds
+from slipway_monitoring.rules import Slo, Thresholds
 from tests.alerts.cases import DAY, HOUR, MINUTE, TURNS, gauge, http, of_release, requests, runs, tool, turns_within
 from tests.alerts.history import Case, Series, Sighting, growing
 

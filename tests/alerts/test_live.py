@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent_operator.rules import Selector, Thresholds, Windows, render
+from slipway_monitoring.rules import Selector, Thresholds, Windows, render
 from tests.support.alertmanager import Webhook, running_alertmanager, running_webhook
 from tests.support.fake_model import FakeModel
 from tests.support.fake_script import Fault, Script, ToolCall

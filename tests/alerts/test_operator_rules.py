@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from agent_operator.metrics import Metrics
-from agent_operator.rules import Selector
-from agent_operator.rules.operator import render_operator
+from slipway_monitoring.rules import Selector
+from slipway_monitoring.rules.operator import render_operator
 from tests.alerts.promtool import promtool
 
 RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks" / "operator"

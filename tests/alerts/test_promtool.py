@@ -7,12 +7,12 @@ from typing import Any
 
 import yaml
 
-from agent_operator.rules import Selector, Slo, Thresholds, render
-from scripts import alert_rules
+from slipway_monitoring.rules import Selector, Slo, Thresholds, render
 from tests.alerts.cases import RATIOS, absolute
 from tests.alerts.history import RELEASE, Case
 from tests.alerts.options import options
 from tests.alerts.promtool import promtool, write
+from tools import alert_rules
 
 SELECTOR = Selector(**RELEASE)
 

@@ -8,10 +8,10 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from agent_operator.rules import TURN_BOUNDS, Links, Selector, Slo, Thresholds, Windows, render, runbook_page
 from agent_service.metrics import TURN_BUCKETS, Metrics
-from scripts import alert_rules
+from slipway_monitoring.rules import TURN_BOUNDS, Links, Selector, Slo, Thresholds, Windows, render, runbook_page
 from tests.alerts.promtool import promtool
+from tools import alert_rules
 
 ROOT = Path(__file__).parents[2]
 RUNBOOKS = ROOT / "docs" / "runbooks"

@@ -16,17 +16,17 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from agent_operator.clock import SystemClock
-from agent_operator.cluster import ClusterError, Manifest
-from agent_operator.cluster.client import connect
-from agent_operator.cluster.kinds import GROUP_VERSION, KEY_ROTATION, OWN, SECRET
-from agent_operator.cluster.leases import Fences
-from agent_operator.egress.client import guarded_client
-from agent_operator.egress.origins import origins
+from agent_operator.leases import Fences
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.tools import Key, Reconcile, Tools
 from agent_operator.settings import OperatorSettings
 from agent_operator.startup import reconcilers
+from slipway_clients.clock import SystemClock
+from slipway_clients.cluster import ClusterError, Manifest
+from slipway_clients.cluster.client import connect
+from slipway_clients.cluster.kinds import GROUP_VERSION, KEY_ROTATION, OWN, SECRET
+from slipway_clients.egress.client import guarded_client
+from slipway_clients.egress.origins import origins
 from tests.operator.specs import GOOD, HOSTILE_TEXTS, fields, with_value
 from tests.support.api_server import READS, ApiServer, Asked
 from tests.support.fake_cluster import FakeCluster

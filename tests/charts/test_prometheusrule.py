@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from agent_operator.rules import Links, Selector, Thresholds, render
+from slipway_monitoring.rules import Links, Selector, Thresholds, render
 from tests.alerts.promtool import promtool
 from tests.charts.slipway import made, manifests
 from tests.support.charts import values_of

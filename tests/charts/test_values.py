@@ -7,9 +7,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from scripts.chart_schema import leaves, read_values, schema, schema_text, with_table
 from tests.charts.slipway import CHART
 from tests.support.charts import refusal
+from tools.chart_schema import leaves, read_values, schema, schema_text, with_table
 
 VALUES = CHART / "values.yaml"
 

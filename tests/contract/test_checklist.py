@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from agent_operator.checks.registry import CHECKS
+from slipway_doctor.checks.registry import CHECKS
 
 PAGE = Path(__file__).parents[2] / "docs/operations/production-readiness.md"
 

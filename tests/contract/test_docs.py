@@ -17,8 +17,8 @@ from agent_operator.reconcile.rotation.status import Phase
 from agent_service.api.app import create_app
 from agent_service.errors import SlipwayError
 from agent_service.metrics import Metrics
-from scripts import rotation_docs, settings_docs
 from tests.support.service import running_service
+from tools import rotation_docs, settings_docs
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])

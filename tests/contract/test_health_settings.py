@@ -1,8 +1,8 @@
 """The operator's checks take for granted what the service does without a setting."""
 
-from agent_operator.checks.environment import DEFAULTS, EXTRA_CONNECTIONS
-from agent_operator.checks.security import CALLERS, SECRET_SETTINGS
 from agent_service.settings import Settings
+from slipway_doctor.checks.environment import DEFAULTS, EXTRA_CONNECTIONS
+from slipway_doctor.checks.security import CALLERS, SECRET_SETTINGS
 from tests.support.service import running_service
 
 

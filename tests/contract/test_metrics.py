@@ -8,12 +8,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from agent_operator.metrics import Metrics as OperatorMetrics
-from agent_operator.rules.operator import render_operator
-from agent_operator.rules.render import render
-from agent_operator.rules.scope import Selector
-from agent_operator.rules.thresholds import Thresholds
 from agent_service.metrics import Metrics
-from dashboards.reading import METRIC, Shown
+from slipway_monitoring.dashboards.reading import METRIC, Shown
+from slipway_monitoring.rules.operator import render_operator
+from slipway_monitoring.rules.render import render
+from slipway_monitoring.rules.scope import Selector
+from slipway_monitoring.rules.thresholds import Thresholds
 from tests.dashboards.shipped import QUERIES
 
 ROOT = Path(__file__).parent.parent.parent

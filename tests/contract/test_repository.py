@@ -3,16 +3,19 @@
 import re
 import subprocess
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from scripts.version_set import PLACES, places
+from tools.version_set import PLACES, places
 
 ROOT = Path(__file__).parent.parent.parent
-LOCKS = ("dev", "run", "service", "operator")
+LOCKS = ("dev", "run", "build", "service", "operator")
+COMPONENTS = ("clients", "doctor", "monitoring", "operator", "service")
 
 # Put together, so that this file does not find itself.
 FORBIDDEN = [
@@ -42,21 +45,34 @@ def normalize(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def project(component: str) -> dict[str, Any]:
+    table: dict[str, Any] = tomllib.loads(text_of(ROOT / component / "pyproject.toml"))["project"]
+    return table
+
+
+def needs(component: str) -> set[str]:
+    """Names of the packages that a component declares, and of those that its sister components declare."""
+    own = names(project(component)["dependencies"])
+    sisters = {name.removeprefix("slipway-") for name in own if name.startswith("slipway-")}
+    return {name for name in own if not name.startswith("slipway-")}.union(*map(needs, sisters))
+
+
+def names(*lists: list[str]) -> set[str]:
+    requirements = [item for each in lists for item in each if ";" not in item]
+    return {normalize(re.split(r"[\[<>=!~ ]", item)[0]) for item in requirements}
+
+
 def declared() -> dict[str, set[str]]:
-    """Names of pyproject.toml's dependencies by lock file."""
-    project = tomllib.loads(text_of(ROOT / "pyproject.toml"))
-    extras, groups = project["project"]["optional-dependencies"], project["dependency-groups"]
-
-    def names(*lists: list[str]) -> set[str]:
-        requirements = [item for each in lists for item in each if ";" not in item]
-        return {normalize(re.split(r"[\[<>=!~ ]", item)[0]) for item in requirements}
-
-    base, build = project["project"]["dependencies"], groups["build"]
+    """Names of the declared dependencies by lock file."""
+    groups = tomllib.loads(text_of(ROOT / "pyproject.toml"))["dependency-groups"]
+    extras = [extra for each in COMPONENTS for extra in project(each).get("optional-dependencies", {}).values()]
+    build = names(groups["build"])
     return {
-        "service": names(base, build, extras["service"]),
-        "operator": names(base, build, extras["operator"]),
-        "run": names(base, build, extras["service"], extras["embedded"]),
-        "dev": names(base, build, *extras.values(), groups["test"], groups["check"]),
+        "service": needs("service"),
+        "operator": needs("operator"),
+        "build": build,
+        "run": needs("service") | names(project("service")["optional-dependencies"]["embedded"]) | build,
+        "dev": build.union(*map(needs, COMPONENTS), names(*extras, groups["test"], groups["check"])),
     }
 
 
@@ -70,14 +86,22 @@ def locked(lock: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("folder", ["service", "operator"])
+@pytest.mark.parametrize("folder", COMPONENTS)
 def test_a_component_folder_is_no_package(folder: str) -> None:
     """`operator/__init__.py` would replace the standard library's module in every `python -m` from the root."""
     assert not (ROOT / folder / "__init__.py").exists()
 
 
 def test_the_version_is_one() -> None:
-    assert {match[1] for _, match in places()} == {version("slipway")}
+    installed = {version(project(component)["name"]) for component in COMPONENTS}
+
+    assert {match[1] for _, match in places()} == installed
+    assert len(installed) == 1
+
+
+@pytest.mark.parametrize("lock", ["service", "operator"])
+def test_an_image_holds_nothing_that_builds_it(lock: str) -> None:
+    assert {"hatchling", "editables"} & set(locked(lock)) == set()
 
 
 def test_every_place_of_the_version_is_found() -> None:
@@ -99,7 +123,7 @@ def test_every_locked_package_has_a_hash(lock: str) -> None:
     assert [item.split("==")[0] for item in requirements if "--hash=sha256:" not in item] == []
 
 
-@pytest.mark.parametrize("lock", ["run", "service", "operator"])
+@pytest.mark.parametrize("lock", ["run", "build", "service", "operator"])
 def test_what_runs_is_what_was_tested(lock: str) -> None:
     tested = locked("dev")
 
@@ -121,3 +145,17 @@ def test_no_tracked_file_names_a_machine_path_or_a_registry() -> None:
     ]
 
     assert found == []
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_a_wheel_holds_its_own_package_and_the_license(component: str, tmp_path: Path) -> None:
+    from hatchling.builders.wheel import WheelBuilder  # noqa: PLC0415  # only tests of wheels build
+
+    (package,) = (path.parent.name for path in (ROOT / component).glob("*/__init__.py"))
+    built = next(WheelBuilder(str(ROOT / component)).build(directory=str(tmp_path), versions=["standard"]))
+    with zipfile.ZipFile(built) as wheel:
+        names = wheel.namelist()
+
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {package}
+    assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
+    assert f"{package}/py.typed" in names

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import jwt
 
-from agent_operator.cluster import Manifest
-from agent_operator.cluster.kinds import SECRET
 from agent_operator.manifests.specs import ApiKey, KeyKind
 from agent_operator.reconcile.rotation.api_keys import ApiKeyRecords, set_revision
 from agent_operator.reconcile.rotation.consumers import at_least
@@ -15,6 +13,8 @@ from agent_operator.reconcile.rotation.situation import Identity
 from agent_service.agents.keys import ApiKeySource
 from agent_service.auth.api_keys import ApiKeys, create_key
 from agent_service.auth.shared_secrets import SharedSecrets
+from slipway_clients.cluster import Manifest
+from slipway_clients.cluster.kinds import SECRET
 from tests.support.clock import WallClock
 from tests.support.fake_cluster import FakeCluster
 

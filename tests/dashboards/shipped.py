@@ -2,9 +2,9 @@
 
 import json
 
-from agent_operator.rules.thresholds import Thresholds
-from dashboards.catalog import sheets
-from dashboards.reading import Json, Shown, mark_queries, panel_queries, panels
+from slipway_monitoring.dashboards.reading import Json, Shown, mark_queries, panel_queries, panels
+from slipway_monitoring.rules.thresholds import Thresholds
+from tools.dashboards import sheets
 
 PATHS = sorted(sheets(Thresholds()))
 DASHBOARDS: dict[str, Json] = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in PATHS}

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from helm_python import Chart
 
-from agent_operator.rules.alert import runbook_page
-from dashboards.catalog import AGENT, OPERATOR
-from dashboards.reading import Json, panels
+from slipway_monitoring.dashboards.reading import Json, panels
+from slipway_monitoring.rules.alert import runbook_page
+from tools.dashboards import AGENT, OPERATOR
 
 CHART = AGENT.parent.parent
 URL = "https://runbooks.example/slipway"

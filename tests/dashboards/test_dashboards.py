@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from agent_operator.rules.alert import runbook_page
-from agent_operator.rules.operator import render_operator
-from agent_operator.rules.render import render
-from agent_operator.rules.scope import Selector
-from agent_operator.rules.thresholds import Thresholds
-from dashboards.catalog import sheets
-from dashboards.frame import Sheet
-from dashboards.panels import RUNBOOKS
-from dashboards.reading import Json, panels
+from slipway_monitoring.dashboards.frame import Sheet
+from slipway_monitoring.dashboards.panels import RUNBOOKS
+from slipway_monitoring.dashboards.reading import Json, panels
+from slipway_monitoring.rules.alert import runbook_page
+from slipway_monitoring.rules.operator import render_operator
+from slipway_monitoring.rules.render import render
+from slipway_monitoring.rules.scope import Selector
+from slipway_monitoring.rules.thresholds import Thresholds
 from tests.dashboards.shipped import DASHBOARDS, PANELS, PATHS
+from tools.dashboards import sheets
 
 UIDS = {"slipway-overview", "slipway-cost-quality", "slipway-tools-nodes", "slipway-rollouts-keys", "slipway-operator"}
 DRAWN = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dashboards.reading import METRIC, SELECTOR, Json, Shown, fill, panels
+from slipway_monitoring.dashboards.reading import METRIC, SELECTOR, Json, Shown, fill, panels
 from tests.dashboards.shipped import DASHBOARDS, PANELS, QUERIES
 
 COUNTER = re.compile(r"\w+_(?:total|count|sum|bucket)(?=\{)")

@@ -11,9 +11,9 @@ import httpx
 import pytest
 import yaml
 
-from dashboards.catalog import ROOT
 from tests.support.programs import program, serving
 from tests.support.replicas import free_port
+from tools.dashboards import ROOT
 
 MONITORING = ROOT / "k8s/monitoring"
 ALERTMANAGER = MONITORING / "alertmanager.yaml"

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from dashboards.preview import page, traffic, units
-from dashboards.preview.prometheus import Api
-from dashboards.reading import METRIC, Json, panels
+from slipway_monitoring.dashboards.reading import METRIC, Json, panels
 from tests.dashboards.shipped import DASHBOARDS, QUERIES
+from tools.dashboard_preview import page, traffic, units
+from tools.dashboard_preview.prometheus import Api
 
 SPAN = page.Span(1000.0, 1120.0, 30.0)
 LABELS = {"namespace": "support", "job": "assistant", "pod": "assistant-1", "model": "<gpt>", "le": "1.0"}

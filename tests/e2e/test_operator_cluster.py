@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent_operator.cluster import Manifest
-from agent_operator.cluster.client import connect
+from slipway_clients.cluster import Manifest
+from slipway_clients.cluster.client import connect
 from tests.e2e.operator import install_crds
 from tests.operator.cluster.contract import CONTRACT, Check
 from tests.support.cluster import Namespace, fresh_namespace

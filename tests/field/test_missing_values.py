@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from scripts.chart_schema import REQUIRED, leaves, read_values, required_text
 from tests.charts.slipway import ANYWHERE, CHART, made
 from tests.support.charts import CHARTS, merged, refusal, render, render_text, values_of
+from tools.chart_schema import REQUIRED, leaves, read_values, required_text
 
 RELEASE = CHARTS.parent / "tests" / "data" / "charts" / "slipway-0.1.0-rc.1.tgz"
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent_operator.rules import Selector, Slo, Thresholds, render
+from slipway_monitoring.rules import Selector, Slo, Thresholds, render
 from tests.alerts.history import Series
 from tests.alerts.promtool import promtool
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import httpx
 
-from agent_operator.cluster import Manifest
-from agent_operator.cluster.kinds import ALERT_POLICY, PROMETHEUS_RULE
-from agent_operator.cluster.leases import Fences
+from agent_operator.leases import Fences
 from agent_operator.manifests.conditions import find_condition
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.alertpolicy import AlertPolicies
 from agent_operator.reconcile.tools import Key, Tools
 from agent_operator.settings import OperatorSettings
+from slipway_clients.cluster import Manifest
+from slipway_clients.cluster.kinds import ALERT_POLICY, PROMETHEUS_RULE
 from tests.support.clock import WallClock
 from tests.support.fake_cluster import FakeCluster
 

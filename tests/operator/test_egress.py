@@ -1,4 +1,4 @@
-"""agent_operator.egress with the real client and real sockets: what is connected to, how much is read, and for how long."""
+"""slipway_clients.egress with the real client and real sockets: what is connected to, how much is read, and for how long."""
 
 import asyncio
 import gzip
@@ -11,17 +11,17 @@ from typing import Any
 import httpx
 import pytest
 
-from agent_operator.egress import client as client_module
-from agent_operator.egress.addresses import refusal
-from agent_operator.egress.client import guarded_client
-from agent_operator.egress.origins import Origin, OriginRefused, allow, origins, parse_url
-from agent_operator.egress.read import Answer, ReadError, read
-from agent_operator.egress.text import plain
-from agent_operator.prometheus import Prometheus, PrometheusError
 from agent_operator.providers import ProviderError
 from agent_operator.providers.endpoint import check_key
 from agent_operator.providers.openai_admin import OpenAIAdmin
 from agent_operator.reconcile.rotation.consumers import HttpPodClient
+from slipway_clients.egress import client as client_module
+from slipway_clients.egress.addresses import refusal
+from slipway_clients.egress.client import guarded_client
+from slipway_clients.egress.origins import Origin, OriginRefused, allow, origins, parse_url
+from slipway_clients.egress.read import Answer, ReadError, read
+from slipway_clients.egress.text import plain
+from slipway_clients.prometheus import Prometheus, PrometheusError
 
 Write = Callable[[asyncio.StreamWriter], Awaitable[None]]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -293,7 +293,8 @@ ODD = [said(b"\xff\x00<html>"), said(b'{"status": "success", "data": {"result": 
 async def test_every_caller_ends_with_a_short_error_of_its_own(
     stranger: Stranger, http: httpx.AsyncClient, answer: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("prometheus", "providers.endpoint", "providers.openai_admin", "reconcile.rotation.consumers"):
+    monkeypatch.setattr("slipway_clients.prometheus.TIMEOUT", 0.5)
+    for module in ("providers.endpoint", "providers.openai_admin", "reconcile.rotation.consumers"):
         monkeypatch.setattr(f"agent_operator.{module}.TIMEOUT", 0.5)
     stranger.answer = answer
     prometheus = Prometheus(http, stranger.url)

@@ -1,4 +1,4 @@
-"""agent_operator.prometheus against an HTTP server that answers as Prometheus does."""
+"""slipway_clients.prometheus against an HTTP server that answers as Prometheus does."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent_operator.prometheus import Alert, Prometheus, PrometheusError, Sample
+from slipway_clients.prometheus import Alert, Prometheus, PrometheusError, Sample
 
 RULE = {
     "name": "Slow",

@@ -10,8 +10,8 @@ from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.config.models import Cluster as ClusterConfig
 from lightkube.config.models import User
 
-from agent_operator.cluster import Conflict, Kind, Manifest
-from agent_operator.cluster.kinds import ALL
+from slipway_clients.cluster import Conflict, Kind, Manifest
+from slipway_clients.cluster.kinds import ALL
 from tests.support.fake_cluster import FakeCluster
 
 READS = frozenset({"GET", "HEAD"})

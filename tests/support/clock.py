@@ -16,7 +16,7 @@ class Clock:
 
 
 class WallClock:
-    """`agent_operator.clock.Clock` by hand: whoever sleeps wakes when the time is moved past that moment."""
+    """`slipway_clients.clock.Clock` by hand: whoever sleeps wakes when the time is moved past that moment."""
 
     def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
         self._now = start

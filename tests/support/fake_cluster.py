@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent_operator.cluster import FIELD_MANAGER, Conflict, Kind, Manifest, kind_of
-from agent_operator.cluster.kinds import OWN
-from agent_operator.cluster.paths import collection_path, object_path
+from slipway_clients.cluster import FIELD_MANAGER, Conflict, Kind, Manifest, kind_of
+from slipway_clients.cluster.kinds import OWN
+from slipway_clients.cluster.paths import collection_path, object_path
 
 Address = tuple[str, str | None, str]
 Path = tuple[str, ...]
@@ -98,7 +98,7 @@ class FakeCluster:
     def writes(self) -> list[Call]:
         return [call for call in self.calls if call.verb not in {"get", "list"}]
 
-    # agent_operator.cluster.Cluster
+    # slipway_clients.cluster.Cluster
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Manifest | None:
         object_path(kind, namespace, name)

@@ -5,12 +5,12 @@ from typing import Any
 import kopf
 import structlog
 
-from agent_operator.cluster import InvalidName, WrongAnswer
-from agent_operator.cluster.kinds import OWN, Kind
-from agent_operator.cluster.paths import checked, name_segment, namespace_segment
 from agent_operator.reconcile.controller import Controller
 from agent_operator.reconcile.tools import Key
 from agent_operator.settings import DOMAIN, FINALIZER, OperatorSettings
+from slipway_clients.cluster import InvalidName, WrongAnswer
+from slipway_clients.cluster.kinds import OWN, Kind
+from slipway_clients.cluster.paths import checked, name_segment, namespace_segment
 
 CHUNK = 5
 """Objects in one answer to kopf's lists, which it reads without a limit. An object is 1.5 MB at most, and a megabyte of labels 30

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from agent_operator.rules import Links, Selector, Slo, Thresholds, render
+from slipway_monitoring.rules import Links, Selector, Slo, Thresholds, render
 
 Object = dict[str, Any]
 

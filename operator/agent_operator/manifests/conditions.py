@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple
 
 from typing_extensions import TypedDict
 
-from agent_operator.clock import timestamp
-from agent_operator.egress.text import plain
+from slipway_clients.clock import timestamp
+from slipway_clients.egress.text import plain
 
 ConditionStatus = Literal["True", "False", "Unknown"]
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from agent_operator.cluster.paths import LONGEST, SUBDOMAIN, label_key, label_selector, label_value
-from agent_operator.egress.text import plain
+from slipway_clients.cluster.paths import LONGEST, SUBDOMAIN, label_key, label_selector, label_value
+from slipway_clients.egress.text import plain
 
 SHOWN = 3
 """Faults in one message: it is read in a terminal."""

@@ -4,8 +4,8 @@ from http import HTTPStatus
 
 import httpx
 
-from agent_operator.egress.read import ReadError, read
 from agent_operator.providers import ProviderError
+from slipway_clients.egress.read import ReadError, read
 
 TIMEOUT = 10.0
 """Seconds for the whole answer; a list of models takes less than one."""

@@ -13,9 +13,9 @@ from typing import Any
 
 import httpx
 
-from agent_operator.egress.read import ReadError, read
-from agent_operator.egress.text import plain
 from agent_operator.providers import IssuedKey, NewKey, ProviderError
+from slipway_clients.egress.read import ReadError, read
+from slipway_clients.egress.text import plain
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 

@@ -1,16 +1,16 @@
 """AgentHealth: one release, judged by every check; the status is written when it says something new."""
 
-from agent_operator.checks.facts import Limits
-from agent_operator.checks.figures import Figures, NoFigures
-from agent_operator.checks.gather import by_address, gather
-from agent_operator.checks.registry import judge
-from agent_operator.cluster import Manifest
-from agent_operator.cluster.kinds import AGENT_HEALTH
-from agent_operator.egress.origins import OriginRefused
 from agent_operator.manifests.specs import AgentHealthSpec, WrongSpec, checked
-from agent_operator.prometheus import Prometheus
 from agent_operator.reconcile.agenthealth_status import Health, render
 from agent_operator.reconcile.tools import Key, Reconcile, Tools, refuse, write_status
+from slipway_clients.cluster import Manifest
+from slipway_clients.cluster.kinds import AGENT_HEALTH
+from slipway_clients.egress.origins import OriginRefused
+from slipway_clients.prometheus import Prometheus
+from slipway_doctor.checks.facts import Limits
+from slipway_doctor.checks.figures import Figures, NoFigures
+from slipway_doctor.checks.gather import by_address, gather
+from slipway_doctor.checks.registry import judge
 
 INTERVAL = 10.0
 """Seconds between two looks at a release: what changes is shown within 15 s. A look is nine small calls, and three a pod."""

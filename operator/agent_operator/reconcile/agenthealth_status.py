@@ -6,10 +6,10 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
-from agent_operator.checks.facts import Facts, Manifest, PrometheusFacts
-from agent_operator.checks.finding import Area, Finding, Status
-from agent_operator.checks.security import key_changed
 from agent_operator.manifests.conditions import Condition, ConditionStatus, Verdict, set_conditions
+from slipway_doctor.checks.facts import Facts, Manifest, PrometheusFacts
+from slipway_doctor.checks.finding import Area, Finding, Status
+from slipway_doctor.checks.security import key_changed
 
 
 class Health(StrEnum):

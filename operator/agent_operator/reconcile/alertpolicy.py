@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
-from agent_operator.clock import parse_timestamp
-from agent_operator.cluster import Forbidden, Invalid, Kind, Manifest, kind_of
-from agent_operator.cluster.kinds import ALERT_POLICY, ALERTMANAGER_CONFIG, CONFIG_MAP, PROMETHEUS_RULE
-from agent_operator.egress.origins import OriginRefused
-from agent_operator.egress.text import plain
 from agent_operator.manifests import alertpolicy as made
 from agent_operator.manifests.alertpolicy_status import COMING, Answers, LoadedRule, findings, firing_count, ready
 from agent_operator.manifests.conditions import Verdict, find_condition, set_conditions
 from agent_operator.manifests.specs import AlertPolicySpec, checked
-from agent_operator.prometheus import Prometheus, PrometheusError
 from agent_operator.reconcile.consent import RECEIVER, NoConsent, read_shared
 from agent_operator.reconcile.tools import Key, Tools, write_status
-from agent_operator.rules.scope import quoted
+from slipway_clients.clock import parse_timestamp
+from slipway_clients.cluster import Forbidden, Invalid, Kind, Manifest, kind_of
+from slipway_clients.cluster.kinds import ALERT_POLICY, ALERTMANAGER_CONFIG, CONFIG_MAP, PROMETHEUS_RULE
+from slipway_clients.egress.origins import OriginRefused
+from slipway_clients.egress.text import plain
+from slipway_clients.prometheus import Prometheus, PrometheusError
+from slipway_monitoring.rules.scope import quoted
 
 LOOK_AGAIN = 10.0
 """Seconds. Drift, and what Prometheus says, are looked up: nobody tells us of either. Two small reads per policy."""

@@ -1,9 +1,9 @@
 """Secrets that an object names. Whoever may write the object need not be whoever may read the Secret, and the operator may do
 both: so a Secret says by a label that it may be used, and by an annotation to which hosts its keys may be sent."""
 
-from agent_operator.cluster import Cluster, Manifest
-from agent_operator.cluster.kinds import SECRET
-from agent_operator.egress.origins import Origin, origins
+from slipway_clients.cluster import Cluster, Manifest
+from slipway_clients.cluster.kinds import SECRET
+from slipway_clients.egress.origins import Origin, origins
 
 POOL = "slipway.dev/key-pool"
 """Label `true`: KeyRotations of the namespace may give out the keys of this Secret."""

@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager, suppress
 
 import structlog
 
-from agent_operator.clock import Clock
-from agent_operator.cluster import (
+from agent_operator.reconcile.liveness import Liveness
+from agent_operator.reconcile.tools import Key, Reconcile, Tools, refuse
+from slipway_clients.clock import Clock
+from slipway_clients.cluster import (
     ClusterError,
     Conflict,
     Forbidden,
@@ -20,9 +22,7 @@ from agent_operator.cluster import (
     Unavailable,
     WrongAnswer,
 )
-from agent_operator.cluster.kinds import OWN
-from agent_operator.reconcile.liveness import Liveness
-from agent_operator.reconcile.tools import Key, Reconcile, Tools, refuse
+from slipway_clients.cluster.kinds import OWN
 
 AFTER_REFUSAL = 300.0
 """Seconds until something that the API server refused is tried again: a person has to change a role or an object first."""

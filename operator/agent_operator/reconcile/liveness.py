@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from agent_operator.clock import Clock
 from agent_operator.reconcile.tools import Key
+from slipway_clients.clock import Clock
 
 LOOP_SILENCE = timedelta(minutes=5)
 """Without a look at all objects. One is due each minute, and one that fails counts: a restart mends no API server."""

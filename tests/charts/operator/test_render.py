@@ -8,12 +8,12 @@ import kubernetes_validate  # type: ignore[import-untyped]  # it has no py.typed
 import pytest
 import yaml
 
-from agent_operator.cluster.kinds import GROUP_VERSION, OWN
 from agent_operator.settings import OperatorSettings
-from scripts import alert_rules
-from scripts.chart_schema import read_values, schema, schema_text, with_table
+from slipway_clients.cluster.kinds import GROUP_VERSION, OWN
 from tests.charts.operator.chart import CASES, CHART, EVERYTHING, made, manifests, pod, refused
 from tests.support.charts import Manifest, every, values_of
+from tools import alert_rules
+from tools.chart_schema import read_values, schema, schema_text, with_table
 
 MINORS = ["1.30", "1.32", "1.33", "1.34"]
 CRD_GROUPS = {"monitoring.coreos.com", "apiextensions.k8s.io"}

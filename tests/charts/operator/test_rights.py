@@ -12,9 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent_operator.cluster import Forbidden
-from agent_operator.cluster.kinds import ALERT_POLICY, ALL, CONFIG_MAP, EVENT, KEY_ROTATION, OWN, PROMETHEUS_RULE, SECRET
-from agent_operator.cluster.leases import Fences
+from agent_operator.leases import Fences
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.consent import RECEIVER
 from agent_operator.reconcile.controller import Controller
@@ -22,6 +20,8 @@ from agent_operator.reconcile.rotation import secret as files
 from agent_operator.reconcile.tools import Tools
 from agent_operator.settings import OperatorSettings
 from agent_operator.startup import reconcilers
+from slipway_clients.cluster import Forbidden
+from slipway_clients.cluster.kinds import ALERT_POLICY, ALL, CONFIG_MAP, EVENT, KEY_ROTATION, OWN, PROMETHEUS_RULE, SECRET
 from tests.charts.operator.chart import EVERYTHING, NAMESPACED, made, manifests, refused
 from tests.operator import policies
 from tests.operator.health.test_reconcile import World as HealthWorld

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from agent_operator.cluster import Cluster, Conflict, Manifest
-from agent_operator.cluster.kinds import ALERT_POLICY, CONFIG_MAP
+from slipway_clients.cluster import Cluster, Conflict, Manifest
+from slipway_clients.cluster.kinds import ALERT_POLICY, CONFIG_MAP
 
 Meddle = Callable[[Manifest], Awaitable[None]]
 """Somebody else writes the fields of a manifest."""

@@ -1,4 +1,4 @@
-"""agent_operator.cluster.client against an HTTP server that answers as the API server does."""
+"""slipway_clients.cluster.client against an HTTP server that answers as the API server does."""
 
 import asyncio
 import gzip
@@ -12,10 +12,10 @@ from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.config.models import Cluster as ClusterConfig
 from lightkube.config.models import User
 
-from agent_operator.cluster import ClusterError, Conflict, Forbidden, Invalid, TooLarge, Unavailable
-from agent_operator.cluster import client as client_module
-from agent_operator.cluster.client import EVENT_BURST, EVENT_OBJECTS, EventAllowance, HttpCluster, connect
-from agent_operator.cluster.kinds import ALERT_POLICY, CONFIG_MAP, POD
+from slipway_clients.cluster import ClusterError, Conflict, Forbidden, Invalid, TooLarge, Unavailable
+from slipway_clients.cluster import client as client_module
+from slipway_clients.cluster.client import EVENT_BURST, EVENT_OBJECTS, EventAllowance, HttpCluster, connect
+from slipway_clients.cluster.kinds import ALERT_POLICY, CONFIG_MAP, POD
 from tests.support.clock import WallClock
 
 POLICY = {

@@ -2,8 +2,8 @@
 
 import pytest
 
-from agent_operator.cluster import Manifest, Unavailable
-from agent_operator.cluster.kinds import CONFIG_MAP
+from slipway_clients.cluster import Manifest, Unavailable
+from slipway_clients.cluster.kinds import CONFIG_MAP
 from tests.operator.cluster.contract import CONTRACT, Check, config_map
 from tests.support.fake_cluster import FakeCluster
 

@@ -1,10 +1,10 @@
-"""agent_operator.cluster.lease: who may do what cannot be undone."""
+"""agent_operator.leases: who may do what cannot be undone."""
 
 import pytest
 
-from agent_operator.cluster import Conflict, Unavailable
-from agent_operator.cluster.kinds import LEASE
-from agent_operator.cluster.leases import DURATION, LEASE_NAME, Fence, NotHolder
+from agent_operator.leases import DURATION, LEASE_NAME, Fence, NotHolder
+from slipway_clients.cluster import Conflict, Unavailable
+from slipway_clients.cluster.kinds import LEASE
 from tests.support.clock import WallClock
 from tests.support.fake_cluster import FakeCluster
 

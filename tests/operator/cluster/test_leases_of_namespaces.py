@@ -1,4 +1,4 @@
-"""agent_operator.cluster.fences: two operators over one namespace, by whatever releases, exclude each other there."""
+"""agent_operator.leases: two operators over one namespace, by whatever releases, exclude each other there."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,13 +6,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from agent_operator.cluster import Forbidden, Manifest, Unavailable
-from agent_operator.cluster.kinds import ALERT_POLICY, LEASE, SECRET
-from agent_operator.cluster.leases import DURATION, LEASE_NAME, UNUSED, Fences, NotHolder
+from agent_operator.leases import DURATION, LEASE_NAME, UNUSED, Fences, NotHolder
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.controller import NOT_OURS, Controller
 from agent_operator.reconcile.tools import Key, Tools
 from agent_operator.settings import OperatorSettings
+from slipway_clients.cluster import Forbidden, Manifest, Unavailable
+from slipway_clients.cluster.kinds import ALERT_POLICY, LEASE, SECRET
 from tests.operator.rotation.test_finalizer import gone
 from tests.operator.rotation.world import KEY, NAMESPACE, World
 from tests.support.clock import WallClock

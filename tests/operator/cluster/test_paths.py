@@ -1,4 +1,4 @@
-"""agent_operator.cluster.paths: no name leads anywhere but to the object of that name, and no other object is taken for it."""
+"""slipway_clients.cluster.paths: no name leads anywhere but to the object of that name, and no other object is taken for it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -12,10 +12,10 @@ from lightkube.config.kubeconfig import KubeConfig
 from lightkube.config.models import Cluster as ClusterConfig
 from lightkube.config.models import User
 
-from agent_operator.cluster import Cluster, InvalidName, Manifest, WrongAnswer
-from agent_operator.cluster.client import PAGE, HttpCluster, connect
-from agent_operator.cluster.kinds import ALERT_POLICY, NAMESPACE, POD, SECRET, SERVICE, Kind
-from agent_operator.cluster.paths import collection_path, label_selector, object_path, path_of, proxy_path
+from slipway_clients.cluster import Cluster, InvalidName, Manifest, WrongAnswer
+from slipway_clients.cluster.client import PAGE, HttpCluster, connect
+from slipway_clients.cluster.kinds import ALERT_POLICY, NAMESPACE, POD, SECRET, SERVICE, Kind
+from slipway_clients.cluster.paths import collection_path, label_selector, object_path, path_of, proxy_path
 
 HOSTILE = [
     "../../victim/secrets/db",

@@ -1,20 +1,23 @@
 """The command: what it prints, its JSON, its exit codes."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
-from agent_operator.checks.finding import Area, Status
-from agent_operator.doctor.command import doctor
-from agent_operator.doctor.examination import WIDTH
+import agent_service
 from agent_service import cli
 from agent_service.settings import Settings
+from slipway_doctor.checks.finding import Area, Status
+from slipway_doctor.command import doctor
+from slipway_doctor.examination import WIDTH
 from tests.support.replicas import free_port
 
 PASSED, FAILED, COULD_NOT_RUN = 0, 1, 2
@@ -147,14 +150,17 @@ def test_the_service_s_command_has_it_too() -> None:
     assert "slipway doctor --release" in shown.output.partition("Example:")[2]
 
 
-def test_an_image_without_the_operator_s_package_has_no_such_command() -> None:
-    code = (
-        "import sys; sys.modules['agent_operator'] = None\n"
-        "from agent_service.cli import main\n"
-        "main(sys.argv[1:], standalone_mode=True)"
-    )
-    shown = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False)
-    called = subprocess.run([sys.executable, "-c", code, "doctor"], capture_output=True, text=True, check=False)
+def test_a_service_without_the_doctor_s_package_has_no_such_command(tmp_path: Path) -> None:
+    for entry in Path(click.__file__).parent.parent.iterdir():
+        if not entry.name.startswith("slipway_doctor"):
+            (tmp_path / entry.name).symlink_to(entry)
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(agent_service.__file__).parent.parent}"}
+
+    def typed(word: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-S", "-c", "from agent_service.cli import main; main()", word]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    shown, called = typed("--help"), typed("doctor")
 
     assert (shown.returncode, "doctor" in shown.stdout) == (0, False), shown.stderr
     assert called.returncode == COULD_NOT_RUN

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_operator.doctor.by_environment import examine_environment, judge_folder, mount_points
+from slipway_doctor.by_environment import examine_environment, judge_folder, mount_points
 
 NOW = datetime.now(UTC)
 

@@ -3,13 +3,13 @@
 import httpx
 import pytest
 
-from agent_operator.checks.finding import Finding, Status
-from agent_operator.checks.gather import by_address
-from agent_operator.cluster import Forbidden, Manifest
-from agent_operator.cluster.kinds import DEPLOYMENT
-from agent_operator.cluster.proxy import pod_url, service_url
-from agent_operator.doctor.by_release import Release, examine_with, prometheus_of
-from agent_operator.doctor.errors import CouldNotRun
+from slipway_clients.cluster import Forbidden, Manifest
+from slipway_clients.cluster.kinds import DEPLOYMENT
+from slipway_clients.cluster.proxy import pod_url, service_url
+from slipway_doctor.by_release import Release, examine_with, prometheus_of
+from slipway_doctor.checks.finding import Finding, Status
+from slipway_doctor.checks.gather import by_address
+from slipway_doctor.errors import CouldNotRun
 from tests.operator.health import release
 from tests.operator.health.test_reconcile import World
 from tests.support.fake_cluster import FakeCluster

@@ -10,14 +10,14 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from agent_operator.checks.finding import Area, Finding, Status
-from agent_operator.cluster.proxy import PRINTED, _Bounded
-from agent_operator.doctor import by_url, stream
-from agent_operator.doctor.by_url import Target, examine
-from agent_operator.doctor.errors import CouldNotRun
-from agent_operator.doctor.report import LONGEST, cleaned
-from agent_operator.doctor.stream import Recording, judge_stream, record
-from agent_operator.egress.client import terminals_client
+from slipway_clients.cluster.proxy import PRINTED, _Bounded
+from slipway_clients.egress.client import terminals_client
+from slipway_doctor import by_url, stream
+from slipway_doctor.by_url import Target, examine
+from slipway_doctor.checks.finding import Area, Finding, Status
+from slipway_doctor.errors import CouldNotRun
+from slipway_doctor.report import LONGEST, cleaned
+from slipway_doctor.stream import Recording, judge_stream, record
 from tests.operator.test_egress import Stranger, Write, dripping, endless, endless_header, said, serving, silent
 
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"

@@ -7,11 +7,11 @@ from email.utils import format_datetime
 import httpx
 import pytest
 
-from agent_operator.checks.finding import Finding, Status
-from agent_operator.doctor.by_ops import examine_ops
-from agent_operator.doctor.by_url import Target, examine, judge_clock
-from agent_operator.doctor.errors import CouldNotRun
-from agent_operator.doctor.stream import Event, Recording, judge_stream
+from slipway_doctor.by_ops import examine_ops
+from slipway_doctor.by_url import Target, examine, judge_clock
+from slipway_doctor.checks.finding import Finding, Status
+from slipway_doctor.errors import CouldNotRun
+from slipway_doctor.stream import Event, Recording, judge_stream
 from tests.operator.doctor.proxy import running_proxy
 from tests.support.replicas import free_port
 from tests.support.service import JWT_SECRET, RunningService, running_service

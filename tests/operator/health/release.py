@@ -6,9 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from agent_operator.checks.environment import of_container
-from agent_operator.checks.facts import Facts, Manifest, Pod, PrometheusFacts, Samples
-from agent_operator.prometheus import Rule
+from slipway_clients.prometheus import Rule
+from slipway_doctor.checks.environment import of_container
+from slipway_doctor.checks.facts import Facts, Manifest, Pod, PrometheusFacts, Samples
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NAMESPACE, RELEASE = "prod", "my-agent"

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from agent_operator.checks.facts import Pod
-from agent_operator.checks.finding import Status
-from agent_operator.checks.registry import CHECKS, judge, judge_settings
-from agent_operator.prometheus import Rule
+from slipway_clients.prometheus import Rule
+from slipway_doctor.checks.facts import Pod
+from slipway_doctor.checks.finding import Status
+from slipway_doctor.checks.registry import CHECKS, judge, judge_settings
 from tests.operator.health import release
 from tests.operator.health.release import (
     QUERY,

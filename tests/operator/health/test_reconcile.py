@@ -12,15 +12,15 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from agent_operator.checks.gather import by_address, gather
-from agent_operator.checks.registry import CHECKS
-from agent_operator.cluster import Forbidden, Manifest, Unavailable
-from agent_operator.cluster.kinds import AGENT_HEALTH, DISRUPTION_BUDGET, SECRET
-from agent_operator.cluster.leases import Fences
+from agent_operator.leases import Fences
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.agenthealth import INTERVAL, agent_health
 from agent_operator.reconcile.tools import Key, Tools
 from agent_operator.settings import OperatorSettings
+from slipway_clients.cluster import Forbidden, Manifest, Unavailable
+from slipway_clients.cluster.kinds import AGENT_HEALTH, DISRUPTION_BUDGET, SECRET
+from slipway_doctor.checks.gather import by_address, gather
+from slipway_doctor.checks.registry import CHECKS
 from tests.operator.health import release
 from tests.support.clock import WallClock
 from tests.support.fake_cluster import FakeCluster

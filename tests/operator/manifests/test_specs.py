@@ -7,8 +7,6 @@ import jsonschema
 import pytest
 import yaml
 
-from agent_operator.cluster.kinds import SECRET
-from agent_operator.cluster.paths import label_selector, object_path
 from agent_operator.manifests.alertpolicy import groups_of
 from agent_operator.manifests.specs import (
     AgentHealthSpec,
@@ -20,6 +18,8 @@ from agent_operator.manifests.specs import (
     duration,
     read_spec,
 )
+from slipway_clients.cluster.kinds import SECRET
+from slipway_clients.cluster.paths import label_selector, object_path
 from tests.operator.specs import GOOD, HOSTILE_TEXTS, fields, hostile
 
 DEFINITIONS = Path(__file__).parents[3] / "charts/slipway-operator/crds-source"

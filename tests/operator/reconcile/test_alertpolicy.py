@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from agent_operator.cluster import Forbidden, Manifest, Unavailable
-from agent_operator.cluster.kinds import ALERT_POLICY, ALERTMANAGER_CONFIG, CONFIG_MAP, PROMETHEUS_RULE, SECRET
+from slipway_clients.cluster import Forbidden, Manifest, Unavailable
+from slipway_clients.cluster.kinds import ALERT_POLICY, ALERTMANAGER_CONFIG, CONFIG_MAP, PROMETHEUS_RULE, SECRET
 from tests.operator.policies import MADE, bench, policy
 
 

@@ -3,10 +3,10 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from agent_operator.cluster import ClusterError, Conflict, Forbidden, Invalid, Unavailable
-from agent_operator.cluster.kinds import ALERT_POLICY
 from agent_operator.reconcile.controller import AFTER_REFUSAL, PER_NAMESPACE, Controller
 from agent_operator.reconcile.tools import Key
+from slipway_clients.cluster import ClusterError, Conflict, Forbidden, Invalid, Unavailable
+from slipway_clients.cluster.kinds import ALERT_POLICY
 from tests.operator.policies import KEY, Bench, bench, policy
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from agent_operator.cluster.kinds import LEASE, SECRET
-from agent_operator.cluster.leases import LEASE_NAME
+from agent_operator.leases import LEASE_NAME
+from slipway_clients.cluster.kinds import LEASE, SECRET
 from tests.operator.rotation.world import NAMESPACE, Crash, World, only_the_current_key_is_left, started
 
 

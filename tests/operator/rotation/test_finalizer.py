@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from agent_operator.cluster import Invalid
-from agent_operator.cluster.kinds import KEY_ROTATION, LEASE, SECRET
-from agent_operator.cluster.leases import LEASE_NAME, Fences
+from agent_operator.leases import LEASE_NAME, Fences
 from agent_operator.reconcile.rotation.finalizer import RETRY
+from slipway_clients.cluster import Invalid
+from slipway_clients.cluster.kinds import KEY_ROTATION, LEASE, SECRET
 from tests.operator.rotation.world import KEY, NAMESPACE, World, only_the_current_key_is_left, started
 
 

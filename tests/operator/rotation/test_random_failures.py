@@ -8,8 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from agent_operator.cluster import ClusterError, Conflict, Unavailable
-from agent_operator.cluster.kinds import KEY_ROTATION, SECRET
+from slipway_clients.cluster import ClusterError, Conflict, Unavailable
+from slipway_clients.cluster.kinds import KEY_ROTATION, SECRET
 from tests.operator.rotation.world import Crash, World, only_the_current_key_is_left
 
 FAULTS = st.sampled_from(["timeout_after_success", "timeout_before", "unavailable", "rate_limited", "unauthorized"])

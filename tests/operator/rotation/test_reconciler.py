@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from agent_operator.cluster.kinds import SECRET
+from slipway_clients.cluster.kinds import SECRET
 from tests.operator.rotation.world import NAMESPACE, World, only_the_current_key_is_left, started
 
 

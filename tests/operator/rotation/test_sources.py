@@ -9,10 +9,10 @@ import httpx
 import jwt
 import pytest
 
-from agent_operator.cluster.kinds import SECRET
 from agent_operator.providers import ProviderError
 from agent_operator.providers.endpoint import check_key
 from agent_operator.reconcile.rotation.api_keys import set_revision
+from slipway_clients.cluster.kinds import SECRET
 from tests.operator.rotation.world import NAMESPACE, OPENAI, Crash, FakePod, World, only_the_current_key_is_left, started
 
 JWT = {"generated": {"kind": "JWTSecret"}}

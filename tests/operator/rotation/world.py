@@ -9,15 +9,15 @@ from typing import Any
 
 import httpx
 
-from agent_operator.cluster import Manifest
-from agent_operator.cluster.kinds import KEY_ROTATION, SECRET
-from agent_operator.cluster.leases import Fences
-from agent_operator.egress.origins import origins
+from agent_operator.leases import Fences
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.rotation.reconciler import KeyRotationReconciler
 from agent_operator.reconcile.rotation.sources import Sources
 from agent_operator.reconcile.tools import Key, Tools
 from agent_operator.settings import OperatorSettings
+from slipway_clients.cluster import Manifest
+from slipway_clients.cluster.kinds import KEY_ROTATION, SECRET
+from slipway_clients.egress.origins import origins
 from tests.support.clock import WallClock
 from tests.support.fake_cluster import FakeCluster
 from tests.support.fake_openai_admin import transport

@@ -14,13 +14,13 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, ValidationError
 
-from agent_operator.clock import Clock, timestamp
-from agent_operator.cluster import Cluster, Manifest
-from agent_operator.cluster.kinds import SECRET
 from agent_operator.manifests.specs import ApiKey
 from agent_operator.providers import NewKey, ProviderError
 from agent_operator.reconcile.consent import RECORDS, NoConsent, consents, read_shared
 from agent_operator.reconcile.rotation.situation import Identity
+from slipway_clients.clock import Clock, timestamp
+from slipway_clients.cluster import Cluster, Manifest
+from slipway_clients.cluster.kinds import SECRET
 
 ID_ALPHABET = string.ascii_lowercase + string.digits
 ADMIN = "admin"

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import httpx
 
-from agent_operator.cluster import Manifest
-from agent_operator.egress.read import ReadError, read
+from slipway_clients.cluster import Manifest
+from slipway_clients.egress.read import ReadError, read
 
 TIMEOUT = 3.0
 """Seconds for the whole of a pod's /status, which a thread of its own answers in a millisecond."""

@@ -5,11 +5,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from agent_operator.clock import parse_timestamp
-from agent_operator.cluster import Cluster, ClusterError, Conflict, Forbidden, Invalid, Manifest
-from agent_operator.cluster.kinds import SECRET
-from agent_operator.cluster.leases import NotHolder
-from agent_operator.egress.text import plain
+from agent_operator.leases import NotHolder
 from agent_operator.manifests.conditions import Condition, Verdict, find_condition, set_conditions
 from agent_operator.manifests.specs import KeyRotationSpec, read_spec
 from agent_operator.providers import ProviderError
@@ -18,6 +14,10 @@ from agent_operator.reconcile.rotation.situation import Identity
 from agent_operator.reconcile.rotation.sources import KeySource, Sources
 from agent_operator.reconcile.rotation.status import Failure, RotationStatus, dump_failure, read_status
 from agent_operator.reconcile.tools import Tools, write_status
+from slipway_clients.clock import parse_timestamp
+from slipway_clients.cluster import Cluster, ClusterError, Conflict, Forbidden, Invalid, Manifest
+from slipway_clients.cluster.kinds import SECRET
+from slipway_clients.egress.text import plain
 
 FINALIZER = "slipway.dev/keyrotation"
 

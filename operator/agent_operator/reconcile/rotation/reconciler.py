@@ -4,9 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from agent_operator.cluster import Conflict, Manifest
-from agent_operator.cluster.kinds import KEY_ROTATION, POD, SECRET
-from agent_operator.cluster.leases import NotHolder
+from agent_operator.leases import NotHolder
 from agent_operator.manifests.specs import KeyKind, KeyRotationSpec, read_spec
 from agent_operator.providers import ProviderError
 from agent_operator.reconcile.rotation.consumers import Gate, PodClient, ask, at_least, gate
@@ -28,6 +26,8 @@ from agent_operator.reconcile.rotation.status import (
     read_status,
 )
 from agent_operator.reconcile.tools import Key, Tools, refuse, write_status
+from slipway_clients.cluster import Conflict, Manifest
+from slipway_clients.cluster.kinds import KEY_ROTATION, POD, SECRET
 
 PASSES = 20
 """Actions in one go: a whole rotation has nine. More than that is a circle, and the queue slows it down."""

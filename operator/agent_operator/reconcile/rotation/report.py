@@ -6,12 +6,12 @@ from datetime import datetime
 
 from prometheus_client import Gauge
 
-from agent_operator.clock import timestamp
 from agent_operator.manifests.conditions import Verdict, find_condition, is_true, set_conditions
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.rotation.machine import Action, Effect, stuck
 from agent_operator.reconcile.rotation.situation import Identity, Situation
 from agent_operator.reconcile.rotation.status import Phase, RotationStatus
+from slipway_clients.clock import timestamp
 
 NOT_READY = {"ForeignSecret", "SecretLost"}
 

@@ -9,9 +9,9 @@ import copy
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from agent_operator.clock import parse_timestamp, timestamp
-from agent_operator.cluster import Manifest
 from agent_operator.reconcile.consent import consents
+from slipway_clients.clock import parse_timestamp, timestamp
+from slipway_clients.cluster import Manifest
 
 OWNER = "slipway.dev/keyrotation"
 """Label: the KeyRotation that writes this Secret. Putting it on a Secret by hand hands that Secret over."""

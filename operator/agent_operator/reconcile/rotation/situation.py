@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Self
 
-from agent_operator.cluster import Manifest
 from agent_operator.manifests.specs import KeyRotationSpec
 from agent_operator.reconcile.rotation.consumers import Gate
 from agent_operator.reconcile.rotation.secret import TargetSecret
 from agent_operator.reconcile.rotation.status import Phase, RotationStatus
+from slipway_clients.cluster import Manifest
 
 ROTATE_NOW = "slipway.dev/rotate-now"
 """Annotation: any value that is not the one of the last time asks for a rotation."""

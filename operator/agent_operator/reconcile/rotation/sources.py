@@ -10,9 +10,6 @@ from typing import Protocol
 
 import httpx
 
-from agent_operator.cluster import Cluster, Manifest
-from agent_operator.cluster.kinds import SECRET
-from agent_operator.egress.origins import Origin, OriginRefused, allow
 from agent_operator.manifests.specs import KeyRotationSpec, OpenAI
 from agent_operator.providers import NewKey, ProviderError
 from agent_operator.providers.endpoint import check_key
@@ -22,6 +19,9 @@ from agent_operator.reconcile.rotation.api_keys import ApiKeyRecords
 from agent_operator.reconcile.rotation.secret import read_value
 from agent_operator.reconcile.rotation.situation import Identity
 from agent_operator.reconcile.tools import Tools
+from slipway_clients.cluster import Cluster, Manifest
+from slipway_clients.cluster.kinds import SECRET
+from slipway_clients.egress.origins import Origin, OriginRefused, allow
 
 ALLOW = "slipway.dev/allow"
 """Annotation of an admin key's Secret: `namespace/project` pairs, separated by commas, that may be served with it. Without

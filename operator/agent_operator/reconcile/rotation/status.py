@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter
 
-from agent_operator.clock import parse_timestamp, timestamp
-from agent_operator.egress.text import plain
 from agent_operator.manifests.conditions import Condition
 from agent_operator.reconcile.rotation.secret import TargetSecret
+from slipway_clients.clock import parse_timestamp, timestamp
+from slipway_clients.egress.text import plain
 
 FIRST_BACKOFF = timedelta(seconds=5)
 LONGEST_BACKOFF = timedelta(minutes=5)

@@ -1,0 +1,31 @@
+"""The only way to the Kubernetes API: a protocol, its errors, and the kinds it is used for."""
+
+from slipway_clients.cluster.kinds import Kind, Manifest, kind_of
+from slipway_clients.cluster.protocol import (
+    FIELD_MANAGER,
+    Cluster,
+    ClusterError,
+    Conflict,
+    Forbidden,
+    Invalid,
+    InvalidName,
+    TooLarge,
+    Unavailable,
+    WrongAnswer,
+)
+
+__all__ = [
+    "FIELD_MANAGER",
+    "Cluster",
+    "ClusterError",
+    "Conflict",
+    "Forbidden",
+    "Invalid",
+    "InvalidName",
+    "Kind",
+    "Manifest",
+    "TooLarge",
+    "Unavailable",
+    "WrongAnswer",
+    "kind_of",
+]

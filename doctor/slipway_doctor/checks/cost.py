@@ -1,0 +1,59 @@
+"""Is the bill bounded, and is it known?"""
+
+from slipway_doctor.checks.facts import Facts
+from slipway_doctor.checks.finding import Verdict, fail, ok, unknown, warn
+from slipway_doctor.checks.live import no_prometheus
+
+COST_METRIC = "agent_cost_usd_total"
+
+MIN_INPUT_TOKENS = 100_000
+"""Tokens sent since the pods started, under which a share of cached ones says nothing."""
+
+
+def budget_watched(facts: Facts) -> Verdict:
+    """Budgets per user are not in this version of the service: an alert on spending is what bounds the bill."""
+    if facts.environment.offline:
+        return ok("BuiltIn", "the built-in model costs nothing")
+    if facts.prometheus is None or facts.prometheus.error:
+        return no_prometheus(facts)
+    if any(COST_METRIC in rule.query and f'"{facts.namespace}"' in rule.query for rule in facts.prometheus.rules):
+        return ok("CostAlert", "an alert watches what the models cost")
+    return fail(
+        "NoCostAlert", "nothing watches what the models cost", "set monitoring.alerts.enabled=true, or use an AlertPolicy"
+    )
+
+
+def prices_known(facts: Facts) -> Verdict:
+    unpriced = facts.pod_total("agent_unpriced_model_calls_total")
+    if unpriced is None:
+        return unknown("PodsNotAsked", "no pod's metrics could be read")
+    if unpriced > 0:
+        return fail(
+            "PriceMissing",
+            "calls of a model without a price count as no cost",
+            "add the model to PRICE_FILE (docs/operations/costs.md)",
+        )
+    return ok("Priced", "every model that was called has a price")
+
+
+def prompt_cache(facts: Facts) -> Verdict:
+    if facts.environment.offline:
+        return ok("BuiltIn", "the built-in model costs nothing")
+    sent, cached = (facts.pod_total("agent_tokens_total", type=kind) for kind in ("input", "cached"))
+    if sent is None or sent < MIN_INPUT_TOKENS:
+        return unknown("LittleTraffic", "too few tokens have been sent to tell")
+    if not cached:
+        fix = "keep the beginning of prompts the same from call to call: instructions and tools first, what changes last"
+        return warn("CacheUnused", "the endpoint has served no input token from its prompt cache", fix)
+    return ok("CacheUsed", "the endpoint serves input tokens from its prompt cache")
+
+
+def cheap_model(facts: Facts) -> Verdict:
+    environment = facts.environment
+    if environment.offline:
+        return ok("BuiltIn", "the built-in model costs nothing")
+    if not environment.has("CHEAP_MODEL") or environment.get("CHEAP_MODEL") == environment.get("MODEL"):
+        return warn(
+            "NoCheapModel", "MODEL also does the small jobs: routing, guardrails", "set model.cheapName to a smaller model"
+        )
+    return ok("Set", "small jobs go to a cheaper model")

@@ -1,0 +1,56 @@
+"""Do runs end, and do they end well when something else does not?"""
+
+from slipway_doctor.checks.facts import Facts
+from slipway_doctor.checks.finding import Verdict, fail, ok, unknown, warn
+from slipway_doctor.checks.live import no_prometheus
+
+
+def timeouts(facts: Facts) -> Verdict:
+    turn = facts.environment.number("MAX_TURN_SECONDS")
+    longer = [name for name in ("MODEL_TIMEOUT", "TOOL_TIMEOUT") if facts.environment.number(name) >= turn]
+    if longer:
+        message = f"{' and '.join(longer)} not below MAX_TURN_SECONDS ({turn:g} s): one silent call uses up the whole turn"
+        return fail("TimeoutsNested", message, "lower them, so that a retry still fits into the turn")
+    if facts.environment.number("DRAIN_SECONDS") < turn:
+        fix = "set streaming.maxTurnSeconds, which derives both; until then each rollout hands long runs over"
+        return warn("DrainShorterThanTurn", "DRAIN_SECONDS is below MAX_TURN_SECONDS", fix)
+    return ok("Nested", "a model call fits into a turn, and a turn into the drain")
+
+
+def retries(facts: Facts) -> Verdict:
+    if facts.environment.offline:
+        return ok("BuiltIn", "the built-in model needs no retry")
+    if facts.environment.number("MODEL_MAX_RETRIES") < 1:
+        return fail("NoRetries", "a single 429 of the endpoint fails a run", "set MODEL_MAX_RETRIES to 3")
+    return ok("Retried", "429, 5xx and connection errors are retried")
+
+
+def iteration_limit(facts: Facts) -> Verdict:
+    limit = facts.limits.max_model_calls
+    if facts.environment.number("MAX_MODEL_CALLS") > limit:
+        return warn(
+            "LimitHigh", f"MAX_MODEL_CALLS is above {limit}: a loop costs that many calls", "lower it to what real runs need"
+        )
+    return ok("Limited", "a run that loops is stopped")
+
+
+def drain_tested(facts: Facts) -> Verdict:
+    if facts.prometheus is None or facts.prometheus.error:
+        return no_prometheus(facts)
+    if facts.prometheus.drained is None:
+        return unknown("NoHistory", "Prometheus knows nothing of this release yet")
+    if not facts.prometheus.drained:
+        fix = f"kubectl rollout restart deployment -l app.kubernetes.io/instance={facts.release}, while a stream is open"
+        return warn("NeverDrained", "no pod has drained in the last 30 days", fix)
+    return ok("Drained", "a pod has drained in the last 30 days")
+
+
+def fallback_model(facts: Facts) -> Verdict:
+    environment = facts.environment
+    if environment.offline:
+        return ok("BuiltIn", "the built-in model has no endpoint that could be down")
+    if not environment.has("FALLBACK_MODEL"):
+        return warn("NoFallback", "while MODEL is down, runs fail", "set model.fallbackName")
+    if environment.get("FALLBACK_MODEL") == environment.get("MODEL"):
+        return fail("SameModel", "FALLBACK_MODEL is MODEL", "name another model")
+    return ok("Set", "another model steps in while MODEL stays down")

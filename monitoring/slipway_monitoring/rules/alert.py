@@ -1,0 +1,70 @@
+"""An alert, and the rule that it becomes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import quote
+
+from slipway_monitoring.rules.scope import Scope
+
+Severity = Literal["critical", "warning"]
+"""critical: users are hurt or money burns, wake somebody up. warning: in working hours."""
+
+Dashboard = Literal["overview", "cost-quality", "tools-nodes", "rollouts-keys", "operator"]
+
+RELEASE = "{{ $labels.namespace }}/{{ $labels.job }}"
+PERCENT = "{{ $value | humanizePercentage }}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """`hold` and `keep` in seconds: how long the condition holds before it fires, and fires on after it was last seen."""
+
+    name: str
+    expr: str
+    severity: Severity
+    hold: float
+    keep: float = 0.0
+    summary: str
+    description: str
+    dashboard: Dashboard
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Where runbooks and dashboards are served; the defaults are paths within the repository and within Grafana."""
+
+    runbooks: str = "docs/runbooks"
+    grafana: str = ""
+
+    def runbook(self, alert: str) -> str:
+        return f"{self.runbooks.rstrip('/')}/{runbook_page(alert)}"
+
+    def dashboard(self, uid: str, namespace: str, job: str) -> str:
+        return f"{self.grafana.rstrip('/')}/d/slipway-{uid}?var-namespace={quote(namespace)}&var-job={quote(job)}"
+
+
+LINKS = Links()
+
+
+def runbook_page(alert: str) -> str:
+    """`AgentTargetDown` → `agent-target-down.md`."""
+    return "".join(f"-{c.lower()}" if c.isupper() else c for c in alert).lstrip("-") + ".md"
+
+
+def as_rule(alert: Alert, scope: Scope, links: Links) -> dict[str, Any]:
+    """The rule as Prometheus reads it."""
+    rule: dict[str, Any] = {"alert": alert.name, "expr": alert.expr}
+    if alert.hold:
+        rule["for"] = scope.over(alert.hold)
+    if alert.keep:
+        rule["keep_firing_for"] = scope.over(alert.keep)
+    rule["labels"] = {"severity": alert.severity, **alert.labels}
+    rule["annotations"] = {
+        "summary": alert.summary,
+        "description": alert.description,
+        "runbook_url": links.runbook(alert.name),
+        "dashboard_url": links.dashboard(alert.dashboard, scope.select.namespace, scope.select.job),
+    }
+    return rule
