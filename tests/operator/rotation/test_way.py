@@ -3,6 +3,7 @@
 import re
 import sys
 from pathlib import Path
+from types import FrameType
 
 import httpx
 
@@ -27,7 +28,8 @@ class Watched(World):
     ways: dict[str, set[str]]
 
     async def _provide(self, request: httpx.Request) -> httpx.Response:
-        frame, found = sys._getframe(), set()
+        frame: FrameType = sys._getframe()
+        found: set[str] = set()
         while frame.f_back:
             frame = frame.f_back
             path = Path(frame.f_code.co_filename)
