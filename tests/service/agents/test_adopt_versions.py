@@ -1,4 +1,4 @@
-"""The adoption works with each version of langchain-openai that service/pyproject.toml allows, and not only with the pinned one."""
+"""The adoption works with each langchain-openai that service/pyproject.toml allows, and not only with the pinned one."""
 
 import os
 import subprocess
