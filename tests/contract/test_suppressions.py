@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-FOLDERS = ("service", "operator", "dashboards", "scripts", "bench")
+FOLDERS = ("bench", "clients", "doctor", "monitoring", "operator", "service", "tools")
 
 DIRECTIVE = re.compile(
     r"#\s*(?:noqa|type:\s*ignore|pragma|mypy|pyright|ruff)\b"
