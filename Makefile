@@ -27,11 +27,13 @@ test: $(VENV)/.dev ## Every test that needs no cluster, on a real PostgreSQL; AR
 chaos: $(VENV)/.dev ## Twenty minutes of rollouts, kills, database faults and poisoned runs; prints what was lost (nothing)
 	$(BIN)/pytest -q -s -m chaos $(ARGS)
 
-check: $(VENV)/.dev ## Lint, format, types, layers, generated pages, lock files
+check: $(VENV)/.dev ## Lint, format, types, layers, dependencies, dead code, generated pages, lock files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@for component in $(COMPONENTS); do (cd $$component && $(abspath $(BIN))/deptry .) || exit 1; done
+	$(BIN)/vulture
 	$(BIN)/pytest -q tests/contract
 
 fix: $(VENV)/.dev ## Let the linter and the formatter correct what they can

@@ -17,7 +17,6 @@ class Shown:
 
     dashboard: str
     panel: str
-    ref: str
     expr: str
     legend: str
 
@@ -30,13 +29,13 @@ def panels(dashboard: Json) -> Iterator[Json]:
 def panel_queries(dashboard: Json) -> Iterator[Shown]:
     for panel in panels(dashboard):
         for target in panel["targets"]:
-            yield Shown(dashboard["uid"], panel["title"], target["refId"], target["expr"], target.get("legendFormat", ""))
+            yield Shown(dashboard["uid"], panel["title"], target["expr"], target.get("legendFormat", ""))
 
 
 def mark_queries(dashboard: Json) -> Iterator[Shown]:
     """What they select is not there most of the time."""
     for mark in dashboard["annotations"].get("list") or ():
-        yield Shown(dashboard["uid"], mark["name"], "", mark["expr"], "")
+        yield Shown(dashboard["uid"], mark["name"], mark["expr"], "")
 
 
 def metrics(expr: str) -> set[str]:

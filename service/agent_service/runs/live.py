@@ -51,7 +51,6 @@ class LiveRun:
         self.done = False
         self.text: list[tuple[str, str]] = []
         """Pieces of the answer with their source: what is produced again can be taken out."""
-        self.text_end = 0
         """Events up to the last one that changed the answer."""
         self.route: str | None = None
         self.trace = UNTRACED
@@ -115,12 +114,10 @@ class LiveRun:
                 self.publish("text", piece[:1], source)
                 piece = piece[1:]
             self.publish("text", piece, source)
-        self.text_end = len(self.events)
 
     def end_message(self, message_id: str, source: str) -> None:
         """The source's text is that message: a recovery keeps the messages that a checkpoint holds."""
         self.publish("message", message_id, source)
-        self.text_end = len(self.events)
 
     def drop_text(self, source: str) -> None:
         """Takes the source's text out of the answer: it is being produced again."""
@@ -130,7 +127,6 @@ class LiveRun:
         """Puts these pieces in the answer's place; without the blank line that parted the first from what is gone."""
         self.text = [(text[0][0], text[0][1].lstrip("\n")), *text[1:]] if text else []
         self.publish("reset", {"text": self.answer}, source)
-        self.text_end = len(self.events)
 
     def release(self, *, done: bool) -> None:
         """Lets readers go: to the end, or (a run that was handed over or lost) back to the log."""
