@@ -65,7 +65,7 @@ rotation-docs: $(VENV)/.dev ## Write the state machine into docs/developer/rotat
 alerts: $(VENV)/.dev ## Write charts/slipway/files/alerts.yaml from the rules of the code
 	$(BIN)/python -m tools.alert_rules
 
-chart-docs: $(VENV)/.dev ## Write each chart's values.schema.json and README table from its values.yaml
+chart-docs: $(VENV)/.dev ## Write each chart's values.schema.json, README table and list of names from its values.yaml
 	$(BIN)/python -m tools.chart_schema
 
 lock: ## Write the hash-pinned requirement files from the components' pyproject.toml (needs uv)

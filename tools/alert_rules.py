@@ -1,7 +1,7 @@
 """Writes the charts' alert rules from slipway_monitoring.rules (`make alerts`)."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -21,15 +21,14 @@ PLACEHOLDERS = Selector(namespace="__NAMESPACE__", job="__JOB__")
 LINKS = Links(runbooks="__RUNBOOKS__", grafana="__GRAFANA__")
 
 
-class _Readable(yaml.SafeDumper):
-    """Writes expressions of several lines as a block."""
-
-
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
 
 
-_Readable.add_representer(str, _text)
+class _Readable(yaml.SafeDumper):
+    """Writes expressions of several lines as a block."""
+
+    yaml_representers: ClassVar[dict[type, Any]] = {**yaml.SafeDumper.yaml_representers, str: _text}
 
 
 def render_file() -> str:

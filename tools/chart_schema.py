@@ -22,7 +22,7 @@ REQUIRED = "files/required-values.txt"
 
 MARK = "@schema "
 REMOVED = "# @removed "
-BEGIN, END = "<!-- values: written by `make chart-docs` -->", "<!-- end of values -->"
+BEGIN, END = "<!-- values: written by `make chart-docs` from values.yaml -->", "<!-- end of values -->"
 
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 FORM = {"array": "items", "object": "additionalProperties"}
@@ -123,7 +123,8 @@ def _type(value: Value) -> Any:
 def schema(values: list[Value]) -> dict[str, Any]:
     """JSON Schema of the whole file. `global` is there because Helm hands it to every subchart."""
     properties = {value.path[-1]: _schema(value) for value in values}
-    return {"$schema": "http://json-schema.org/draft-07/schema#", **_closed({**properties, "global": {"type": "object"}})}
+    head = {"$schema": "http://json-schema.org/draft-07/schema#", "$comment": "Written by `make chart-docs` from values.yaml."}
+    return {**head, **_closed({**properties, "global": {"type": "object"}})}
 
 
 def _schema(value: Value) -> dict[str, Any]:

@@ -13,6 +13,8 @@ PLACES = {
     "pyproject.toml": r'^version = "(.+)"$',
     "Dockerfile": r"^ARG VERSION=(.+)$",
     "charts/*/Chart.yaml": r'^(?:version|appVersion): "?([^"\n]+)"?$',
+    "k8s/gitops/*.yaml": r"^ +(?:tag|targetRevision): v?([0-9.]+)$",
+    "docs/operations/install.md": r"(?:slipway(?:-operator)?:|image\.tag=)([0-9]+\.[0-9]+\.[0-9]+)",
 }
 """Glob of the files, and the lines in them; the group is the version."""
 

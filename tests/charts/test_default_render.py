@@ -20,7 +20,7 @@ SNAPSHOT = Path(__file__).parent / "snapshots" / "default.yaml"
 def default_text() -> str:
     texts = {path: text.strip() for path, text in render_text(CHART, {}).items()}
     joined = "".join(f"# {path}\n{text}\n---\n" for path, text in texts.items() if text)
-    return re.sub(r"(slipway-|version: \"|slipway:)\d+\.\d+\.\d+", r"\1VERSION", joined)
+    return re.sub(r"(slipway-|version: \"|slipway:|Slipway )\d+\.\d+\.\d+", r"\1VERSION", joined)
 
 
 def test_the_default_render_is_the_snapshot() -> None:

@@ -19,9 +19,9 @@ def documents(path: Path) -> list[dict[str, Any]]:
 
 
 def examples() -> Iterator[tuple[str, dict[str, Any]]]:
-    (application,) = documents(K8S / "argocd/agent.yaml")
+    (application,) = documents(K8S / "gitops/argocd.yaml")
     yield "argocd", application["spec"]["source"]["helm"]["valuesObject"]
-    (_, release) = documents(K8S / "flux/agent.yaml")
+    (_, release) = documents(K8S / "gitops/flux.yaml")
     yield "flux", release["spec"]["values"]
     (production,) = documents(CHART / "values-production.yaml")
     yield "production", production
@@ -47,8 +47,8 @@ def test_where_nothing_is_generated_every_secret_is_named(name: str) -> None:
 
 
 def test_the_sources_are_the_chart() -> None:
-    (application,) = documents(K8S / "argocd/agent.yaml")
-    (_, release) = documents(K8S / "flux/agent.yaml")
+    (application,) = documents(K8S / "gitops/argocd.yaml")
+    (_, release) = documents(K8S / "gitops/flux.yaml")
 
     paths = {application["spec"]["source"]["path"], release["spec"]["chart"]["spec"]["chart"]}
     assert {K8S.parent / path for path in paths} == {CHART}

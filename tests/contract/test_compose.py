@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
 REPLICAS = {name: service for name, service in SERVICES.items() if service.get("command") == ["serve"]}
-NGINX = (ROOT / "deploy/nginx/nginx.conf").read_text(encoding="utf-8")
+NGINX = (ROOT / "k8s/nginx/nginx.conf").read_text(encoding="utf-8")
 
 
 def directives(name: str) -> list[str]:

@@ -21,7 +21,13 @@ from tests.support.service import running_service
 from tools import rotation_docs, settings_docs
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
+PAGES = sorted(
+    {
+        *ROOT.glob("*.md"),
+        *ROOT.glob("*/README.md"),
+        *(page for each in ("docs", "examples", "k8s") for page in (ROOT / each).rglob("*.md")),
+    }
+)
 USER_PAGES = [page for page in PAGES if page.parent.name == "user"]
 
 NOT_DESCRIBED = {("GET", "/"), ("GET", "/metrics"), ("GET", "/status")}

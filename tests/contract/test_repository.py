@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tools.version_set import PLACES, places
 
@@ -105,9 +106,10 @@ def test_an_image_holds_nothing_that_builds_it(lock: str) -> None:
 
 
 def test_every_place_of_the_version_is_found() -> None:
-    found = {path.name for path, _ in places()}
+    files = {glob: set(ROOT.glob(glob)) for glob in PLACES}
 
-    assert {Path(glob).name for glob in PLACES if list(ROOT.glob(glob))} == found
+    assert [glob for glob, found in files.items() if not found] == []
+    assert set().union(*files.values()) == {path for path, _ in places()}
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -159,3 +161,16 @@ def test_a_wheel_holds_its_own_package_and_the_license(component: str, tmp_path:
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {package}
     assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
     assert f"{package}/py.typed" in names
+
+
+def test_the_workflow_runs_what_developers_run_and_pins_what_it_takes() -> None:
+    workflow = yaml.safe_load(text_of(ROOT / ".github/workflows/ci.yml"))
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    used = [step["uses"] for step in steps if "uses" in step]
+
+    assert workflow["permissions"] == {"contents": "read"}
+    assert ".ci/run" in [step.get("run") for step in steps]
+    assert [each for each in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", each)] == []
+    assert all("timeout-minutes" in job for job in workflow["jobs"].values())
+    targets = set(re.findall(r"^FROM runtime AS (\w+)$", text_of(ROOT / "Dockerfile"), re.MULTILINE))
+    assert {match for step in steps for match in re.findall(r"--target (\w+)", step.get("run", ""))} == targets

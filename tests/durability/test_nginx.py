@@ -1,4 +1,4 @@
-"""deploy/nginx/nginx.conf, but for addresses and folders as it is, in front of three real replicas."""
+"""k8s/nginx/nginx.conf, but for addresses and folders as it is, in front of three real replicas."""
 
 import asyncio
 import itertools
@@ -18,7 +18,7 @@ from tests.support.fake_script import Script, echo_tokens
 from tests.support.reader import Reader
 from tests.support.replicas import Replica, free_port, running_replicas
 
-CONF = Path(__file__).parent.parent.parent / "deploy/nginx/nginx.conf"
+CONF = Path(__file__).parent.parent.parent / "k8s/nginx/nginx.conf"
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 
 pytestmark = pytest.mark.skipif(not Path(NGINX).exists(), reason="nginx is not installed (Debian: apt install nginx-light)")
