@@ -1,6 +1,6 @@
 """Every metric of the operator, declared once. An object's series end with the object."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
@@ -66,10 +66,10 @@ class Metrics:
             for result in STEP_RESULTS:
                 self.rotation_provider_calls.labels(operation, result)
 
-    def set_conditions(self, kind: str, namespace: str, name: str, conditions: Iterable[dict[str, str]]) -> None:
+    def set_conditions(self, kind: str, namespace: str, name: str, conditions: Iterable[Mapping[str, object]]) -> None:
         """The conditions of an object's status as they stand."""
         for condition in conditions:
-            self.condition.labels(kind, namespace, name, condition["type"]).set(CONDITION_VALUES[condition["status"]])
+            self.condition.labels(kind, namespace, name, condition["type"]).set(CONDITION_VALUES[str(condition["status"])])
 
     def forget(self, kind: str, namespace: str, name: str) -> None:
         """Ends the series of an object that is gone."""

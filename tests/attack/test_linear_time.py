@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 
-from agent_operator.manifests.alertpolicy import metrics_of
+from agent_operator.manifests.alert_objects import metrics_of
 from agent_operator.manifests.specs import duration
 from agent_service.agents.answer import Answer
 from agent_service.agents.default.window import context_window

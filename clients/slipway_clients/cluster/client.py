@@ -203,13 +203,15 @@ class HttpCluster(Cluster):
         return True
 
     async def event(self, about: Manifest, *, type: str, reason: str, message: str) -> None:  # noqa: A002  # the API's name
+        metadata = about["metadata"]
+        said = log.bind(kind=about["kind"], namespace=metadata.get("namespace"), name=metadata["name"], reason=reason)
         if not self._allowance.take(about):
-            log.info("event_not_posted", reason=reason, error="more Events of this object than its allowance")
+            said.info("event_not_posted", error="more Events of this object than its allowance")
             return
         try:
             await self.create(_event(about, type, reason, message, micro_timestamp(self._clock.now())))
         except ClusterError as error:
-            log.warning("event_not_posted", reason=reason, error=str(error))
+            said.warning("event_not_posted", error=str(error))
 
     async def _send(self, method: str, where: str, headers: Mapping[str, str] | None = None, **options: Any) -> _Answer:
         # Compressed, a megabyte may be a thousand.

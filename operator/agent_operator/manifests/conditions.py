@@ -23,6 +23,13 @@ class Condition(TypedDict):
     lastTransitionTime: str
 
 
+class ConditionedStatus(TypedDict, total=False):
+    """A status that has conditions, as that of each of our kinds has."""
+
+    observedGeneration: int
+    conditions: list[Condition]
+
+
 class Verdict(NamedTuple):
     """A condition before it has a time."""
 

@@ -81,6 +81,8 @@ class Block(BaseModel):
 
 
 class PrometheusBlock(Block):
+    """Which Prometheus is asked, of those that the operator's settings name."""
+
     url: Url | None = None
 
 
@@ -295,49 +297,69 @@ def _output_label(name: str) -> str:
 
 
 class Tool(Block):
+    """A tool's own threshold."""
+
     name: str = Field(min_length=1, max_length=128, pattern=_TOOL)
     ratio: Share = Field(alias="failureRatio")
 
 
 class Route(Block):
+    """A route's own threshold."""
+
     path: str = Field(min_length=1, max_length=256, pattern=_ROUTE)
     ratio: Share = Field(alias="errorRatio")
 
 
 class Model(Block):
+    """A model's own threshold."""
+
     name: str = Field(min_length=1, max_length=128, pattern=_MODEL)
     ratio: Share = Field(alias="rateLimitedRatio")
 
 
 class Objective(Block):
+    """A share that is promised, over 30 days: an error budget."""
+
     indicator: Literal["availability", "latency"]
     objective: float = Field(gt=0.5, lt=1, allow_inf_nan=False)
 
 
 class LinksBlock(Block):
+    """Where runbooks and dashboards are served."""
+
     runbooks: Link | None = None
     grafana: Link | None = None
 
 
 class SecretEntry(Block):
+    """One entry of a Secret of the policy's namespace."""
+
     name: Name
     key: Key
 
 
 class Webhook(Block):
+    """Alerts as a POST to a URL."""
+
     secret: SecretEntry = Field(alias="urlSecret")
 
 
 class Slack(Block):
+    """Alerts to a channel."""
+
     channel: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^{}\x00-\x1f\x7f]+$")]
     secret: SecretEntry = Field(alias="apiUrlSecret")
 
 
 class PagerDuty(Block):
+    """Alerts to a service of PagerDuty."""
+
     secret: SecretEntry = Field(alias="routingKeySecret")
 
 
 class Receiver(Block):
+    """Who gets the alerts: exactly one of the three."""
+
     webhook: Webhook | None = None
     slack: Slack | None = None
     pager_duty: PagerDuty | None = Field(None, alias="pagerDuty")
@@ -352,11 +374,19 @@ class Receiver(Block):
             raise ValueError("receiver must have exactly one of webhook, slack and pagerDuty")
         return self
 
+    @property
+    def secret(self) -> SecretEntry:
+        """What Alertmanager would read."""
+        [one] = [each for each in (self.webhook, self.slack, self.pager_duty) if each]
+        return one.secret
+
 
 Thresholds = dict[Annotated[str, Field(pattern=r"^[a-zA-Z]{1,40}$")], Positive]
 
 
 class AlertPolicySpec(Block):
+    """`spec` of an AlertPolicy, with the defaults of its definition."""
+
     release: Release
     thresholds: Annotated[Thresholds, Field(max_length=40)] = Field(default_factory=dict)
     tools: list[Tool] = Field([], max_length=100)
@@ -382,6 +412,8 @@ class AlertPolicySpec(Block):
 
 
 class LimitsBlock(Block):
+    """When a figure is no longer well; the product's limits where it names none."""
+
     p99_seconds: float | None = Field(None, alias="p99Seconds", gt=0, le=300)
     error_ratio: float | None = Field(None, alias="errorRatio", gt=0, lt=1)
     key_age_days: float | None = Field(None, alias="keyAgeDays", gt=0, le=3650)
@@ -389,11 +421,15 @@ class LimitsBlock(Block):
 
 
 class Accepted(Block):
+    """A check whose finding does not count, and why."""
+
     condition: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9]*$")]
     because: Annotated[str, Field(min_length=3, max_length=200)]
 
 
 class AgentHealthSpec(Block):
+    """`spec` of an AgentHealth."""
+
     release: Release
     prometheus: PrometheusBlock | None = None
     limits: LimitsBlock | None = None
@@ -408,18 +444,12 @@ def read_spec(manifest: Mapping[str, Any], shape: type[Shape]) -> Shape:
     try:
         return shape.model_validate(manifest.get("spec"))
     except ValidationError as error:
-        raise WrongSpec(_told(error)) from None
+        raise WrongSpec(_describe(error)) from None
     except RecursionError:
         raise WrongSpec("spec: nested too deep") from None
 
 
-def checked(manifest: Mapping[str, Any], shape: type[Block]) -> dict[str, Any]:
-    """The object with a spec that holds nothing but what `shape` describes. Raises WrongSpec."""
-    spec = read_spec(manifest, shape)
-    return {**manifest, "spec": spec.model_dump(by_alias=True, exclude_unset=True)}
-
-
-def _told(error: ValidationError) -> str:
+def _describe(error: ValidationError) -> str:
     found = error.errors(include_url=False, include_input=False, include_context=False)
     lines = [f"spec.{'.'.join(plain(part, 64) for part in each['loc'])}: {plain(each['msg'], 200)}" for each in found[:SHOWN]]
     more = f" (and {len(found) - SHOWN} more)" if len(found) > SHOWN else ""

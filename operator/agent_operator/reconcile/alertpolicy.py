@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from agent_operator.manifests import alertpolicy as made
-from agent_operator.manifests.alertpolicy_status import COMING, Answers, LoadedRule, findings, firing_count, ready
-from agent_operator.manifests.conditions import Verdict, find_condition, set_conditions
-from agent_operator.manifests.specs import AlertPolicySpec, checked
+from agent_operator.manifests import alert_objects as made
+from agent_operator.manifests.alert_conditions import COMING, Answers, LoadedRule, findings, firing_count, ready
+from agent_operator.manifests.alert_objects import Policy
+from agent_operator.manifests.conditions import ConditionedStatus, Verdict, find_condition, set_conditions
 from agent_operator.reconcile.consent import RECEIVER, NoConsent, read_shared
 from agent_operator.reconcile.tools import Key, Tools, write_status
 from slipway_clients.clock import parse_timestamp
@@ -29,21 +29,31 @@ TAKES_UP = 120.0
 MAY_BE_MADE = (PROMETHEUS_RULE, CONFIG_MAP, ALERTMANAGER_CONFIG)
 
 
+class AlertPolicyStatus(ConditionedStatus, total=False):
+    """`status` of an AlertPolicy. `rules` and `firing` are numbers, of the last time that its rules were applied."""
+
+    rules: int
+    firing: int
+
+
 class ForeignObject(Exception):
     """An object has the name of ours and is not ours."""
 
 
 class AlertPolicies:
+    """`reconcile` of AlertPolicy objects."""
+
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
 
     async def reconcile(self, key: Key) -> float | None:
-        policy = await self._tools.cluster.get(ALERT_POLICY, key.namespace, key.name)
-        if policy is None or policy["metadata"].get("deletionTimestamp"):
+        """Seconds until the next look; None when the policy is gone. Raises ClusterError."""
+        manifest = await self._tools.cluster.get(ALERT_POLICY, key.namespace, key.name)
+        if manifest is None or manifest["metadata"].get("deletionTimestamp"):
             return None  # what was made from it goes with it, by its owner reference
         refusal: Exception | None
         try:
-            policy = checked(policy, AlertPolicySpec)
+            policy = Policy.of(manifest)
             groups = made.groups_of(policy)
             refusal = await self._receiver_refused(policy)
             wanted = _wanted(policy, groups, receiver=refusal is None)
@@ -51,29 +61,29 @@ class AlertPolicies:
         except (ValueError, ForeignObject, Invalid) as error:
             refusal = error
         if refusal:
-            await self._write(policy, [_refused(refusal)], 0, 0)
+            await self._write(manifest, [_refused(refusal)], 0, 0)
             return LOOK_AGAIN
         answers = await self._ask(policy, groups)
         applied = Verdict("RulesApplied", "True", "Applied", ", ".join(_title(each) for each in wanted))
         found = findings(groups, made.mark_of(groups), answers)
         count = sum(len(group["rules"]) for group in groups)
-        await self._write(policy, [applied, *found], count, firing_count(answers))
-        return LOOK_SOON if found[0].reason in COMING and not self._overdue(policy) else LOOK_AGAIN
+        await self._write(manifest, [applied, *found], count, firing_count(answers))
+        return LOOK_SOON if found[0].reason in COMING and not self._overdue(manifest) else LOOK_AGAIN
 
-    async def _receiver_refused(self, policy: Manifest) -> Exception | None:
+    async def _receiver_refused(self, policy: Policy) -> Exception | None:
         """Alertmanager would read the Secret for whoever may write a policy, so its owner has to agree, and to go on agreeing."""
-        name = made.receiver_secret(policy)
-        if name is None:
+        if policy.spec.receiver is None:
             return None
+        name = policy.spec.receiver.secret.name
         try:
-            secret = await read_shared(self._tools.cluster, policy["metadata"]["namespace"], name, RECEIVER, "true")
+            secret = await read_shared(self._tools.cluster, policy.namespace, name, RECEIVER, "true")
         except NoConsent as error:
             return error
         except Forbidden as error:
             return NoConsent(f"whether the Secret {name} has the label {RECEIVER}=true cannot be read: {error}")
         return None if secret else NoConsent(f"there is no Secret {name} with the label {RECEIVER}=true")
 
-    async def _apply(self, policy: Manifest, wanted: Sequence[Manifest]) -> None:
+    async def _apply(self, policy: Policy, wanted: Sequence[Manifest]) -> None:
         for each in wanted:
             await self._make(policy, each)
         kept = {kind_of(each) for each in wanted}
@@ -81,7 +91,7 @@ class AlertPolicies:
             if kind not in kept:
                 await self._remove(policy, kind)
 
-    async def _make(self, policy: Manifest, wanted: Manifest) -> None:
+    async def _make(self, policy: Policy, wanted: Manifest) -> None:
         found = await self._find(policy, kind_of(wanted))
         if found is None:
             await self._create(policy, wanted)
@@ -91,21 +101,21 @@ class AlertPolicies:
         if made.differs(found, wanted):
             await self._repair(policy, wanted)
 
-    async def _create(self, policy: Manifest, wanted: Manifest) -> None:
+    async def _create(self, policy: Policy, wanted: Manifest) -> None:
         await self._tools.cluster.apply(wanted)
-        cause = "RulesRestored" if _applied_before(policy) else "RulesApplied"
-        await self._tools.cluster.event(policy, type="Normal", reason=cause, message=f"{_title(wanted)} was made")
+        cause = "RulesRestored" if _applied_before(policy.manifest) else "RulesApplied"
+        await self._tools.cluster.event(policy.manifest, type="Normal", reason=cause, message=f"{_title(wanted)} was made")
 
-    async def _repair(self, policy: Manifest, wanted: Manifest) -> None:
+    async def _repair(self, policy: Policy, wanted: Manifest) -> None:
         # Forced: the object is ours as a whole, whoever edited it. What an apply leaves of theirs goes by the replace.
         now = await self._tools.cluster.apply(wanted, force=True)
         if made.differs(now, wanted):
             content = {part: value for part, value in wanted.items() if part in made.CONTENT}
             await self._tools.cluster.replace({**now, **content})
         message = f"{_title(wanted)} was brought in line with the policy"
-        await self._tools.cluster.event(policy, type="Normal", reason="RulesUpdated", message=message)
+        await self._tools.cluster.event(policy.manifest, type="Normal", reason="RulesUpdated", message=message)
 
-    async def _remove(self, policy: Manifest, kind: Kind) -> None:
+    async def _remove(self, policy: Policy, kind: Kind) -> None:
         try:
             found = await self._find(policy, kind)
         except Forbidden:
@@ -114,20 +124,19 @@ class AlertPolicies:
             metadata = found["metadata"]
             await self._tools.cluster.delete(kind, metadata["namespace"], metadata["name"], uid=metadata["uid"])
 
-    async def _find(self, policy: Manifest, kind: Kind) -> Manifest | None:
-        return await self._tools.cluster.get(kind, policy["metadata"]["namespace"], made.object_name(policy))
+    async def _find(self, policy: Policy, kind: Kind) -> Manifest | None:
+        return await self._tools.cluster.get(kind, policy.namespace, policy.object_name)
 
-    async def _ask(self, policy: Manifest, groups: list[dict[str, Any]]) -> Answers:
+    async def _ask(self, policy: Policy, groups: list[dict[str, Any]]) -> Answers:
         try:
-            url = self._tools.settings.prometheus_of((policy["spec"].get("prometheus") or {}).get("url"))
+            url = self._tools.settings.prometheus_of(policy.spec.prometheus and policy.spec.prometheus.url)
         except OriginRefused as error:
             return Answers("refused", str(error))
         if not url:
             return Answers("")
         if not groups:
             return Answers(url)
-        namespace, release = policy["metadata"]["namespace"], policy["spec"]["release"]
-        matchers = f"namespace={quoted(namespace)},job={quoted(release)}"
+        matchers = f"namespace={quoted(policy.namespace)},job={quoted(policy.spec.release)}"
         prometheus, metrics = Prometheus(self._tools.http, url), made.metrics_of(groups)
         try:
             rules = await prometheus.rules(group["name"] for group in groups)
@@ -151,14 +160,16 @@ class AlertPolicies:
         before = policy.get("status", {})
         verdicts = [*found, ready(found[0], found[1] if len(found) > 1 else found[0])]
         conditions = set_conditions(before.get("conditions", []), verdicts, generation=generation, now=now)
-        status: dict[str, Any] = {**before, "observedGeneration": generation, "conditions": conditions}
+        status: AlertPolicyStatus = {"observedGeneration": generation, "conditions": conditions}
         if found[0].status == "True":
-            status |= {"rules": rules, "firing": firing}
+            status["rules"], status["firing"] = rules, firing
+        elif "rules" in before:
+            status["rules"], status["firing"] = before["rules"], before.get("firing", 0)
         await write_status(self._tools, policy, status)
 
 
-def _wanted(policy: Manifest, groups: list[dict[str, Any]], *, receiver: bool) -> list[Manifest]:
-    config = [made.alertmanager_config(policy)] if receiver and "receiver" in policy["spec"] else []
+def _wanted(policy: Policy, groups: list[dict[str, Any]], *, receiver: bool) -> list[Manifest]:
+    config = [made.alertmanager_config(policy, policy.spec.receiver)] if receiver and policy.spec.receiver else []
     return [made.rules_object(policy, groups), *config]
 
 

@@ -1,13 +1,13 @@
 """What every reconcile may use, made once by `startup`; its key and its type; and the way a status is written."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import httpx
 
 from agent_operator.leases import Fences
-from agent_operator.manifests.conditions import Verdict, set_conditions
+from agent_operator.manifests.conditions import ConditionedStatus, Verdict, set_conditions
 from agent_operator.metrics import Metrics
 from agent_operator.settings import OperatorSettings
 from slipway_clients.clock import Clock
@@ -40,7 +40,7 @@ class Tools:
     settings: OperatorSettings
 
 
-async def write_status(tools: Tools, about: Manifest, status: Mapping[str, Any]) -> Manifest:
+async def write_status(tools: Tools, about: Manifest, status: ConditionedStatus) -> Manifest:
     """The object with this status; `about` is the object as it was read. Raises ClusterError."""
     metadata = about["metadata"]
     tools.metrics.set_conditions(about["kind"], metadata["namespace"], metadata["name"], status.get("conditions", []))
@@ -58,4 +58,4 @@ async def refuse(tools: Tools, about: Manifest, reason: str, message: str) -> No
         generation=about["metadata"]["generation"],
         now=tools.clock.now(),
     )
-    await write_status(tools, about, {**status, "conditions": conditions})
+    await write_status(tools, about, status | {"conditions": conditions})

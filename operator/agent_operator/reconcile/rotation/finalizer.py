@@ -6,14 +6,14 @@ from datetime import datetime, timedelta
 import structlog
 
 from agent_operator.leases import NotHolder
-from agent_operator.manifests.conditions import Condition, Verdict, find_condition, set_conditions
+from agent_operator.manifests.conditions import Condition, ConditionedStatus, Verdict, find_condition, set_conditions
 from agent_operator.manifests.specs import KeyRotationSpec, read_spec
 from agent_operator.providers import ProviderError
 from agent_operator.reconcile.rotation.secret import TargetSecret, discarded, emptied, made_here, read_secret
 from agent_operator.reconcile.rotation.situation import Identity
 from agent_operator.reconcile.rotation.sources import KeySource, Sources
 from agent_operator.reconcile.rotation.status import Failure, RotationStatus, dump_failure, read_status
-from agent_operator.reconcile.tools import Tools, write_status
+from agent_operator.reconcile.tools import Key, Tools, write_status
 from slipway_clients.clock import parse_timestamp
 from slipway_clients.cluster import Cluster, ClusterError, Conflict, Forbidden, Invalid, Manifest
 from slipway_clients.cluster.kinds import SECRET
@@ -56,7 +56,7 @@ class Finalizer:
         except FAILURES as error:
             if isinstance(error, NotHolder) and error.__cause__ is None:
                 return RETRY  # another operator is at it, or was killed and holds the Lease for half a minute more
-            log.warning("keyrotation_not_cleaned_up", name=metadata["name"], error=str(error))
+            log.warning("keyrotation_not_cleaned_up", **_key(manifest), error=str(error))
             manifest, enough = await self._failed(manifest, error)
             if not enough:
                 return RETRY
@@ -76,7 +76,7 @@ class Finalizer:
         verdict, generation = Verdict(CLEANED_UP, "False", reason, str(error)), metadata.get("generation", 1)
         conditions = set_conditions(status.get("conditions", []), [verdict], generation=generation, now=now)
         try:
-            noted = {**status, "conditions": conditions, "failure": dump_failure(failure)}
+            noted: ConditionedStatus = status | {"conditions": conditions, "failure": dump_failure(failure)}
             manifest = await write_status(self.tools, manifest, noted)
         except (Forbidden, Invalid):  # a status that the API does not take back must not hold the namespace
             return manifest, now - parse_timestamp(metadata["deletionTimestamp"]) >= LIMIT
@@ -123,7 +123,7 @@ class Finalizer:
             left = _left(read_status(manifest.get("status", {})))
         except (LookupError, TypeError, ValueError, AttributeError):
             left = "those of the project's list whose names begin with this object's"
-        log.error("keyrotation_gave_up", name=manifest["metadata"]["name"], keys=left)
+        log.error("keyrotation_gave_up", **_key(manifest), keys=left)
         await self._post(manifest, "CleanUpGaveUp", f"gave up cleaning up ({error}); these keys may be valid still: {left}")
 
     async def _post(self, manifest: Manifest, reason: str, message: str) -> None:
@@ -132,6 +132,11 @@ class Finalizer:
 
 def _long_since(begun: Condition, now: datetime) -> bool:
     return now - parse_timestamp(begun["lastTransitionTime"]) >= LIMIT
+
+
+def _key(manifest: Manifest) -> dict[str, str]:
+    metadata = manifest["metadata"]
+    return Key(manifest["kind"], metadata["namespace"], metadata["name"])._asdict()
 
 
 def _left(status: RotationStatus) -> str:

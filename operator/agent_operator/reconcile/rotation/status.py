@@ -1,5 +1,6 @@
 """What a rotation remembers: `status` of the object. Key ids and times; never a key, and no hash of one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -7,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter
 
-from agent_operator.manifests.conditions import Condition
+from agent_operator.manifests.conditions import Condition, ConditionedStatus
 from agent_operator.reconcile.rotation.secret import TargetSecret
 from slipway_clients.clock import parse_timestamp, timestamp
 from slipway_clients.egress.text import plain
@@ -135,14 +136,14 @@ _STATUS = TypeAdapter(RotationStatus)
 _FAILURE = TypeAdapter(Failure)
 
 
-def read_status(block: dict[str, Any]) -> RotationStatus:
+def read_status(block: Mapping[str, Any]) -> RotationStatus:
     """From an object's `status`. Raises ValueError for another shape, which the definition refuses."""
     return _STATUS.validate_python(block)
 
 
-def dump_status(status: RotationStatus) -> dict[str, Any]:
+def dump_status(status: RotationStatus) -> ConditionedStatus:
     """For an object's `status`: what is not known is left out."""
-    found: dict[str, Any] = _STATUS.dump_python(status, mode="json", by_alias=True, exclude_none=True)
+    found: ConditionedStatus = _STATUS.dump_python(status, mode="json", by_alias=True, exclude_none=True)
     return found
 
 

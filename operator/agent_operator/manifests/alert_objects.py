@@ -3,14 +3,14 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import yaml
 
+from agent_operator.manifests.specs import AlertPolicySpec, Receiver, read_spec
+from slipway_clients.cluster import Manifest
 from slipway_monitoring.rules import Links, Selector, Slo, Thresholds, render
-
-Object = dict[str, Any]
 
 ANNOTATION = "slipway_policy"
 """On every alert: policy and digest of its rules. Prometheus reports it back, which tells a new rule from the one before."""
@@ -25,29 +25,57 @@ _METRIC = re.compile(r"(?<![a-zA-Z0-9_:])([a-zA-Z_:][a-zA-Z0-9_:]*+)\{")
 _UPPER = re.compile(r"(?<!^)(?=[A-Z])")
 
 
-def thresholds_of(spec: Mapping[str, Any]) -> Thresholds:
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """An AlertPolicy as it was read, with its spec as a value."""
+
+    manifest: Manifest
+    spec: AlertPolicySpec
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        """Raises WrongSpec."""
+        return cls(manifest, read_spec(manifest, AlertPolicySpec))
+
+    @property
+    def namespace(self) -> str:
+        """Of the policy and of all that is made from it."""
+        return str(self.manifest["metadata"]["namespace"])
+
+    @property
+    def name(self) -> str:
+        """Of the policy itself."""
+        return str(self.manifest["metadata"]["name"])
+
+    @property
+    def object_name(self) -> str:
+        """Of everything that is made from the policy."""
+        return f"{self.name}-alertpolicy"
+
+
+def thresholds_of(spec: AlertPolicySpec) -> Thresholds:
     """Raises ValueError, with a line that names the field, for what the CRD let through and the rules do not take."""
-    plain = {_UPPER.sub("_", name).lower(): value for name, value in spec.get("thresholds", {}).items()}
+    plain = {_UPPER.sub("_", name).lower(): value for name, value in spec.thresholds.items()}
     if unknown := plain.keys() - Thresholds.__dataclass_fields__.keys():
         raise ValueError(f"spec.thresholds: there is no {', '.join(sorted(unknown))}")
     return Thresholds(
         **plain,
-        tool_failure_ratio_by_tool={each["name"]: each["failureRatio"] for each in spec.get("tools", [])},
-        http_error_ratio_by_route={each["path"]: each["errorRatio"] for each in spec.get("routes", [])},
-        rate_limited_ratio_by_model={each["name"]: each["rateLimitedRatio"] for each in spec.get("models", [])},
+        tool_failure_ratio_by_tool={each.name: each.ratio for each in spec.tools},
+        http_error_ratio_by_route={each.path: each.ratio for each in spec.routes},
+        rate_limited_ratio_by_model={each.name: each.ratio for each in spec.models},
     )
 
 
-def groups_of(policy: Object) -> list[dict[str, Any]]:
+def groups_of(policy: Policy) -> list[dict[str, Any]]:
     """Rule groups whose names are the policy's own and whose alerts carry ANNOTATION. Raises ValueError as `thresholds_of`."""
-    spec, (namespace, name) = policy["spec"], _identity(policy)
+    spec, namespace, name = policy.spec, policy.namespace, policy.name
     groups = render(
         thresholds_of(spec),
-        selector=Selector(namespace=namespace, job=spec["release"]),
-        links=Links(**spec.get("links", {})),
-        slos=[Slo(each["indicator"], each["objective"]) for each in spec.get("objectives", [])],
-        labels=spec.get("labels", {}),
-        without=spec.get("disabledAlerts", []),
+        selector=Selector(namespace=namespace, job=spec.release),
+        links=Links(**spec.links.model_dump(exclude_unset=True)) if spec.links else Links(),
+        slos=[Slo(each.indicator, each.objective) for each in spec.objectives],
+        labels=spec.labels,
+        without=spec.disabled,
     )
     mark = {ANNOTATION: f"{namespace}/{name}@{_digest(groups)}"}
     for group in groups:
@@ -67,81 +95,65 @@ def metrics_of(groups: list[dict[str, Any]]) -> set[str]:
     return {metric for group in groups for rule in group["rules"] for metric in _METRIC.findall(rule["expr"])}
 
 
-def rules_object(policy: Object, groups: list[dict[str, Any]]) -> Object:
+def rules_object(policy: Policy, groups: list[dict[str, Any]]) -> Manifest:
     """The PrometheusRule, or the ConfigMap with a rule file."""
-    namespace, name = _identity(policy)
-    if policy["spec"].get("output") == "ConfigMap":
+    if policy.spec.output == "ConfigMap":
         text = yaml.safe_dump({"groups": groups}, sort_keys=False, width=1000)
-        return _owned(policy, "v1", "ConfigMap", {"data": {f"{namespace}-{name}.rules.yaml": text}})
+        return _owned(policy, "v1", "ConfigMap", {"data": {f"{policy.namespace}-{policy.name}.rules.yaml": text}})
     return _owned(policy, "monitoring.coreos.com/v1", "PrometheusRule", {"spec": {"groups": groups}})
 
 
-def alertmanager_config(policy: Object) -> Object:
-    """The release's alerts to `spec.receiver`."""
-    receiver, (namespace, _) = policy["spec"]["receiver"], _identity(policy)
-    matchers = [_equals("namespace", namespace), _equals("job", policy["spec"]["release"])]
-    if severities := receiver.get("severities"):
-        matchers.append({"name": "severity", "matchType": "=~", "value": "|".join(sorted(severities))})
-    timing = {name: receiver[name] for name in ("groupWait", "groupInterval", "repeatInterval") if name in receiver}
+def alertmanager_config(policy: Policy, receiver: Receiver) -> Manifest:
+    """The release's alerts to the receiver."""
+    matchers = [_equals("namespace", policy.namespace), _equals("job", policy.spec.release)]
+    if receiver.severities:
+        matchers.append({"name": "severity", "matchType": "=~", "value": "|".join(sorted(receiver.severities))})
+    timing = receiver.model_dump(by_alias=True, exclude_unset=True, include={"group_wait", "group_interval", "repeat_interval"})
     route = {"receiver": "slipway", "groupBy": ["namespace", "job", "alertname"], "matchers": matchers, **timing}
     spec = {"route": route, "receivers": [{"name": "slipway", **_receiver(receiver)}]}
     return _owned(policy, "monitoring.coreos.com/v1alpha1", "AlertmanagerConfig", {"spec": spec})
 
 
-def receiver_secret(policy: Object) -> str | None:
-    """The Secret that Alertmanager would read for this policy."""
-    receiver = policy["spec"].get("receiver") or {}
-    for block, entry in (("webhook", "urlSecret"), ("slack", "apiUrlSecret"), ("pagerDuty", "routingKeySecret")):
-        if block in receiver:
-            return str(receiver[block][entry]["name"])
-    return None
-
-
-def object_name(policy: Object) -> str:
-    """Of everything that is made from the policy."""
-    return f"{policy['metadata']['name']}-alertpolicy"
-
-
-def is_owned(found: Object, policy: Object) -> bool:
+def is_owned(found: Manifest, policy: Policy) -> bool:
     """Whether we made `found` for this very policy, not for one of its name that is gone."""
     owners = found["metadata"].get("ownerReferences", [])
-    return any(owner.get("uid") == policy["metadata"]["uid"] for owner in owners)
+    return any(owner.get("uid") == policy.manifest["metadata"]["uid"] for owner in owners)
 
 
-def differs(found: Object, wanted: Object) -> bool:
+def differs(found: Manifest, wanted: Manifest) -> bool:
     """Whether somebody changed what we wrote. Labels and annotations of others do not count."""
     have, want = found["metadata"].get("labels", {}), wanted["metadata"]["labels"]
     return any(found.get(part) != wanted.get(part) for part in CONTENT) or have | want != have
 
 
-def _receiver(receiver: Mapping[str, Any]) -> dict[str, Any]:
-    if webhook := receiver.get("webhook"):
-        return {"webhookConfigs": [{"urlSecret": webhook["urlSecret"], "sendResolved": True}]}
-    if slack := receiver.get("slack"):
+def _receiver(receiver: Receiver) -> dict[str, Any]:
+    secret = receiver.secret.model_dump()
+    if receiver.webhook:
+        return {"webhookConfigs": [{"urlSecret": secret, "sendResolved": True}]}
+    if receiver.slack:
         text = "{{ range .Alerts }}{{ .Annotations.summary }}\n{{ .Annotations.runbook_url }}\n{{ end }}"
-        config = {"channel": slack["channel"], "apiURL": slack["apiUrlSecret"], "sendResolved": True, "text": text}
+        config = {"channel": receiver.slack.channel, "apiURL": secret, "sendResolved": True, "text": text}
         return {"slackConfigs": [config]}
-    routing_key = receiver["pagerDuty"]["routingKeySecret"]
     severity = "{{ if .CommonLabels.severity }}{{ .CommonLabels.severity }}{{ else }}error{{ end }}"
-    return {"pagerdutyConfigs": [{"routingKey": routing_key, "severity": severity, "sendResolved": True}]}
+    return {"pagerdutyConfigs": [{"routingKey": secret, "severity": severity, "sendResolved": True}]}
 
 
 def _equals(name: str, value: str) -> dict[str, str]:
     return {"name": name, "matchType": "=", "value": value}
 
 
-def _owned(policy: Object, api_version: str, kind: str, content: dict[str, Any]) -> Object:
-    namespace, name = _identity(policy)
-    owner = {"apiVersion": policy["apiVersion"], "kind": policy["kind"], "name": name, "uid": policy["metadata"]["uid"]}
+def _owned(policy: Policy, api_version: str, kind: str, content: dict[str, Any]) -> Manifest:
+    manifest, name = policy.manifest, policy.name
+    owner = {"apiVersion": manifest["apiVersion"], "kind": manifest["kind"], "name": name, "uid": manifest["metadata"]["uid"]}
     # The instance is what AgentHealth finds a release's rules by.
-    own = {**MANAGED_BY, "app.kubernetes.io/instance": policy["spec"]["release"], POLICY_LABEL: name[:63].rstrip("-.")}
-    labels = {**policy["spec"].get("outputLabels", {}), **own}
+    own = {**MANAGED_BY, "app.kubernetes.io/instance": policy.spec.release, POLICY_LABEL: name[:63].rstrip("-.")}
+    labels = {**policy.spec.output_labels, **own}
     return {
         "apiVersion": api_version,
         "kind": kind,
         "metadata": {
-            "name": object_name(policy),
-            "namespace": namespace,
+            "name": policy.object_name,
+            "namespace": policy.namespace,
             "labels": labels,
             "ownerReferences": [{**owner, "controller": True}],
         },
@@ -151,7 +163,3 @@ def _owned(policy: Object, api_version: str, kind: str, content: dict[str, Any])
 
 def _digest(groups: list[dict[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(groups, sort_keys=True).encode()).hexdigest()[:10]
-
-
-def _identity(policy: Object) -> tuple[str, str]:
-    return policy["metadata"]["namespace"], policy["metadata"]["name"]
