@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jwt
 
-from agent_operator.manifests.specs import ApiKey, KeyKind
+from agent_operator.manifests.rotation_spec import ApiKey, KeyKind
 from agent_operator.reconcile.rotation.api_keys import ApiKeyRecords, set_revision
 from agent_operator.reconcile.rotation.consumers import at_least
 from agent_operator.reconcile.rotation.secret import new_secret, published, retired, staged

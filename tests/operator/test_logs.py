@@ -12,19 +12,20 @@ import pytest
 import structlog
 
 import agent_operator
+import slipway_clients
 from agent_operator.logs import setup_logging
 
-[HOME] = [Path(each) for each in agent_operator.__path__]
+HOMES = [Path(each) for package in (agent_operator, slipway_clients) for each in package.__path__]
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 
 def events() -> Iterator[tuple[str, ast.Call]]:
-    """Each call of a logger in the operator's code, and where it stands."""
-    for path in HOME.rglob("*.py"):
+    """Each call of a logger in the code of the operator and its clients, and where it stands."""
+    for path in (each for home in HOMES for each in home.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
-                case ast.Call(func=ast.Attribute(value=ast.Name(id="log") | ast.Call(), attr=level)) if level in LEVELS:
-                    yield f"{path.relative_to(HOME)}:{node.lineno}", node
+                case ast.Call(func=ast.Attribute(value=ast.Name(id="log" | "said") | ast.Call(), attr=level)) if level in LEVELS:
+                    yield f"{path}:{node.lineno}", node
 
 
 def test_an_event_is_a_snake_case_name_and_what_varies_stands_in_fields() -> None:

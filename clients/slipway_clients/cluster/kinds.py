@@ -11,6 +11,8 @@ GROUP_VERSION = "slipway.dev/v1alpha1"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
+    """A kind of object, by the names that the API has for it."""
+
     api_version: str
     plural: str
     kind: str

@@ -58,14 +58,17 @@ def path_of(manifest: Manifest, subresource: str | None = None) -> str:
 
 
 def namespace_segment(namespace: object) -> str:
+    """The name of a namespace, as a segment of a path. Raises InvalidName."""
     return _segment(namespace, re.compile(LABEL), "the name of a namespace (a DNS-1123 label)")
 
 
 def name_segment(name: object) -> str:
+    """The name of an object, as a segment of a path. Raises InvalidName."""
     return _segment(name, re.compile(SUBDOMAIN), "the name of an object (a DNS-1123 subdomain)")
 
 
 def port_segment(port: object) -> str:
+    """A port's number or name, as a part of a segment. Raises InvalidName."""
     text = str(port) if isinstance(port, int) and not isinstance(port, bool) else port
     if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= len("65535") and 0 < int(text) <= 65535:  # noqa: PLR2004  # the protocol's
         return text
@@ -83,7 +86,7 @@ def label_selector(labels: object) -> str:
 
 
 def label_key(key: object) -> str:
-    """A label's name, with a prefix or without."""
+    """A label's name, with a prefix or without. Raises InvalidName."""
     prefix, slash, name = key.rpartition("/") if isinstance(key, str) else ("", "", "")
     if slash:
         name_segment(prefix)
@@ -93,6 +96,7 @@ def label_key(key: object) -> str:
 
 
 def label_value(value: object) -> str:
+    """A label's value, which may be empty. Raises InvalidName."""
     if not isinstance(value, str) or not re.fullmatch(LABEL_VALUE, value):
         raise InvalidName(f"expected the value of a label, got {_shown(value)}")
     return value

@@ -125,6 +125,7 @@ class _Bounded(io.BytesIO):
 
 
 def pod_url(pod: Manifest, port: int) -> str:
+    """Of a pod's port, for `through_api_server`. Raises InvalidName."""
     metadata = pod["metadata"]
     return ORIGIN + proxy_path(POD, metadata["namespace"], metadata["name"], port)
 

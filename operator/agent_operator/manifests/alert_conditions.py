@@ -54,6 +54,7 @@ def ready(applied: Verdict, loaded: Verdict) -> Verdict:
 
 
 def firing_count(answers: Answers) -> int:
+    """Rules of the policy that fire now."""
     return sum(rule.firing for rule in answers.rules)
 
 

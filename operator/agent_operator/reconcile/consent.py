@@ -23,6 +23,7 @@ class NoConsent(Exception):
 
 
 def consents(secret: Manifest, label: str, *values: str) -> bool:
+    """Whether the Secret's label has one of the values."""
     return (secret["metadata"].get("labels") or {}).get(label) in values
 
 

@@ -205,6 +205,7 @@ class WorkQueue:
         return len(self._waiting)
 
     def add(self, key: Key) -> None:
+        """The key is due now."""
         if key in self._waiting:
             return
         self._waiting.add(key)

@@ -28,9 +28,11 @@ class Liveness:
         self._missing: dict[Key, datetime] = {}
 
     def began(self, key: Key) -> None:
+        """A reconcile is at the object."""
         self._active[key] = self._clock.now()
 
     def ended(self, key: Key) -> None:
+        """It is done, or failed."""
         self._active.pop(key, None)
 
     def heard(self, key: Key, version: str) -> None:

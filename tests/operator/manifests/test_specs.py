@@ -8,15 +8,8 @@ import pytest
 import yaml
 
 from agent_operator.manifests.alert_objects import Policy, groups_of
-from agent_operator.manifests.specs import (
-    AgentHealthSpec,
-    AlertPolicySpec,
-    Block,
-    KeyRotationSpec,
-    WrongSpec,
-    duration,
-    read_spec,
-)
+from agent_operator.manifests.rotation_spec import KeyRotationSpec
+from agent_operator.manifests.specs import AgentHealthSpec, AlertPolicySpec, Block, WrongSpec, duration, read_spec
 from slipway_clients.cluster.kinds import SECRET
 from slipway_clients.cluster.paths import label_selector, object_path
 from tests.operator.specs import GOOD, HOSTILE_TEXTS, fields, hostile

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_operator.manifests.specs import Schedule, Window
+from agent_operator.manifests.rotation_spec import Schedule, Window
 from agent_operator.reconcile.rotation.due import check_schedule, is_open, next_open, next_rotation
 
 THURSDAY = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)

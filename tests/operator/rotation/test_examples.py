@@ -7,7 +7,8 @@ import jsonschema
 import yaml
 from markdown_it import MarkdownIt
 
-from agent_operator.manifests.specs import KeyRotationSpec, read_spec
+from agent_operator.manifests.rotation_spec import KeyRotationSpec
+from agent_operator.manifests.specs import read_spec
 from agent_operator.reconcile.rotation.status import Pending, RotationStatus, dump_status, read_status
 from tests.support.clock import WallClock
 

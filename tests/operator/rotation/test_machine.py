@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from agent_operator.manifests.specs import KeyRotationSpec, read_spec
+from agent_operator.manifests.rotation_spec import KeyRotationSpec
+from agent_operator.manifests.specs import read_spec
 from agent_operator.reconcile.rotation.consumers import Gate
 from agent_operator.reconcile.rotation.machine import TRANSITIONS, always, step, stuck
 from agent_operator.reconcile.rotation.secret import TargetSecret

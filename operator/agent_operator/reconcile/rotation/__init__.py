@@ -7,4 +7,5 @@ from agent_operator.reconcile.tools import Reconcile, Tools
 
 
 def key_rotation(tools: Tools) -> Reconcile:
+    """`reconcile` of KeyRotation objects."""
     return KeyRotationReconciler(tools, HttpPodClient(tools.http), Sources(tools))

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, ValidationError
 
-from agent_operator.manifests.specs import ApiKey
+from agent_operator.manifests.rotation_spec import ApiKey
 from agent_operator.providers import NewKey, ProviderError
 from agent_operator.reconcile.consent import RECORDS, NoConsent, consents, read_shared
 from agent_operator.reconcile.rotation.situation import Identity

@@ -51,21 +51,27 @@ class Gate:
 
     @property
     def open(self) -> bool:
+        """Enough pods count, and every one has the key."""
         return not self.missing and self.seen >= self.wanted
 
     @property
     def message(self) -> str:
+        """For a condition: at most ten pods by name."""
         if self.missing:
             return f"{len(self.missing)} of {self.seen} pods have not loaded the key: {', '.join(self.missing[:10])}"
         return f"{self.seen} pods report the key" + ("" if self.open else f", at least {self.wanted} must")
 
 
 class PodClient(Protocol):
+    """Asks pods; replaced in tests."""
+
     async def status(self, address: str, port: int) -> dict[str, Any] | None:
         """`GET /status` of a pod's ops port; None when it does not answer with JSON. Never raises."""
 
 
-class HttpPodClient:
+class HttpPodClient(PodClient):
+    """By HTTP, straight to the pod's address."""
+
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
 
@@ -80,6 +86,7 @@ class HttpPodClient:
 
 
 def gate(reports: Iterable[PodReport], accepts: Accepts, min_pods: int) -> Gate:
+    """Of the pods that count."""
     counted = [report for report in reports if report.counts]
     missing = tuple(_told(each) for each in counted if each.revision is None or not accepts(each.revision))
     return Gate(missing, len(counted), min_pods)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from agent_operator.manifests.specs import Schedule, Window
+from agent_operator.manifests.rotation_spec import Schedule, Window
 from agent_operator.reconcile.rotation.situation import Situation
 from agent_operator.reconcile.rotation.status import Phase, RotationStatus
 

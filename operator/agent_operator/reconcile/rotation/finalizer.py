@@ -7,7 +7,8 @@ import structlog
 
 from agent_operator.leases import NotHolder
 from agent_operator.manifests.conditions import Condition, ConditionedStatus, Verdict, find_condition, set_conditions
-from agent_operator.manifests.specs import KeyRotationSpec, read_spec
+from agent_operator.manifests.rotation_spec import KeyRotationSpec
+from agent_operator.manifests.specs import read_spec
 from agent_operator.providers import ProviderError
 from agent_operator.reconcile.rotation.secret import TargetSecret, discarded, emptied, made_here, read_secret
 from agent_operator.reconcile.rotation.situation import Identity

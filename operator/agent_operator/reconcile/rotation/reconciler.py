@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from agent_operator.leases import NotHolder
-from agent_operator.manifests.specs import KeyKind, KeyRotationSpec, read_spec
+from agent_operator.manifests.rotation_spec import KeyKind, KeyRotationSpec
+from agent_operator.manifests.specs import read_spec
 from agent_operator.providers import ProviderError
 from agent_operator.reconcile.rotation.consumers import Gate, PodClient, ask, at_least, gate
 from agent_operator.reconcile.rotation.due import check_schedule, due_after, planned

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Self
 
-from agent_operator.manifests.specs import KeyRotationSpec
+from agent_operator.manifests.rotation_spec import KeyRotationSpec
 from agent_operator.reconcile.rotation.consumers import Gate
 from agent_operator.reconcile.rotation.secret import TargetSecret
 from agent_operator.reconcile.rotation.status import Phase, RotationStatus

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import httpx
 
-from agent_operator.manifests.specs import KeyRotationSpec, OpenAI
+from agent_operator.manifests.rotation_spec import KeyRotationSpec, OpenAI
 from agent_operator.providers import NewKey, ProviderError
 from agent_operator.providers.endpoint import check_key
 from agent_operator.providers.openai_admin import DEFAULT_BASE_URL, OpenAIAdmin
@@ -46,7 +46,8 @@ class KeySource(Protocol):
     async def clear(self, name: str) -> None:
         """Deletes keys of this name, which an attempt left whose answer or write was lost."""
 
-    async def make(self, name: str) -> NewKey: ...
+    async def make(self, name: str) -> NewKey:
+        """Makes a key of this name, whose value is told once. `clear` first."""
 
     async def verify(self, key_id: str, value: str) -> None:
         """The staged key is there and works; or, of a key that pods check: it is made known to them."""
@@ -87,7 +88,9 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenAISource:
+class OpenAISource(KeySource):
+    """Keys of an OpenAI project: a service account each, or keys of one account."""
+
     admin: OpenAIAdmin
     prove: Callable[[], Awaitable[None]]
     """That this operator is the one of the namespace still. Raises NotHolder."""
@@ -136,7 +139,7 @@ class OpenAISource:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolSource:
+class PoolSource(KeySource):
     """Keys that somebody issued before, each used once, in the order of their names."""
 
     cluster: Cluster
@@ -186,7 +189,7 @@ class PoolSource:
 
 
 @dataclass(frozen=True, slots=True)
-class JwtSource:
+class JwtSource(KeySource):
     """Secrets of HS256 tokens: nothing but random bytes, known to nobody else."""
 
     async def clear(self, name: str) -> None:
