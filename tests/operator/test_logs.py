@@ -24,7 +24,11 @@ def events() -> Iterator[tuple[str, ast.Call]]:
     for path in (each for home in HOMES for each in home.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
-                case ast.Call(func=ast.Attribute(value=ast.Name(id="log" | "said") | ast.Call(), attr=level)) if level in LEVELS:
+                case ast.Call(
+                    func=ast.Attribute(
+                        value=ast.Name(id="log" | "said") | ast.Call(func=ast.Attribute(attr="get_logger")), attr=level
+                    )
+                ) if level in LEVELS:
                     yield f"{path}:{node.lineno}", node
 
 

@@ -24,10 +24,10 @@ from slipway_clients.cluster import Forbidden
 from slipway_clients.cluster.kinds import ALERT_POLICY, ALL, CONFIG_MAP, EVENT, KEY_ROTATION, OWN, PROMETHEUS_RULE, SECRET
 from tests.charts.operator.chart import EVERYTHING, NAMESPACED, made, manifests, refused
 from tests.operator import policies
-from tests.operator.health.test_reconcile import World as HealthWorld
 from tests.operator.policies import bench, policy
-from tests.operator.rotation.test_finalizer import delete, gone
-from tests.operator.rotation.world import KEY, NAMESPACE, World, started
+from tests.operator.reconcile.rotation.test_finalizer import delete, gone
+from tests.operator.reconcile.rotation.world import KEY, NAMESPACE, World, started
+from tests.operator.reconcile.test_agenthealth import World as HealthWorld
 from tests.support.charts import Manifest, Values, every, merged, values_of
 from tests.support.clock import WallClock
 from tests.support.fake_cluster import Call, FakeCluster

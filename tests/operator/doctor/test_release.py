@@ -11,7 +11,7 @@ from slipway_doctor.checks.finding import Finding, Status
 from slipway_doctor.checks.gather import by_address
 from slipway_doctor.errors import CouldNotRun
 from tests.operator.health import release
-from tests.operator.health.test_reconcile import World
+from tests.operator.reconcile.test_agenthealth import World
 from tests.support.fake_cluster import FakeCluster
 
 MINE = Release(release.RELEASE, release.NAMESPACE)

@@ -6,7 +6,7 @@ from agent_operator.leases import LEASE_NAME, Fences
 from agent_operator.reconcile.rotation.finalizer import RETRY
 from slipway_clients.cluster import Invalid
 from slipway_clients.cluster.kinds import KEY_ROTATION, LEASE, SECRET
-from tests.operator.rotation.world import KEY, NAMESPACE, World, only_the_current_key_is_left, started
+from tests.operator.reconcile.rotation.world import KEY, NAMESPACE, World, only_the_current_key_is_left, started
 
 
 async def delete(world: World) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from agent_operator.leases import LEASE_NAME
 from slipway_clients.cluster.kinds import LEASE, SECRET
-from tests.operator.rotation.world import NAMESPACE, Crash, World, only_the_current_key_is_left, started
+from tests.operator.reconcile.rotation.world import NAMESPACE, Crash, World, only_the_current_key_is_left, started
 
 
 def accounts() -> World:

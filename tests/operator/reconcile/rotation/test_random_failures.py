@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from slipway_clients.cluster import ClusterError, Conflict, Unavailable
 from slipway_clients.cluster.kinds import KEY_ROTATION, SECRET
-from tests.operator.rotation.world import Crash, World, only_the_current_key_is_left
+from tests.operator.reconcile.rotation.world import Crash, World, only_the_current_key_is_left
 
 FAULTS = st.sampled_from(["timeout_after_success", "timeout_before", "unavailable", "rate_limited", "unauthorized"])
 PODS = st.sampled_from(["10.0.0.1", "10.0.0.2"])

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from agent_operator.reconcile.rotation.consumers import Gate, PodReport, ask, at_least, gate
-from tests.operator.rotation.world import World, only_the_current_key_is_left, started
+from tests.operator.reconcile.rotation.world import World, only_the_current_key_is_left, started
 
 
 async def confirming(**options: Any) -> World:

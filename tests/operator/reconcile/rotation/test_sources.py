@@ -13,7 +13,15 @@ from agent_operator.providers import ProviderError
 from agent_operator.providers.endpoint import check_key
 from agent_operator.reconcile.rotation.api_keys import set_revision
 from slipway_clients.cluster.kinds import SECRET
-from tests.operator.rotation.world import NAMESPACE, OPENAI, Crash, FakePod, World, only_the_current_key_is_left, started
+from tests.operator.reconcile.rotation.world import (
+    NAMESPACE,
+    OPENAI,
+    Crash,
+    FakePod,
+    World,
+    only_the_current_key_is_left,
+    started,
+)
 
 JWT = {"generated": {"kind": "JWTSecret"}}
 API_KEY = {"generated": {"kind": "APIKey", "apiKey": {"recordsSecretName": "api-keys", "user": "billing"}}}

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from slipway_clients.cluster.kinds import SECRET
-from tests.operator.rotation.world import NAMESPACE, World, only_the_current_key_is_left, started
+from tests.operator.reconcile.rotation.world import NAMESPACE, World, only_the_current_key_is_left, started
 
 
 async def test_the_first_key_is_made_published_and_confirmed() -> None:

@@ -13,8 +13,8 @@ from agent_operator.reconcile.tools import Key, Tools
 from agent_operator.settings import OperatorSettings
 from slipway_clients.cluster import Forbidden, Manifest, Unavailable
 from slipway_clients.cluster.kinds import ALERT_POLICY, LEASE, SECRET
-from tests.operator.rotation.test_finalizer import gone
-from tests.operator.rotation.world import KEY, NAMESPACE, World
+from tests.operator.reconcile.rotation.test_finalizer import gone
+from tests.operator.reconcile.rotation.world import KEY, NAMESPACE, World
 from tests.support.clock import WallClock
 from tests.support.fake_cluster import FakeCluster
 
