@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 KINDS = ("KeyRotation", "AlertPolicy", "AgentHealth")
 ERROR_REASONS = ("conflict", "forbidden", "invalid", "unavailable", "internal")
-ROTATION_STEPS = ("mint", "verify", "revoke", "list")
+ROTATION_STEPS = ("mint", "verify", "revoke")
 STEP_RESULTS = ("ok", "error")
 
 RECONCILE_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)

@@ -21,6 +21,7 @@ from agent_service.agents.models import open_models
 from agent_service.auth.authenticator import Authenticator, build_authenticator
 from agent_service.data.reader import DataReader
 from agent_service.db.faults import explain, explain_no_connection
+from agent_service.db.graph_store import GraphStore
 from agent_service.db.migrate import check_schema
 from agent_service.db.pool import Pool, connection, describe_server, make_pool
 from agent_service.documents.search import DocumentSearch
@@ -31,7 +32,6 @@ from agent_service.isolated import Workers, open_workers
 from agent_service.metrics import Metrics
 from agent_service.prices import PriceTable
 from agent_service.runs.checkpoints import Checkpointer
-from agent_service.runs.graph_store import GraphStore
 from agent_service.runs.recovery import Graph
 from agent_service.runs.rehearsal import rehearse
 from agent_service.runs.runtime import open_runtime

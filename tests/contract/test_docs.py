@@ -84,6 +84,16 @@ async def test_the_readme_lists_every_route_and_no_other(database_url: str) -> N
     assert listed - NOT_DESCRIBED == served
 
 
+def test_the_lines_of_troubleshooting_are_the_service_s() -> None:
+    page = (ROOT / "docs/operations/troubleshooting.md").read_text(encoding="utf-8").partition("## It does not start")[2]
+    lines = re.findall(r"^\| `([^`]+)` \|", page.partition("\n## ")[0], re.MULTILINE)
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "service").rglob("*.py"))
+    pieces = [piece.strip() for line in lines for piece in re.split("[…:=]", line)]
+
+    assert lines
+    assert [piece for piece in pieces if piece not in source] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_pages_that_exist(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))

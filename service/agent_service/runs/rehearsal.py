@@ -10,11 +10,11 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointMetadata, empty_checkpoint
 from langgraph.store.base import PutOp
 
+from agent_service.db.graph_store import GraphStore
 from agent_service.db.migrate import check_schema
 from agent_service.db.pool import Connection, Pool, connection
 from agent_service.principal import Principal
 from agent_service.runs.checkpoints import CURRENT_LIVE, Checkpointer
-from agent_service.runs.graph_store import GraphStore
 from agent_service.runs.live import LiveRun, LiveRuns
 from agent_service.runs.model import Ending, ModelCall
 from agent_service.runs.sessions import SessionStore

@@ -1,7 +1,7 @@
 import asyncio
 
+from agent_service.db.graph_store import GraphStore
 from agent_service.db.pool import make_pool
-from agent_service.runs.graph_store import GraphStore
 
 
 async def test_the_store_waits_for_a_database_that_is_away(database_url: str) -> None:
