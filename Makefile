@@ -13,7 +13,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test chaos check fix e2e bench bench-quick dashboards dashboards-preview settings-docs rotation-docs chart-docs alerts lock version-set clean
+.PHONY: help run test chaos check fix e2e bench bench-quick lock version-set clean
+.PHONY: alerts architecture-docs chart-docs dashboards dashboards-preview rotation-docs settings-docs
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +59,9 @@ dashboards-preview: $(VENV)/.dev ## Draw every panel from made-up traffic, or AR
 
 settings-docs: $(VENV)/.dev ## Write docs/operations/settings.md from the code
 	$(BIN)/python -m tools.settings_docs
+
+architecture-docs: $(VENV)/.dev ## Write the diagrams of docs/developer/architecture.md from the code
+	$(BIN)/python -m tools.architecture_docs
 
 rotation-docs: $(VENV)/.dev ## Write the state machine into docs/developer/rotation.md from the code
 	$(BIN)/python -m tools.rotation_docs
