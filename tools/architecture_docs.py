@@ -1,7 +1,7 @@
 """Writes the diagrams of docs/developer/architecture.md (`make architecture-docs`).
 
-The components come from their pyproject.toml and the Dockerfile, a question's and a rotation's way from the numbered lists of files
-that tests follow.
+The components come from their pyproject.toml and the Dockerfile, a question's and a rotation's way from the numbered lists of
+files that tests follow.
 """
 
 import re
