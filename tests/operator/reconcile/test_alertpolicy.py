@@ -1,8 +1,11 @@
 """agent_operator.reconcile.alertpolicy: what stands in the cluster, and what the status says of it."""
 
+import json
+
 import pytest
 import yaml
 
+from agent_operator.manifests.alert_objects import metrics_of
 from slipway_clients.cluster import Forbidden, Manifest, Unavailable
 from slipway_clients.cluster.kinds import ALERT_POLICY, ALERTMANAGER_CONFIG, CONFIG_MAP, PROMETHEUS_RULE, SECRET
 from tests.operator.policies import MADE, bench, policy
@@ -70,6 +73,23 @@ async def test_a_rule_that_prometheus_cannot_evaluate_is_named_with_its_error() 
         status, reason, message = b.condition("Ready")
     assert (status, reason) == ("False", "RulesFail")
     assert "AgentTurnLatencyHigh: many-to-many matching" in message
+
+
+async def test_a_status_is_bounded_whatever_prometheus_says() -> None:
+    async with bench(policy()) as b:
+        await b.reconcile()
+        b.prometheus.load(b.cluster)
+        rules = [rule for group in b.prometheus.groups for rule in group["rules"]]
+        b.prometheus.groups[0]["rules"] += [{**rules[0], "alert": f"{rules[0]['alert']}{number}"} for number in range(500)]
+        b.prometheus.broken = {rule["alert"]: "e" * 1500 for group in b.prometheus.groups for rule in group["rules"]}
+        b.prometheus.firing = set(b.prometheus.broken)
+        b.prometheus.unseen = metrics_of(b.prometheus.groups)
+        await b.reconcile()
+        found = b.cluster.find(ALERT_POLICY, "team", "main")
+
+    assert found is not None
+    assert found["status"]["firing"] > 500
+    assert len(json.dumps(found["status"])) < 16_000
 
 
 async def test_metrics_that_never_existed_are_named() -> None:

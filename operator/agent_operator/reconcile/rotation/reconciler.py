@@ -90,13 +90,13 @@ class KeyRotationReconciler:
         after = replace(situation, status=status)
         if after.emergency:
             after = replace(after, status=status.retried_soon(after.now))
-        status = with_conditions(after, action)
-        written = await write_status(self.tools, manifest, dump_status(status))
-        set_metrics(self.tools.metrics, situation.identity, status)
-        for each in (*told, *announcements(before, status)):
+        after = replace(after, status=with_conditions(after, action))
+        written = await write_status(self.tools, manifest, dump_status(after.status))
+        set_metrics(self.tools.metrics, after)
+        for each in (*told, *announcements(before, after.status)):
             type_ = "Warning" if each.warning else "Normal"
             await self.tools.cluster.event(written, type=type_, reason=each.reason, message=each.message)
-        return _pause(action, replace(after, status=status))
+        return _pause(action, after)
 
     async def _situation(self, manifest: Manifest, spec: KeyRotationSpec, status: RotationStatus) -> Situation:
         identity = Identity.of(manifest)

@@ -9,9 +9,12 @@ from prometheus_client import Gauge
 from agent_operator.manifests.conditions import Verdict, find_condition, is_true, set_conditions
 from agent_operator.metrics import Metrics
 from agent_operator.reconcile.rotation.machine import Action, Effect, stuck
-from agent_operator.reconcile.rotation.situation import Identity, Situation
+from agent_operator.reconcile.rotation.situation import Situation
 from agent_operator.reconcile.rotation.status import Phase, RotationStatus
 from slipway_clients.clock import timestamp
+
+NAMED_PODS = 50
+"""Pods that the status names. A status is an object in etcd, and who reads it looks at the first of them."""
 
 NOT_READY = {"ForeignSecret", "SecretLost"}
 
@@ -33,7 +36,7 @@ class Announcement:
 
 def with_conditions(situation: Situation, action: Action) -> RotationStatus:
     """The status, as it is after `action`, with its conditions."""
-    identity, status = situation.identity, replace(situation.status, unconfirmed=situation.gate.missing)
+    identity, status = situation.identity, replace(situation.status, unconfirmed=situation.gate.missing[:NAMED_PODS])
     verdicts = (_ready(situation, action), _stuck(situation), _old_key(situation), _paused(situation))
     conditions = set_conditions(status.conditions, verdicts, generation=identity.generation, now=situation.now)
     return replace(status, conditions=conditions, generation=identity.generation)
@@ -50,14 +53,14 @@ def announcements(before: RotationStatus, after: RotationStatus) -> Iterator[Ann
         yield Announcement("RotationStuck", stuck_now["message"], warning=True)
 
 
-def set_metrics(metrics: Metrics, identity: Identity, status: RotationStatus) -> None:
+def set_metrics(metrics: Metrics, situation: Situation) -> None:
     """The status as it stands. An object's series end with `Metrics.forget`."""
-    labels = (identity.namespace, identity.name)
+    status, labels = situation.status, (situation.identity.namespace, situation.identity.name)
     for phase in Phase:
         metrics.rotation_phase.labels(*labels, phase).set(phase is status.phase)
     metrics.rotation_revision.labels(*labels).set(status.revision)
     metrics.rotation_stuck.labels(*labels).set(is_true(status.conditions, "Stuck"))
-    metrics.rotation_pods_behind.labels(*labels).set(len(status.unconfirmed))
+    metrics.rotation_pods_behind.labels(*labels).set(len(situation.gate.missing))
     _set_moment(metrics.rotation_phase_start.labels(*labels), status.phase_since)
     _set_moment(metrics.rotation_key_created.labels(*labels), status.key_time)
     _set_moment(metrics.rotation_last_success.labels(*labels), status.last_rotation)

@@ -1,10 +1,12 @@
 """What holds a revoke back, and what an emergency does about it."""
 
+import json
 from typing import Any
 
 import pytest
 
 from agent_operator.reconcile.rotation.consumers import Gate, PodReport, ask, at_least, gate
+from agent_operator.reconcile.rotation.report import NAMED_PODS
 from tests.operator.reconcile.rotation.world import World, only_the_current_key_is_left, started
 
 
@@ -32,6 +34,19 @@ async def test_a_pod_that_cannot_load_the_key_blocks_the_revoke_and_is_named_aft
     assert world.reasons().count("RotationStuck") == 1
     assert world.metrics.rotation_stuck.labels("team", "model-key")._value.get() == 1
     assert world.metrics.rotation_pods_behind.labels("team", "model-key")._value.get() == 1
+
+
+async def test_of_hundreds_of_pods_a_status_names_some_and_counts_all() -> None:
+    world = await started(World(pod_count=200))
+    for pod in world.pods.values():
+        pod.stuck = True
+    world.annotate(rotate_now="1")
+    await world.until(lambda: world.status["phase"] == "Confirming")
+    await world.turn()
+
+    assert len(world.status["unconfirmedPods"]) == NAMED_PODS
+    assert len(json.dumps(world.status)) < 8000
+    assert world.metrics.rotation_pods_behind.labels("team", "model-key")._value.get() == 200
 
 
 async def test_it_goes_on_when_the_pod_is_replaced() -> None:
