@@ -108,6 +108,9 @@ class Controller:
         deaf, self._deaf = self._deaf, False
         for key in known.keys() - listed.keys():
             self._forget(key)
+        # The watch may have told of objects whose end it did not tell of.
+        self._admitted = {place: kept for place, keys in self._admitted.items() if (kept := keys & listed.keys())}
+        self._crowded = {place for place in self._crowded if len(self._admitted.get(place, ())) >= PER_NAMESPACE}
         self.liveness.looked(listed)
         for key, version in listed.items():
             # Else its own timer is right, which may be a long one after a refusal; after an outage it is one of the outage.
@@ -130,12 +133,7 @@ class Controller:
     def _forget(self, key: Key) -> None:
         """The object is gone: its series end, and another one may take its place."""
         self._tools.metrics.forget(*key)
-        admitted = self._admitted.get(key.namespace, set())
-        admitted.discard(key)
-        if len(admitted) < PER_NAMESPACE:
-            self._crowded.discard(key.namespace)
-        if not admitted:
-            self._admitted.pop(key.namespace, None)
+        self._admitted.get(key.namespace, set()).discard(key)
 
     async def _look_again(self) -> None:
         while True:

@@ -180,6 +180,18 @@ async def test_objects_that_were_left_alone_are_found_by_a_look_when_there_is_ro
         assert {key.name for key in reconcile.seen} == set(names)
 
 
+async def test_objects_whose_end_nobody_told_take_no_place() -> None:
+    async with bench(policy()) as b:
+        reconcile = Reconcile()
+        made = controller(b, reconcile)
+        for number in range(PER_NAMESPACE):
+            made.changed(Key("AlertPolicy", KEY.namespace, f"ghost{number}"), "1")
+        async with made.running():
+            await b.clock.advance(1)
+
+        assert reconcile.seen[-1] == KEY
+
+
 async def test_the_series_of_an_object_end_with_it() -> None:
     async with bench(policy()) as b:
         registry = b.tools.metrics.registry
