@@ -6,8 +6,8 @@ from typing import Any
 import yaml
 
 from slipway_monitoring.rules import Links, Selector, Thresholds, render
-from tests.alerts.promtool import promtool
 from tests.charts.slipway import made, manifests
+from tests.monitoring.rules.promtool import promtool
 from tests.support.charts import values_of
 
 ON = "monitoring.alerts.enabled=true"

@@ -14,7 +14,7 @@ from slipway_monitoring.rules.operator import render_operator
 from slipway_monitoring.rules.render import render
 from slipway_monitoring.rules.scope import Selector
 from slipway_monitoring.rules.thresholds import Thresholds
-from tests.dashboards.shipped import QUERIES
+from tests.monitoring.dashboards.shipped import QUERIES
 
 ROOT = Path(__file__).parent.parent.parent
 SUFFIXES = {"counter": ("_total",), "info": ("_info",), "gauge": ("",), "histogram": ("", "_bucket", "_sum", "_count")}

@@ -7,8 +7,8 @@ import pytest
 
 from slipway_clients.cluster import Manifest
 from slipway_clients.cluster.client import connect
+from tests.clients.cluster.contract import CONTRACT, Check
 from tests.e2e.operator import install_crds
-from tests.operator.cluster.contract import CONTRACT, Check
 from tests.support.cluster import Namespace, fresh_namespace
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]

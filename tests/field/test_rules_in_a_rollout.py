@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from slipway_monitoring.rules import Selector, Slo, Thresholds, render
-from tests.alerts.history import Series
-from tests.alerts.promtool import promtool
+from tests.monitoring.rules.history import Series
+from tests.monitoring.rules.promtool import promtool
 
 ODD = [
     'say "hi"',

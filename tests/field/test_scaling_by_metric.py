@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.alerts.promtool import promtool
 from tests.charts.slipway import CHART, SCALED, made
+from tests.monitoring.rules.promtool import promtool
 from tests.support.charts import refusal, values_of
 
 

@@ -21,7 +21,7 @@ from slipway_clients.cluster import Forbidden, Manifest, Unavailable
 from slipway_clients.cluster.kinds import AGENT_HEALTH, DISRUPTION_BUDGET, SECRET
 from slipway_doctor.checks.gather import by_address, gather
 from slipway_doctor.checks.registry import CHECKS
-from tests.operator.health import release
+from tests.doctor.checks import release
 from tests.support.clock import WallClock
 from tests.support.fake_cluster import FakeCluster
 

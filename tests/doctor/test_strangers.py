@@ -18,7 +18,7 @@ from slipway_doctor.checks.finding import Area, Finding, Status
 from slipway_doctor.errors import CouldNotRun
 from slipway_doctor.report import LONGEST, cleaned
 from slipway_doctor.stream import Recording, judge_stream, record
-from tests.operator.test_egress import Stranger, Write, dripping, endless, endless_header, said, serving, silent
+from tests.clients.test_egress import Stranger, Write, dripping, endless, endless_header, said, serving, silent
 
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 

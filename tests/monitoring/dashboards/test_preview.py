@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from slipway_monitoring.dashboards.reading import METRIC, Json, panels
-from tests.dashboards.shipped import DASHBOARDS, QUERIES
+from tests.monitoring.dashboards.shipped import DASHBOARDS, QUERIES
 from tools.dashboard_preview import page, traffic, units
 from tools.dashboard_preview.prometheus import Api
 

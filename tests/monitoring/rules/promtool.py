@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.alerts.history import Case, Sighting
+from tests.monitoring.rules.history import Case, Sighting
 
 
 def seconds(value: float) -> str:

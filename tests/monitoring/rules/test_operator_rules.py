@@ -10,9 +10,9 @@ import yaml
 from agent_operator.metrics import Metrics
 from slipway_monitoring.rules import Selector
 from slipway_monitoring.rules.operator import render_operator
-from tests.alerts.promtool import promtool
+from tests.monitoring.rules.promtool import promtool
 
-RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks" / "operator"
+RUNBOOKS = Path(__file__).parents[3] / "docs" / "runbooks" / "operator"
 
 SELECTOR = Selector(namespace="slipway-system", job="operator")
 OWN = 'namespace="slipway-system",job="operator"'

@@ -4,7 +4,7 @@ import pytest
 
 from slipway_clients.cluster import Manifest, Unavailable
 from slipway_clients.cluster.kinds import CONFIG_MAP
-from tests.operator.cluster.contract import CONTRACT, Check, config_map
+from tests.clients.cluster.contract import CONTRACT, Check, config_map
 from tests.support.fake_cluster import FakeCluster
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tests.alerts.history import RELEASE, STEP, Case, Series, Sighting, growing
+from tests.monitoring.rules.history import RELEASE, STEP, Case, Series, Sighting, growing
 
 EACH_SCRAPE = 1000.0
 """Events between two scrapes under load: enough to tell a share just above the limit from one just below."""

@@ -10,8 +10,8 @@ from slipway_clients.prometheus import Rule
 from slipway_doctor.checks.facts import Pod
 from slipway_doctor.checks.finding import Status
 from slipway_doctor.checks.registry import CHECKS, judge, judge_settings
-from tests.operator.health import release
-from tests.operator.health.release import (
+from tests.doctor.checks import release
+from tests.doctor.checks.release import (
     QUERY,
     Change,
     answering,

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from slipway_monitoring.dashboards.reading import METRIC, SELECTOR, Json, Shown, fill, panels
-from tests.dashboards.shipped import DASHBOARDS, PANELS, QUERIES
+from tests.monitoring.dashboards.shipped import DASHBOARDS, PANELS, QUERIES
 
 COUNTER = re.compile(r"\w+_(?:total|count|sum|bucket)(?=\{)")
 EVERY_DASHBOARD = pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=DASHBOARDS)

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from slipway_monitoring.rules import Slo, Thresholds
-from tests.alerts.cases import DAY, HOUR, MINUTE, TURNS, gauge, http, of_release, requests, runs, tool, turns_within
-from tests.alerts.history import Case, Series, Sighting, growing
+from tests.monitoring.rules.cases import DAY, HOUR, MINUTE, TURNS, gauge, http, of_release, requests, runs, tool, turns_within
+from tests.monitoring.rules.history import Case, Series, Sighting, growing
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ from slipway_doctor.by_url import Target, examine, judge_clock
 from slipway_doctor.checks.finding import Finding, Status
 from slipway_doctor.errors import CouldNotRun
 from slipway_doctor.stream import Event, Recording, judge_stream
-from tests.operator.doctor.proxy import running_proxy
+from tests.doctor.proxy import running_proxy
 from tests.support.replicas import free_port
 from tests.support.service import JWT_SECRET, RunningService, running_service
 from tests.support.tokens import bearer
 
-SLOW = {"AGENT_GRAPH": "tests.operator.doctor.graphs:speaking"}
+SLOW = {"AGENT_GRAPH": "tests.doctor.graphs:speaking"}
 
 
 def token(user: str, role: str = "user") -> str:

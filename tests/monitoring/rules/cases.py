@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from math import nan
 
-from tests.alerts.history import RELEASE, Case, Series, Sighting, growing, phases
-from tests.alerts.ratios import Ratio
+from tests.monitoring.rules.history import RELEASE, Case, Series, Sighting, growing, phases
+from tests.monitoring.rules.ratios import Ratio
 
 MINUTE = 60.0
 HOUR = 3600.0

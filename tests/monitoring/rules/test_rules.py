@@ -10,10 +10,10 @@ from markdown_it import MarkdownIt
 
 from agent_service.metrics import TURN_BUCKETS, Metrics
 from slipway_monitoring.rules import TURN_BOUNDS, Links, Selector, Slo, Thresholds, Windows, render, runbook_page
-from tests.alerts.promtool import promtool
+from tests.monitoring.rules.promtool import promtool
 from tools import alert_rules
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RUNBOOKS = ROOT / "docs" / "runbooks"
 PAGES = sorted(RUNBOOKS.glob("*.md"))
 RELEASE = Selector("shop", "bot")

@@ -8,10 +8,10 @@ from typing import Any
 import yaml
 
 from slipway_monitoring.rules import Selector, Slo, Thresholds, render
-from tests.alerts.cases import RATIOS, absolute
-from tests.alerts.history import RELEASE, Case
-from tests.alerts.options import options
-from tests.alerts.promtool import promtool, write
+from tests.monitoring.rules.cases import RATIOS, absolute
+from tests.monitoring.rules.history import RELEASE, Case
+from tests.monitoring.rules.options import options
+from tests.monitoring.rules.promtool import promtool, write
 from tools import alert_rules
 
 SELECTOR = Selector(**RELEASE)

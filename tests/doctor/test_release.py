@@ -10,7 +10,7 @@ from slipway_doctor.by_release import Release, examine_with, prometheus_of
 from slipway_doctor.checks.finding import Finding, Status
 from slipway_doctor.checks.gather import by_address
 from slipway_doctor.errors import CouldNotRun
-from tests.operator.health import release
+from tests.doctor.checks import release
 from tests.operator.reconcile.test_agenthealth import World
 from tests.support.fake_cluster import FakeCluster
 

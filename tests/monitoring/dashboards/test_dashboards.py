@@ -13,7 +13,7 @@ from slipway_monitoring.rules.operator import render_operator
 from slipway_monitoring.rules.render import render
 from slipway_monitoring.rules.scope import Selector
 from slipway_monitoring.rules.thresholds import Thresholds
-from tests.dashboards.shipped import DASHBOARDS, PANELS, PATHS
+from tests.monitoring.dashboards.shipped import DASHBOARDS, PANELS, PATHS
 from tools.dashboards import sheets
 
 UIDS = {"slipway-overview", "slipway-cost-quality", "slipway-tools-nodes", "slipway-rollouts-keys", "slipway-operator"}
