@@ -4,8 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 COMPONENTS := clients doctor monitoring operator service
 PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
-# One more than cores: the tests wait about half of their time (2 idle cores: 530 s by 3 workers, of them 590 s of CPU).
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+# Two more than cores: the tests wait about half of their time (2 idle cores: 530 s by 3 workers, of them 590 s of CPU).
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)')
 MINIMUM := import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Slipway needs Python 3.11 or newer, not %s: make PYTHON=python3.12 ..." % sys.version.split()[0])
 
 # Without it each worker of each run rewrites the tests' assertions anew: 6 of 18 s of CPU before the first test.

@@ -16,6 +16,11 @@ hypothesis.settings.register_profile("slipway", deadline=None, derandomize=os.en
 hypothesis.settings.load_profile("slipway")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that may take longer than the usual limit begin first: one that begins last keeps everyone waiting."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _logs_without_locals() -> None:
     """Structlog's default prints the locals of every frame: 3 s of CPU for one exception."""

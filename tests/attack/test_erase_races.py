@@ -17,7 +17,7 @@ from agent_service.db.pool import make_pool
 from agent_service.runs.prune import Retention, prune
 from tests.support.service import running_service
 
-ROUNDS = 16
+ROUNDS = 8
 """Of each kind; a delay that grows from round to round makes the two meet at different places."""
 
 Response = httpx.Response
@@ -61,7 +61,7 @@ async def test_whatever_races_with_an_erasure_is_done_or_not_found(client: httpx
         seen: Counter[tuple[int, int]] = Counter()
         for number in range(ROUNDS):
             run, session = await ask(client)
-            later = (number - ROUNDS // 2) * 0.002
+            later = (number - ROUNDS // 2) * 0.004
             erased, other = await asyncio.gather(
                 after(max(0.0, later), client.delete(f"/sessions/{session}")),
                 after(max(0.0, -later), call(client, run, session)),

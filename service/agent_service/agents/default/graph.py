@@ -14,7 +14,7 @@ from langgraph.types import Command
 from agent_service.agents.context import AgentContext
 from agent_service.agents.default import prompts
 from agent_service.agents.default.middleware import Middleware, TablesInPrompt, agent_middleware
-from agent_service.agents.default.tools import make_note_tools, make_query_data, make_rag_search
+from agent_service.agents.default.tools import make_query_data, make_rag_search, note_tools
 from agent_service.agents.default.window import context_window
 from agent_service.agents.guardrails import MODEL_RULE, InputCheck, make_input_check
 from agent_service.agents.loader import CompiledGraph
@@ -55,7 +55,7 @@ def build(context: AgentContext, *, model_guardrail: bool = False) -> StateGraph
     graph.add_node("route", _route(context.cheap_model))
     graph.add_node("rag", _rag(context))
     graph.add_node("data", _data(context))
-    graph.add_node("general", _agent(context, prompts.GENERAL, make_note_tools()))
+    graph.add_node("general", _agent(context, prompts.GENERAL, note_tools()))
     graph.add_node("answer", _answer)
     graph.add_edge(START, "guardrail")
     graph.add_conditional_edges("route", _agent_of_route, ["rag", "data", "general"])
