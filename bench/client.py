@@ -91,6 +91,8 @@ class Connection(asyncio.Protocol):
         self._read: Read = agent_event
         self._enough: Callable[[Turn], bool] | None = None
         self._done: asyncio.Future[None] | None = None
+        self.answered = asyncio.Event()
+        """Set once the head of an answer is there."""
 
     @classmethod
     async def open(cls, url: str) -> Self:
@@ -148,6 +150,9 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self._end(getattr(error, "__context__", None) or error)
+
+    def on_headers_complete(self) -> None:
+        self.answered.set()
 
     def on_body(self, data: bytes) -> None:
         if self._parser.get_status_code() != 200:
