@@ -9,11 +9,14 @@ from pathlib import Path
 import uvloop
 
 from bench.client import WrongAnswer
-from bench.figures import Results, markdown
+from bench.docs import write
+from bench.figures import Results, everything
 from bench.goals import table
 from bench.run import named, run
 from bench.scenarios import SCENARIOS
 from bench.stage import FULL, QUICK, Scenario
+
+ROOT = Path(__file__).parent.parent
 
 WRONG, USAGE, FAILED = 1, 2, 3
 
@@ -23,7 +26,7 @@ examples:
   make bench-quick                                      the main ones, at most 2 minutes
   python -m bench --list                                what there is
   python -m bench --only paced --only tool              two of them
-  python -m bench --json bench.json --write-docs        as the figures of docs/performance.md were made
+  make bench ARGS="--json bench.json --write-docs"      writes docs/performance.md and its plots, too
   python -m bench --read bench.json                     the tables of an earlier run, without measuring
 
 The service has core 0 to itself; PostgreSQL, the model and the load share core 1. Run it on an idle machine with two
@@ -42,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--only", action="append", metavar="SCENARIO", default=[], help="only this one; may be given again")
     made.add_argument("--quick", action="store_true", help="the main scenarios, with two short repetitions each")
     made.add_argument("--json", type=Path, metavar="FILE", help="write every value there")
+    made.add_argument("--write-docs", action="store_true", help="write docs/performance.md and its plots, of a whole run")
     made.add_argument("--read", type=Path, metavar="FILE", help="measure nothing: take what --json wrote")
     return made
 
@@ -55,15 +59,10 @@ def chosen(arguments: argparse.Namespace) -> list[Scenario]:
 
 def report(results: Results) -> str:
     """The goals, then everything that was measured."""
-    names = list(dict.fromkeys(name for row in results.rows.values() for name in row.samples))
-    everything = [
-        [f"{row.figure.title}, {row.figure.unit}" if row.figure.unit else row.figure.title, *map(row.text, names)]
-        for row in results.rows.values()
-    ]
     parts = [
         "; ".join(f"{name} {value}" for name, value in results.environment.items()),
         table(results),
-        markdown(["everything measured", *names], everything),
+        everything(results.rows.values()),
         *(f"{name} FAILED: {reason}" for name, reason in results.failed.items()),
     ]
     return "\n\n".join(parts)
@@ -75,6 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         scenarios = chosen(arguments)
     except KeyError as unknown:
         print(f"--only {unknown.args[0]}: no such scenario; there are {', '.join(s.name for s in SCENARIOS)}", file=sys.stderr)
+        return USAGE
+    if arguments.write_docs and (arguments.quick or arguments.only):
+        print("--write-docs: expected a whole run, without --quick and --only", file=sys.stderr)
         return USAGE
     if arguments.list:
         for scenario in scenarios:
@@ -91,6 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"--read {arguments.read}: expected a file that --json wrote: {type(error).__name__}: {error}", file=sys.stderr)
         return USAGE
     print(report(results))
+    if arguments.write_docs:
+        print(*(f"wrote {file}" for file in write(results, ROOT)), sep="\n")
     return FAILED if results.failed else 0
 
 

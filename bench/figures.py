@@ -22,6 +22,10 @@ class Row:
     samples: dict[str, list[float]] = field(default_factory=dict)
     """By server, or whatever else is compared: a value a repetition."""
 
+    @property
+    def title(self) -> str:
+        return f"{self.figure.title}, {self.figure.unit}" if self.figure.unit else self.figure.title
+
     def median(self, name: str) -> float | None:
         """None where that was not measured."""
         return statistics.median(self.samples[name]) if self.samples.get(name) else None
@@ -85,3 +89,10 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
     lines.insert(1, " | ".join("-" * width for width in widths))
     return "\n".join(f"| {line} |" for line in lines)
+
+
+def everything(rows: Iterable[Row]) -> str:
+    """A table of rows, with a column for whatever any of them compares; nothing of no rows."""
+    rows = list(rows)
+    names = list(dict.fromkeys(name for row in rows for name in row.samples))
+    return markdown(["figure", *names], ([row.title, *map(row.text, names)] for row in rows)) if rows else ""

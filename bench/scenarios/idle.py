@@ -4,7 +4,7 @@ import asyncio
 import time
 from contextlib import AsyncExitStack
 
-from bench.client import Connection
+from bench.client import Connection, Turn
 from bench.database import STATISTICS_SECONDS
 from bench.figures import Figure
 from bench.load import NUMBERS
@@ -15,12 +15,16 @@ from bench.stage import FULL, Stage
 COMMITS = Figure("idle_commits", "transactions a second of an idle replica", "/s", 2)
 CPU = Figure("idle_cpu", "server CPU of an idle replica", "ms/s", 2)
 POSTGRES_CPU = Figure("idle_postgres_cpu", "PostgreSQL CPU of three idle servers", "ms/s", 2)
-MEMORY = Figure("idle_stream_memory", "memory of an open stream", "kB", 0)
+MEMORY = Figure("idle_stream_memory", "memory of an open stream and the run behind it", "kB", 0)
+READER = Figure("idle_reader_memory", "memory of one more reader of a run", "kB", 0)
 
 IDLE_SECONDS = 20.0
 
 STREAMS = {name: 200 if name == TUTORIAL else 2_000 for name in KINDS}
 """The tutorial takes 40 s to open 2,000; what one of its streams takes shows with 200."""
+
+READERS = 500
+"""More of them for one run: what a stream takes without a run."""
 
 BATCH = 100
 """Streams that are opened at once: a listen queue holds no thousands."""
@@ -52,7 +56,11 @@ async def streams(stage: Stage) -> None:
     """Each is a run that waits for its model: what a stream takes with all that stands behind it."""
     for name in KINDS:
         count = STREAMS[name] if stage.effort is FULL else BATCH
-        most = {} if name == TUTORIAL else {"MAX_CONCURRENT_RUNS": str(BATCH + count), "MAX_CONNECTIONS": str(2 * BATCH + count)}
+        most = (
+            {}
+            if name == TUTORIAL
+            else {"MAX_CONCURRENT_RUNS": str(BATCH + count + 1), "MAX_CONNECTIONS": str(2 * BATCH + count + READERS)}
+        )
         with stage.postgres.database(migrated=name != TUTORIAL) as database:
             async with serving(name, database, stage.model_url, **most) as server:
                 stage.say(f"{count} idle streams: {name}")
@@ -61,18 +69,35 @@ async def streams(stage: Stage) -> None:
                     before = server.memory_bytes()
                     await _open(stack, group, server.url, count)
                     stage.record(MEMORY, name, (server.memory_bytes() - before) / count / 1000)
+                    if name != TUTORIAL:
+                        before = server.memory_bytes()
+                        await _join(stack, group, server.url, READERS)
+                        stage.record(READER, name, (server.memory_bytes() - before) / READERS / 1000)
 
 
 async def _open(stack: AsyncExitStack, group: asyncio.TaskGroup, url: str, count: int) -> None:
     """Opens so many streams, and gives what stands behind them time to begin."""
-    for begin in range(0, count, BATCH):
-        batch = [await stack.enter_async_context(await Connection.open(url)) for _ in range(begin, min(begin + BATCH, count))]
-        for connection in batch:
-            stack.callback(group.create_task(_read(connection)).cancel)
+    asks = (Ask(after=SILENT_SECONDS, number=next(NUMBERS)) for _ in range(count))
+    await _read(stack, group, url, [("/chat/stream", {"question": ask.question}) for ask in asks])
+
+
+async def _join(stack: AsyncExitStack, group: asyncio.TaskGroup, url: str, count: int) -> None:
+    """Opens a stream, and then so many that read its run too."""
+    ask, turn = Ask(after=SILENT_SECONDS, number=next(NUMBERS)), Turn()
+    connection = await stack.enter_async_context(await Connection.open(url))
+    stream = connection.stream("/chat/stream", {"question": ask.question}, turn=turn)
+    stack.callback(group.create_task(stream).cancel)
+    while not turn.event_id:
+        await asyncio.sleep(0.05)
+    await _read(stack, group, url, [(f"/runs/{turn.event_id.rsplit('-', 2)[0]}/stream", None)] * count)
+
+
+async def _read(stack: AsyncExitStack, group: asyncio.TaskGroup, url: str, requests: list[tuple[str, object]]) -> None:
+    for begin in range(0, len(requests), BATCH):
+        batch = []
+        for path, body in requests[begin : begin + BATCH]:
+            connection = await stack.enter_async_context(await Connection.open(url))
+            stack.callback(group.create_task(connection.stream(path, body)).cancel)
+            batch.append(connection)
         await asyncio.gather(*(connection.answered.wait() for connection in batch))
     await asyncio.sleep(SETTLE_SECONDS)
-
-
-async def _read(connection: Connection) -> None:
-    ask = Ask(after=SILENT_SECONDS, number=next(NUMBERS))
-    await connection.stream("/chat/stream", {"question": ask.question})

@@ -36,7 +36,7 @@ class Crowd:
 
 
 async def reconnect(stage: Stage) -> None:
-    """Half of them come back to the other replica. All have missed a token by then, which is there at once: none waits for the model."""
+    """Half of them come back to the other replica. All have missed a token by then: none waits for the model."""
     count = 500 if stage.effort is FULL else 60
     async with AsyncExitStack() as stack:
         one, two = await _two(stack, stage, MAX_CONCURRENT_RUNS=str(count))

@@ -71,3 +71,9 @@ def test_a_wrong_answer_is_found_in_groups_of_groups() -> None:
     group = ExceptionGroup("", [OSError("y"), ExceptionGroup("", [wrong])])
     assert wrong in leaves(group)
     assert list(leaves(wrong)) == [wrong]
+
+
+def test_pages_are_written_of_whole_runs_only(capsys: pytest.CaptureFixture[str]) -> None:
+    for part in (["--quick"], ["--only", "paced"]):
+        assert bench.main(["--write-docs", *part]) == 2
+        assert "--write-docs" in capsys.readouterr().err
