@@ -21,7 +21,7 @@ SCENARIOS = (
     Scenario("kill", "a replica is killed: how long its readers wait for the next token", kill, 120),
     Scenario("streams", "2,000 idle streams: memory of each", streams, 240),
     Scenario("idle", "transactions and CPU of a replica without a run", replica, 90),
-    Scenario("growth", "a turn on a database of a thousand runs, and of a million", growth, 240),
+    Scenario("growth", "a turn on a database of a thousand runs, and of a million", growth, 300),
     Scenario("replicas", "1, 2 and 4 replicas on one database: what a turn costs", replicas, 200),
     Scenario("notify", "what notices cost PostgreSQL with 20 and 100 replicas", notify, 120),
 )

@@ -56,11 +56,8 @@ async def streams(stage: Stage) -> None:
     """Each is a run that waits for its model: what a stream takes with all that stands behind it."""
     for name in KINDS:
         count = STREAMS[name] if stage.effort is FULL else BATCH
-        most = (
-            {}
-            if name == TUTORIAL
-            else {"MAX_CONCURRENT_RUNS": str(BATCH + count + 1), "MAX_CONNECTIONS": str(2 * BATCH + count + READERS)}
-        )
+        runs, open_at_once = str(BATCH + count + 1), str(2 * BATCH + count + READERS)
+        most = {} if name == TUTORIAL else {"MAX_CONCURRENT_RUNS": runs, "MAX_CONNECTIONS": open_at_once}
         with stage.postgres.database(migrated=name != TUTORIAL) as database:
             async with serving(name, database, stage.model_url, **most) as server:
                 stage.say(f"{count} idle streams: {name}")
