@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--list", action="store_true", help="list the scenarios, then end")
     made.add_argument("--only", action="append", metavar="SCENARIO", default=[], help="only this one; may be given again")
     made.add_argument("--quick", action="store_true", help="the main scenarios, with two short repetitions each")
+    made.add_argument("--minutes", type=float, metavar="N", help="of all scenarios together: 15, with --quick 2")
     made.add_argument("--json", type=Path, metavar="FILE", help="write every value there")
     made.add_argument("--write-docs", action="store_true", help="write docs/performance.md and its plots, of a whole run")
     made.add_argument("--read", type=Path, metavar="FILE", help="measure nothing: take what --json wrote")
@@ -101,7 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _measured(arguments: argparse.Namespace, scenarios: Sequence[Scenario]) -> Results:
     if arguments.read:
         return Results.from_json(json.loads(arguments.read.read_text(encoding="utf-8")))
-    results = uvloop.run(run(scenarios, QUICK if arguments.quick else FULL))
+    effort = QUICK if arguments.quick else FULL
+    results = uvloop.run(run(scenarios, effort, effort.minutes if arguments.minutes is None else arguments.minutes))
     if arguments.json:
         arguments.json.write_text(json.dumps(results.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return results

@@ -16,8 +16,12 @@ from bench.servers import fake_model
 from bench.stage import Effort, Scenario, Stage, bounded
 
 
-async def run(scenarios: Sequence[Scenario], effort: Effort) -> Results:
-    """Raises WrongAnswer as soon as a server says a wrong character, or too few."""
+async def run(scenarios: Sequence[Scenario], effort: Effort, minutes: float) -> Results:
+    """Within so many minutes in all.
+
+    Raises:
+        WrongAnswer: a server said a wrong character, or too few.
+    """
     pin(0, OTHERS_CPU)
     allow_files()
     results = Results()
@@ -28,12 +32,12 @@ async def run(scenarios: Sequence[Scenario], effort: Effort) -> Results:
             for scenario in scenarios:
                 stage.say(f"{scenario.name}: {scenario.what}")
                 try:
-                    await bounded(scenario, stage)
+                    await bounded(scenario, stage, minutes)
                 except Exception as error:
                     causes = list(leaves(error))
                     if wrong := next((cause for cause in causes if isinstance(cause, WrongAnswer)), None):
                         raise wrong from error
-                    results.failed[scenario.name] = _reason(causes[0], scenario)
+                    results.failed[scenario.name] = _reason(causes[0])
                     stage.say(f"{scenario.name} FAILED: {results.failed[scenario.name]}")
                     traceback.print_exception(causes[0], limit=-4)
             stage.say("done")
@@ -49,9 +53,9 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def _reason(error: BaseException, scenario: Scenario) -> str:
-    if isinstance(error, TimeoutError):
-        return f"it was not through after {scenario.seconds:g} s"
+def _reason(error: BaseException) -> str:
+    if isinstance(error, TimeoutError) and str(error):
+        return str(error)
     return f"{type(error).__name__}: {error}"
 
 

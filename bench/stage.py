@@ -16,10 +16,12 @@ class Effort:
     name: str
     repetitions: int
     seconds: float
+    minutes: float
+    """All scenarios together; what is not through by then is named as failed."""
 
 
-FULL = Effort("full", repetitions=3, seconds=2.5)
-QUICK = Effort("quick", repetitions=2, seconds=1.0)
+FULL = Effort("full", repetitions=3, seconds=2.0, minutes=15)
+QUICK = Effort("quick", repetitions=2, seconds=1.0, minutes=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,21 @@ class Scenario:
     """Whether it belongs to `make bench-quick`."""
 
 
-async def bounded(scenario: Scenario, stage: Stage) -> None:
-    async with asyncio.timeout(scenario.seconds):
-        await scenario.run(stage)
+async def bounded(scenario: Scenario, stage: Stage, minutes: float) -> None:
+    """Runs it within its own time and what is left of all.
+
+    Raises:
+        TimeoutError: says which of them is over.
+    """
+    left = stage.started + 60 * minutes - time.monotonic()
+    seconds = min(scenario.seconds, left)
+    if seconds <= 0:
+        raise TimeoutError(f"it was not begun: {minutes:g} minutes were over")
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            await scenario.run(stage)
+    except TimeoutError:
+        if limit.expired():
+            raise TimeoutError(f"it was not through after {seconds:.0f} s") from None
+        raise

@@ -17,7 +17,7 @@ SCENARIOS = (
     Scenario("paced", "streams of 50 tokens/s until the p95 gap is above 50 ms", paced, 330, quick=True),
     Scenario("tool", "a tool step: two model calls a turn, by 16 clients", tool, 150),
     Scenario("history", "turns of sessions that have 200 turns behind them", history, 150),
-    Scenario("reconnect", "500 readers come back with Last-Event-ID within a second", reconnect, 120),
+    Scenario("reconnect", "500 readers come back with Last-Event-ID within a second", reconnect, 150),
     Scenario("kill", "a replica is killed: how long its readers wait for the next token", kill, 120),
     Scenario("streams", "2,000 idle streams: memory of each", streams, 240),
     Scenario("idle", "transactions and CPU of a replica without a run", replica, 90),

@@ -20,7 +20,7 @@ LADDER = (25, 50, 100, 150, 200, 300, 400, 500)
 COMPARED = 50
 """Streams at which everybody's CPU is told, whether the rung holds or not; the only rung of the quick bench."""
 
-HALVINGS = 3
+HALVINGS = 2
 """Between the last rung that held and the first that did not, each repetition."""
 
 STREAMS = Figure("paced_streams", "streams of 50 tokens/s a core carries, p95 gap ≤ 50 ms", "", 0)
