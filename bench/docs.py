@@ -33,6 +33,18 @@ TEMPLATE = Path(__file__).parent / "performance.md.in"
 
 NO_ADVICE = "Streams or turns were not measured in this run, so there is no advice."
 
+FOLLOWS = """\
+These follow from the figures above (`bench/sizing.py`), for a core like that of this machine and a graph that makes one
+model call. A graph with work of its own needs that on top: measure yours in place of those in `bench/graph.py`."""
+
+ENDS = """\
+**Where one database ends.** A server with {cores} cores, {load} full, that takes {wal} MB/s of WAL has room for about
+{end} turns a second, and {limit} is full first: that is {users} users who are there at once. Before that, watch the
+latency of commits and the lag of the standby. Replicas for reading do not help, as a turn writes more than it reads. A
+database for each group of tenants does: install the chart once for each, and route by tenant in front. Nothing of
+Slipway joins over tenants but `GET /usage` of role `platform`. Shorter [retention](operations/retention.md) keeps
+backups small; turns do not get dearer with what is stored (below)."""
+
 SERVERS = (TUTORIAL, SHARED, OWN)
 
 Plotted = Callable[[Results], str]
@@ -64,9 +76,7 @@ def cpu_plot(results: Results) -> str:
 def gap_plot(results: Results) -> str:
     series = {}
     for name in (*SERVERS, DIRECT):
-        points = [(float(n), gap) for n in LADDER if (gap := results.median(f"paced_gap_{n}", name)) is not None]
-        if points:
-            series[name] = points
+        series[name] = [(float(n), gap) for n in LADDER if (gap := results.median(f"paced_gap_{n}", name)) is not None]
     plot = svg.Plot(
         "Gap between two writes of a stream of 50 tokens/s, 95th percentile",
         "streams at once on one core",
@@ -104,11 +114,6 @@ def page(results: Results) -> str:
         "turns": _rows(results, turns),
         "streams": _rows(results, ("paced_", "idle_stream", "idle_reader", "reconnect", "kill")),
         "advice": _advice(found, results) if found else NO_ADVICE,
-        "cores": DATABASE_CORES,
-        "wal": WAL_MB_PER_SECOND,
-        "end": f"{found.end:,}" if found else "?",
-        "users": f"{found.end_users:,}" if found else "?",
-        "limit": found.limit if found else "?",
         "growth": "\n\n".join(
             _rows(results, keys) for keys in ((f"{GROWTH.key}_",), (f"{REPLICAS.key}_",), ("start_", "idle_c", "idle_p"))
         ),
@@ -133,7 +138,7 @@ def _missed(results: Results) -> str:
 
 def _shortfall(goal: Goal, results: Results, name: str) -> str:
     ratio = goal.ratio(results, name)
-    beside = f" ({ratio:.1f} times better than the tutorial)" if ratio else ""
+    beside = f" (ratio {ratio:.1f})" if ratio else ""
     found = f"{results.rows[goal.key].text(name)} {goal.unit}".rstrip()
     return f"- {goal.title}, {name}: {found}{beside}; must be {goal.text}"
 
@@ -156,4 +161,16 @@ def _advice(found: Sizing, results: Results) -> str:
         ["1,000 turns a second in PostgreSQL", server, "CPU and WAL a turn at c=16, the worse kind of graph"],
         ["connections", "13 a pod, twice that in a rollout", "`DATABASE_POOL_SIZE` and 3 more"],
     ]
-    return markdown(["for", "plan", "because"], rows)
+    return "\n\n".join([FOLLOWS, markdown(["for", "plan", "because"], rows), _end(found)])
+
+
+def _end(found: Sizing) -> str:
+    """Where one database ends, and what then."""
+    return ENDS.format(
+        cores=DATABASE_CORES,
+        load=f"{LOAD:.0%}",
+        wal=WAL_MB_PER_SECOND,
+        end=f"{found.end:,}",
+        limit=found.limit,
+        users=f"{found.end_users:,}",
+    )

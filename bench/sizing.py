@@ -59,7 +59,7 @@ def sizing(results: Results) -> Sizing | None:
         wal_mb=wal,
         transactions=round(commits * 1000),
         end=int(min(by_cpu, by_wal) // 100 * 100),
-        limit="its cores" if by_cpu < by_wal else "its WAL",
+        limit="its CPU" if by_cpu < by_wal else "its WAL",
     )
 
 

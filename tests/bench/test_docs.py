@@ -38,7 +38,7 @@ def test_sizing_takes_the_worse_kind_and_leaves_room() -> None:
 def test_a_database_may_run_out_of_cores_first() -> None:
     found = sizing(measured(**TURNS | {"c16_postgres_cpu": 4.0}, paced_streams=100))
     assert found
-    assert found.limit == "its cores"
+    assert found.limit == "its CPU"
     assert found.end == 4_800
 
 
@@ -52,7 +52,7 @@ def test_there_is_no_advice_without_figures() -> None:
 
 def test_the_page_names_what_is_missed_and_what_was_not_measured() -> None:
     text = page(measured(c16_cpu=7.0))
-    assert f"server CPU a turn of 50 tokens, c=16, {SHARED}: 7.0 ms (4.0 times better than the tutorial)" in text
+    assert f"server CPU a turn of 50 tokens, c=16, {SHARED}: 7.0 ms (ratio 4.0)" in text
     [absent] = [line for line in text.splitlines() if line.startswith("Not measured in this run")]
     assert all((goal.title in absent) == (goal.key != "c16_cpu") for goal in GOALS)
 

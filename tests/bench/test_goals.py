@@ -45,6 +45,10 @@ def test_a_ratio_under_one_lets_slipway_take_more_than_the_tutorial() -> None:
     )
 
 
+def test_a_ratio_without_its_baseline_is_not_reached() -> None:
+    assert verdict(Goal("c1_cpu", "CPU", times=5.5), results("c1_cpu", shared=1, own=1)).startswith("unknown")
+
+
 def test_the_table_has_baseline_limit_ratio_and_goal() -> None:
     found = results("c16_rate", tutorial=30, shared=150, own=120, direct=900)
     [line] = [line for line in table(found).splitlines() if "turns a second" in line]
