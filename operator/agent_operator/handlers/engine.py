@@ -14,7 +14,7 @@ from slipway_clients.cluster.paths import checked, name_segment, namespace_segme
 
 CHUNK = 5
 """Objects in one answer to kopf's lists, which it reads without a limit. An object is 1.5 MB at most, and a megabyte of labels 30
-as Python has them. 400 objects of 200 kB took 290 MiB in kopf's chunks of 500: tests/attack/test_many_objects.py."""
+as Python has them. 400 objects of 200 kB took 306 MiB in kopf's chunks of 500: tests/attack/test_many_objects.py."""
 
 OBJECT_KEPT = 0.5
 """Seconds for which kopf holds an object after its event was handled; its default of 5 s held all that a list brought."""
