@@ -40,8 +40,6 @@ def fill(database: str, runs: int) -> None:
         values = {"runs": runs, "sessions": runs // SESSION_RUNS, "users": USERS}
         for statement in FILL:
             conn.execute(statement, values)
-        conn.commit()
-        conn.autocommit = True
         conn.execute("ANALYZE")
 
 
