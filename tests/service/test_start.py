@@ -119,7 +119,7 @@ def test_a_replica_loads_what_its_settings_need(database_url: str) -> None:
 
 
 def test_a_replica_with_an_endpoint_loads_no_vocabulary_before_it_counts(database_url: str) -> None:
-    fresh = replica(database_url, AGENT_GRAPH="bench.graph:build", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", **ENDPOINT)
+    fresh = replica(database_url, AGENT_GRAPH="bench.graph:shared", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", **ENDPOINT)
     loaded = set(fresh["modules"])
     assert {"openai", "langchain_openai", "opentelemetry.exporter.otlp.proto.http.trace_exporter"} <= loaded
     assert {"grpc", "numpy", "sqlglot", "langchain.agents"} & loaded == set()
