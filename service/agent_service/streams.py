@@ -24,8 +24,8 @@ class Streams:
         self._open = 0
         self._empty = asyncio.Event()
         self._empty.set()
-        self.closing = asyncio.Event()
-        """Set when every stream is to say `reconnect` and end."""
+        self.closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when every stream is to say `reconnect` and end."""
 
     @contextmanager
     def admit(self, principal: Principal) -> Iterator[None]:
@@ -66,9 +66,9 @@ class Streams:
         """The result of a wait; None when its client is `gone`, or the process closes its streams (`closing`), first."""
         with self.track():
             waiting = asyncio.ensure_future(wait)
-            tasks = [waiting, asyncio.ensure_future(gone), asyncio.ensure_future(self.closing.wait())]
+            tasks: list[asyncio.Future[Any]] = [waiting, asyncio.ensure_future(gone)]
             try:
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([*tasks, self.closing], return_when=asyncio.FIRST_COMPLETED)
                 return waiting.result() if waiting.done() else None
             finally:
                 for task in tasks:
@@ -77,7 +77,8 @@ class Streams:
 
     async def close(self, seconds: float) -> None:
         """Tells all to end, and waits until they have, or for so long."""
-        self.closing.set()
+        if not self.closing.done():
+            self.closing.set_result(None)
         try:
             async with asyncio.timeout(seconds):
                 await self._empty.wait()

@@ -21,7 +21,7 @@ from agent_service.api.schemas import ChatRequest, FeedbackRequest
 from agent_service.api.text import Body
 from agent_service.auth.authenticator import build_authenticator
 from agent_service.errors import InvalidRequest, Unauthenticated
-from agent_service.runs.model import EventId
+from agent_service.runs.events import EventId
 from agent_service.settings import Settings
 from tests.support.service import running_service
 

@@ -9,7 +9,7 @@ import pytest
 from langgraph.graph import MessagesState
 from langgraph.types import interrupt
 
-from agent_service.principal import Principal
+from agent_service.principal import Principal, Role
 from tests.service.runs import graphs
 from tests.service.runs.conftest import Database, Serve, database, effects, serve, until
 from tests.service.runs.graphs import Effects, says
@@ -110,10 +110,13 @@ async def test_who_waits_keeps_nobody_else_from_a_free_place(service: RunningSer
     worker = service.resources.worker
     worker._queue = Counter({("default", "mallory"): 3})
 
-    assert not worker.reserve(Principal("default", "mallory", "admin"))
-    assert worker.reserve(Principal("default", "bob"))
-    assert not worker.reserve(Principal("default", "carol"))
-    worker.unreserve()
+    def has_place(user: str, role: Role = "user") -> bool:
+        with worker.place(Principal("default", user, role)) as place:
+            return place.here
+
+    assert not has_place("mallory", "admin")
+    with worker.place(Principal("default", "bob")) as bobs:
+        assert bobs.here
+        assert not has_place("carol")
     worker._queue.clear()
-    assert worker.reserve(Principal("default", "carol"))
-    worker.unreserve()
+    assert has_place("carol")

@@ -3,13 +3,16 @@
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import openai
 import structlog
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.exceptions import OutputParserException
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models.chat_models import generate_from_stream
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_openai import ChatOpenAI
@@ -18,8 +21,11 @@ from pydantic import BaseModel
 
 from agent_service.agents.reader import CompletionsReader
 from agent_service.agents.stock_errors import as_raised
+from agent_service.listeners import TextListener, only_listeners
 
 log = structlog.stdlib.get_logger(__name__)
+
+RunManager = AsyncCallbackManagerForLLMRun | CallbackManagerForLLMRun
 
 MAX_MENDED_CHARS = 4_000
 """Of an answer to a `response_format` that is no JSON. langchain's parser takes it apart from its end, a character at a time:
@@ -63,7 +69,8 @@ class EndpointChatModel(ChatOpenAI):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        answer = _Structured(None if self._is_response(kwargs) else kwargs.get("response_format"))
+        wanted = kwargs.get("response_format")
+        answer = _Structured(wanted if wanted and not self._is_response(kwargs) else None)
         with _our_errors():
             async for chunk in super()._astream(messages, stop, run_manager, **kwargs):
                 answer.add(chunk)
@@ -80,9 +87,33 @@ class EndpointChatModel(ChatOpenAI):
     ) -> ChatResult:
         if self._is_response(kwargs):
             return await super()._agenerate(messages, stop, run_manager, **kwargs)
+        if audience := self._audience(run_manager, async_api=True, **kwargs):
+            return await self._heard(audience, messages, stop, **kwargs)
         with _our_errors():
             result = await super()._agenerate(messages, stop, run_manager, **{**kwargs, "stream": False})
         return _with_parsed(result, kwargs)
+
+    def _should_stream(self, *, async_api: bool, run_manager: RunManager | None = None, **kwargs: Any) -> bool:
+        """Not where only our own handlers listen: they hear the text itself, and langchain gets it in one piece."""
+        streams = super()._should_stream(async_api=async_api, run_manager=run_manager, **kwargs)
+        return streams and (self._is_response(kwargs) or not self._audience(run_manager, async_api=async_api, **kwargs))
+
+    def _audience(self, run_manager: RunManager | None, *, async_api: bool, **kwargs: Any) -> "_Audience | None":
+        """Who is to hear a call that langchain would stream for its handlers; None if others than our own want its tokens."""
+        if run_manager is None or self._reader.endpoint.on_its_loop() is not async_api:
+            return None
+        listeners = only_listeners(run_manager.handlers)
+        streams = listeners and super()._should_stream(async_api=async_api, run_manager=run_manager, **kwargs)
+        return _Audience(run_manager.run_id, listeners) if streams else None
+
+    async def _heard(
+        self, audience: "_Audience", messages: list[BaseMessage], stop: list[str] | None, **kwargs: Any
+    ) -> ChatResult:
+        chunks: list[ChatGenerationChunk] = []
+        async for chunk in self._astream(messages, stop, said=audience.hear, **kwargs):
+            audience.see(chunk)
+            chunks.append(chunk)
+        return generate_from_stream(iter(chunks))
 
     def _stream(
         self,
@@ -110,7 +141,10 @@ class EndpointChatModel(ChatOpenAI):
     ) -> ChatResult:
         if self._blocks_the_loop():
             return _with_parsed(super()._generate(messages, stop, run_manager, **{**kwargs, "stream": False}), kwargs)
-        return self._reader.endpoint.wait_from_thread(self._agenerate(messages, stop, **kwargs))
+        wait = self._reader.endpoint.wait_from_thread
+        if audience := self._audience(run_manager, async_api=False, **kwargs):
+            return wait(self._heard(audience, messages, stop, **kwargs))
+        return wait(self._agenerate(messages, stop, **kwargs))
 
     def _blocks_the_loop(self) -> bool:
         """A blocking call in a coroutine: a graph's own model then takes the stock client, as it does everywhere else.
@@ -130,6 +164,22 @@ class EndpointChatModel(ChatOpenAI):
     def _reader(self) -> CompletionsReader:
         reader: CompletionsReader = self.async_client
         return reader
+
+
+@dataclass(frozen=True, slots=True)
+class _Audience:
+    """The handlers that listen to one call."""
+
+    run_id: UUID
+    listeners: list[TextListener]
+
+    def hear(self, text: str) -> None:
+        for listener in self.listeners:
+            listener.on_model_text(self.run_id, text)
+
+    def see(self, chunk: ChatGenerationChunk) -> None:
+        for listener in self.listeners:
+            listener.on_llm_new_token(chunk.message.content, chunk=chunk, run_id=self.run_id)
 
 
 @contextmanager

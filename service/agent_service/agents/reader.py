@@ -20,7 +20,7 @@ from openai.types.chat import ChatCompletion
 from agent_service.agents.answer import Answer
 from agent_service.agents.endpoint import ModelEndpoint
 from agent_service.agents.failures import AttemptFailed, Status, read_start, status_of, transport_errors
-from agent_service.agents.sse import Chunk, has_output
+from agent_service.agents.sse import Chunk, has_output, is_text
 from agent_service.agents.wire import completion
 from agent_service.errors import ModelRejected, ModelUnavailable
 
@@ -40,11 +40,18 @@ LINGER_SECONDS = 0.25
 MAX_LINGER_BYTES = 1_000
 """What may still come after `[DONE]`; with more than a few newlines the connection is not worth keeping."""
 
-GATHER_SECONDS = 0.04
-"""Least time between two reads of a stream while many are open: under the 50 ms that a reader notices."""
+GATHER_SECONDS = 0.01
+"""Least time between two reads of a stream: tokens that come faster than 100 a second are passed on together."""
 
-GATHER_ABOVE = 64
-"""Open streams up to which each token is passed on at once. A core is full at about 100 streams of 50 tokens/s."""
+TICK_SECONDS = 0.04
+"""While many streams are open all are read in beats of so long, under the 50 ms that a reader notices: of a core's time for a
+token, three quarters go to the system calls around it."""
+
+TICK_ABOVE = 16
+"""Open streams beyond which they are read in beats: at 50 tokens/s so many take an eighth of a core."""
+
+Said = Callable[[str], None]
+"""Told each piece of an answer's text as it is read."""
 
 
 @dataclass(slots=True)
@@ -53,18 +60,26 @@ class Load:
 
     streams: int = 0
 
-    def wait(self, since_last_read: float) -> float:
-        """Seconds to let tokens gather before the next read."""
-        return GATHER_SECONDS - since_last_read if self.streams > GATHER_ABOVE else 0.0
+    def until_tick(self, now: float) -> float:
+        """Seconds to the beat in which streams are read; 0 while few are open."""
+        return TICK_SECONDS - now % TICK_SECONDS if self.streams > TICK_ABOVE else 0.0
 
 
 class ChunkStream:
     """An answer that arrives: an async context manager and iterator of chunks as dicts.
 
     Iterating raises ModelUnavailable when the answer breaks off, ModelRejected when the endpoint ends it with a 4xx.
+    With `said` text is told to that as it comes, and is in the chunks once: in one before the next chunk of another kind.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse, timeout: float, load: Load, count: Callable[[Status], None]) -> None:
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        timeout: float,
+        load: Load,
+        count: Callable[[Status], None],
+        said: Said | None = None,
+    ) -> None:
         self._response = response
         self._timeout = timeout
         self._load = load
@@ -74,6 +89,7 @@ class ChunkStream:
         self._counted = False
         self._answer = Answer()
         self._ready: deque[Chunk] = deque()
+        self._said = said
 
     async def prime(self) -> None:
         """Reads up to the first output; until then a failure is the attempt's and may be retried."""
@@ -88,6 +104,33 @@ class ChunkStream:
         return self
 
     async def __anext__(self) -> Chunk:
+        if self._said is None:
+            return await self._next()
+        texts: list[str] = []
+        try:
+            while is_text(chunk := await self._next()):
+                texts.append(self._tell(chunk))
+        except StopAsyncIteration:
+            if not any(texts):
+                raise
+            return _text_chunk(texts)
+        texts.append(self._tell(chunk))
+        if not any(texts):
+            return chunk
+        self._ready.appendleft(chunk)
+        return _text_chunk(texts)
+
+    def _tell(self, chunk: Chunk) -> str:
+        """Takes the text out of a chunk."""
+        delta = chunk["choices"][0]["delta"] if chunk["choices"] else {}
+        text = delta.get("content")
+        if not text or not isinstance(text, str) or self._said is None:
+            return ""
+        self._said(text)
+        delta["content"] = ""
+        return text
+
+    async def _next(self) -> Chunk:
         while not self._ready:
             if failure := self._answer.failure:
                 self._count_once(status_of(failure))
@@ -97,8 +140,7 @@ class ChunkStream:
             if self._answer.done:
                 await self._linger()
                 raise StopAsyncIteration
-            if (wait := self._load.wait(self._loop.time() - self._last_read)) > 0:
-                await asyncio.sleep(wait)
+            await self._gather()
             await self._read()
         return self._ready.popleft()
 
@@ -111,10 +153,27 @@ class ChunkStream:
         self._count_once("ok")
         self._response.close()
 
+    async def _gather(self) -> None:
+        """Waits for the next beat, and leaves what comes meanwhile to the system: one read then takes all of it."""
+        if (wait := self._load.until_tick(self._loop.time())) == 0:
+            return
+        connection = self._response.connection
+        protocol = connection.protocol if connection else None
+        if protocol:
+            protocol.pause_reading()
+        try:
+            await asyncio.sleep(wait)
+        finally:
+            if protocol:
+                protocol.resume_reading()
+
     async def _read(self) -> None:
         try:
             with transport_errors(self._timeout):
                 data = await self._response.content.readany()
+                if data and (wait := self._last_read + GATHER_SECONDS - self._loop.time()) > 0:
+                    await asyncio.sleep(wait)
+                    data += self._response.content.read_nowait()
             self._last_read = self._loop.time()
         except AttemptFailed as failure:
             self._ready.extend(self._answer.fail(failure))
@@ -131,6 +190,10 @@ class ChunkStream:
         if not self._counted:
             self._counted = True
             self._count(status)
+
+
+def _text_chunk(texts: list[str]) -> Chunk:
+    return {"choices": [{"index": 0, "delta": {"role": "assistant", "content": "".join(texts)}}]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +223,13 @@ class CompletionsReader:
     without_usage: set[str] = field(default_factory=set)
     """Models whose endpoint refuses `stream_options`, which asks for the usage; their tokens are estimated."""
 
-    async def create(self, *, extra_body: dict[str, Any] | None = None, **payload: Any) -> ChunkStream | dict[str, Any]:
+    async def create(
+        self, *, extra_body: dict[str, Any] | None = None, said: Said | None = None, **payload: Any
+    ) -> ChunkStream | dict[str, Any]:
         """A stream for `stream=True`, whose first output has arrived; else the response as a dict.
+
+        Args:
+            said: told the text of a stream as it is read.
 
         Raises:
             ModelUnavailable: the model, and the fallback if there is one, failed after all retries.
@@ -170,25 +238,25 @@ class CompletionsReader:
         payload |= extra_body or {}
         model = payload["model"]
         if self.fallback is None or model == self.fallback:
-            return await self._send(payload)
+            return await self._send(payload, said)
         if self.clock() >= self.down_until.get(model, float("-inf")):
             try:
-                return await self._send(payload)
+                return await self._send(payload, said)
             except ModelUnavailable:
                 self.down_until[model] = self.clock() + COOL_DOWN_SECONDS
-        return await self._send({**payload, "model": self.fallback})
+        return await self._send({**payload, "model": self.fallback}, said)
 
     @property
     def with_raw_response(self) -> "RawCompletionsReader":
         return RawCompletionsReader(self)
 
-    async def _send(self, payload: dict[str, Any]) -> ChunkStream | dict[str, Any]:
+    async def _send(self, payload: dict[str, Any], said: Said | None) -> ChunkStream | dict[str, Any]:
         if not payload.get("stream"):
             return await self.endpoint.post_json(PATH, payload, completion)
 
         async def receive(response: aiohttp.ClientResponse) -> ChunkStream:
             count = partial(self.endpoint.on_request, payload["model"])
-            stream = ChunkStream(response, self.endpoint.timeout, self.load, count)
+            stream = ChunkStream(response, self.endpoint.timeout, self.load, count, said)
             await stream.prime()
             return stream
 

@@ -111,6 +111,11 @@ def has_output(chunk: Chunk) -> bool:
     )
 
 
+def is_text(chunk: Chunk) -> bool:
+    """Whether the chunk is a piece of text and nothing else."""
+    return _text_delta(chunk) is not None
+
+
 def merge_text(chunks: Iterable[Chunk]) -> list[Chunk]:
     """The same chunks with each run of plain text deltas as one; every other chunk stays itself, in its place."""
     merged: list[Chunk] = []

@@ -21,7 +21,8 @@ from agent_service.errors import ModelNotFound, SessionBusy, SessionInterrupted
 from agent_service.middleware.problem import problem_response
 from agent_service.principal import Principal
 from agent_service.resources import Resources
-from agent_service.runs.model import Event, Run
+from agent_service.runs.events import Event
+from agent_service.runs.model import Run
 from agent_service.runs.usage import run_usage
 
 router = APIRouter(prefix="/v1", route_class=JsonRoute, tags=["openai"])

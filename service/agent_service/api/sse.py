@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from agent_service.api.json_body import json_line
-from agent_service.runs.model import Event
+from agent_service.runs.events import Event
 from agent_service.server.protocol import FLUSHED
 from agent_service.streams import Streams
 
@@ -26,8 +26,8 @@ RECONNECT = f'event: reconnect\ndata: {{"retry_ms":{RETRY_MILLISECONDS}}}\n\n'.e
 """The server is going away: come back now, with the last event's id."""
 
 
-def encode(run_id: UUID, event: Event) -> bytes:
-    """One event. Text is unnamed; a newline in it becomes a second `data:` line, as the standard says."""
+def encode(run_id: str, event: Event) -> bytes:
+    """One event of a run. Text is unnamed; a newline in it becomes a second `data:` line, as the standard says."""
     attempt, seq, kind, _, payload = event
     event_id = f"id: {run_id}-{attempt}-{seq}\n"
     if kind == "text":
@@ -43,8 +43,9 @@ def encode(run_id: UUID, event: Event) -> bytes:
 
 async def encode_stream(run_id: UUID, batches: AsyncIterator[list[Event]]) -> AsyncIterator[bytes]:
     """One chunk of bytes for all the events that wait, or several where much waits."""
+    of_run = str(run_id)
     async for batch in batches:
-        for chunk in in_chunks(encode(run_id, event) for event in batch) if batch else (HEARTBEAT,):
+        for chunk in in_chunks(encode(of_run, event) for event in batch) if batch else (HEARTBEAT,):
             yield chunk
 
 
@@ -93,13 +94,13 @@ class StreamResponse(Response):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             sending = asyncio.create_task(self._send(send), name="stream")
             leaving = asyncio.create_task(disconnected(receive), name="stream-disconnect")
-            closing = asyncio.create_task(self._streams.closing.wait(), name="stream-closing")
+            closing = self._streams.closing
             try:
                 done, _ = await asyncio.wait([sending, leaving, closing], return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for task in (sending, leaving, closing):
+                for task in (sending, leaving):
                     task.cancel()
-                await asyncio.gather(sending, leaving, closing, return_exceptions=True)
+                await asyncio.gather(sending, leaving, return_exceptions=True)
             if sending in done:
                 sending.result()
             elif closing in done:

@@ -15,7 +15,8 @@ from agent_service.api.sse import RECONNECT, StreamResponse, disconnected, encod
 from agent_service.errors import ClientGone, Forbidden, InvalidRequest, ServerLeaving
 from agent_service.principal import Principal
 from agent_service.resources import Resources
-from agent_service.runs.model import START, EventId, Position, Run
+from agent_service.runs.events import START, EventId, Position
+from agent_service.runs.model import Run
 
 EVENT_ID_PATTERN = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-[0-9]{1,9}-[0-9]{1,9}$"
 
@@ -80,7 +81,7 @@ async def until_ended(
     """
     if await res.streams.unless(disconnected(request.receive), res.runs.wait(principal, run.id)):
         return
-    if res.streams.closing.is_set():
+    if res.streams.closing.done():
         raise ServerLeaving(f"the server is going away, the run goes on: GET /runs/{run.id}", run_id=str(run.id))
     if on_leave:
         await on_leave()

@@ -114,10 +114,6 @@ def make_pool(url: str, *, size: int, timeout: float, name: str = "slipway", poo
     )
 
 
-LIMIT_IDLE = "SELECT set_config('idle_in_transaction_session_timeout', %s, true)"
-"""First in a transaction that locks runs: a process that vanishes in its middle must not keep them locked from its peers."""
-
-
 def idle_limit(lease_seconds: float) -> str:
     """PostgreSQL's milliseconds: about a lease, after which peers want the run."""
     return str(max(1_000, round(lease_seconds * 1_000)))

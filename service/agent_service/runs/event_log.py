@@ -8,8 +8,9 @@ from uuid import UUID
 import orjson
 
 from agent_service.db.pool import Pool, connection
+from agent_service.runs.events import START, Event, EventKind, Position
 from agent_service.runs.expired import remaining_events
-from agent_service.runs.model import START, Event, EventKind, Position, Run
+from agent_service.runs.model import Run
 from agent_service.runs.store import RUN_COLUMNS, as_run, one
 from agent_service.runs.usage import run_usage
 

@@ -19,10 +19,12 @@ from agent_service.logs import frames
 from agent_service.metrics import Metrics
 from agent_service.outcomes import OUTCOMES, Outcome
 from agent_service.prices import PriceTable
+from agent_service.runs import events
 from agent_service.runs.checkpoints import CURRENT_LIVE
+from agent_service.runs.events import Event
 from agent_service.runs.history import mend
-from agent_service.runs.live import LiveRun, StopReason, bounded
-from agent_service.runs.model import BREAKPOINT, Ending, Event, Run
+from agent_service.runs.live import LiveRun, StopReason
+from agent_service.runs.model import BREAKPOINT, Ending, Run, used
 from agent_service.runs.recovery import Checkpointed, Graph, checkpointed, kept_text, next_nodes
 from agent_service.runs.tap import Tap
 from agent_service.runs.writer import REFUSED
@@ -76,7 +78,7 @@ class Executor:
     def _failure(self, live: LiveRun, error: Exception) -> Ending:
         match error:
             case GraphRecursionError():
-                live.publish_text(f"\n\n{STEP_LIMIT_ANSWER}" if live.text else STEP_LIMIT_ANSWER, "")
+                live.said.publish_text(f"\n\n{STEP_LIMIT_ANSWER}" if live.said.text else STEP_LIMIT_ANSWER, "")
                 return Ending("iteration_limit")
             case SlipwayError():
                 log.warning("run failed", code=error.code, detail=error.detail)
@@ -90,9 +92,7 @@ class Executor:
         run = live.run
         if live.stopped:  # before its task's first step, when cancelling the task would have run none of it
             raise asyncio.CancelledError
-        live.publish(
-            "run", {"run_id": str(run.id), "session_id": run.session_id, "attempt": run.attempt, "question": run.question}
-        )
+        live.said.publish(events.run(run))
         if live.stopped:
             raise asyncio.CancelledError
         if run.cancel_requested:
@@ -132,7 +132,7 @@ class Executor:
         saved = await checkpointed(self.graph, config, live.run)
         history = await until_database_answers(lambda: self.history(live.run), "history")
         tap.keep(saved.messages)
-        live.reset(kept_text(history, saved.messages))
+        live.said.reset(kept_text(history, saved.messages))
         return saved
 
     async def _mended(self, run: Run, given: Any, config: RunnableConfig) -> Any:
@@ -160,7 +160,7 @@ class Executor:
         update: Any
         async for place, mode, update in stream:
             if mode == "custom":
-                live.publish("custom", bounded(update), "|".join(place))
+                live.said.publish(events.custom(update, place))
                 continue
             if update.get("__metadata__", {}).get("cached"):
                 for node in update.keys() - {"__metadata__"}:
@@ -208,21 +208,8 @@ def _failed(outcome: Outcome, code: str, message: str, *, retryable: bool) -> En
 
 def _publish(live: LiveRun, ending: Ending) -> None:
     if ending.interrupts:
-        live.publish("interrupt", {"interrupts": ending.interrupts})
+        live.said.publish(events.interrupt(ending.interrupts))
     if ending.error:
-        live.publish("error", ending.error)
-    live.publish("usage", {"outcome": ending.outcome, **usage(live)})
-    live.publish("end", "")
-
-
-def usage(live: LiveRun) -> dict[str, Any]:
-    """Tokens and cost of this attempt; cost is None when a model has no price."""
-    calls = live.calls
-    priced = [call.cost_usd for call in calls if call.cost_usd is not None]
-    return {
-        "model_calls": len(calls),
-        "input_tokens": sum(call.input_tokens for call in calls),
-        "cached_tokens": sum(call.cached_tokens for call in calls),
-        "output_tokens": sum(call.output_tokens for call in calls),
-        "cost_usd": round(sum(priced), 8) if len(priced) == len(calls) else None,
-    }
+        live.said.publish(events.error(ending.error))
+    live.said.publish(events.usage(ending.outcome, used(live.calls)))
+    live.said.publish(events.end())

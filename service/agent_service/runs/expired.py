@@ -1,11 +1,12 @@
 """What is left to stream of a run whose events were pruned: a view of its row."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from agent_service.runs.live import LiveRun
-from agent_service.runs.model import START, Event, Position, Run
+from agent_service.runs import events
+from agent_service.runs.buffer import EventBuffer
+from agent_service.runs.events import START, Event, Position
+from agent_service.runs.model import Run
 
 
 def remaining_events(run: Run, usage: Mapping[str, Any], after: Position) -> list[Event]:
@@ -14,17 +15,17 @@ def remaining_events(run: Run, usage: Mapping[str, Any], after: Position) -> lis
     Their attempt follows the run's last, so that ids grow past all that were sent and each is the same every time.
     A reader who starts gets the answer as text; one who may hold a part of it gets it by `reset`.
     """
-    rest = LiveRun(replace(run, attempt=run.attempt + 1))
-    rest.publish("gap", {"reason": "expired"})
-    rest.publish("run", {"run_id": str(run.id), "session_id": run.session_id, "attempt": run.attempt, "question": run.question})
+    rest = EventBuffer(run.attempt + 1)
+    rest.publish(events.gap("expired"))
+    rest.publish(events.run(run))
     if after == START:
         rest.publish_text(run.answer, "")
     else:
-        rest.publish("reset", {"text": run.answer})
+        rest.publish(events.reset(run.answer))
     if run.interrupts:
-        rest.publish("interrupt", {"interrupts": run.interrupts})
+        rest.publish(events.interrupt(run.interrupts))
     if run.error:
-        rest.publish("error", run.error)
-    rest.publish("usage", {"outcome": run.outcome, **usage})
-    rest.publish("end", "")
+        rest.publish(events.error(run.error))
+    rest.publish(events.usage(run.outcome, usage))
+    rest.publish(events.end())
     return [event for event in rest.events if event.position > after]

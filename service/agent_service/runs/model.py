@@ -1,12 +1,11 @@
-"""What a run is made of: the row, its events and their ids."""
+"""What a run is: its row, its model calls, its ending."""
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal
 from uuid import UUID
 
-from agent_service.errors import InvalidRequest
 from agent_service.outcomes import Outcome
 from agent_service.principal import Principal
 
@@ -14,72 +13,6 @@ BREAKPOINT = "breakpoint"
 """Id, among a run's interrupts, of a stop that asks for nothing but to go on."""
 
 Status = Literal["queued", "running", "finished"]
-
-EventKind = Literal[
-    "text",
-    "message",
-    "reasoning",
-    "partial",
-    "source",
-    "run",
-    "node",
-    "tool_start",
-    "tool_end",
-    "custom",
-    "interrupt",
-    "usage",
-    "reset",
-    "gap",
-    "error",
-    "end",
-]
-
-
-class Position(NamedTuple):
-    """A place in a run's stream; tuples compare in the order in which events happened."""
-
-    attempt: int
-    seq: int
-
-
-START = Position(0, 0)
-"""Before the first event."""
-
-
-class Event(NamedTuple):
-    """One item of a run's stream in its neutral form; each wire is a view of it.
-
-    `payload` is a string for `text`, `end` (empty) and `message` (the id of the message that ends there; kept for
-    recoveries, shown on no wire), else a JSON object.
-    """
-
-    attempt: int
-    seq: int
-    kind: EventKind
-    node: str
-    payload: Any
-
-    @property
-    def position(self) -> Position:
-        return Position(self.attempt, self.seq)
-
-
-_EVENT_ID = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-([0-9]{1,9})-([0-9]{1,9})")
-
-
-@dataclass(frozen=True, slots=True)
-class EventId:
-    """`<run_id>-<attempt>-<seq>` of the wire."""
-
-    run_id: UUID
-    position: Position
-
-    @classmethod
-    def parse(cls, text: str, *, field: str) -> Self:
-        match = _EVENT_ID.fullmatch(text)
-        if not match:
-            raise InvalidRequest(f"{field}: expected the id of an event, <run_id>-<attempt>-<seq>", field=field)
-        return cls(UUID(match[1]), Position(int(match[2]), int(match[3])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +84,18 @@ class ModelCall:
     output_tokens: int
     cost_usd: float | None
     estimated: bool = False
+
+
+def used(calls: Sequence[ModelCall]) -> dict[str, Any]:
+    """Tokens and cost in USD of all calls together; the cost is None when a model has no price."""
+    priced = [call.cost_usd for call in calls if call.cost_usd is not None]
+    return {
+        "model_calls": len(calls),
+        "input_tokens": sum(call.input_tokens for call in calls),
+        "cached_tokens": sum(call.cached_tokens for call in calls),
+        "output_tokens": sum(call.output_tokens for call in calls),
+        "cost_usd": round(sum(priced), 8) if len(priced) == len(calls) else None,
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import All, StateSnapshot
 
-from agent_service.runs.model import Event, Run
+from agent_service.runs.events import Event
+from agent_service.runs.model import Run
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 

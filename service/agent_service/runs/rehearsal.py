@@ -18,7 +18,7 @@ from agent_service.runs.checkpoints import CURRENT_LIVE, Checkpointer
 from agent_service.runs.live import LiveRun, LiveRuns
 from agent_service.runs.model import Ending, ModelCall
 from agent_service.runs.sessions import SessionStore
-from agent_service.runs.store import QueueLimits, RunStore
+from agent_service.runs.store import Asked, QueueLimits, RunStore
 from agent_service.runs.writer import Writer
 
 T = TypeVar("T")
@@ -42,7 +42,8 @@ class Held:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        yield self._conn
+        async with self._conn.transaction():
+            yield self._conn
 
 
 async def rehearse(pool: Pool) -> None:
@@ -63,11 +64,11 @@ async def _turn(conn: Connection) -> None:
     session = f"rehearsal-{uuid4().hex}"
     writer = Writer(pool, LiveRuns(), holder="rehearsal", lease_seconds=60)
     store = RunStore(pool, writer, holder="rehearsal", lease_seconds=60, limits=QueueLimits(0, 0, 0), on_busy="reject")
-    begun = await _written(writer, store.begin(uuid4(), session, WHO, WORDS, {"messages": [WORDS]}, listed=False))
+    begun = await _written(writer, store.begin(Asked(uuid4(), WHO, WORDS, {"messages": [WORDS]}), session, listed=False))
     assert begun is not None  # noqa: S101  # None is for a session that is there
     run, _ = begun
     live = LiveRun(run)
-    live.publish_text(WORDS, "")
+    live.said.publish_text(WORDS, "")
     live.calls.append(ModelCall(0, "rehearsal", "rehearsal", 1, 0, 1, None))
     saver = Checkpointer(pool, writer)
     saved = await _step(saver, live)

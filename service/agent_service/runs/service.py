@@ -4,8 +4,8 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,18 +16,19 @@ from agent_service.errors import (
     IdempotencyConflict,
     InvalidRequest,
     Overloaded,
-    SlipwayError,
     TooManyQueued,
     Unauthenticated,
 )
 from agent_service.metrics import Metrics
 from agent_service.principal import Principal
+from agent_service.runs.buffer import EventBuffer
 from agent_service.runs.event_log import WATCH_SECONDS, EventLog
+from agent_service.runs.events import START, Event, Position
 from agent_service.runs.graph_context import GraphContext
-from agent_service.runs.live import LiveRun, LiveRuns
-from agent_service.runs.model import START, Event, Position, Run
+from agent_service.runs.live import LiveRuns
+from agent_service.runs.model import Run
 from agent_service.runs.notices import Notices
-from agent_service.runs.store import WITHOUT_ANSWER, RunStore
+from agent_service.runs.store import WITHOUT_ANSWER, Asked, RunStore
 from agent_service.runs.worker import Worker
 from agent_service.tracing.spans import Tracing
 
@@ -92,29 +93,23 @@ class RunService:
             raise Unauthenticated("the stream token has started a run before")
         self._refuse_bad_input(question)
         run_input = {"messages": messages or [{"role": "user", "content": question}], "context": self._context.of(context)}
-        here = self._worker.reserve(principal)
-        plain = here and request is None and follows is None
-        what = (run_id or uuid4(), session_id or uuid4().hex, principal, question, run_input)
-        trace = self._tracing.traceparent()
-        run, fresh = None, False
-        try:
-            if plain and (begun := await self._store.begin(*what, listed=listed, traceparent=trace)):
-                run, fresh = begun
+        wanted = Asked(
+            run_id or uuid4(),
+            principal,
+            question,
+            run_input,
+            idempotency_key=idempotency_key,
+            request_hash=request,
+            traceparent=self._tracing.traceparent(),
+        )
+        session = session_id or uuid4().hex
+        with self._turned_away(), self._worker.place(principal) as place:
+            plain = place.here and request is None and follows is None
+            if plain and (begun := await self._store.begin(wanted, session, listed=listed)):
+                place.run, place.fresh = begun
             else:
-                run = await self._store.start(
-                    *what,
-                    here=here,
-                    listed=listed,
-                    follows=follows,
-                    idempotency_key=idempotency_key,
-                    request_hash=request,
-                    traceparent=trace,
-                )
-        except (Overloaded, TooManyQueued) as error:
-            raise self._turned_away(error) from None
-        finally:
-            self._place(run, here, fresh=fresh)
-        return run or _joined(await self._first(principal, idempotency_key, run_id), request)
+                place.run = await self._store.start(wanted, session, here=place.here, listed=listed, follows=follows)
+        return place.run or _joined(await self._first(principal, idempotency_key, run_id), request)
 
     async def resume(
         self, principal: Principal, run_id: UUID, *, values: Any, by_interrupt: bool, idempotency_key: str | None = None
@@ -137,35 +132,28 @@ class RunService:
             )
         # By interrupt id also when there is one: LangGraph raises on a bare None.
         resume = {} if interrupted.at_breakpoint else values if by_interrupt else dict.fromkeys(pending, values)
-        here = self._worker.reserve(principal)
-        run = None
+        wanted = Asked(
+            uuid4(),
+            principal,
+            interrupted.question,
+            {"resume": resume, "context": interrupted.input.get("context")},
+            resumes=interrupted.id,
+            idempotency_key=idempotency_key,
+            request_hash=request,
+            traceparent=self._tracing.traceparent(),
+        )
+        with self._turned_away(), self._worker.place(principal) as place:
+            place.run = await self._store.start_resume(wanted, interrupted, here=place.here)
+        return place.run or _joined(await self._first(principal, idempotency_key), request)
+
+    @contextmanager
+    def _turned_away(self) -> Iterator[None]:
+        """Counts who finds no room, and says when there may be some."""
         try:
-            run = await self._store.start_resume(
-                uuid4(),
-                interrupted,
-                {"resume": resume, "context": interrupted.input.get("context")},
-                here=here,
-                idempotency_key=idempotency_key,
-                request_hash=request,
-                traceparent=self._tracing.traceparent(),
-            )
+            yield
         except (Overloaded, TooManyQueued) as error:
-            raise self._turned_away(error) from None
-        finally:
-            self._place(run, here)
-        return run or _joined(await self._first(principal, idempotency_key), request)
-
-    def _place(self, run: Run | None, reserved: bool, *, fresh: bool = False) -> None:
-        if reserved:
-            self._worker.unreserve()
-        if run and run.status == "running":
-            self._worker.take(run, fresh=fresh)
-        elif run:
-            self._worker.look()
-
-    def _turned_away(self, error: SlipwayError) -> SlipwayError:
-        self._metrics.rate_limited.labels("queue").inc()
-        return type(error)(error.detail, retry_after=self._worker.retry_after())
+            self._metrics.rate_limited.labels("queue").inc()
+            raise type(error)(error.detail, retry_after=self._worker.retry_after()) from None
 
     async def _first(self, principal: Principal, idempotency_key: str | None, run_id: UUID | None = None) -> Run:
         run = await self._store.first(principal, idempotency_key, run_id)
@@ -219,10 +207,10 @@ class RunService:
         position = after
         live = self._live.get(run_id)
         if live and (live.run.attempt == 1 or after.attempt >= live.run.attempt):
-            async for batch in _from_memory(live, position, idle):
+            async for batch in _from_memory(live.said, position, idle):
                 position = batch[-1].position if batch else position
                 yield batch
-            if live.done:
+            if live.said.state == "stored":
                 return
         async for batch in self._from_log(run_id, position, idle):
             yield batch
@@ -274,13 +262,13 @@ class RunService:
         return await until_database_answers(lambda: self._store.get(run_id, principal), "answer")
 
 
-async def _from_memory(live: LiveRun, position: Position, idle: float) -> AsyncIterator[list[Event]]:
-    with live.watch() as watch:
+async def _from_memory(said: EventBuffer, position: Position, idle: float) -> AsyncIterator[list[Event]]:
+    with said.watch() as watch:
         while True:
-            if events := live.since(position):
+            if events := said.since(position):
                 position = events[-1].position
                 yield events
-            elif live.ended:
+            elif said.state in {"stored", "left"}:
                 return
             elif not await watch.changed(idle):
                 yield []

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from agent_service.runs.live import LiveRun
+from agent_service.runs import events
+from agent_service.runs.buffer import EventBuffer
 
 
 @dataclass(slots=True)
@@ -19,8 +20,8 @@ class Speakers:
     events, so that a reader may show it beside the answer; when its turn comes a `source` event names it and its text follows.
     """
 
-    def __init__(self, live: LiveRun) -> None:
-        self._live = live
+    def __init__(self, said: EventBuffer) -> None:
+        self._said = said
         self._speaking: str | None = None
         self._waiting: dict[str, _Waiting] = {}
 
@@ -28,10 +29,10 @@ class Speakers:
         if self._speaking is None:
             self._begin(source)
         if source == self._speaking:
-            self._live.publish_text(text, source)
+            self._said.publish_text(text, source)
         else:
             self._waiting.setdefault(source, _Waiting()).texts.append(text)
-            self._live.publish("partial", {"source": source, "text": text}, source)
+            self._said.publish(events.partial(text, source))
 
     def end(self, source: str, message_id: str | None = None) -> None:
         """The source has said all. With an id its text is that message, which a recovery keeps if a checkpoint holds it."""
@@ -44,7 +45,7 @@ class Speakers:
     def drop(self, source: str) -> None:
         """Takes back what the source said: it is being said anew by another."""
         if self._waiting.pop(source, None) is None:
-            self._live.drop_text(source)
+            self._said.drop_text(source)
 
     def end_all(self) -> None:
         """Nobody says more: what waits is heard."""
@@ -54,12 +55,12 @@ class Speakers:
 
     def _begin(self, source: str) -> None:
         self._speaking = source
-        if self._live.text:
-            self._live.publish_text("\n\n", source)
+        if self._said.text:
+            self._said.publish_text("\n\n", source)
 
     def _finish(self, source: str, message_id: str | None) -> None:
         if message_id:
-            self._live.end_message(message_id, source)
+            self._said.publish(events.message(message_id, source))
         self._speaking = None
 
     def _let_next_speak(self) -> None:
@@ -67,9 +68,9 @@ class Speakers:
         while self._waiting:
             source = next(iter(self._waiting))
             waiting = self._waiting.pop(source)
-            self._live.publish("source", {"source": source}, source)
+            self._said.publish(events.source(source))
             self._begin(source)
-            self._live.publish_text("".join(waiting.texts), source)
+            self._said.publish_text("".join(waiting.texts), source)
             if not waiting.ended:
                 return
             self._finish(source, waiting.message_id)

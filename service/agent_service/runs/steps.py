@@ -1,7 +1,7 @@
-"""A graph's state on its way into LangGraph's tables: rows that wait for the next commit, and the statements that take them.
+"""A graph's state on its way into LangGraph's tables: rows that wait for the next commit.
 
 The tables and what is in them are langgraph-checkpoint-postgres's own, so that a graph can be moved in and out; tests
-compare the rows with those of its saver. The statements take the rows of many runs at once.
+compare the rows with those of its saver.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,9 +11,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 Row = tuple[Any, ...]
-"""Of one of the tables, in the order of its statement's columns; the first KEY_COLUMNS of these are the key."""
-
-Statement = tuple[str, Sequence[Any]]
+"""Of one of the tables, in the order of the names below; the first of these are the key."""
 
 BLOB_KEY, CHECKPOINT_KEY, WRITE_KEY = 4, 3, 5
 """How many columns the keys have."""
@@ -65,36 +63,24 @@ class Steps:
         self.bytes += later.bytes
 
 
-def statements(steps: Sequence[Steps]) -> list[Statement]:
-    """The statements that write these; two runs have no key in common, as they have no thread in common."""
+BLOBS = ("blob_thread", "blob_ns", "blob_channel", "blob_version", "blob_type", "blob_value")
+CHECKPOINTS = ("point_thread", "point_ns", "point_id", "point_parent", "point_body", "point_metadata")
+WRITES = (
+    "write_thread", "write_ns", "write_point", "write_task", "write_idx", "write_path",
+    "write_channel", "write_type", "write_value", "write_is_mark",
+)  # fmt: skip
+"""Parameters of slipway.write_all, one for each column."""
+
+
+def arguments(steps: Sequence[Steps]) -> dict[str, list[Any]]:
+    """What slipway.write_all is given of these; two runs have no key in common, as they have no thread in common."""
     blobs = [row for step in steps for row in step.blobs.values()]
     checkpoints = [(*row[:4], Jsonb(row[4]), Jsonb(row[5])) for step in steps for row in step.checkpoints.values()]
-    writes = [row for step in steps for row in step.writes.values()]
-    marks = [row for step in steps for row in step.marks.values()]
-    rows = ((BLOBS, blobs), (CHECKPOINTS, checkpoints), (WRITES, writes), (MARKS, marks))
-    return [(statement, [list(column) for column in zip(*found, strict=True)]) for statement, found in rows if found]
+    writes = [(*row, False) for step in steps for row in step.writes.values()]
+    marks = [(*row, True) for step in steps for row in step.marks.values()]
+    return columns(BLOBS, blobs) | columns(CHECKPOINTS, checkpoints) | columns(WRITES, writes + marks)
 
 
-BLOBS = """
-INSERT INTO public.checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
-SELECT b.thread_id, b.checkpoint_ns, b.channel, b.version, b.type, CASE WHEN b.type <> 'empty' THEN b.blob END
-FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %b::bytea[])
-     AS b (thread_id, checkpoint_ns, channel, version, type, blob)
-ON CONFLICT (thread_id, checkpoint_ns, channel, version) DO NOTHING
-"""
-
-CHECKPOINTS = """
-INSERT INTO public.checkpoints (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
-SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::jsonb[], %s::jsonb[])
-ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id) DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata
-"""
-
-_WRITES = """
-INSERT INTO public.checkpoint_writes (thread_id, checkpoint_ns, checkpoint_id, task_id, idx, task_path, channel, type, blob)
-SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %s::text[], %s::text[], %s::text[], %b::bytea[])
-ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
-"""
-
-WRITES = f"{_WRITES} DO NOTHING"
-
-MARKS = f"{_WRITES} DO UPDATE SET channel = EXCLUDED.channel, type = EXCLUDED.type, blob = EXCLUDED.blob"
+def columns(names: Sequence[str], rows: Sequence[Row]) -> dict[str, list[Any]]:
+    """The rows turned: a list for each column; empty without rows."""
+    return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=False)}

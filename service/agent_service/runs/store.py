@@ -1,7 +1,7 @@
 """Runs in Postgres: reading, starting, cancelling. What a lease is for stands in leases.py."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_type_hints
 from uuid import UUID, uuid4
 
@@ -19,8 +19,11 @@ from agent_service.errors import (
     TooManyQueued,
 )
 from agent_service.principal import Principal
-from agent_service.runs.model import Run
+from agent_service.runs import events
+from agent_service.runs.buffer import EventBuffer
+from agent_service.runs.model import Run, used
 from agent_service.runs.notices import CANCEL_CHANNEL, EVENTS_CHANNEL, WORK_CHANNEL
+from agent_service.runs.records import pack
 from agent_service.runs.writer import Writer
 
 EXTERNAL_ID = "coalesce(s.external_id, s.id)"
@@ -46,6 +49,20 @@ OnBusy = Literal["reject", "enqueue", "interrupt"]
 
 def as_run(row: dict[str, Any] | None) -> Run | None:
     return Run(**row) if row else None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A run that is to be: what its row holds before it begins."""
+
+    id: UUID
+    principal: Principal
+    question: str
+    input: dict[str, Any]
+    resumes: UUID | None = None
+    idempotency_key: str | None = None
+    request_hash: str | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,44 +105,35 @@ class RunStore:
         async with connection(self._pool) as conn:
             return await one(conn, "SELECT 1 FROM slipway.ledger WHERE run_id = %s LIMIT 1", run_id) is not None
 
-    async def begin(
-        self,
-        run_id: UUID,
-        session_id: str,
-        principal: Principal,
-        question: str,
-        run_input: dict[str, Any],
-        *,
-        listed: bool,
-        traceparent: str | None = None,
-    ) -> tuple[Run, bool] | None:
+    async def begin(self, asked: Asked, session_id: str, *, listed: bool) -> tuple[Run, bool] | None:
         """Starts a run here, in a session that is new (then also True) or idle; in the same transaction as other runs' news.
 
         Returns None where there is more to it: `start` then says what.
         """
-        asked = {
-            "id": str(run_id),
+        principal = asked.principal
+        start = {
+            "id": str(asked.id),
             "session_id": session_id,
             "tenant": principal.tenant,
             "user_id": principal.user,
-            "question": question,
-            "title": question[:TITLE_CHARS],
-            "input": run_input,
+            "question": asked.question,
+            "title": asked.question[:TITLE_CHARS],
+            "input": asked.input,
             "listed": listed,
-            "traceparent": traceparent,
+            "traceparent": asked.traceparent,
             "fresh": uuid4().hex,
         }
-        begun = await self._writer.begin(asked)
+        begun = await self._writer.begin(start)
         if begun is None:
             return None
         run = Run(
-            id=run_id,
+            id=asked.id,
             thread_id=begun.thread_id,
             session_id=session_id,
             tenant=principal.tenant,
             user_id=principal.user,
-            question=question,
-            input=run_input,
+            question=asked.question,
+            input=asked.input,
             status="running",
             attempt=1,
             crashes=0,
@@ -133,25 +141,11 @@ class RunStore:
             events_pruned=False,
             created_at=begun.created_at,
             started_at=begun.created_at,
-            traceparent=traceparent,
+            traceparent=asked.traceparent,
         )
         return run, begun.fresh
 
-    async def start(
-        self,
-        run_id: UUID,
-        session_id: str,
-        principal: Principal,
-        question: str,
-        run_input: dict[str, Any],
-        *,
-        here: bool,
-        listed: bool,
-        follows: int | None = None,
-        idempotency_key: str | None,
-        request_hash: str | None = None,
-        traceparent: str | None = None,
-    ) -> Run | None:
+    async def start(self, asked: Asked, session_id: str, *, here: bool, listed: bool, follows: int | None = None) -> Run | None:
         """Inserts a run, and its session if it is new: leased to this process if `here`, else queued for any.
 
         Returns None when another request with the same idempotency key or id came first.
@@ -161,15 +155,21 @@ class RunStore:
             SessionInterrupted: the session's last run waits for a decision.
             Overloaded, TooManyQueued: too many runs wait, of all or of this principal.
         """
-        owner = (principal.tenant, principal.user)
-        asked = {"name": session_id, "tenant": principal.tenant, "user": principal.user, "listed": listed}
+        owner = (asked.principal.tenant, asked.principal.user)
+        session = {
+            "name": session_id,
+            "tenant": owner[0],
+            "user": owner[1],
+            "listed": listed,
+            "title": asked.question[:TITLE_CHARS],
+        }
         for _ in range(START_TRIES):
             try:
                 async with connection(self._pool) as conn, conn.transaction():
                     # The upsert locks the session's row, so that two questions at once take turns from here on.
-                    thread = await _session(conn, {**asked, "title": question[:TITLE_CHARS], "fresh": uuid4().hex})
+                    thread = await _session(conn, {**session, "fresh": uuid4().hex})
                     state = await one(conn, SESSION_STATE, *(thread,) * 4) or {}
-                    if state["active"] and await one(conn, STARTED, *owner, idempotency_key, run_id):
+                    if state["active"] and await one(conn, STARTED, *owner, asked.idempotency_key, asked.id):
                         return None
                     if follows is not None and (state["active"] or state["runs"] != follows):
                         raise SessionBusy("the session has gone on meanwhile", retry_after=1)
@@ -178,28 +178,16 @@ class RunStore:
                         raise SessionInterrupted("the session waits for a decision: POST /runs/{run_id}/resume", run_id=run)
                     if state["active"]:
                         await self._when_busy(conn, thread)
-                    if state["active"] or state["stopped"]:
-                        run_input = {**run_input, "mend": True}
-                    leased = here and not state["active"]
-                    row = (run_id, thread, *owner, question, run_input, None, idempotency_key, request_hash, traceparent)
-                    return await self._insert(conn, *row, leased=leased)
+                    mend = {"mend": True} if state["active"] or state["stopped"] else {}
+                    row = replace(asked, input={**asked.input, **mend})
+                    return await self._insert(conn, row, thread, leased=here and not state["active"])
             except errors.UniqueViolation as error:
                 if error.diag.constraint_name != "sessions_pkey":
-                    await self._raise_unless_joined(error, principal, idempotency_key)
+                    await self._raise_unless_joined(error, asked)
                     return None
         raise SessionBusy("another request begins sessions of this id; try again", retry_after=1)
 
-    async def start_resume(
-        self,
-        run_id: UUID,
-        interrupted: Run,
-        run_input: dict[str, Any],
-        *,
-        here: bool,
-        idempotency_key: str | None,
-        request_hash: str | None = None,
-        traceparent: str | None = None,
-    ) -> Run | None:
+    async def start_resume(self, asked: Asked, interrupted: Run, *, here: bool) -> Run | None:
         """Inserts the run that carries the decision; an interrupt is decided once. None as in `start`.
 
         Raises:
@@ -208,21 +196,18 @@ class RunStore:
         """
         if interrupted.outcome != "interrupted":
             raise NotInterrupted(f"the run does not wait for a decision: its outcome is {interrupted.outcome or 'not known yet'}")
-        it = interrupted
         try:
             async with connection(self._pool) as conn, conn.transaction():
-                owner = (it.tenant, it.user_id)
-                row = (run_id, it.thread_id, *owner, it.question, run_input, it.id, idempotency_key, request_hash, traceparent)
-                return await self._insert(conn, *row, leased=here)
+                return await self._insert(conn, asked, interrupted.thread_id, leased=here)
         except errors.ForeignKeyViolation:
             raise NotFound("no such run") from None
         except errors.UniqueViolation as error:
-            await self._raise_unless_joined(error, it.principal, idempotency_key)
+            await self._raise_unless_joined(error, asked)
             return None
 
-    async def _raise_unless_joined(self, error: errors.UniqueViolation, principal: Principal, key: str | None) -> None:
+    async def _raise_unless_joined(self, error: errors.UniqueViolation, asked: Asked) -> None:
         # A request that raced with its own retry may break any of the constraints first.
-        if await self.first(principal, key):
+        if await self.first(asked.principal, asked.idempotency_key):
             return
         match error.diag.constraint_name:
             case "runs_one_running_per_session":
@@ -234,35 +219,20 @@ class RunStore:
         if self._on_busy == "reject":
             raise SessionBusy("a run of this session is going; wait for its end or cancel it", retry_after=1)
         if self._on_busy == "interrupt":
-            await conn.execute(CANCEL.encode(), {"run": None, "thread": thread_id})
+            await _cancel(conn, thread=thread_id)
 
-    async def _insert(
-        self,
-        conn: Connection,
-        run_id: UUID,
-        thread_id: str,
-        tenant: str,
-        user_id: str,
-        question: str,
-        run_input: dict[str, Any],
-        resumes: UUID | None,
-        idempotency_key: str | None,
-        request_hash: str | None,
-        traceparent: str | None,
-        *,
-        leased: bool,
-    ) -> Run | None:
+    async def _insert(self, conn: Connection, asked: Asked, thread_id: str, *, leased: bool) -> Run | None:
         values = {
-            "id": run_id,
+            "id": asked.id,
             "thread_id": thread_id,
-            "tenant": tenant,
-            "user_id": user_id,
-            "question": question,
-            "input": Jsonb(run_input),
-            "resumes": resumes,
-            "idempotency_key": idempotency_key,
-            "request_hash": request_hash,
-            "traceparent": traceparent,
+            "tenant": asked.principal.tenant,
+            "user_id": asked.principal.user,
+            "question": asked.question,
+            "input": Jsonb(asked.input),
+            "resumes": asked.resumes,
+            "idempotency_key": asked.idempotency_key,
+            "request_hash": asked.request_hash,
+            "traceparent": asked.traceparent,
             "leased": leased,
             "holder": self._holder,
             "lease": self._lease_seconds,
@@ -286,14 +256,25 @@ class RunStore:
 
     async def request_cancel(self, run_id: UUID) -> None:
         """Asks whichever process executes the run to stop it, or ends it in the queue; one that has ended stays as it is."""
-        async with connection(self._pool) as conn:
-            await conn.execute(CANCEL.encode(), {"run": run_id, "thread": None})
+        async with connection(self._pool) as conn, conn.transaction():
+            await _cancel(conn, run=run_id)
 
 
 async def _session(conn: Connection, asked: dict[str, Any]) -> str:
     """The thread of the caller's session, which is made if it is new."""
     row = await (await conn.execute(UPSERT_SESSION.encode(), asked)).fetchone()
     return str(row["id"]) if row else ""
+
+
+async def _cancel(conn: Connection, *, run: UUID | None = None, thread: str | None = None) -> None:
+    """A run, or those of a thread. One that nobody has begun ends here, and its readers see it end."""
+    rows = await (await conn.execute(CANCEL.encode(), {"run": run, "thread": thread})).fetchall()
+    for row in (row for row in rows if row["status"] == "finished"):
+        said = EventBuffer(row["attempt"])
+        said.publish(events.begun(row["id"], row["session_id"], row["attempt"], row["question"]))
+        said.publish(events.usage("cancelled", used([])))
+        said.publish(events.end())
+        await conn.execute(INSERT_EVENTS, (row["id"], row["attempt"], len(said.events), pack(said.events).decode()))
 
 
 async def one(conn: Connection, query: str, *args: Any) -> dict[str, Any] | None:
@@ -371,18 +352,12 @@ WITH asked AS (
           WHERE (id = %(run)s OR session_id = %(thread)s) AND status <> 'finished' FOR UPDATE) AS locked
     WHERE r.id = locked.id
     RETURNING r.id, r.session_id, r.question, r.attempt, r.status
-), told AS (
-    INSERT INTO slipway.run_events (run_id, attempt, first_seq, last_seq, events)
-    SELECT asked.id, attempt, 1, 3, json_build_array(
-        json_build_array('run', '', json_build_object(
-            'run_id', asked.id, 'session_id', {EXTERNAL_ID}, 'attempt', attempt, 'question', question)),
-        json_build_array('usage', '', json_build_object(
-            'outcome', 'cancelled', 'model_calls', 0, 'input_tokens', 0, 'cached_tokens', 0, 'output_tokens', 0, 'cost_usd', 0)),
-        json_build_array('end', '', ''))
-    FROM asked JOIN slipway.sessions s ON s.id = asked.session_id WHERE status = 'finished'
 )
-SELECT CASE status WHEN 'queued' THEN pg_notify('{WORK_CHANNEL}', '')
-                   WHEN 'running' THEN pg_notify('{CANCEL_CHANNEL}', id::text)
-                   ELSE pg_notify('{EVENTS_CHANNEL}', id::text) END
-FROM asked
+SELECT asked.id, {EXTERNAL_ID} AS session_id, question, attempt, status,
+       CASE status WHEN 'queued' THEN pg_notify('{WORK_CHANNEL}', '')
+                   WHEN 'running' THEN pg_notify('{CANCEL_CHANNEL}', asked.id::text)
+                   ELSE pg_notify('{EVENTS_CHANNEL}', asked.id::text) END
+FROM asked JOIN slipway.sessions s ON s.id = asked.session_id
 """
+
+INSERT_EVENTS = "INSERT INTO slipway.run_events (run_id, attempt, first_seq, last_seq, events) VALUES (%s, %s, 1, %s, %s)"

@@ -20,8 +20,10 @@ from langchain_core.tracers._streaming import _StreamingCallbackHandler  # asks 
 from langgraph.constants import TAG_HIDDEN
 from langgraph.errors import GraphBubbleUp
 
+from agent_service.listeners import TextListener
 from agent_service.metrics import Metrics
 from agent_service.prices import PriceTable
+from agent_service.runs import events
 from agent_service.runs.billing import Billing
 from agent_service.runs.extract import (
     ai_message,
@@ -55,6 +57,8 @@ class _OpenModelCall:
     place: str
     """The node's task and those around it: LangGraph's checkpoint namespace."""
     spoke: bool = False
+    heard: bool = False
+    """Its text came by `on_model_text`: what its chunks hold of it is a repetition."""
     said: list[str] = field(default_factory=list)
     """What it produced so far, shown or not: the bill of a call that never ends."""
 
@@ -68,7 +72,7 @@ class _OpenSpan:
     place: str = ""
 
 
-class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
+class Tap(BaseCallbackHandler, TextListener, _StreamingCallbackHandler[Any]):
     """Publishes text, nodes, tools and model calls of one run. Safe to be called from worker threads (sync nodes)."""
 
     run_inline = True
@@ -87,7 +91,8 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         self._seen: set[str] = set()
         self._texts: dict[str, list[str]] = defaultdict(list)
         """By place: texts that model calls streamed there, in order."""
-        self._speakers = Speakers(live)
+        self._said = live.said
+        self._speakers = Speakers(live.said)
         self._calls = 0
         self._broken: dict[str, list[str]] = {}
         """By node: sources whose text was cut off."""
@@ -139,12 +144,22 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         if thought := reasoning_of(chunk.message) if isinstance(chunk, ChatGenerationChunk) else "":
             call.said.append(thought)
             if call.visible:
-                self._on_loop(self._live.publish, "reasoning", {"source": call.source, "text": thought}, call.source)
-        if text := text_of(token):
+                self._on_loop(self._said.publish, events.reasoning(thought, call.source))
+        if not (call.heard and isinstance(token, str)) and (text := text_of(token)):
             call.said.append(text)
             if call.visible:
                 first, call.spoke = not call.spoke, True
                 self._on_loop(lambda: self._say(call.source, text, first=first))
+
+    def on_model_text(self, run_id: UUID, text: str) -> None:
+        call = self._model_calls.get(run_id)
+        if call is None:
+            return
+        call.heard = True
+        call.said.append(text)
+        if call.visible:
+            first, call.spoke = not call.spoke, True
+            self._say(call.source, text, first=first)
 
     def _new_source(self, node: str) -> str:
         self._calls += 1
@@ -156,7 +171,7 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
             self._speakers.drop(source)
 
     def _say(self, source: str, text: str, *, first: bool) -> None:
-        if first and not self._live.text:
+        if first and not self._said.text:
             self._metrics.first_token_seconds.observe(time.monotonic() - self._started, self._live.trace.exemplar)
         self._speakers.say(source, text)
 
@@ -213,7 +228,7 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         node = node_name(meta)
         self._nodes[run_id] = _OpenSpan(node, time.monotonic(), place=str(meta.get("langgraph_checkpoint_ns") or ""))
         self._seen.update(message.id for message in messages_in(inputs) if message.id)
-        self._on_loop(self._live.publish, "node", {"node": node, "state": "start", "path": graph_path(meta)}, node)
+        self._on_loop(self._said.publish, events.node_start(node, graph_path(meta)))
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **_: Any) -> None:
         if span := self._nodes.pop(run_id, None):
@@ -231,7 +246,7 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
             self._live.route = outputs["route"]
         seconds = time.monotonic() - span.started
         self._metrics.node_seconds.labels(self._metrics.node_label(span.name)).observe(seconds)
-        self._live.publish("node", {"node": span.name, "state": "end", "seconds": round(seconds, 3)}, span.name)
+        self._said.publish(events.node_end(span.name, seconds))
 
     def cached(self, node: str, outputs: Any) -> None:
         """Of a node that LangGraph did not run, as it has what that returned before (`CachePolicy`): no callback tells of it."""
@@ -275,7 +290,7 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         span = _OpenSpan(name, time.monotonic(), node, str(kwargs.get("tool_call_id") or run_id))
         self._tools[run_id] = span
         args = plain_args(inputs) if inputs is not None else {"input": input_str}
-        self._on_loop(self._live.publish, "tool_start", {"id": span.call_id, "tool": name, "args": args, "node": node}, node)
+        self._on_loop(self._said.publish, events.tool_start(span.call_id, name, args, node))
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **_: Any) -> None:
         if span := self._tools.pop(run_id, None):
@@ -294,16 +309,12 @@ class Tap(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         label = self._metrics.tool_label(span.name)
         self._metrics.tool_seconds.labels(label).observe(seconds, self._live.trace.exemplar)
         self._metrics.tool_calls.labels(label, status).inc()
-        payload: dict[str, Any] = {
-            "id": span.call_id,
-            "tool": span.name,
-            "status": status,
-            "output": output[:TOOL_OUTPUT_EVENT_CHARS],
-            "seconds": round(seconds, 3),
-        }
-        if sources:
-            payload["sources"] = sources
-        self._live.publish("tool_end", payload, span.node)
+        output = output[:TOOL_OUTPUT_EVENT_CHARS]
+        self._said.publish(
+            events.tool_end(
+                span.call_id, span.name, status=status, output=output, seconds=seconds, sources=sources, node=span.node
+            )
+        )
 
     def _on_loop(self, call: Callable[..., None], *args: Any) -> None:
         try:

@@ -126,7 +126,7 @@ class Watchdog:
             if run.forgivable:
                 run.forgivable = False
                 log.error("a run blocks this process", **run.run.ids, runs=len(self._live))
-        others = [run for run in self._live if run.forgivable and not run.closing]
+        others = [run for run in self._live if run.forgivable and run.said.state == "open"]
         if others and not self._answered:
             try:
                 self._give_away(others)

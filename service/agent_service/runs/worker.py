@@ -3,8 +3,10 @@
 import asyncio
 import time
 from collections import Counter, deque
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
+from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
@@ -12,10 +14,10 @@ import structlog
 from agent_service.errors import DatabaseUnavailable
 from agent_service.metrics import Metrics
 from agent_service.principal import Principal
-from agent_service.runs.executor import Executor, usage
+from agent_service.runs.executor import Executor
 from agent_service.runs.leases import Claimed, Leases, Owner
 from agent_service.runs.live import LiveRun, LiveRuns
-from agent_service.runs.model import Ending, HandOver, Run
+from agent_service.runs.model import Ending, HandOver, Run, used
 from agent_service.runs.notices import Notices
 from agent_service.runs.writer import Writer
 from agent_service.threads import LANE
@@ -31,6 +33,17 @@ ALONE_LEASES = 2
 kills its process mostly does so at once. Another run like it has to wait longer: until the step ends."""
 EXPIRY_SECONDS = 0.05
 """After a lease has run out: then it has."""
+
+
+@dataclass(slots=True)
+class Place:
+    """For one run that begins."""
+
+    here: bool
+    """There is one on this process; else the run is to be queued."""
+    run: Run | None = None
+    fresh: bool = False
+    """The session of the run is new."""
 
 
 class Worker:
@@ -99,12 +112,24 @@ class Worker:
 
     # Taking
 
-    def reserve(self, principal: Principal) -> bool:
-        """Keeps a place for a run that is about to be inserted; `take` or `unreserve` follows.
+    @contextmanager
+    def place(self, principal: Principal) -> Iterator["Place"]:
+        """Keeps a place, if there is one, for a run that is about to be stored; what `place.run` then is, is executed here.
 
         Who has nothing in the queue may overtake it, every other place: neither can keep the other waiting for ever.
         (Here a fair share between principals belongs, once the queue has one.)
         """
+        place = Place(here=self._reserve(principal))
+        try:
+            yield place
+        finally:
+            self._reserved -= place.here
+            if place.run and place.run.status == "running":
+                self.take(place.run, fresh=place.fresh)
+            elif place.run:
+                self._notices.work.set()  # it is in the queue
+
+    def _reserve(self, principal: Principal) -> bool:
         if self._free <= 0:
             return False
         if self._queue:
@@ -114,19 +139,11 @@ class Worker:
         self._reserved += 1
         return True
 
-    def look(self) -> None:
-        """There may be something in the queue."""
-        self._notices.work.set()
-
-    def unreserve(self) -> None:
-        self._reserved -= 1
-
     def take(self, run: Run, *, alone: bool = False, fresh: bool = False) -> None:
         """Executes a run whose lease this process has. `fresh`: its session is new."""
         if older := self._jobs.get(run.id):
             older.halt("lost")
-        live = self._jobs[run.id] = self._live.add(run)
-        live.fresh = fresh
+        live = self._jobs[run.id] = self._live.add(run, fresh=fresh)
         if alone:
             self._alone, self._alone_until = live, time.monotonic() + ALONE_LEASES * self._lease_seconds
         self._metrics.runs_in_flight.set(len(self._jobs))
@@ -207,7 +224,7 @@ class Worker:
                 del self._jobs[live.run.id]
             self._metrics.runs_in_flight.set(len(self._jobs))
             self._live.discard(live)
-            live.release(done=done)
+            live.said.release(stored=done)
 
     def _count(self, live: LiveRun, ending: Ending, seconds: float) -> None:
         self._turn_seconds.append(seconds)
@@ -215,7 +232,7 @@ class Worker:
         self._metrics.runs.labels(ending.outcome).inc()
         if live.route:
             self._metrics.routes.labels(self._metrics.route_label(live.route)).inc()
-        live.trace.outcome(ending.outcome, usage(live))
+        live.trace.outcome(ending.outcome, used(live.calls))
         log.info("run ended", outcome=ending.outcome, seconds=round(seconds, 3), model_calls=len(live.calls))
 
     # Stopping

@@ -4,7 +4,8 @@ Starts, graph state, events, the ledger, outcomes and lease renewals wait here f
 at once when something urgent waits and few runs are here, else a moment later, with more in it. Nothing shows as done to
 anybody before it is committed: who must know waits (`begin`, `settled`, `finish`).
 
-First in each transaction stands the fence: of a run that is no longer this process's nothing is written.
+A transaction is one statement, slipway.write_all, and so reaches its commit by itself, whatever blocks this process. First in
+it stands the fence: of a run that is no longer this process's nothing is written.
 docs/developer/durable-runs.md draws it.
 """
 
@@ -15,13 +16,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import structlog
 from psycopg import errors
 from psycopg.types.json import Jsonb
 
-from agent_service.db.pool import LIMIT_IDLE, RETRY_SECONDS, Pool, connection, idle_limit
+from agent_service.db.pool import RETRY_SECONDS, Pool, connection, idle_limit
 from agent_service.errors import DatabaseUnavailable
 from agent_service.runs import records, steps
 from agent_service.runs.live import LiveRun, LiveRuns
@@ -69,6 +71,10 @@ class Begun:
     """Its session is new."""
 
 
+def _begun(row: dict[str, Any]) -> Begun:
+    return Begun(row["thread_id"], datetime.fromisoformat(row["created_at"]), row["fresh"])
+
+
 @dataclass(eq=False, slots=True)
 class _Start:
     asked: dict[str, Any]
@@ -90,10 +96,11 @@ class _Group:
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """What it came to: rows of the starts and of the fence; how many events and calls of each run; runs that have ended."""
+    """What it came to: rows of the starts; runs that are to stop or are watched elsewhere; how many events and calls of each
+    run; runs that have ended."""
 
     begun: list[dict[str, Any] | None]
-    held: list[dict[str, Any]]
+    news: list[dict[str, Any]]
     marks: list[tuple[LiveRun, int, int]]
     endings: list[LiveRun]
     work: bool
@@ -278,26 +285,18 @@ class Writer:
             else:
                 break
         self._report(group, written, began)
-        await self._notify(group, written)
+        await self._notify(written)
 
     async def _transact(self, group: _Group) -> _Written:
         endings = [run for run in group.runs if run in self._ending]
-        marks = [(run, len(run.events), len(run.calls)) for run in group.runs]
+        marks = [(run, len(run.said.events), len(run.calls)) for run in group.runs]
         for run in group.runs:
             run.saving, run.steps = run.steps, steps.Steps()
-        statements = self._statements(group)
+        arguments = self._arguments(group)
         try:
-            # Sent as a whole: the server gets to the commit by itself, whatever blocks this process meanwhile.
-            async with connection(self._pool) as conn, conn.pipeline(), conn.transaction():
-                await conn.execute(LIMIT_IDLE, (self._idle_limit,))
-                begins = [await conn.execute(records.BEGIN, (Jsonb(start.asked),)) for start in group.starts]
-                fence = await conn.execute(records.FENCE, records.keys(group.runs)) if group.runs else None
-                for query, values in statements:
-                    await conn.execute(query.encode(), values)
-                waiting = await conn.execute(records.WAITING) if endings else None
-            begun = [await begin.fetchone() for begin in begins]
-            held = await fence.fetchall() if fence else []
-            queue = await waiting.fetchone() if waiting else None
+            async with connection(self._pool) as conn:
+                row = await (await conn.execute(records.WRITE_ALL.encode(), arguments, prepare=True)).fetchone()
+            assert row is not None  # noqa: S101  # a function without a set has one
         except BaseException:
             for run in group.runs:
                 taken, run.saving = run.saving, None
@@ -305,25 +304,29 @@ class Writer:
                     taken.absorb(run.steps)
                     run.steps = taken
             raise
-        return _Written(begun, held, marks, endings, work=bool(queue and queue["work"]))
+        return _Written(row["begun"] or [], row["news"] or [], marks, endings, row["work"])
 
-    def _statements(self, group: _Group) -> list[steps.Statement]:
-        """What is to be written behind the fence."""
+    def _arguments(self, group: _Group) -> dict[str, Any]:
         saving = [(run, run.saving) for run in group.runs if run.saving]
-        found: list[steps.Statement] = []
-        if group.renews and group.runs:
-            found.append((records.RENEW, (self._lease_seconds, records.ids(group.runs))))
-        if survivors := [run for run, saved in saving if saved.survived and run.run.crashes]:
-            found.append((records.FORGET_CRASHES, [records.ids(survivors)]))
-        found += steps.statements([saved for _, saved in saving])
-        return found + records.statements(group.runs)
+        survivors = [run for run, saved in saving if saved.survived and run.run.crashes]
+        return {
+            **dict.fromkeys(records.PARAMETERS),
+            "starts": [Jsonb(start.asked) for start in group.starts] or None,
+            "runs": records.ids(group.runs) or None,
+            "tokens": [run.run.attempt for run in group.runs] or None,
+            "lease": self._lease_seconds if group.renews and group.runs else None,
+            "survivors": records.ids(survivors) or None,
+            **steps.arguments([saved for _, saved in saving]),
+            **records.arguments(group.runs),
+            "idle": self._idle_limit,
+        }
 
     def _report(self, group: _Group, written: _Written, began: int) -> None:
         """Tells everyone who waits; nothing is awaited here."""
         ended = time.time_ns()
         for start, row in zip(group.starts, written.begun, strict=True):
             if not start.done.done():
-                start.done.set_result(Begun(**row) if row else None)
+                start.done.set_result(_begun(row) if row else None)
         for run, events, calls in written.marks:
             run.trace.wrote(
                 began, ended, events=events - run.logged_events, runs=len(group.runs), ends_run=run in written.endings
@@ -334,17 +337,16 @@ class Writer:
             self._live.tell(run.run.id)
         if group.renews:
             self._renewed = time.monotonic()
-        for row in written.held:
-            if row["cancel_requested"] and (live := self._live.get(row["id"])):
+        for row in written.news:
+            if row["cancel_requested"] and (live := self._live.get(UUID(row["id"]))):
                 live.halt("cancel")
         for run in written.endings:
             self._end(run, ours=True)
 
-    async def _notify(self, group: _Group, written: _Written) -> None:
+    async def _notify(self, written: _Written) -> None:
         """Behind the commit, and only if somebody waits: while a transaction that notifies commits, it holds a lock of the
         whole server. What is lost here, polling finds: a full queue of notices is no reason to write anything again."""
-        watched = {row["id"] for row in written.held if row["watched"]}
-        news = [str(run.run.id) for run in group.runs if run.run.id in watched]
+        news = [row["id"] for row in written.news if row["watched"]]
         if not (news or written.work):
             return
         with suppress(DatabaseUnavailable, psycopg.Error):
@@ -361,7 +363,7 @@ class Writer:
         held = {row["id"] for row in rows}
         for run in [run for run in group.runs if run.run.id not in held]:
             group.runs.remove(run)
-            if not run.closing:
+            if run.said.state == "open":
                 log.warning("run lost to another process", **run.run.ids)
             run.halt("lost")
             run.stop = "lost"

@@ -14,6 +14,7 @@ from langgraph.errors import GraphBubbleUp
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
+from agent_service.listeners import TextListener
 from agent_service.tracing import conventions as names
 
 
@@ -27,7 +28,7 @@ class _Call:
     spoke: bool = False
 
 
-class SpanHandler(BaseCallbackHandler):
+class SpanHandler(BaseCallbackHandler, TextListener):
     """Safe to be called from worker threads: each call has an entry of its own."""
 
     run_inline = True
@@ -80,8 +81,12 @@ class SpanHandler(BaseCallbackHandler):
         self._open(run_id, parent_run_id, f"{names.CHAT} {model}", attributes, SpanKind.CLIENT)
 
     def on_llm_new_token(self, token: str, *, run_id: UUID, **_: Any) -> None:  # type: ignore[override]  # text models only
+        if token:
+            self.on_model_text(run_id, token)
+
+    def on_model_text(self, run_id: UUID, text: str) -> None:  # noqa: ARG002  # when it came is all that counts
         call = self._calls.get(run_id)
-        if token and call and not call.spoke:
+        if call and not call.spoke:
             call.spoke = True
             call.span.set_attribute(names.TIME_TO_FIRST_CHUNK, time.monotonic() - call.started)
 

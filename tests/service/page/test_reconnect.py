@@ -1,3 +1,4 @@
+import asyncio
 from pathlib import Path
 
 import httpx
@@ -75,13 +76,13 @@ async def test_a_cut_connection_is_picked_up_without_loss_or_duplicate(
 
 
 async def test_a_server_that_says_reconnect_costs_no_word(scripted: Site, model: FakeModel, open_chat: OpenChat) -> None:
-    closing = scripted.service.resources.streams.closing
+    streams = scripted.service.resources.streams
     chat = await open_chat(scripted.service.url)
     await begin(chat, model, "drained")
 
-    closing.set()
+    streams.closing.set_result(None)
     await expect(chat.status).to_have_text("Reconnecting…")
-    closing.clear()
+    streams.closing = asyncio.get_running_loop().create_future()
     await expect(chat.status).to_have_text("Working…")
     hurry(model)
 

@@ -8,9 +8,10 @@ from uuid import uuid4
 from agent_service.db.pool import Pool
 from agent_service.principal import Principal
 from agent_service.runs.event_log import EventLog
-from agent_service.runs.live import MAX_JSON_DEPTH, LiveRun, LiveRuns
-from agent_service.runs.model import START, Ending, Event
-from agent_service.runs.store import QueueLimits, RunStore
+from agent_service.runs.events import MAX_JSON_DEPTH, START, Event
+from agent_service.runs.live import LiveRun, LiveRuns
+from agent_service.runs.model import Ending
+from agent_service.runs.store import Asked, QueueLimits, RunStore
 from agent_service.runs.writer import Writer
 from tests.service.runs import graphs
 from tests.service.runs.conftest import Database, Serve, begin
@@ -79,7 +80,7 @@ async def test_what_json_cannot_hold_in_the_state_fails_no_run(serve: Serve, dat
 
 async def add(live: LiveRuns, store: RunStore) -> LiveRun:
     owner = Principal("default", "ann")
-    run = await store.start(uuid4(), f"s{len(live)}", owner, "?", {}, here=True, listed=True, idempotency_key=None)
+    run = await store.start(Asked(uuid4(), owner, "?", {}), f"s{len(live)}", here=True, listed=True)
     assert run is not None
     return live.add(run)
 
@@ -89,9 +90,9 @@ async def test_a_batch_that_is_refused_is_written_run_by_run(pool: Pool, databas
     writer = Writer(pool, live_runs, holder="here", lease_seconds=60)
     store = RunStore(pool, writer, holder="here", lease_seconds=60, limits=QueueLimits(10, 10, 10), on_busy="reject")
     odd, innocent = await add(live_runs, store), await add(live_runs, store)
-    odd.publish_text("lost", "node")
-    odd.events.append(Event(1, 2, "node", "node", {"n": 10**30}))  # past `publish`, which would have made it storable
-    innocent.publish_text("kept", "node")
+    odd.said.publish_text("lost", "node")
+    odd.said.events.append(Event(1, 2, "node", "node", {"n": 10**30}))  # past `publish`, which would have made it storable
+    innocent.said.publish_text("kept", "node")
 
     ends = [
         asyncio.create_task(writer.finish(odd, Ending("completed"))),

@@ -24,7 +24,7 @@ from agent_service.principal import Principal
 from agent_service.runs.leases import Leases
 from agent_service.runs.live import LiveRun, LiveRuns
 from agent_service.runs.model import Ending, HandOver, Run
-from agent_service.runs.store import QueueLimits, RunStore
+from agent_service.runs.store import Asked, QueueLimits, RunStore
 from agent_service.runs.writer import Writer
 
 LEASE_SECONDS = 3.0
@@ -105,9 +105,7 @@ class LeaseMachine(RuleBasedStateMachine):
     def ask(self, process: int, session: str, here: bool) -> None:
         asker = self.processes[process]
         try:
-            run = self.runner.run(
-                asker.store.start(uuid4(), session, PRINCIPAL, "?", {}, here=here, listed=True, idempotency_key=None)
-            )
+            run = self.runner.run(asker.store.start(Asked(uuid4(), PRINCIPAL, "?", {}), session, here=here, listed=True))
         except SlipwayError as error:
             assert error.code == "session_interrupted"  # noqa: PT017  # the only refusal under ON_BUSY=enqueue
             return
@@ -190,7 +188,7 @@ class LeaseMachine(RuleBasedStateMachine):
         if found := self.holding(pick):
             process, live = found
             for text in texts:
-                live.publish_text(text, "node")
+                live.said.publish_text(text, "node")
             self._flush(process)
 
     @rule(pick=st.integers(0, 50))
@@ -205,7 +203,7 @@ class LeaseMachine(RuleBasedStateMachine):
             ).fetchone()
             if first and first["seq"]:
                 live.logged_events = first["seq"] - 1
-            live.publish_text("again", "node")
+            live.said.publish_text("again", "node")
             self._flush(process)
 
     def _flush(self, process: Process) -> None:
@@ -216,7 +214,7 @@ class LeaseMachine(RuleBasedStateMachine):
         lost = {run_id for run_id, live in process.held.items() if live.stop == "lost"}
         assert lost == unwritten - current
         for live in process.held.values():
-            mine = [(e.attempt, e.seq, e.payload) for e in live.events]
+            mine = [(e.attempt, e.seq, e.payload) for e in live.said.events]
             if live.run.id in current:
                 assert [e for e in self._events(live) if e[0] == live.run.attempt] == mine
             else:
@@ -276,7 +274,9 @@ class LeaseMachine(RuleBasedStateMachine):
         interrupted = self.runner.run(decider.store.get(asked[pick % len(asked)]["id"], PRINCIPAL))
         decided = self.database.execute("SELECT 1 FROM slipway.runs WHERE resumes = %s", (interrupted.id,)).fetchone()
         try:
-            run = self.runner.run(decider.store.start_resume(uuid4(), interrupted, {}, here=here, idempotency_key=None))
+            run = self.runner.run(
+                decider.store.start_resume(Asked(uuid4(), PRINCIPAL, "?", {}, resumes=interrupted.id), interrupted, here=here)
+            )
         except NotInterrupted:
             assert decided
             return

@@ -9,9 +9,10 @@ import pytest
 from agent_service.db.pool import Pool, make_pool
 from agent_service.principal import Principal
 from agent_service.runs.event_log import EventLog
+from agent_service.runs.events import START, end
 from agent_service.runs.live import LiveRun, LiveRuns
-from agent_service.runs.model import START, Ending, ModelCall
-from agent_service.runs.store import QueueLimits, RunStore
+from agent_service.runs.model import Ending, ModelCall
+from agent_service.runs.store import Asked, QueueLimits, RunStore
 from agent_service.runs.writer import Writer
 
 
@@ -26,7 +27,7 @@ async def started(pool: Pool) -> tuple[Writer, LiveRun]:
     writer = Writer(pool, live_runs, holder="here", lease_seconds=60)
     store = RunStore(pool, writer, holder="here", lease_seconds=60, limits=QueueLimits(10, 10, 10), on_busy="reject")
     owner = Principal("default", "ann")
-    run = await store.start(uuid4(), "s1", owner, "?", {}, here=True, listed=True, idempotency_key=None)
+    run = await store.start(Asked(uuid4(), owner, "?", {}), "s1", here=True, listed=True)
     assert run is not None
     return writer, live_runs.add(run)
 
@@ -38,12 +39,12 @@ def forget(live: LiveRun) -> None:
 
 async def test_a_batch_that_grew_meanwhile_is_written_whole_and_once(pool: Pool) -> None:
     log, (writer, live) = EventLog(pool), await started(pool)
-    live.publish_text("one ", "")
+    live.said.publish_text("one ", "")
     live.calls.append(ModelCall(1, "agent", "m", 3, 0, 2, None))
     await writer.commit()
     forget(live)
-    live.publish_text("two ", "")
-    live.publish_text("three", "")
+    live.said.publish_text("two ", "")
+    live.said.publish_text("three", "")
     live.calls.append(ModelCall(2, "agent", "m", 3, 0, 2, None))
 
     await writer.commit()
@@ -59,10 +60,10 @@ async def test_a_batch_that_grew_meanwhile_is_written_whole_and_once(pool: Pool)
 async def test_a_shorter_batch_that_comes_late_takes_nothing_back(pool: Pool) -> None:
     log, (writer, live) = EventLog(pool), await started(pool)
     for word in ("one ", "two "):
-        live.publish_text(word, "")
+        live.said.publish_text(word, "")
     await writer.commit()
     forget(live)
-    del live.events[1:]
+    del live.said.events[1:]
 
     await writer.commit()
 
@@ -72,7 +73,7 @@ async def test_a_shorter_batch_that_comes_late_takes_nothing_back(pool: Pool) ->
 
 async def test_an_outcome_that_was_stored_already_is_not_set_again(pool: Pool) -> None:
     writer, live = await started(pool)
-    live.publish("end", "")
+    live.said.publish(end())
     async with pool.connection() as conn:
         await conn.execute(
             "UPDATE slipway.runs SET status = 'finished', lease_expires_at = NULL, outcome = 'completed', finished_at = now()"

@@ -12,8 +12,10 @@ from langgraph.graph import MessagesState
 
 from agent_service.prices import PriceTable
 from agent_service.resources import make_metrics
+from agent_service.runs import events
+from agent_service.runs.events import START
 from agent_service.runs.live import LiveRun
-from agent_service.runs.model import START, Run
+from agent_service.runs.model import Run
 from agent_service.runs.tap import Tap
 from agent_service.settings import load_settings
 from tests.service.runs.graphs import Update, chain
@@ -57,9 +59,9 @@ async def test_a_retry_replaces_its_own_text_only(tap: Tap, live: LiveRun, other
     end(tap, steady, "one two three ")
     end(tap, retry, "whole ")
 
-    assert "cut" not in live.answer
-    assert [live.answer.count(word) for word in ("one ", "two ", "three ", "whole ")] == [1, 1, 1, 1]
-    (reset,) = [event for event in live.events if event.kind == "reset"]
+    assert "cut" not in live.said.answer
+    assert [live.said.answer.count(word) for word in ("one ", "two ", "three ", "whole ")] == [1, 1, 1, 1]
+    (reset,) = [event for event in live.said.events if event.kind == "reset"]
     assert reset.payload["text"] == "one two "
 
 
@@ -68,19 +70,19 @@ async def test_text_of_a_call_that_is_not_tried_again_stays(tap: Tap, live: Live
     tap.on_llm_error(ConnectionError(), run_id=broken)
     end(tap, call(tap, "b", "another node"), "another node")
 
-    assert live.answer == "cut off\n\nanother node"
+    assert live.said.answer == "cut off\n\nanother node"
 
 
 async def test_nothing_follows_the_end(tap: Tap, live: LiveRun) -> None:
     """A sync node's thread may outlive its run."""
     speaking = call(tap, "a", "in time")
-    live.publish("end", "")
+    live.said.publish(events.end())
     say(tap, speaking, "late")
     tap.on_tool_start({"name": "late"}, "", run_id=uuid4())
-    live.release(done=True)
+    live.said.release(stored=True)
 
-    assert [event.kind for event in live.since(START)] == ["text", "end"]
-    assert live.since(START)[0].payload == "in time"
+    assert [event.kind for event in live.said.since(START)] == ["text", "end"]
+    assert live.said.since(START)[0].payload == "in time"
 
 
 @pytest.mark.parametrize("copied", ["hello world", " hello world\n"])
@@ -96,8 +98,8 @@ async def test_a_node_that_streams_and_returns_a_copy_says_it_once(tap: Tap, liv
 
     await chain(("copy", copy)).compile().ainvoke({"messages": [HumanMessage("q")]}, {"callbacks": [tap]})
 
-    assert live.answer == "hello world "
-    assert [event.payload for event in live.events if event.kind == "text"] == ["hello", " ", "world", " "]
+    assert live.said.answer == "hello world "
+    assert [event.payload for event in live.said.events if event.kind == "text"] == ["hello", " ", "world", " "]
 
 
 async def test_a_node_that_streams_and_returns_another_message_says_both(tap: Tap, live: LiveRun) -> None:
@@ -109,4 +111,4 @@ async def test_a_node_that_streams_and_returns_another_message_says_both(tap: Ta
 
     await chain(("rewrite", rewrite)).compile().ainvoke({"messages": [HumanMessage("q")]}, {"callbacks": [tap]})
 
-    assert live.answer == "a thought\n\nthe answer"
+    assert live.said.answer == "a thought\n\nthe answer"

@@ -8,6 +8,7 @@ import pytest
 
 from agent_service.principal import Principal
 from agent_service.runs.leases import Claimed, Leases, Queue
+from agent_service.runs.store import Asked
 from tests.service.runs import graphs
 from tests.service.runs.conftest import Database, Serve, begin, expire_leases, silenced, until
 from tests.service.runs.graphs import Effects
@@ -53,7 +54,7 @@ async def test_a_run_cancelled_before_its_first_step_ends_as_cancelled(
 ) -> None:
     async with serve(graphs.gated(effects)) as service:
         worker, store = service.resources.worker, service.resources.runs._store
-        run = await store.start(uuid4(), "s", ANN, "q", INPUT, here=True, listed=True, idempotency_key=None)
+        run = await store.start(Asked(uuid4(), ANN, "q", INPUT), "s", here=True, listed=True)
         assert run is not None
         worker.take(run)
         worker.cancel(run.id)
