@@ -29,19 +29,28 @@ async def run(scenarios: Sequence[Scenario], effort: Effort, minutes: float) -> 
         async with fake_model() as model_url:
             results.environment.update(environment(database, effort))
             stage = Stage(database, model_url, effort, results, time.monotonic())
-            for scenario in scenarios:
-                stage.say(f"{scenario.name}: {scenario.what}")
-                try:
-                    await bounded(scenario, stage, minutes)
-                except Exception as error:
-                    causes = list(leaves(error))
-                    if wrong := next((cause for cause in causes if isinstance(cause, WrongAnswer)), None):
-                        raise wrong from error
-                    results.failed[scenario.name] = _reason(causes[0])
-                    stage.say(f"{scenario.name} FAILED: {results.failed[scenario.name]}")
-                    traceback.print_exception(causes[0], limit=-4)
-            stage.say("done")
+            await measure(scenarios, stage, minutes)
     return results
+
+
+async def measure(scenarios: Sequence[Scenario], stage: Stage, minutes: float) -> None:
+    """One after the other; one that fails is named in the results.
+
+    Raises:
+        WrongAnswer: nothing more is measured.
+    """
+    for scenario in scenarios:
+        stage.say(f"{scenario.name}: {scenario.what}")
+        try:
+            await bounded(scenario, stage, minutes)
+        except Exception as error:
+            causes = list(leaves(error))
+            if wrong := next((cause for cause in causes if isinstance(cause, WrongAnswer)), None):
+                raise wrong from error
+            stage.results.failed[scenario.name] = _reason(causes[0])
+            stage.say(f"{scenario.name} FAILED: {stage.results.failed[scenario.name]}")
+            traceback.print_exception(causes[0], limit=-4)
+    stage.say("done")
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
