@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,6 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _measured(arguments: argparse.Namespace, scenarios: Sequence[Scenario]) -> Results:
     if arguments.read:
         return Results.from_json(json.loads(arguments.read.read_text(encoding="utf-8")))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell takes away from what runs in the background
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # servers and their files go with it
     effort = QUICK if arguments.quick else FULL
     results = uvloop.run(run(scenarios, effort, effort.minutes if arguments.minutes is None else arguments.minutes))
     if arguments.json:
