@@ -37,7 +37,7 @@ CORS_MAX_AGE_SECONDS = 600
 def _declared_answers() -> Iterator[tuple[str, str, set[int]]]:
     for route in (route for router in ROUTERS for route in router.routes):
         if isinstance(route, APIRoute):
-            codes = {route.status_code or 200, *(int(code) for code in (*route.responses, *openapi.PROBLEMS))}
+            codes = {route.status_code or 200, *map(int, route.responses)}
             yield from ((method, route.path, codes) for method in route.methods or ())
 
 
@@ -54,11 +54,9 @@ def create_app(resources: Resources) -> FastAPI:
     )
     app.state.resources = resources
     settings = resources.settings
-    for router in ROUTERS:
-        app.include_router(router, responses=openapi.PROBLEMS)
-    app.include_router(probes.router)
-    app.include_router(page.router)
-    problems.install(app, [route for router in (*ROUTERS, probes.router, page.router) for route in router.routes])
+    routes = [route for router in (*ROUTERS, probes.router, page.router) for route in router.routes]
+    app.router.routes.extend(routes)  # include_router makes each of them anew, in 30 ms of the first request
+    problems.install(app, routes)
     openapi.install(app)
     resources.metrics.declare_http(_declared_answers())
     app.add_middleware(LimitsMiddleware, max_body_bytes=resources.settings.max_body_bytes)

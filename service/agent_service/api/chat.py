@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from agent_service.api.deps import IdempotencyKeyDep, ResourcesDep, RespondAsync, WaitingCaller, WaitingWatcher, run_in_log
 from agent_service.api.json_body import JsonResponse, JsonRoute
+from agent_service.api.openapi import PROBLEMS
 from agent_service.api.schemas import ChatRequest, RunAccepted, RunState
 from agent_service.api.streams import (
     STREAM,
@@ -27,7 +28,7 @@ from agent_service.resources import Resources
 from agent_service.runs.model import Run
 from agent_service.runs.usage import run_usage
 
-router = APIRouter(route_class=JsonRoute, tags=["chat"])
+router = APIRouter(route_class=JsonRoute, tags=["chat"], responses=PROBLEMS)
 
 ACCEPTED: dict[int | str, dict[str, Any]] = {
     202: {"model": RunAccepted, "description": "Asked for with `Prefer: respond-async`; the run goes on."}

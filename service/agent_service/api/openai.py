@@ -25,7 +25,7 @@ from agent_service.runs.events import Event
 from agent_service.runs.model import Run
 from agent_service.runs.usage import run_usage
 
-router = APIRouter(prefix="/v1", route_class=JsonRoute, tags=["openai"])
+router = APIRouter(prefix="/v1", route_class=JsonRoute, tags=["openai"], responses=PROBLEMS)
 
 STARTS_AGAIN = "\n\n(The answer broke off there; it starts again.)\n\n"
 """This wire cannot take text back."""

@@ -9,12 +9,13 @@ from starlette.responses import Response
 
 from agent_service.api.deps import Caller, ResourcesDep
 from agent_service.api.json_body import JsonResponse, JsonRoute
+from agent_service.api.openapi import PROBLEMS
 from agent_service.api.schemas import FeedbackRequest, History, SessionList, StreamToken, UsageReport
 from agent_service.api.text import SESSION_ID_PATTERN
 from agent_service.errors import InvalidRequest
 from agent_service.runs.usage import GROUPS, Group, usage
 
-router = APIRouter(route_class=JsonRoute)
+router = APIRouter(route_class=JsonRoute, responses=PROBLEMS)
 
 SessionPath = Annotated[str, Path(pattern=SESSION_ID_PATTERN)]
 
