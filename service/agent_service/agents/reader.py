@@ -99,6 +99,8 @@ class ChunkStream:
             if self._answer.done:
                 raise AttemptFailed("server_error", "its answer was empty")
             await self._read()
+            self._last_read = 0.0  # the first output waits for no other
+        self._last_read = self._loop.time()
 
     def __aiter__(self) -> Self:
         return self
