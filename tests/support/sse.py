@@ -38,7 +38,11 @@ def parse_id(text: str) -> tuple[str, int, int]:
 
 async def iterate(client: httpx.AsyncClient, method: str, url: str, **options: Any) -> AsyncIterator[ServerSentEvent]:
     async with aconnect_sse(client, method, url, **options) as source:
-        source.response.raise_for_status()
+        try:
+            source.response.raise_for_status()
+        except httpx.HTTPStatusError as error:
+            error.add_note((await source.response.aread()).decode())
+            raise
         async for event in source.aiter_sse():
             # The standard drops an event without data; httpx-sse makes one of each heartbeat.
             if event.data:
