@@ -133,12 +133,12 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
             open_runtime(
                 settings,
                 pool,
-                metrics,
-                prices,
                 compiled,
-                make_input_check(settings),
-                tracing,
-                langsmith.tracer if langsmith else None,
+                metrics=metrics,
+                prices=prices,
+                check_input=make_input_check(settings),
+                tracing=tracing,
+                tracer=langsmith.tracer if langsmith else None,
             )
         )
         await health.look("database")

@@ -54,9 +54,10 @@ class Runtime:
 async def open_runtime(
     settings: Settings,
     pool: Pool,
+    compile_graph: Callable[[Checkpointer], Graph],
+    *,
     metrics: Metrics,
     prices: PriceTable,
-    compile_graph: Callable[[Checkpointer], Graph],
     check_input: Callable[[str], GuardrailBlocked | None],
     tracing: Tracing,
     tracer: Callable[[], BaseCallbackHandler] | None,
