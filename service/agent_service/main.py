@@ -184,8 +184,7 @@ def _exit_at_once() -> None:
 
 
 def _collect_seldom() -> None:
-    """What is here once the service is ready stays to the end: the collector need not look at it again."""
-    gc.collect()
+    """What is here once the service is ready stays to the end, as what it has imported: the collector need not look at it."""
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
 
