@@ -175,12 +175,20 @@ class ChunkStream:
                 data = await self._response.content.readany()
                 if data and (wait := self._last_read + GATHER_SECONDS - self._loop.time()) > 0:
                     await asyncio.sleep(wait)
-                    data += self._response.content.read_nowait()
+                    data += self._arrived()
             self._last_read = self._loop.time()
         except AttemptFailed as failure:
-            self._ready.extend(self._answer.fail(failure))
+            if rest := self._arrived():
+                self._ready.extend(self._answer.feed(rest))
+            if not self._answer.done:
+                self._ready.extend(self._answer.fail(failure))
         else:
             self._ready.extend(self._answer.feed(data))
+
+    def _arrived(self) -> bytes:
+        """What is here already, also if the connection broke off behind it: aiohttp's `read_nowait` raises then, and keeps it."""
+        arrived: bytes = self._response.content._read_nowait(-1)  # noqa: SLF001  # see above
+        return arrived
 
     async def _linger(self) -> None:
         self._count_once("ok")
