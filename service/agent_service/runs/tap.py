@@ -146,20 +146,18 @@ class Tap(BaseCallbackHandler, TextListener, _StreamingCallbackHandler[Any]):
             if call.visible:
                 self._on_loop(self._said.publish, events.reasoning(thought, call.source))
         if not (call.heard and isinstance(token, str)) and (text := text_of(token)):
-            call.said.append(text)
-            if call.visible:
-                first, call.spoke = not call.spoke, True
-                self._on_loop(lambda: self._say(call.source, text, first=first))
+            self._hear(call, text)
 
     def on_model_text(self, run_id: UUID, text: str) -> None:
-        call = self._model_calls.get(run_id)
-        if call is None:
-            return
-        call.heard = True
+        if call := self._model_calls.get(run_id):
+            call.heard = True
+            self._hear(call, text)
+
+    def _hear(self, call: _OpenModelCall, text: str) -> None:
         call.said.append(text)
         if call.visible:
             first, call.spoke = not call.spoke, True
-            self._say(call.source, text, first=first)
+            self._on_loop(lambda: self._say(call.source, text, first=first))
 
     def _new_source(self, node: str) -> str:
         self._calls += 1
