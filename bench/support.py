@@ -6,8 +6,8 @@ Nothing else in bench/ imports from tests/.
 from tests.support.fake_model import FakeModel
 from tests.support.fake_script import Script
 from tests.support.otlp import collector
+from tests.support.ports import free_port
 from tests.support.postgres import Server, own_servers
-from tests.support.replicas import free_port
 from tests.support.service import running_service
 
 __all__ = ["FakeModel", "Script", "Server", "collector", "free_port", "own_servers", "running_service"]

@@ -80,7 +80,9 @@ class Bystander:
 
 @asynccontextmanager
 async def bystander(url: str, headers: dict[str, str]) -> AsyncIterator[Bystander]:
+    """One that has its first answer, and keeps its connection: a new one may be cut before this busy process uses it."""
     seen = Bystander()
+    served = asyncio.Event()
 
     async def ask() -> None:
         async with httpx.AsyncClient(timeout=10) as client:
@@ -94,10 +96,12 @@ async def bystander(url: str, headers: dict[str, str]) -> AsyncIterator[Bystande
                 except httpx.HTTPError as error:
                     seen.failures.append(repr(error))
                 seen.worst = max(seen.worst, time.monotonic() - began)
+                served.set()
                 await asyncio.sleep(0.05)
 
     asking = asyncio.create_task(ask())
     try:
+        await served.wait()
         yield seen
     finally:
         asking.cancel()

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.operator.test_process import KUBECONFIG, EmptyCluster, free_port, operator
+from tests.operator.test_process import KUBECONFIG, EmptyCluster, operator
+from tests.support.ports import free_port
 
 KIND, PATH = "AgentHealth", "/apis/slipway.dev/v1alpha1/agenthealths"
 

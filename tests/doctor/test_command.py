@@ -18,7 +18,7 @@ from agent_service.settings import Settings
 from slipway_doctor.checks.finding import Area, Status
 from slipway_doctor.command import doctor
 from slipway_doctor.examination import WIDTH
-from tests.support.replicas import free_port
+from tests.support.ports import free_port
 
 PASSED, FAILED, COULD_NOT_RUN = 0, 1, 2
 

@@ -13,7 +13,7 @@ from slipway_doctor.checks.finding import Finding, Status
 from slipway_doctor.errors import CouldNotRun
 from slipway_doctor.stream import Event, Recording, judge_stream
 from tests.doctor.proxy import running_proxy
-from tests.support.replicas import free_port
+from tests.support.ports import free_port
 from tests.support.service import JWT_SECRET, RunningService, running_service
 from tests.support.tokens import bearer
 

@@ -28,6 +28,15 @@ async def fleet(admin_url: str, tmp_path: Path) -> AsyncIterator[Fleet]:
     async with running_fleet(admin_url, tmp_path, 2, each=each) as fleet:
         fleet.model.script = Script(token_count=TOKENS, tokens_per_second=20)
         yield fleet
+        forget(fleet.replicas)
+
+
+def forget(replicas: list[Replica]) -> None:
+    """Deletes what the library leaves of a process that is killed."""
+    for replica in replicas:
+        assert replica.process
+        for leftover in Path("/dev/shm").glob(f"*faketime_s*_{replica.process.pid}"):
+            leftover.unlink()
 
 
 def clock(replica: Replica) -> datetime | None:

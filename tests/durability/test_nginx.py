@@ -15,8 +15,9 @@ import pytest
 from tests.support import sse
 from tests.support.fake_model import FakeModel
 from tests.support.fake_script import Script, echo_tokens
+from tests.support.ports import free_port
 from tests.support.reader import Reader
-from tests.support.replicas import Replica, free_port, running_replicas
+from tests.support.replicas import Replica, running_replicas
 
 CONF = Path(__file__).parent.parent.parent / "k8s/nginx/nginx.conf"
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"

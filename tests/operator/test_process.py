@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -13,6 +12,8 @@ from typing import Any
 import httpx
 import pytest
 from aiohttp import web
+
+from tests.support.ports import free_port
 
 KUBECONFIG = """\
 apiVersion: v1
@@ -84,12 +85,6 @@ async def empty_cluster() -> AsyncIterator[tuple[str, EmptyCluster]]:
     finally:
         cluster.closing.set()
         await runner.cleanup()
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @asynccontextmanager

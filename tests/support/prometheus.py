@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import httpx
 import yaml
 
+from tests.support.ports import free_port
 from tests.support.programs import program, serving
-from tests.support.replicas import free_port
 
 
 @dataclass(frozen=True, slots=True)

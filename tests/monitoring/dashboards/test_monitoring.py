@@ -11,8 +11,8 @@ import httpx
 import pytest
 import yaml
 
+from tests.support.ports import free_port
 from tests.support.programs import program, serving
-from tests.support.replicas import free_port
 from tools.dashboards import ROOT
 
 MONITORING = ROOT / "k8s/monitoring"

@@ -11,7 +11,7 @@ from agent_service.agents import reader
 from agent_service.agents.keys import ApiKeySource
 from agent_service.errors import ModelRejected, ModelUnavailable
 from tests.support.fake_model import FakeModel
-from tests.support.fake_script import Fault, FaultKind, Script, ToolCall, echo_tokens
+from tests.support.fake_script import MODELS, Fault, FaultKind, Script, ToolCall, echo_tokens
 from tests.support.model_client import open_client, text_of
 
 TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {}}}]
@@ -295,7 +295,7 @@ async def test_ping_tries_the_previous_key_as_calls_do(fake: FakeModel, tmp_path
 
 
 async def test_ping_raises_while_the_endpoint_fails_or_is_away(fake: FakeModel, unused_tcp_port: int) -> None:
-    fake.script = Script(faults=[Fault(kind="server_error")])
+    fake.script = Script(faults=[Fault(kind="server_error", model=MODELS)])
     async with open_client(fake) as client:
         with pytest.raises(ModelUnavailable, match="HTTP 500"):
             await client.endpoint.ping()
