@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.service.api.conftest import plain_service
 from tests.support import sse
 from tests.support.fake_model import FakeModel
-from tests.support.fake_script import Fault, Script, echo_tokens
+from tests.support.fake_script import MODELS, Fault, Script, echo_tokens
 from tests.support.problems import check_problem
 from tests.support.service import RunningService, running_service
 
@@ -125,7 +125,7 @@ async def test_a_stream_outlives_the_database(
 
 
 async def test_a_model_endpoint_that_is_down_shows_in_health_and_takes_no_pod_out(database_url: str, model: FakeModel) -> None:
-    model.script = Script(faults=[Fault(kind="server_error", times=1_000)])
+    model.script = Script(faults=[Fault(kind="server_error", model=MODELS, times=1_000)])
     async with plain_service(database_url, model, MODEL_MAX_RETRIES="0") as service, service.client() as client:
 
         async def noticed() -> bool:
