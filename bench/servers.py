@@ -66,7 +66,7 @@ def stopped(servers: Iterable[Server]) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def serving(name: str, database: str, model_url: str, *, graph: str = "plain", **more: str) -> AsyncIterator[Server]:
+async def server_process(name: str, database: str, model_url: str, *, graph: str = "plain", **more: str) -> AsyncIterator[Server]:
     """A ready server of one of the KINDS. `graph`: plain or tool. `more`: variables of Slipway's own."""
     port = free_port()
     suffix = "_tool" if graph == "tool" else ""
@@ -126,7 +126,7 @@ async def side_by_side(postgres: Postgres, model_url: str, *, graph: str = "plai
         for name in KINDS:
             database = stack.enter_context(postgres.database(migrated=name != TUTORIAL))
             variables = {} if name == TUTORIAL else more
-            servers.append(await stack.enter_async_context(serving(name, database, model_url, graph=graph, **variables)))
+            servers.append(await stack.enter_async_context(server_process(name, database, model_url, graph=graph, **variables)))
         yield servers
 
 

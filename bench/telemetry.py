@@ -105,7 +105,7 @@ async def turn_seconds(database: Postgres) -> dict[str, float]:
         running: dict[str, servers.Server] = {}
         for name, env in (("traces off", {}), ("traces on", traces.env)):
             url = stack.enter_context(database.database(migrated=True))
-            running[name] = await stack.enter_async_context(servers.serving(servers.SHARED, url, model_url, **env))
+            running[name] = await stack.enter_async_context(servers.server_process(servers.SHARED, url, model_url, **env))
         for _ in range(REPETITIONS):
             for name, server in running.items():
                 await closed_loop(server.target, CLIENTS, WARM_UP_SECONDS, lambda number: Ask(number=number))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import psycopg
 
 from bench.scenarios.compare import Comparison, TurnFigures, turns
-from bench.servers import SHARED, serving
+from bench.servers import SHARED, server_process
 from bench.stage import FULL, Stage
 
 GROWTH = TurnFigures("growth", "stored runs, c=16")
@@ -27,7 +27,7 @@ async def growth(stage: Stage) -> None:
             await asyncio.to_thread(fill, database, size)
             name = f"{size:,} stored runs"
             stage.say(f"{name}, filled in {time.perf_counter() - started:.0f} s")
-            server = await stack.enter_async_context(serving(SHARED, database, stage.model_url))
+            server = await stack.enter_async_context(server_process(SHARED, database, stage.model_url))
             servers.append(replace(server, name=name))
         await (await Comparison.of(stage, servers)).measure(GROWTH, turns(16, stage.effort.seconds))
 

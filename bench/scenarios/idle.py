@@ -9,7 +9,7 @@ from bench.database import STATISTICS_SECONDS
 from bench.figures import Figure
 from bench.load import NUMBERS
 from bench.script import Ask
-from bench.servers import KINDS, TUTORIAL, serving, side_by_side
+from bench.servers import KINDS, TUTORIAL, server_process, side_by_side
 from bench.stage import FULL, Stage
 
 COMMITS = Figure("idle_commits", "transactions a second of an idle replica", "/s", 2)
@@ -59,7 +59,7 @@ async def streams(stage: Stage) -> None:
         runs, open_at_once = str(BATCH + count + 1), str(2 * BATCH + count + READERS)
         most = {} if name == TUTORIAL else {"MAX_CONCURRENT_RUNS": runs, "MAX_CONNECTIONS": open_at_once}
         with stage.postgres.database(migrated=name != TUTORIAL) as database:
-            async with serving(name, database, stage.model_url, **most) as server:
+            async with server_process(name, database, stage.model_url, **most) as server:
                 stage.say(f"{count} idle streams: {name}")
                 async with asyncio.TaskGroup() as group, AsyncExitStack() as stack:
                     await _open(stack, group, server.url, BATCH)  # what the first ones load is no stream's

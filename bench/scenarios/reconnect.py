@@ -9,7 +9,7 @@ from bench.client import Connection, Turn
 from bench.figures import Figure, percentile
 from bench.load import NUMBERS, check
 from bench.script import Ask
-from bench.servers import SHARED, Server, serving
+from bench.servers import SHARED, Server, server_process
 from bench.stage import FULL, Stage
 
 RATE = 2
@@ -120,5 +120,5 @@ async def _survive(ask: Ask, turn: Turn, servers: Sequence[Server]) -> None:
 async def _two(stack: AsyncExitStack, stage: Stage, **more: str) -> tuple[Server, Server]:
     """Two replicas on one database."""
     database = stack.enter_context(stage.postgres.database(migrated=True))
-    one = await stack.enter_async_context(serving(SHARED, database, stage.model_url, **more))
-    return one, await stack.enter_async_context(serving(SHARED, database, stage.model_url, **more))
+    one = await stack.enter_async_context(server_process(SHARED, database, stage.model_url, **more))
+    return one, await stack.enter_async_context(server_process(SHARED, database, stage.model_url, **more))

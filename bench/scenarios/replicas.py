@@ -9,7 +9,7 @@ from bench.database import STATISTICS_SECONDS
 from bench.load import closed_loop
 from bench.scenarios.compare import TurnFigures
 from bench.script import Ask
-from bench.servers import SHARED, Server, serving, stopped
+from bench.servers import SHARED, Server, server_process, stopped
 from bench.stage import Stage
 
 COUNTS = (1, 2, 4)
@@ -23,7 +23,7 @@ async def replicas(stage: Stage) -> None:
     """They share one core here, so turns a second do not grow; that a turn costs each the same shows that they would."""
     async with AsyncExitStack() as stack:
         database = stack.enter_context(stage.postgres.database(migrated=True))
-        servers = [await stack.enter_async_context(serving(SHARED, database, stage.model_url)) for _ in range(max(COUNTS))]
+        servers = [await stack.enter_async_context(server_process(SHARED, database, stage.model_url)) for _ in range(max(COUNTS))]
         await _load(servers, 1.0)
         for repetition in range(stage.effort.repetitions):
             stage.say(f"{REPLICAS.title}, repetition {repetition + 1} of {stage.effort.repetitions}")

@@ -8,8 +8,9 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -42,12 +43,28 @@ hundred times a second at load: a tenth of a turn's CPU. With 50,000 bodies of c
 HAND_OVER_SECONDS = 5.0
 """How long, at the drain limit, a step may take to reach its boundary before it is cancelled."""
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 STREAMS_SECONDS = 5.0
 """How long a slow reader may take to receive its last event."""
 
 
-async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -> None:
-    """Serves until SIGTERM or SIGINT, then lets runs finish.
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A service that answers on its ports."""
+
+    url: str
+    ops: OpsServer
+    resources: Resources
+    answering: asyncio.Task[None]
+    """The API port's server; it does not end before the service is left."""
+
+
+@asynccontextmanager
+async def serving(settings: Settings, hurry: asyncio.Event) -> AsyncIterator[Serving]:
+    """The service, put together, open and answering. Left, it drains: with the time of the settings until `hurry` is set.
+
+    Signals and what else belongs to a whole process are the caller's.
 
     Raises:
         SettingsError, SchemaMismatch: before the API port opens.
@@ -59,17 +76,38 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
     with serve_ops(ops):
         async with open_resources(settings, health, metrics) as resources:
             ops.status = resources.status
-            resources.tracing.adopt_process()
+            listener = _listen(settings)
+            url = f"http://{settings.host}:{listener.getsockname()[1]}"
+            connections = _api_connections(settings, metrics)
+            config = server_config(create_app(resources), connections, loop="none", timeout_graceful_shutdown=CONNECTIONS_SECONDS)
+            server = Server(config)
+            answering = asyncio.create_task(server.serve(sockets=[listener]), name="server")
+            try:
+                yield Serving(url, ops, resources, answering)
+            finally:
+                await drain(settings, resources, hurry=hurry)
+                server.should_exit = True
+                await answering
+
+
+async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -> None:
+    """Serves until SIGTERM or SIGINT, then lets runs finish.
+
+    Raises:
+        SettingsError, SchemaMismatch: before the API port opens.
+    """
+    with _stop_signals() as stop:
+        async with serving(settings, stop.hurry) as service:
+            stop.listen()
+            service.resources.tracing.adopt_process()
             if settings.auth == "disabled":
                 log.warning("AUTH=disabled: anyone who reaches this address has the role platform")
-            listener = _listen(settings)
-            address = f"http://{settings.host}:{listener.getsockname()[1]}"
-            log.info("serving", url=address, ops_port=ops.port, version=VERSION)
-            on_ready(address)
-            await _serve_until_drained(settings, resources, listener)
+            log.info("serving", url=service.url, ops_port=service.ops.port, version=VERSION)
+            on_ready(service.url)
+            await _first(stop.asked.wait(), asyncio.wait([service.answering]))
 
 
-def api_connections(settings: Settings, metrics: Metrics) -> Connections:
+def _api_connections(settings: Settings, metrics: Metrics) -> Connections:
     """The API port's connections, with the limits of the settings."""
     limits = Limits(
         connections=settings.max_connections,
@@ -82,20 +120,6 @@ def api_connections(settings: Settings, metrics: Metrics) -> Connections:
     )
     on_cut = lambda reason: metrics.connections_cut.labels(reason).inc()  # noqa: E731  # as short as its use
     return Connections(limits_that_files_allow(limits), metrics.connections_open.set, on_cut)
-
-
-async def _serve_until_drained(settings: Settings, resources: Resources, listener: socket.socket) -> None:
-    connections = api_connections(settings, resources.metrics)
-    config = server_config(create_app(resources), connections, loop="none", timeout_graceful_shutdown=CONNECTIONS_SECONDS)
-    server = Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]), name="server")
-    stopping = asyncio.create_task(server.stop_asked.wait(), name="stop")
-    await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
-    if stopping.done():
-        await drain(settings, resources, hurry=server.hurry_asked)
-    stopping.cancel()
-    server.should_exit = True
-    await serving
 
 
 async def drain(settings: Settings, resources: Resources, *, hurry: asyncio.Event) -> None:
@@ -127,21 +151,44 @@ async def _first(*waits: Coroutine[Any, Any, Any]) -> None:
 
 
 class Server(uvicorn.Server):
-    """uvicorn closes its port at once on SIGTERM, and probes would be refused: we drain first, then tell it to exit.
+    """Leaves signals alone: uvicorn would close its port at once on SIGTERM, and probes would be refused; we drain first.
 
     It would also raise the signal again at the end, and the exit code would not be 0.
     """
 
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.stop_asked = asyncio.Event()
-        self.hurry_asked = asyncio.Event()
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Stop:
+    """What signals ask for: the first to stop, the second to hurry."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.hurry = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's signature
-        """The first signal asks to stop, the second to hurry. Runs in a signal handler, between two bytecodes."""
-        event = self.hurry_asked if self.stop_asked.is_set() else self.stop_asked
+    def listen(self) -> None:
+        """From now on. Not by the loop's own handlers: they are called at its next turn only."""
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # Python's signature
+        """Between two bytecodes."""
+        event = self.hurry if self.asked.is_set() else self.asked
         self._loop.call_soon_threadsafe(event.set)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[_Stop]:
+    """Handlers are as before once it is left."""
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    try:
+        yield _Stop()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -1,20 +1,15 @@
-"""The real service in this process, on free loopback ports; and as a process of its own."""
+"""The real service in this process, on free loopback ports."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import httpx
-import uvicorn
 
-from agent_service.api.app import create_app
-from agent_service.health import Health
-from agent_service.main import api_connections
-from agent_service.ops import OpsServer, serve_ops
-from agent_service.resources import VERSION, Resources, make_metrics, open_resources
-from agent_service.server.listener import server_config
+from agent_service.main import serving
+from agent_service.ops import OpsServer
+from agent_service.resources import Resources
 from agent_service.settings import load_settings
 
 JWT_SECRET = "a-secret-of-the-tests-that-is-long-enough"
@@ -42,24 +37,9 @@ class RunningService:
 
 @asynccontextmanager
 async def running_service(database_url: str, **env: str) -> AsyncIterator[RunningService]:
-    """Serves with AUTH=disabled unless `env` says otherwise."""
+    """Serves with AUTH=disabled unless `env` says otherwise. Left, it does not wait for runs."""
     settings = load_settings({"AUTH": "disabled", "DATABASE_URL": database_url, "PORT": "0", "OPS_PORT": "0", **env})
-    health, metrics = Health(VERSION, settings.liveness_timeout), make_metrics(settings)
-    ops = OpsServer(("127.0.0.1", 0), health, metrics.registry)
-    with serve_ops(ops):
-        async with open_resources(settings, health, metrics) as resources:
-            ops.status = resources.status
-            connections = api_connections(settings, metrics)
-            server = uvicorn.Server(server_config(create_app(resources), connections, port=0, timeout_graceful_shutdown=5))
-            server.capture_signals = contextlib.nullcontext  # type: ignore[assignment,method-assign]  # pytest's signals stay pytest's
-            task = asyncio.create_task(server.serve())
-            try:
-                while not server.started:
-                    await asyncio.sleep(0.005)
-                port = server.servers[0].sockets[0].getsockname()[1]
-                yield RunningService(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{ops.port}", resources, ops)
-            finally:
-                server.should_exit = True
-                await resources.streams.close(0.5)
-                await task
-                await resources.worker.hand_over(0)
+    hurry = asyncio.Event()
+    hurry.set()
+    async with serving(settings, hurry) as service:
+        yield RunningService(service.url, f"http://127.0.0.1:{service.ops.port}", service.resources, service.ops)
