@@ -70,7 +70,7 @@ LABEL org.opencontainers.image.title="slipway" \
 ENV HOST=0.0.0.0
 COPY --from=build-service /opt/slipway /opt/slipway
 RUN python -c "import agent_service.main, agent_service.agents.default.graph, agent_service.agents.endpoint_models, \
-    agent_service.auth.jwks, agent_service.auth.tokens, agent_service.data.statement" && slipway --version
+    agent_service.auth.jwks, agent_service.auth.jwt_verifier, agent_service.data.statement" && slipway --version
 EXPOSE 8000 9090
 ENTRYPOINT ["slipway"]
 CMD ["serve"]

@@ -7,7 +7,7 @@ import hypothesis
 import pytest
 import structlog
 
-from agent_service.isolated import Workers
+from agent_service.child_processes import Workers
 from tests.support.no_skips import pytest_sessionfinish  # noqa: F401  # pytest finds it here
 from tests.support.postgres import ensure_template, fresh_database, start_server
 

@@ -12,8 +12,8 @@ import structlog
 
 from slipway_clients.clock import Clock, micro_timestamp
 from slipway_clients.cluster import Cluster
+from slipway_clients.cluster.interface import ClusterError, Conflict
 from slipway_clients.cluster.kinds import LEASE, Manifest
-from slipway_clients.cluster.protocol import ClusterError, Conflict
 
 DURATION = 30
 """Seconds without a renewal after which another operator may take the Lease. Longer than a restart of the API server."""

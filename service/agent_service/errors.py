@@ -1,4 +1,4 @@
-"""Every error of the service. The API maps `SlipwayError` to problem details in one place (api/problems.py)."""
+"""Every error of the service. The API maps `SlipwayError` to problem details in one place (api/error_handlers.py)."""
 
 from typing import ClassVar
 

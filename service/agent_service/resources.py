@@ -19,7 +19,8 @@ from agent_service.agents.loader import Graph as LoadedGraph
 from agent_service.agents.loader import compile_graph, load_graph
 from agent_service.agents.models import open_models
 from agent_service.auth.authenticator import Authenticator, build_authenticator
-from agent_service.data.reader import DataReader
+from agent_service.child_processes import Workers, open_workers
+from agent_service.data.data_reader import DataReader
 from agent_service.db.faults import explain, explain_no_connection
 from agent_service.db.graph_store import GraphStore
 from agent_service.db.migrate import check_schema
@@ -28,19 +29,18 @@ from agent_service.documents.search import DocumentSearch
 from agent_service.errors import DatabaseUnavailable
 from agent_service.gauges import KeySource, watch_keys, watch_pool
 from agent_service.health import DATABASE_SECONDS, ENDPOINT_SECONDS, Check, Health, now_and_then
-from agent_service.isolated import Workers, open_workers
 from agent_service.metrics import Metrics
+from agent_service.open_streams import Streams
 from agent_service.prices import PriceTable
 from agent_service.runs.checkpoints import Checkpointer
 from agent_service.runs.recovery import Graph
 from agent_service.runs.rehearsal import rehearse
 from agent_service.runs.runtime import open_runtime
 from agent_service.runs.service import RunService
-from agent_service.runs.sessions import SessionStore
+from agent_service.runs.session_store import SessionStore
 from agent_service.runs.worker import Worker
 from agent_service.settings import OFFLINE_MODEL, Settings, check_folders
-from agent_service.streams import Streams
-from agent_service.tokens import count_tokens
+from agent_service.token_counts import count_tokens
 from agent_service.tracing.export import open_tracing
 from agent_service.tracing.langsmith import LangSmith, open_langsmith
 from agent_service.tracing.spans import Tracing

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from agent_service.data.reader import DataReader, QueryRefused
+from agent_service.child_processes import Allowance, Busy, GivenUp, Workers
+from agent_service.data.data_reader import DataReader, QueryRefused
 from agent_service.data.statement import prepare
 from agent_service.db.pool import make_pool
 from agent_service.documents.ingest import READING, _read, ingest
 from agent_service.errors import Overloaded
-from agent_service.isolated import Allowance, Busy, GivenUp, Workers
 from agent_service.principal import Principal
 from tests.attack import children
 from tests.durability.fleet import until
@@ -89,7 +89,7 @@ async def test_a_call_that_is_cancelled_ends_its_child(tmp_path: Path, workers: 
 async def test_whoever_finds_no_place_is_told_to_try_again_and_not_to_write_another_query(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent_service.isolated.WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("agent_service.child_processes.WAIT_SECONDS", 0.2)
     workers = Workers()
     stuck = [asyncio.create_task(workers.call(PATIENT, children.forever)) for _ in range(2)]
     try:

@@ -16,10 +16,10 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from agent_service.data.reader import AT_ONCE, WORK_MEMORY, DataReader, QueryRefused
+from agent_service.child_processes import Workers, open_workers
+from agent_service.data.data_reader import AT_ONCE, WORK_MEMORY, DataReader, QueryRefused
 from agent_service.db.migrate import migrate
 from agent_service.db.pool import Pool, make_pool
-from agent_service.isolated import Workers, open_workers
 from tests.field.roles import owned_database
 from tests.service.data.conftest import ANN, BOB, add_run
 from tests.support.postgres import fresh_database

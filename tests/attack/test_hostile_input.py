@@ -14,13 +14,13 @@ from langchain_core.messages import HumanMessage
 
 from agent_service.agents.guardrails import check_input
 from agent_service.agents.offline_rules import reply
+from agent_service.child_processes import Workers
+from agent_service.data.data_reader import DataReader
 from agent_service.data.query import MAX_SQL_CHARS, QueryRefused
-from agent_service.data.reader import DataReader
 from agent_service.db.pool import make_pool
-from agent_service.isolated import Workers
 from agent_service.logs import _hide_credentials
 from agent_service.principal import Principal
-from agent_service.tokens import count_tokens
+from agent_service.token_counts import count_tokens
 from tests.support.service import running_service
 
 CHARS = 6_000

@@ -15,10 +15,10 @@ import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from agent_service.api.decisions import ResumeRequest
+from agent_service.api.field_types import Body
 from agent_service.api.json_body import MAX_VALUES
 from agent_service.api.openai_schemas import CompletionRequest
 from agent_service.api.schemas import ChatRequest, FeedbackRequest
-from agent_service.api.text import Body
 from agent_service.auth.authenticator import build_authenticator
 from agent_service.errors import InvalidRequest, Unauthenticated
 from agent_service.runs.events import EventId

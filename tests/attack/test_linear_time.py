@@ -15,12 +15,11 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemM
 
 from agent_operator.manifests.alert_objects import metrics_of
 from agent_operator.manifests.specs import duration
-from agent_service.agents.answer import Answer
+from agent_service.agents.completion_format import arguments_of_delta, arguments_of_message
+from agent_service.agents.completion_stream import Answer, EventDecoder
 from agent_service.agents.default.window import context_window
-from agent_service.agents.failures import error_message, parse_retry_after
+from agent_service.agents.endpoint_errors import error_message, parse_retry_after
 from agent_service.agents.offline_rules import reply
-from agent_service.agents.sse import EventDecoder
-from agent_service.agents.wire import arguments_of_delta, arguments_of_message
 from agent_service.documents.document import UnreadableDocument
 from agent_service.documents.excerpt import excerpt, stems
 from agent_service.documents.parse import parse

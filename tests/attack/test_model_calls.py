@@ -18,11 +18,11 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from agent_service.agents import answer, wire
+from agent_service.agents import completion_format, completion_stream
 from agent_service.agents.adopt import adopt
-from agent_service.agents.answer import Answer
 from agent_service.agents.chat_model import chat_model
-from agent_service.agents.failures import AttemptFailed
+from agent_service.agents.completion_stream import Answer
+from agent_service.agents.endpoint_errors import AttemptFailed
 from agent_service.errors import ModelUnavailable
 from tests.attack.test_model_endpoint import JSON, STREAM, Endless, client_of
 from tests.support.model_client import Client
@@ -198,7 +198,7 @@ def test_calls_arrive_whole_however_they_were_cut(
 @given(text=st.text(st.sampled_from('{}[]",:\\ \n\0u1e-.ntf\u0301\U0001f3f3'), max_size=60))
 @settings(max_examples=200, deadline=None)
 def test_arguments_are_always_json_of_what_they_were(text: str) -> None:
-    parsed = json.loads(wire.arguments_of_delta(text) or "{}", strict=False)
+    parsed = json.loads(completion_format.arguments_of_delta(text) or "{}", strict=False)
     try:
         as_it_is = json.loads(text or "{}", strict=False)
     except ValueError:
@@ -208,7 +208,7 @@ def test_arguments_are_always_json_of_what_they_were(text: str) -> None:
 
 
 FLOODS: dict[str, Callable[[], Iterator[bytes]]] = {
-    "more calls than tools": lambda: (delta(call("{}", n, id=f"c{n}")) for n in range(wire.MAX_CALLS + 1)),
+    "more calls than tools": lambda: (delta(call("{}", n, id=f"c{n}")) for n in range(completion_format.MAX_CALLS + 1)),
     "calls in one delta": lambda: iter(
         [delta({"tool_calls": [call("{}", n, id=f"c{n}")["tool_calls"][0] for n in range(20_000)]})]
     ),
@@ -238,7 +238,7 @@ async def test_what_is_too_much_ends_the_call_before_langchain_sees_it(name: str
 
 
 def test_an_answer_has_so_many_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answer, "MAX_EVENTS", 100)
+    monkeypatch.setattr(completion_stream, "MAX_EVENTS", 100)
     reader = Answer()
     reader.feed(delta({"reasoning_content": "x"}) * 101)
     assert isinstance(reader.failure, AttemptFailed)
@@ -264,8 +264,8 @@ async def test_usage_of_any_form_becomes_counts(usage: Any, streams: bool) -> No
         pieces = as_json({"content": "a"}, **fields)
     message, _ = await ask(pieces, head=STREAM if streams else JSON, streaming=streams)
     counts = message.usage_metadata or {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
-    assert all(0 <= counts[key] <= wire.MAX_TOKENS for key in ("input_tokens", "output_tokens", "total_tokens"))
-    assert len(message.response_metadata["model_name"]) == wire.MAX_NAME_CHARS
+    assert all(0 <= counts[key] <= completion_format.MAX_TOKENS for key in ("input_tokens", "output_tokens", "total_tokens"))
+    assert len(message.response_metadata["model_name"]) == completion_format.MAX_NAME_CHARS
 
 
 async def test_thousands_of_deltas_of_every_kind_take_linear_time() -> None:

@@ -7,7 +7,7 @@ from itertools import repeat
 
 import pytest
 
-from agent_service.agents import answer, endpoint, failures, sse
+from agent_service.agents import completion_stream, endpoint, endpoint_errors
 from agent_service.errors import ModelRejected, ModelUnavailable
 from tests.support.model_client import Client, open_client
 
@@ -75,7 +75,9 @@ async def read_all(client: Client) -> None:
     ],
 )
 async def test_an_event_without_an_end_is_given_up_at_its_limit(name: str, piece: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "MAX_EVENT_BYTES", limit := 2**20 if len(piece) > 1 else 5_000)  # each write is a turn of the loop
+    monkeypatch.setattr(
+        completion_stream, "MAX_EVENT_BYTES", limit := 2**20 if len(piece) > 1 else 5_000
+    )  # each write is a turn of the loop
     server = Endless(STREAM, repeat(piece))
     async with client_of(server) as client:
         with pytest.raises(ModelUnavailable, match=f"an event of more than {limit} bytes"):
@@ -85,7 +87,7 @@ async def test_an_event_without_an_end_is_given_up_at_its_limit(name: str, piece
 
 
 async def test_an_answer_without_an_end_is_given_up_at_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answer, "MAX_ANSWER_BYTES", limit := 2 * 2**20)
+    monkeypatch.setattr(completion_stream, "MAX_ANSWER_BYTES", limit := 2 * 2**20)
     server = Endless(STREAM, repeat(TOKEN * 100))
     async with client_of(server) as client:
         with pytest.raises(ModelUnavailable, match=f"more than {limit} bytes"):
@@ -94,7 +96,7 @@ async def test_an_answer_without_an_end_is_given_up_at_its_limit(monkeypatch: py
 
 
 async def test_events_without_output_do_not_keep_a_call_waiting_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answer, "MAX_ANSWER_BYTES", 2**20)
+    monkeypatch.setattr(completion_stream, "MAX_ANSWER_BYTES", 2**20)
     server = Endless(STREAM, repeat(b": ping\n\n" * 1_000))
     async with client_of(server) as client:
         with pytest.raises(ModelUnavailable, match="more than"):
@@ -115,8 +117,8 @@ async def test_an_error_without_an_end_is_read_up_to_its_limit() -> None:
     async with client_of(server) as client:
         with pytest.raises(ModelRejected) as refused:
             await client.reader.create(model="fake-1", messages=[])
-    assert len(refused.value.detail) < failures.MESSAGE_CHARS + 100
-    assert server.sent < failures.MAX_ERROR_BYTES + SOCKET_BYTES
+    assert len(refused.value.detail) < endpoint_errors.MESSAGE_CHARS + 100
+    assert server.sent < endpoint_errors.MAX_ERROR_BYTES + SOCKET_BYTES
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from langchain_core.messages import AIMessage
 from langgraph.graph import START, MessagesState, StateGraph
 
 from agent_service.agents.context import AgentContext
-from agent_service.data.reader import PARSING
+from agent_service.child_processes import GivenUp, Workers
+from agent_service.data.data_reader import PARSING
 from agent_service.documents.ingest import READING
-from agent_service.isolated import GivenUp, Workers
 from agent_service.main import HAND_OVER_SECONDS
 from tests.attack.children import forever_in_c
 from tests.durability.fleet import until

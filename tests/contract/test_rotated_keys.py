@@ -10,7 +10,7 @@ from agent_operator.reconcile.rotation.api_keys import ApiKeyRecords, set_revisi
 from agent_operator.reconcile.rotation.consumers import at_least
 from agent_operator.reconcile.rotation.secret import new_secret, published, retired, staged
 from agent_operator.reconcile.rotation.situation import Identity
-from agent_service.agents.keys import ApiKeySource
+from agent_service.agents.model_keys import ApiKeySource
 from agent_service.auth.api_keys import ApiKeys, create_key
 from agent_service.auth.shared_secrets import SharedSecrets
 from slipway_clients.cluster import Manifest

@@ -17,7 +17,7 @@ from psycopg.pq import TransactionStatus
 
 from agent_service.db import pool as pool_module
 from agent_service.db.pool import Pool, connection, make_pool
-from agent_service.db.session import Pooler
+from agent_service.db.session_settings import Pooler
 
 SIZE = 3
 

@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage
 from langgraph.config import get_stream_writer
 from langgraph.graph import START, MessagesState, StateGraph
 
-from agent_service.agents.answer import Answer
+from agent_service.agents.completion_stream import Answer
 from tests.field.serving import served, stream
 
 ODD = "a\u2028b\u2029c\u0085d\x0be\x0cf\x1cg\x1dh\x1ei\nj"

@@ -10,8 +10,8 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from agent_service.db.migrate import migrate
-from agent_service.db.session import LATER_SETTINGS
-from agent_service.db.session import SETTINGS as SESSION
+from agent_service.db.session_settings import LATER_SETTINGS
+from agent_service.db.session_settings import SETTINGS as SESSION
 from agent_service.errors import SchemaMismatch
 from agent_service.principal import Principal
 from agent_service.runs.prune import Retention, prune

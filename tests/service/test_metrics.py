@@ -17,8 +17,8 @@ from agent_service.main import drain
 from agent_service.metrics import MAX_TOLD, OTHER, Metrics
 from agent_service.prices import PriceTable
 from agent_service.runs.billing import Billing
-from agent_service.runs.live import LiveRun
-from agent_service.runs.model import Run
+from agent_service.runs.live_run import LiveRun
+from agent_service.runs.run_types import Run
 from tests.durability.fleet import until
 from tests.service.api.conftest import plain_service
 from tests.support.fake_model import FakeModel

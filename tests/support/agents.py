@@ -15,8 +15,8 @@ from pydantic import Field
 
 from agent_service.agents.context import AgentContext
 from agent_service.agents.offline import OfflineChatModel
-from agent_service.data.reader import DataReader, QueryResult
-from agent_service.documents.passage import Passage
+from agent_service.data.data_reader import DataReader, QueryResult
+from agent_service.documents.document import Passage
 from agent_service.documents.search import DocumentSearch
 from agent_service.principal import Principal
 from agent_service.settings import Settings

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from pydantic import SecretStr
 
+from agent_service.agents.completion_reader import ChunkStream, CompletionsReader
 from agent_service.agents.endpoint import ModelEndpoint, open_endpoint
-from agent_service.agents.keys import ApiKeySource
-from agent_service.agents.reader import ChunkStream, CompletionsReader
+from agent_service.agents.model_keys import ApiKeySource
 from agent_service.settings import Settings
 
 

@@ -1,7 +1,6 @@
 """The only way to the Kubernetes API: a protocol, its errors, and the kinds it is used for."""
 
-from slipway_clients.cluster.kinds import Kind, Manifest, kind_of
-from slipway_clients.cluster.protocol import (
+from slipway_clients.cluster.interface import (
     FIELD_MANAGER,
     Cluster,
     ClusterError,
@@ -13,6 +12,7 @@ from slipway_clients.cluster.protocol import (
     Unavailable,
     WrongAnswer,
 )
+from slipway_clients.cluster.kinds import Kind, Manifest, kind_of
 
 __all__ = [
     "FIELD_MANAGER",

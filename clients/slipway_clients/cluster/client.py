@@ -16,9 +16,7 @@ from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.core.exceptions import ConfigError
 
 from slipway_clients.clock import Clock, SystemClock, micro_timestamp
-from slipway_clients.cluster.kinds import EVENT, Kind, Manifest, kind_of
-from slipway_clients.cluster.paths import checked, checked_items, collection_path, object_path, path_of
-from slipway_clients.cluster.protocol import (
+from slipway_clients.cluster.interface import (
     FIELD_MANAGER,
     Cluster,
     ClusterError,
@@ -30,6 +28,8 @@ from slipway_clients.cluster.protocol import (
     Unavailable,
     WrongAnswer,
 )
+from slipway_clients.cluster.kinds import EVENT, Kind, Manifest, kind_of
+from slipway_clients.cluster.paths import checked, checked_items, collection_path, object_path, path_of
 from slipway_clients.egress.text import plain
 
 TIMEOUT = 10.0

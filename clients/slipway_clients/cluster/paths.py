@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from slipway_clients.cluster.interface import InvalidName, WrongAnswer
 from slipway_clients.cluster.kinds import Kind, Manifest, kind_of
-from slipway_clients.cluster.protocol import InvalidName, WrongAnswer
 
 LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 """A DNS-1123 label: names of namespaces, and the parts of other names."""

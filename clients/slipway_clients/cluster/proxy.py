@@ -12,9 +12,9 @@ from lightkube.config.client_adapter import AsyncClient, ConnectionParams
 from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.core.exceptions import ConfigError
 
+from slipway_clients.cluster.interface import Unavailable
 from slipway_clients.cluster.kinds import POD, SERVICE, Manifest
 from slipway_clients.cluster.paths import proxy_path
-from slipway_clients.cluster.protocol import Unavailable
 from slipway_clients.egress.text import plain
 
 KubeAccess = SingleConfig

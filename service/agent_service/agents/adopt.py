@@ -17,9 +17,9 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from agent_service.agents.chat_model import EndpointChatModel
+from agent_service.agents.completion_reader import CompletionsReader
 from agent_service.agents.endpoint import ModelEndpoint
-from agent_service.agents.keys import ApiKeySource
-from agent_service.agents.reader import CompletionsReader
+from agent_service.agents.model_keys import ApiKeySource
 from agent_service.errors import ModelUnavailable
 
 log = structlog.stdlib.get_logger(__name__)

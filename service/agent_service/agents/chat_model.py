@@ -19,8 +19,8 @@ from langchain_openai import ChatOpenAI
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel
 
-from agent_service.agents.reader import CompletionsReader
-from agent_service.agents.stock_errors import as_raised
+from agent_service.agents.completion_reader import CompletionsReader
+from agent_service.agents.endpoint_errors import as_raised
 from agent_service.listeners import TextListener, only_listeners
 
 log = structlog.stdlib.get_logger(__name__)

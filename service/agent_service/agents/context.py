@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
 
-from agent_service.agents.keys import ApiKeySource
-from agent_service.data.reader import DataReader
+from agent_service.agents.model_keys import ApiKeySource
+from agent_service.data.data_reader import DataReader
 from agent_service.documents.search import DocumentSearch
 from agent_service.settings import Settings
 

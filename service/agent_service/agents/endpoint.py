@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
-from agent_service.agents.answer import MAX_ANSWER_BYTES
-from agent_service.agents.failures import (
+from agent_service.agents.completion_stream import MAX_ANSWER_BYTES
+from agent_service.agents.endpoint_errors import (
     AttemptFailed,
     KeyRefused,
     Status,
@@ -24,7 +24,7 @@ from agent_service.agents.failures import (
     status_of,
     transport_errors,
 )
-from agent_service.agents.keys import ApiKeySource
+from agent_service.agents.model_keys import ApiKeySource
 from agent_service.errors import ModelRejected, ModelUnavailable
 from agent_service.settings import Settings
 

@@ -1,17 +1,19 @@
-"""The models of an OpenAI-compatible endpoint: ChatOpenAI over our own reader, and those that a graph makes itself."""
+"""The models of an OpenAI-compatible endpoint: ChatOpenAI over our own reader, those that a graph makes itself, embeddings."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
+from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
 
 from agent_service.agents.adopt import adopted_models
 from agent_service.agents.chat_model import chat_model
+from agent_service.agents.completion_reader import CompletionsReader
 from agent_service.agents.context import ChatModels
-from agent_service.agents.embeddings import EndpointEmbeddings
-from agent_service.agents.endpoint import OnRequest, open_endpoint
+from agent_service.agents.endpoint import ModelEndpoint, OnRequest, open_endpoint
 from agent_service.agents.offline import OfflineChatModel
-from agent_service.agents.reader import CompletionsReader
+from agent_service.errors import ModelUnavailable
 from agent_service.settings import OFFLINE_MODEL, Settings
 
 
@@ -34,3 +36,41 @@ async def open_endpoint_models(settings: Settings, on_request: OnRequest) -> Asy
 
 def _model(name: str, reader: CompletionsReader) -> BaseChatModel:
     return OfflineChatModel() if name == OFFLINE_MODEL else chat_model(name, reader)
+
+
+BATCH_SIZE = 64
+"""Texts per request: 64 passages of 1,000 tokens stay far under OpenAI's limit of 300,000 tokens a request."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointEmbeddings(Embeddings):
+    """Raises ModelUnavailable and ModelRejected as the chat models do."""
+
+    endpoint: ModelEndpoint
+    model: str
+
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        """One vector per text, in order."""
+        batches = [texts[start : start + BATCH_SIZE] for start in range(0, len(texts), BATCH_SIZE)]
+        return [vector for batch in batches for vector in await self._embed(batch)]
+
+    async def aembed_query(self, text: str) -> list[float]:
+        return (await self._embed([text]))[0]
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """As `aembed_documents`, from a thread other than the event loop's."""
+        return self.endpoint.wait_from_thread(self.aembed_documents(texts))
+
+    def embed_query(self, text: str) -> list[float]:
+        return self.endpoint.wait_from_thread(self.aembed_query(text))
+
+    async def _embed(self, texts: list[str]) -> list[list[float]]:
+        payload = {"model": self.model, "input": texts, "encoding_format": "float"}
+        body = await self.endpoint.post_json("/embeddings", payload)
+        try:
+            vectors = [item["embedding"] for item in sorted(body["data"], key=lambda item: item["index"])]
+        except (KeyError, TypeError) as error:
+            raise ModelUnavailable("the model endpoint's embeddings are malformed") from error
+        if len(vectors) != len(texts):
+            raise ModelUnavailable(f"the model endpoint sent {len(vectors)} embeddings for {len(texts)} texts")
+        return vectors

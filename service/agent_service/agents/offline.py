@@ -19,7 +19,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from agent_service.agents.offline_rules import Call, reply
 from agent_service.settings import OFFLINE_MODEL
-from agent_service.tokens import count_tokens
+from agent_service.token_counts import count_tokens
 
 _PIECE = re.compile(r"\s*\S+|\s+$")
 

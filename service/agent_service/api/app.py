@@ -6,13 +6,13 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
-from agent_service.api import chat, openai, openapi, page, probes, problems, runs, sessions
-from agent_service.middleware.context import ContextMiddleware
-from agent_service.middleware.errors import ErrorMiddleware
-from agent_service.middleware.limits import LimitsMiddleware
-from agent_service.middleware.metrics import MetricsMiddleware
+from agent_service.api import chat, error_handlers, openai, openapi, page, probes, runs, sessions
+from agent_service.middleware.http_metrics import MetricsMiddleware
+from agent_service.middleware.http_tracing import TracingMiddleware
 from agent_service.middleware.origin import OriginMiddleware
-from agent_service.middleware.tracing import TracingMiddleware
+from agent_service.middleware.request_id import ContextMiddleware
+from agent_service.middleware.request_limits import LimitsMiddleware
+from agent_service.middleware.unexpected_errors import ErrorMiddleware
 from agent_service.resources import VERSION, Resources
 from agent_service.settings import split_names
 
@@ -56,7 +56,7 @@ def create_app(resources: Resources) -> FastAPI:
     settings = resources.settings
     routes = [route for router in (*ROUTERS, probes.router, page.router) for route in router.routes]
     app.router.routes.extend(routes)  # include_router makes each of them anew, in 30 ms of the first request
-    problems.install(app, routes)
+    error_handlers.install(app, routes)
     openapi.install(app)
     resources.metrics.declare_http(_declared_answers())
     app.add_middleware(LimitsMiddleware, max_body_bytes=resources.settings.max_body_bytes)

@@ -8,10 +8,11 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from agent_service.api.deps import IdempotencyKeyDep, ResourcesDep, RespondAsync, WaitingCaller, WaitingWatcher, run_in_log
+from agent_service.api.field_types import Question, SessionId
 from agent_service.api.json_body import JsonResponse, JsonRoute
 from agent_service.api.openapi import PROBLEMS
 from agent_service.api.schemas import ChatRequest, RunAccepted, RunState
-from agent_service.api.streams import (
+from agent_service.api.sse import (
     STREAM,
     LastEventId,
     LastEventIdQuery,
@@ -21,11 +22,10 @@ from agent_service.api.streams import (
     stream_run,
     until_ended,
 )
-from agent_service.api.text import Question, SessionId
 from agent_service.errors import Forbidden, InvalidRequest
 from agent_service.principal import Principal
 from agent_service.resources import Resources
-from agent_service.runs.model import Run
+from agent_service.runs.run_types import Run
 from agent_service.runs.usage import run_usage
 
 router = APIRouter(route_class=JsonRoute, tags=["chat"], responses=PROBLEMS)

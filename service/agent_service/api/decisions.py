@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError, model_validator
 
-from agent_service.api.text import Body, JsonObject, JsonValue, Text
+from agent_service.api.field_types import Body, JsonObject, JsonValue, Text
 from agent_service.errors import InvalidRequest
-from agent_service.runs.model import BREAKPOINT
+from agent_service.runs.run_types import BREAKPOINT
 
 MAX_DECISIONS = 50
 

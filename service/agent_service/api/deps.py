@@ -8,11 +8,11 @@ from fastapi import Depends, Header, Query, Request, Security
 from fastapi.security import HTTPBearer
 
 from agent_service.api.callers import bearer
+from agent_service.api.field_types import IdempotencyKey
 from agent_service.api.json_body import check_query
-from agent_service.api.text import IdempotencyKey
 from agent_service.principal import Principal
 from agent_service.resources import Resources
-from agent_service.runs.model import Run
+from agent_service.runs.run_types import Run
 
 bearer_scheme = HTTPBearer(auto_error=False, description="An API key (`slipway keys create`) or a JWT.")
 

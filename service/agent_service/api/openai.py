@@ -15,14 +15,13 @@ from agent_service.api.json_body import JsonResponse, JsonRoute, json_line
 from agent_service.api.openai_input import conversation, ends_with, graph_messages, history, question
 from agent_service.api.openai_schemas import MODEL_ID, Completion, CompletionRequest, Model, ModelList
 from agent_service.api.openapi import PROBLEMS, event_stream
-from agent_service.api.sse import HEARTBEAT, StreamResponse, in_chunks
-from agent_service.api.streams import until_ended
+from agent_service.api.sse import HEARTBEAT, StreamResponse, in_chunks, until_ended
 from agent_service.errors import ModelNotFound, SessionBusy, SessionInterrupted
-from agent_service.middleware.problem import problem_response
+from agent_service.middleware.problem_details import problem_response
 from agent_service.principal import Principal
 from agent_service.resources import Resources
 from agent_service.runs.events import Event
-from agent_service.runs.model import Run
+from agent_service.runs.run_types import Run
 from agent_service.runs.usage import run_usage
 
 router = APIRouter(prefix="/v1", route_class=JsonRoute, tags=["openai"], responses=PROBLEMS)

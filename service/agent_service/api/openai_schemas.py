@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag, model_validator
 from typing_extensions import TypeAliasType
 
-from agent_service.api.text import Text
+from agent_service.api.field_types import Text
 
 MODEL_ID = "slipway"
 

@@ -5,8 +5,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from agent_service.api.problems import Problem
-from agent_service.middleware.problem import MEDIA_TYPE
+from agent_service.api.error_handlers import Problem
+from agent_service.middleware.problem_details import MEDIA_TYPE
 
 ERRORS = {
     401: "No credential, or one that is not good (any more).",

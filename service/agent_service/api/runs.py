@@ -20,7 +20,7 @@ from agent_service.api.deps import (
 from agent_service.api.json_body import JsonResponse, JsonRoute
 from agent_service.api.openapi import PROBLEMS
 from agent_service.api.schemas import RunAccepted, RunState
-from agent_service.api.streams import STREAM, LastEventId, LastEventIdQuery, last_event, open_stream, stream_run
+from agent_service.api.sse import STREAM, LastEventId, LastEventIdQuery, last_event, open_stream, stream_run
 
 router = APIRouter(route_class=JsonRoute, tags=["runs"], responses=PROBLEMS)
 

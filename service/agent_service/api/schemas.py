@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
-from agent_service.api.text import Body, JsonObject, Question, SessionId, Text
+from agent_service.api.field_types import Body, JsonObject, Question, SessionId, Text
 from agent_service.outcomes import Outcome
 
 

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from agent_service.api.deps import Caller, ResourcesDep
+from agent_service.api.field_types import SESSION_ID_PATTERN
 from agent_service.api.json_body import JsonResponse, JsonRoute
 from agent_service.api.openapi import PROBLEMS
 from agent_service.api.schemas import FeedbackRequest, History, SessionList, StreamToken, UsageReport
-from agent_service.api.text import SESSION_ID_PATTERN
 from agent_service.errors import InvalidRequest
 from agent_service.runs.usage import GROUPS, Group, usage
 

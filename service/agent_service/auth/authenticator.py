@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent_service.auth.api_keys import ApiKeys
-from agent_service.auth.key_records import KEY_PREFIX
+from agent_service.auth.api_keys import KEY_PREFIX, ApiKeys
 from agent_service.auth.shared_secrets import SharedSecrets
 from agent_service.auth.stream_tokens import StreamTokens
 from agent_service.errors import Unauthenticated
@@ -14,7 +13,7 @@ from agent_service.settings import Settings
 if TYPE_CHECKING:
     import aiohttp
 
-    from agent_service.auth.tokens import JwtVerifier
+    from agent_service.auth.jwt_verifier import JwtVerifier
 
 MAX_CREDENTIAL_CHARS = 8192
 """Proxies cut headers at 8 KiB; the largest identity provider tokens stay under 4 KiB."""
@@ -87,7 +86,7 @@ def _jwt_verifier(settings: Settings, http: "aiohttp.ClientSession | None") -> "
     if not (settings.jwt_secret or settings.jwt_secret_dir or settings.jwt_jwks_url):
         return None
     from agent_service.auth.jwks import Jwks  # noqa: PLC0415  # aiohttp: 8 MB, 0.1 s of CPU, that only issuers' tokens need
-    from agent_service.auth.tokens import JwtVerifier  # noqa: PLC0415  # likewise
+    from agent_service.auth.jwt_verifier import JwtVerifier  # noqa: PLC0415  # likewise
 
     return JwtVerifier(
         secret=settings.jwt_secret.get_secret_value() if settings.jwt_secret else None,

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import psycopg
 
 from agent_service.db.pool import Pool, make_pool
-from agent_service.db.session import connect_string
+from agent_service.db.session_settings import connect_string
 from agent_service.settings import Settings
 
 POOL_SIZE = 2

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from langchain_core.embeddings import Embeddings
 
+from agent_service.child_processes import open_workers
 from agent_service.commands.database import command_pool
 from agent_service.documents.ingest import IngestReport, ingest
-from agent_service.isolated import open_workers
 from agent_service.settings import Settings
 
 

@@ -10,9 +10,9 @@ from sqlglot.dialects.postgres import Postgres
 from sqlglot.errors import ErrorLevel, SqlglotError
 from sqlglot.tokenizer_core import Token, TokenType
 
+from agent_service.data.complexity import beyond
 from agent_service.data.grammar import GROWS, NODES, PLAIN_FUNCTIONS, TYPES
 from agent_service.data.query import MAX_SQL_CHARS, QueryRefused, Statement
-from agent_service.data.shape import beyond
 
 _STARTS: Final = frozenset({TokenType.SELECT, TokenType.WITH, TokenType.L_PAREN})
 _WORD: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)

@@ -4,7 +4,7 @@ import psycopg
 from psycopg import errors
 from psycopg_pool import PoolTimeout
 
-from agent_service.db.session import connect_string
+from agent_service.db.session_settings import connect_string
 
 CONNECT_SECONDS = 3
 """For the one attempt that tells why the pool has no connection; the probe that waits for it is not in a hurry."""

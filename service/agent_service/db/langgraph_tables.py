@@ -12,7 +12,7 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.store.postgres import PostgresStore
 from psycopg import sql
 
-from agent_service.db.session import SCHEMA
+from agent_service.db.session_settings import SCHEMA
 from agent_service.errors import SchemaMismatch
 
 Connection = psycopg.Connection[dict[str, Any]]

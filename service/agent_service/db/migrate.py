@@ -17,7 +17,7 @@ from psycopg import IsolationLevel
 from psycopg.rows import dict_row
 
 from agent_service.db import langgraph_tables
-from agent_service.db.session import ENCODING, FACTS, PIN, SCHEMA, Pooler, Session, connect_string, session
+from agent_service.db.session_settings import ENCODING, FACTS, PIN, SCHEMA, Pooler, Session, connect_string, session
 from agent_service.errors import SchemaMismatch
 
 Connection = psycopg.Connection[dict[str, Any]]

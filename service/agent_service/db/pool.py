@@ -13,7 +13,7 @@ from psycopg import IsolationLevel
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from agent_service.db.session import FACTS, PIN, Pooler, Session, connect_string, session
+from agent_service.db.session_settings import FACTS, PIN, Pooler, Session, connect_string, session
 from agent_service.errors import DatabaseUnavailable
 
 log = structlog.stdlib.get_logger(__name__)
@@ -50,7 +50,7 @@ UNAVAILABLE = (
 
 
 class Pool(AsyncConnectionPool[Connection]):
-    """Whoever takes a connection, LangGraph too, finds our settings in it (db/session.py)."""
+    """Whoever takes a connection, LangGraph too, finds our settings in it (db/session_settings.py)."""
 
     def __init__(self, url: str, *, pooler: Pooler, **options: Any) -> None:
         self._pooler = pooler

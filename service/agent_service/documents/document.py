@@ -52,3 +52,14 @@ def sections(items: list[Block | Heading], title: str) -> tuple[Section, ...]:
             blocks = []
         path = [*(h for h in path if h.level < item.level), item]
     return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """`score` grows with relevance; its scale is the backend's."""
+
+    title: str
+    section: str
+    source: str
+    text: str
+    score: float

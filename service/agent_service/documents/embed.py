@@ -7,7 +7,7 @@ from typing import Final
 from langchain_core.embeddings import Embeddings
 
 from agent_service.documents.chunk import Chunk
-from agent_service.documents.store import Vector
+from agent_service.documents.document_store import Vector
 
 QUERY_SECONDS: Final = 5.0
 """Seconds a search waits for the endpoint before it goes by words alone; well under TOOL_TIMEOUT, which would end the search."""

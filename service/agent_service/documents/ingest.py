@@ -10,14 +10,14 @@ from typing import Final
 import psycopg
 from langchain_core.embeddings import Embeddings
 
+from agent_service.child_processes import Allowance, GivenUp, Workers
 from agent_service.db.pool import Pool, connection
 from agent_service.documents.chunk import Chunk, chunk
 from agent_service.documents.discover import Discovery, Failure, Found, discover
 from agent_service.documents.document import UnreadableDocument
+from agent_service.documents.document_store import StoredDocument, enable_vectors, remove_missing, replace, unchanged
 from agent_service.documents.embed import embed_chunks, model_name
 from agent_service.documents.parse import parse
-from agent_service.documents.store import StoredDocument, enable_vectors, remove_missing, replace, unchanged
-from agent_service.isolated import Allowance, GivenUp, Workers
 
 PASSAGE_VERSION: Final = b"1"
 """Part of a document's hash: another number makes every document be cut anew, after a change of parser or chunker."""

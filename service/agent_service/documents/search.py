@@ -9,9 +9,9 @@ from langchain_core.embeddings import Embeddings
 
 from agent_service.db.pool import Connection, Pool, connection
 from agent_service.documents.chunk import TARGET_CHARS
+from agent_service.documents.document import Passage
+from agent_service.documents.document_store import Vector, vector_literal
 from agent_service.documents.embed import embed_query, model_name
-from agent_service.documents.passage import Passage
-from agent_service.documents.store import Vector, vector_literal
 
 CANDIDATES: Final = 30
 """Passages per ranking that are fused: deep enough that one in the middle of both beats one at the end of either."""

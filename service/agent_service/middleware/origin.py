@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from agent_service.middleware.problem import problem_response
+from agent_service.middleware.problem_details import problem_response
 
 STARTING_GETS = frozenset({"/chat/stream"})
 """Paths whose GET starts something; other calls that do need a JSON body or a header that browsers ask about first."""

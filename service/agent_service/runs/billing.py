@@ -8,9 +8,9 @@ from langchain_core.messages import AIMessage, BaseMessage
 
 from agent_service.metrics import Metrics
 from agent_service.prices import PriceTable
-from agent_service.runs.live import LiveRun
-from agent_service.runs.model import ModelCall
-from agent_service.tokens import count_tokens
+from agent_service.runs.live_run import LiveRun
+from agent_service.runs.run_types import ModelCall
+from agent_service.token_counts import count_tokens
 
 log = structlog.stdlib.get_logger(__name__)
 

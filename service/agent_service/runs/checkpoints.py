@@ -24,7 +24,7 @@ from psycopg.rows import DictRow, dict_row
 from agent_service.db.pool import Pool, connection, until_database_answers
 from agent_service.errors import LeaseLost
 from agent_service.runs.events import storable
-from agent_service.runs.live import LiveRun
+from agent_service.runs.live_run import LiveRun
 from agent_service.runs.serde import StateSerializer
 from agent_service.runs.steps import Row
 from agent_service.runs.writer import Writer

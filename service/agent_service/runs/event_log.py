@@ -10,8 +10,8 @@ import orjson
 from agent_service.db.pool import Pool, connection
 from agent_service.runs.events import START, Event, EventKind, Position
 from agent_service.runs.expired import remaining_events
-from agent_service.runs.model import Run
-from agent_service.runs.store import RUN_COLUMNS, as_run, one
+from agent_service.runs.run_store import RUN_COLUMNS, as_run, one
+from agent_service.runs.run_types import Run
 from agent_service.runs.usage import run_usage
 
 PAGE_BYTES = 8_192

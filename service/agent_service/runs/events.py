@@ -10,7 +10,7 @@ from uuid import UUID
 import orjson
 
 from agent_service.errors import InvalidRequest
-from agent_service.runs.model import Run
+from agent_service.runs.run_types import Run
 
 EventKind = Literal[
     "text",

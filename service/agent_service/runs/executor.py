@@ -23,9 +23,9 @@ from agent_service.runs import events
 from agent_service.runs.checkpoints import CURRENT_LIVE
 from agent_service.runs.events import Event
 from agent_service.runs.history import mend
-from agent_service.runs.live import LiveRun, StopReason
-from agent_service.runs.model import BREAKPOINT, Ending, Run, used
+from agent_service.runs.live_run import LiveRun, StopReason
 from agent_service.runs.recovery import Checkpointed, Graph, checkpointed, kept_text, next_nodes
+from agent_service.runs.run_types import BREAKPOINT, Ending, Run, used
 from agent_service.runs.tap import Tap
 from agent_service.runs.writer import REFUSED
 

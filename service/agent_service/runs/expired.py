@@ -6,7 +6,7 @@ from typing import Any
 from agent_service.runs import events
 from agent_service.runs.buffer import EventBuffer
 from agent_service.runs.events import START, Event, Position
-from agent_service.runs.model import Run
+from agent_service.runs.run_types import Run
 
 
 def remaining_events(run: Run, usage: Mapping[str, Any], after: Position) -> list[Event]:

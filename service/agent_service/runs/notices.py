@@ -8,8 +8,8 @@ import structlog
 from psycopg.rows import dict_row
 
 from agent_service.db.pool import Connection, prepare
-from agent_service.db.session import Pooler, connect_string
-from agent_service.runs.live import LiveRuns
+from agent_service.db.session_settings import Pooler, connect_string
+from agent_service.runs.live_run import LiveRuns
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -20,8 +20,8 @@ from psycopg.rows import DictRow
 from agent_service.db.pool import Pool, connection, database_errors
 from agent_service.errors import DatabaseUnavailable
 from agent_service.metrics import TABLES, Metrics
-from agent_service.runs.sessions import ERASE_SESSIONS
-from agent_service.runs.store import one
+from agent_service.runs.run_store import one
+from agent_service.runs.session_store import ERASE_SESSIONS
 from agent_service.settings import Settings
 
 log = structlog.stdlib.get_logger(__name__)

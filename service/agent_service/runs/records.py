@@ -9,9 +9,9 @@ from psycopg.types.json import Jsonb
 
 from agent_service.runs import steps
 from agent_service.runs.events import TEXT_KINDS, Event, storable
-from agent_service.runs.live import LiveRun
-from agent_service.runs.model import Ending, HandOver, ModelCall
+from agent_service.runs.live_run import LiveRun
 from agent_service.runs.notices import EVENTS_CHANNEL, WORK_CHANNEL
+from agent_service.runs.run_types import Ending, HandOver, ModelCall
 from agent_service.runs.steps import columns
 
 ROW_BYTES = 4_096

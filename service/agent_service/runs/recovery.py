@@ -13,7 +13,7 @@ from langgraph.pregel import Pregel
 from langgraph.types import All, StateSnapshot
 
 from agent_service.runs.events import Event
-from agent_service.runs.model import Run
+from agent_service.runs.run_types import Run
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 

@@ -15,10 +15,10 @@ from agent_service.db.migrate import check_schema
 from agent_service.db.pool import Connection, Pool, connection
 from agent_service.principal import Principal
 from agent_service.runs.checkpoints import CURRENT_LIVE, Checkpointer
-from agent_service.runs.live import LiveRun, LiveRuns
-from agent_service.runs.model import Ending, ModelCall
-from agent_service.runs.sessions import SessionStore
-from agent_service.runs.store import Asked, QueueLimits, RunStore
+from agent_service.runs.live_run import LiveRun, LiveRuns
+from agent_service.runs.run_store import Asked, QueueLimits, RunStore
+from agent_service.runs.run_types import Ending, ModelCall
+from agent_service.runs.session_store import SessionStore
 from agent_service.runs.writer import Writer
 
 T = TypeVar("T")

@@ -19,13 +19,13 @@ from agent_service.runs.checkpoints import Checkpointer
 from agent_service.runs.event_log import EventLog
 from agent_service.runs.executor import Executor
 from agent_service.runs.graph_context import GraphContext
-from agent_service.runs.leases import Leases
-from agent_service.runs.live import LiveRuns
+from agent_service.runs.live_run import LiveRuns
 from agent_service.runs.notices import Notices
 from agent_service.runs.prune import Retention, prune_forever
 from agent_service.runs.recovery import Graph
+from agent_service.runs.run_leases import Leases
+from agent_service.runs.run_store import QueueLimits, RunStore
 from agent_service.runs.service import RunService
-from agent_service.runs.store import QueueLimits, RunStore
 from agent_service.runs.watchdog import Watchdog
 from agent_service.runs.worker import Worker
 from agent_service.runs.writer import Writer

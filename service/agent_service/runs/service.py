@@ -25,10 +25,10 @@ from agent_service.runs.buffer import EventBuffer
 from agent_service.runs.event_log import WATCH_SECONDS, EventLog
 from agent_service.runs.events import START, Event, Position
 from agent_service.runs.graph_context import GraphContext
-from agent_service.runs.live import LiveRuns
-from agent_service.runs.model import Run
+from agent_service.runs.live_run import LiveRuns
 from agent_service.runs.notices import Notices
-from agent_service.runs.store import WITHOUT_ANSWER, Asked, RunStore
+from agent_service.runs.run_store import WITHOUT_ANSWER, Asked, RunStore
+from agent_service.runs.run_types import Run
 from agent_service.runs.worker import Worker
 from agent_service.tracing.spans import Tracing
 

@@ -36,7 +36,7 @@ from agent_service.runs.extract import (
     reasoning_of,
     text_of,
 )
-from agent_service.runs.live import LiveRun
+from agent_service.runs.live_run import LiveRun
 from agent_service.runs.speakers import Speakers
 
 log = structlog.stdlib.get_logger(__name__)

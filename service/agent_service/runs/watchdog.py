@@ -21,10 +21,10 @@ import psycopg
 import structlog
 from psycopg import IsolationLevel
 
-from agent_service.db.session import connect_string
-from agent_service.runs.leases import GIVE_AWAY
-from agent_service.runs.live import LiveRun, LiveRuns
+from agent_service.db.session_settings import connect_string
+from agent_service.runs.live_run import LiveRun, LiveRuns
 from agent_service.runs.notices import WORK_CHANNEL
+from agent_service.runs.run_leases import GIVE_AWAY
 from agent_service.threads import LANE, LaneThreads
 
 log = structlog.stdlib.get_logger(__name__)

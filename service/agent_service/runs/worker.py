@@ -15,10 +15,10 @@ from agent_service.errors import DatabaseUnavailable
 from agent_service.metrics import Metrics
 from agent_service.principal import Principal
 from agent_service.runs.executor import Executor
-from agent_service.runs.leases import Claimed, Leases, Owner
-from agent_service.runs.live import LiveRun, LiveRuns
-from agent_service.runs.model import Ending, HandOver, Run, used
+from agent_service.runs.live_run import LiveRun, LiveRuns
 from agent_service.runs.notices import Notices
+from agent_service.runs.run_leases import Claimed, Leases, Owner
+from agent_service.runs.run_types import Ending, HandOver, Run, used
 from agent_service.runs.writer import Writer
 from agent_service.threads import LANE
 from agent_service.tracing.spans import Tracing

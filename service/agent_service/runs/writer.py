@@ -26,8 +26,8 @@ from psycopg.types.json import Jsonb
 from agent_service.db.pool import RETRY_SECONDS, Pool, connection, idle_limit
 from agent_service.errors import DatabaseUnavailable
 from agent_service.runs import records, steps
-from agent_service.runs.live import LiveRun, LiveRuns
-from agent_service.runs.model import Ending, HandOver
+from agent_service.runs.live_run import LiveRun, LiveRuns
+from agent_service.runs.run_types import Ending, HandOver
 
 log = structlog.stdlib.get_logger(__name__)
 

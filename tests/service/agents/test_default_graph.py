@@ -19,11 +19,11 @@ from agent_service.agents.default.tools import notes_namespace
 from agent_service.agents.loader import compile_graph
 from agent_service.agents.offline import OfflineChatModel
 from agent_service.agents.offline_rules import NOTICE
-from agent_service.data.reader import DataReader
+from agent_service.child_processes import Workers
+from agent_service.data.data_reader import DataReader
 from agent_service.db.pool import make_pool
-from agent_service.documents.passage import Passage
+from agent_service.documents.document import Passage
 from agent_service.errors import DatabaseUnavailable, InvalidRequest, ModelRejected, ModelUnavailable
-from agent_service.isolated import Workers
 from agent_service.principal import Principal
 from tests.support.agents import ListedDocuments, ScriptedData, ScriptedModel, call_of, make_context
 

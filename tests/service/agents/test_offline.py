@@ -11,9 +11,9 @@ from agent_service.agents.default import prompts
 from agent_service.agents.offline import OfflineChatModel
 from agent_service.agents.offline_data import describe_period, period, sql_for
 from agent_service.agents.offline_rules import NOTICE, choose_tool, reply, route
-from agent_service.data.reader import INTRODUCE
+from agent_service.data.data_reader import INTRODUCE
 from agent_service.data.statement import prepare
-from agent_service.tokens import count_tokens
+from agent_service.token_counts import count_tokens
 
 SEARCH = {"name": "rag_search", "description": "Searches the documents."}
 NOTES = [{"name": "save_note", "description": "Keeps a note."}, {"name": "list_notes", "description": "Lists notes."}]

@@ -3,7 +3,7 @@
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
 from agent_service.agents.default.window import MESSAGE_TOKENS, context_window, without_dangling_calls
-from agent_service.tokens import count_tokens
+from agent_service.token_counts import count_tokens
 
 PLENTY = 100_000
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from agent_service.middleware.limits import MAX_HEADER_BYTES
+from agent_service.middleware.request_limits import MAX_HEADER_BYTES
 from tests.service.api.conftest import plain_service
 from tests.support.fake_model import FakeModel
 from tests.support.postgres import fresh_database

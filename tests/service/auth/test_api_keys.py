@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from agent_service.auth.api_keys import CHECK_SECONDS, ApiKeys, create_key, list_keys, revoke_key
-from agent_service.auth.key_records import KEY_TEXT, key_hash
+from agent_service.auth.api_keys import CHECK_SECONDS, KEY_TEXT, ApiKeys, create_key, key_hash, list_keys, revoke_key
 from agent_service.errors import InvalidRequest, NotFound, Unauthenticated
 from agent_service.principal import Principal
 from tests.support.clock import Clock

@@ -5,8 +5,8 @@ from pathlib import Path
 import jwt
 import pytest
 
+from agent_service.auth.jwt_verifier import JwtVerifier
 from agent_service.auth.shared_secrets import CHECK_SECONDS, SharedSecrets
-from agent_service.auth.tokens import JwtVerifier
 from agent_service.errors import SettingsError, Unauthenticated
 from agent_service.settings import load_settings
 from tests.support.clock import Clock

@@ -4,8 +4,8 @@ from uuid import uuid4
 import jwt
 import pytest
 
+from agent_service.auth.jwt_verifier import JwtVerifier
 from agent_service.auth.stream_tokens import AUDIENCE, StreamTokens
-from agent_service.auth.tokens import JwtVerifier
 from agent_service.errors import Forbidden, Unauthenticated
 from agent_service.principal import Principal, StreamGrant
 from tests.support.jwks import claims

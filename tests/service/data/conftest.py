@@ -6,9 +6,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from agent_service.data.reader import DataReader
+from agent_service.child_processes import Workers
+from agent_service.data.data_reader import DataReader
 from agent_service.db.pool import Pool, make_pool
-from agent_service.isolated import Workers
 from agent_service.principal import Principal
 from tests.support.postgres import fresh_database
 

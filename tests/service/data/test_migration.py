@@ -8,10 +8,10 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from agent_service.data.reader import DataReader
+from agent_service.child_processes import Workers
+from agent_service.data.data_reader import DataReader
 from agent_service.db.migrate import migrate
 from agent_service.db.pool import make_pool
-from agent_service.isolated import Workers
 from tests.service.data.conftest import ANN, add_run
 
 

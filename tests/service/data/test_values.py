@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from agent_service.data.values import JsonValue, to_json
+from agent_service.data.data_reader import JsonValue, to_json
 
 
 @pytest.mark.parametrize(

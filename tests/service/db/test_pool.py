@@ -5,7 +5,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from agent_service.db.pool import Connection, Pool, connection, make_pool
-from agent_service.db.session import connect_string
+from agent_service.db.session_settings import connect_string
 from agent_service.errors import DatabaseUnavailable
 
 

@@ -9,12 +9,12 @@ import pytest
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 
-from agent_service.data.reader import DataReader
+from agent_service.child_processes import Workers
+from agent_service.data.data_reader import DataReader
 from agent_service.db import langgraph_tables
 from agent_service.db.migrate import _apply, migrate, shipped
-from agent_service.isolated import Workers
 from agent_service.principal import Principal
-from agent_service.runs.sessions import SessionStore
+from agent_service.runs.session_store import SessionStore
 from tests.support.service import JWT_SECRET, running_service
 from tests.support.tokens import bearer
 

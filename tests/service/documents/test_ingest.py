@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from agent_service.child_processes import Workers
 from agent_service.db.pool import Pool
 from agent_service.documents.ingest import IngestReport, ingest
 from agent_service.documents.search import DocumentSearch
 from agent_service.errors import DatabaseUnavailable
-from agent_service.isolated import Workers
 from tests.service.documents.embeddings import DownEmbeddings, TopicEmbeddings
 from tests.service.documents.pdf import make_pdf
 

@@ -7,10 +7,10 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from agent_service.agents.default.tools import show_passages
 from agent_service.agents.offline_rules import reply, route
+from agent_service.child_processes import Workers
 from agent_service.db.pool import Pool
 from agent_service.documents.ingest import ingest
 from agent_service.documents.search import DocumentSearch
-from agent_service.isolated import Workers
 
 DOCS = Path(__file__).parents[3] / "docs"
 TOOL_OUTPUT_CHARS = 2000

@@ -6,13 +6,13 @@ import structlog
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
+from agent_service.child_processes import Workers
 from agent_service.db.migrate import shipped
 from agent_service.db.pool import Pool
+from agent_service.documents.document import Passage
 from agent_service.documents.ingest import ingest
-from agent_service.documents.passage import Passage
 from agent_service.documents.search import DocumentSearch, fuse
 from agent_service.errors import DatabaseUnavailable
-from agent_service.isolated import Workers
 from tests.service.documents.embeddings import DownEmbeddings, TopicEmbeddings
 
 DOCS = {

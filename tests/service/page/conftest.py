@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, async_playwright, expect
 
+from agent_service.child_processes import Workers
 from agent_service.documents.ingest import ingest
-from agent_service.isolated import Workers
 from tests.service.page.chat import Chat
 from tests.support.fake_model import FakeModel
 from tests.support.fake_script import Script

@@ -11,8 +11,8 @@ import pytest
 from psycopg.rows import DictRow, dict_row
 
 from agent_service.db.pool import Pool, make_pool
-from agent_service.runs.live import LiveRun
-from agent_service.runs.model import Ending, HandOver
+from agent_service.runs.live_run import LiveRun
+from agent_service.runs.run_types import Ending, HandOver
 from tests.service.runs.graphs import Effects, Graph
 from tests.support.service import RunningService, running_service
 

@@ -8,7 +8,7 @@ import pytest
 
 from agent_service.runs import buffer, events
 from agent_service.runs.buffer import EventBuffer
-from agent_service.runs.live import LiveRuns
+from agent_service.runs.live_run import LiveRuns
 
 SOON = 5.0
 """Seconds: more than any wake-up takes on a busy machine."""

@@ -21,10 +21,10 @@ from psycopg.rows import dict_row
 from agent_service.db.pool import Pool, make_pool
 from agent_service.errors import NotInterrupted, SlipwayError
 from agent_service.principal import Principal
-from agent_service.runs.leases import Leases
-from agent_service.runs.live import LiveRun, LiveRuns
-from agent_service.runs.model import Ending, HandOver, Run
-from agent_service.runs.store import Asked, QueueLimits, RunStore
+from agent_service.runs.live_run import LiveRun, LiveRuns
+from agent_service.runs.run_leases import Leases
+from agent_service.runs.run_store import Asked, QueueLimits, RunStore
+from agent_service.runs.run_types import Ending, HandOver, Run
 from agent_service.runs.writer import Writer
 
 LEASE_SECONDS = 3.0

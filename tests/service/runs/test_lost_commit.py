@@ -10,9 +10,9 @@ from agent_service.db.pool import Pool, make_pool
 from agent_service.principal import Principal
 from agent_service.runs.event_log import EventLog
 from agent_service.runs.events import START, end
-from agent_service.runs.live import LiveRun, LiveRuns
-from agent_service.runs.model import Ending, ModelCall
-from agent_service.runs.store import Asked, QueueLimits, RunStore
+from agent_service.runs.live_run import LiveRun, LiveRuns
+from agent_service.runs.run_store import Asked, QueueLimits, RunStore
+from agent_service.runs.run_types import Ending, ModelCall
 from agent_service.runs.writer import Writer
 
 

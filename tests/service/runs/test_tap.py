@@ -14,8 +14,8 @@ from agent_service.prices import PriceTable
 from agent_service.resources import make_metrics
 from agent_service.runs import events
 from agent_service.runs.events import START
-from agent_service.runs.live import LiveRun
-from agent_service.runs.model import Run
+from agent_service.runs.live_run import LiveRun
+from agent_service.runs.run_types import Run
 from agent_service.runs.tap import Tap
 from agent_service.settings import load_settings
 from tests.service.runs.graphs import Update, chain

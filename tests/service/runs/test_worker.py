@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from agent_service.principal import Principal
-from agent_service.runs.leases import Claimed, Leases, Queue
-from agent_service.runs.store import Asked
+from agent_service.runs.run_leases import Claimed, Leases, Queue
+from agent_service.runs.run_store import Asked
 from tests.service.runs import graphs
 from tests.service.runs.conftest import Database, Serve, begin, expire_leases, silenced, until
 from tests.service.runs.graphs import Effects

@@ -22,9 +22,9 @@ from agent_service.principal import Principal
 from agent_service.runs.checkpoints import CURRENT_LIVE, Checkpointer
 from agent_service.runs.event_log import EventLog
 from agent_service.runs.events import START
-from agent_service.runs.live import LiveRun, LiveRuns
-from agent_service.runs.model import Ending, HandOver, ModelCall
-from agent_service.runs.store import Asked, QueueLimits, RunStore
+from agent_service.runs.live_run import LiveRun, LiveRuns
+from agent_service.runs.run_store import Asked, QueueLimits, RunStore
+from agent_service.runs.run_types import Ending, HandOver, ModelCall
 from agent_service.runs.writer import Writer
 from tests.service.runs.conftest import Database, until
 

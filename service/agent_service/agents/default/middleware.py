@@ -30,7 +30,7 @@ from agent_service.agents.context import AgentContext
 from agent_service.agents.default import prompts
 from agent_service.agents.default.tools import REQUIRES_APPROVAL
 from agent_service.agents.default.window import context_window
-from agent_service.data.reader import DataReader
+from agent_service.data.data_reader import DataReader
 from agent_service.errors import ModelUnavailable, SlipwayError
 from agent_service.logs import logger
 

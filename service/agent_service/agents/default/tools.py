@@ -11,9 +11,9 @@ from langchain.tools import ToolRuntime
 from langchain_core.tools import BaseTool, ToolException, tool
 from langgraph.store.base import BaseStore
 
-from agent_service.data.reader import DataReader, QueryResult
+from agent_service.data.data_reader import DataReader, QueryResult
+from agent_service.documents.document import Passage
 from agent_service.documents.excerpt import excerpt
-from agent_service.documents.passage import Passage
 from agent_service.documents.search import DocumentSearch
 from agent_service.principal import Principal
 

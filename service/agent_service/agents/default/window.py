@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
-from agent_service.tokens import count_tokens, most_tokens
+from agent_service.token_counts import count_tokens, most_tokens
 
 MESSAGE_TOKENS = 4
 """Tokens that the wire format adds to each message: role and separators."""

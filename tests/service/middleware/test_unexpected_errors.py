@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from agent_service.middleware.errors import ErrorMiddleware
+from agent_service.middleware.unexpected_errors import ErrorMiddleware
 
 SCOPE: dict[str, Any] = {"type": "http", "method": "GET", "path": "/v1/x", "headers": []}
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_service.tokens import count_tokens, most_tokens
+from agent_service.token_counts import count_tokens, most_tokens
 
 
 @pytest.mark.parametrize(("text", "tokens"), [("", 0), ("hello world", 2), ("Grüße aus Köln", 5), ("🦜", 3)])

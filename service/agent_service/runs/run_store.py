@@ -1,4 +1,4 @@
-"""Runs in Postgres: reading, starting, cancelling. What a lease is for stands in leases.py."""
+"""Runs in Postgres: reading, starting, cancelling. What a lease is for stands in run_leases.py."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -21,9 +21,9 @@ from agent_service.errors import (
 from agent_service.principal import Principal
 from agent_service.runs import events
 from agent_service.runs.buffer import EventBuffer
-from agent_service.runs.model import Run, used
 from agent_service.runs.notices import CANCEL_CHANNEL, EVENTS_CHANNEL, WORK_CHANNEL
 from agent_service.runs.records import pack
+from agent_service.runs.run_types import Run, used
 from agent_service.runs.writer import Writer
 
 EXTERNAL_ID = "coalesce(s.external_id, s.id)"

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_service.agents.answer import Answer
-from agent_service.agents.failures import AttemptFailed
-from agent_service.agents.sse import EventDecoder, merge_text
+from agent_service.agents.completion_stream import Answer, EventDecoder, merge_text
+from agent_service.agents.endpoint_errors import AttemptFailed
 from agent_service.errors import ModelRejected
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from agent_service.agents import reader
-from agent_service.agents.keys import ApiKeySource
+from agent_service.agents import completion_reader
+from agent_service.agents.model_keys import ApiKeySource
 from agent_service.errors import ModelRejected, ModelUnavailable
 from tests.support.fake_model import FakeModel
 from tests.support.fake_script import MODELS, Fault, FaultKind, Script, ToolCall, echo_tokens
@@ -308,7 +308,7 @@ async def test_ping_raises_while_the_endpoint_fails_or_is_away(fake: FakeModel, 
 async def test_the_first_text_waits_for_no_other_though_chunks_without_text_came_just_before(
     fake: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "GATHER_SECONDS", 5.0)
+    monkeypatch.setattr(completion_reader, "GATHER_SECONDS", 5.0)
     fake.script = Script(token_count=3, first_token_seconds=0.2)
     async with open_client(fake) as client, asyncio.timeout(4), await client.stream() as stream:
         while not text_of(await anext(aiter(stream))):

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from agent_service.agents.keys import ApiKeySource, KeyFile
+from agent_service.agents.model_keys import ApiKeySource, KeyFile
 from agent_service.errors import ModelUnavailable
 from agent_service.settings import Settings
 

@@ -3,7 +3,7 @@
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent_service.middleware.problem import problem_response
+from agent_service.middleware.problem_details import problem_response
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -10,7 +10,7 @@ from psycopg.errors import DeadlockDetected, ForeignKeyViolation
 from agent_service.db.pool import Connection, Pool, connection
 from agent_service.errors import NotFound, SessionBusy
 from agent_service.principal import Principal
-from agent_service.runs.store import EXTERNAL_ID, one
+from agent_service.runs.run_store import EXTERNAL_ID, one
 
 ERASE_TRIES = 5
 """Each deadlock means that the other side went on: a second one in a row was never seen."""

@@ -4,7 +4,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent_service.metrics import OTHER
-from agent_service.middleware.metrics import METHODS, PROBES
+from agent_service.middleware.http_metrics import METHODS, PROBES
 from agent_service.tracing.spans import Tracing, answered, trace_id
 
 PARENT = frozenset({b"traceparent", b"tracestate"})

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from uuid import UUID
 
 from agent_service.db.pool import Pool, connection
-from agent_service.runs.model import Run
-from agent_service.runs.store import CLAIMABLE, RUN_COLUMNS, as_run
+from agent_service.runs.run_store import CLAIMABLE, RUN_COLUMNS, as_run
+from agent_service.runs.run_types import Run
 
 Owner = tuple[str, str]
 """Tenant and user."""

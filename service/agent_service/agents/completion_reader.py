@@ -17,11 +17,10 @@ import aiohttp
 import structlog
 from openai.types.chat import ChatCompletion
 
-from agent_service.agents.answer import Answer
+from agent_service.agents.completion_format import completion
+from agent_service.agents.completion_stream import Answer, Chunk, has_output, is_text
 from agent_service.agents.endpoint import ModelEndpoint
-from agent_service.agents.failures import AttemptFailed, Status, read_start, status_of, transport_errors
-from agent_service.agents.sse import Chunk, has_output, is_text
-from agent_service.agents.wire import completion
+from agent_service.agents.endpoint_errors import AttemptFailed, Status, read_start, status_of, transport_errors
 from agent_service.errors import ModelRejected, ModelUnavailable
 
 log = structlog.stdlib.get_logger(__name__)

@@ -5,7 +5,7 @@ from urllib.parse import unquote_to_bytes
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent_service.errors import InvalidRequest, TooLarge
-from agent_service.middleware.problem import problem_response
+from agent_service.middleware.problem_details import problem_response
 
 MAX_HEADER_BYTES = 32_768
 """Names and values together; uvicorn's httptools parser has no limit of its own. A JWT rarely passes 8 KiB."""

@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from agent_service.auth.jwks import Jwks
-from agent_service.auth.tokens import JwtVerifier
+from agent_service.auth.jwt_verifier import JwtVerifier
 from agent_service.errors import Unauthenticated
 from agent_service.principal import Principal
 from tests.support.jwks import SigningKey, claims, make_key, serve_issuer

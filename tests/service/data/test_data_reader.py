@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from agent_service.data.reader import ROLE, DataReader, QueryRefused
+from agent_service.child_processes import Workers
+from agent_service.data.data_reader import ROLE, DataReader, QueryRefused
 from agent_service.db.pool import Pool, make_pool
 from agent_service.errors import DatabaseUnavailable
-from agent_service.isolated import Workers
 from agent_service.principal import Principal
 from tests.service.data.conftest import ANN, BOB, OTHER_ANN
 

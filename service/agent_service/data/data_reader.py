@@ -1,24 +1,25 @@
-"""Read-only SQL for a model: checked and rebuilt here, and confined by the database once more."""
+"""Read-only SQL for a model: checked and rebuilt here, and confined by the database once more. What may be read, as text."""
 
 import asyncio
 import json
+import math
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import date, datetime, time
 from decimal import Decimal
+from itertools import groupby
 from typing import Any, Final, LiteralString
 
 import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from agent_service.data.describe import describe
+from agent_service.child_processes import Allowance, Busy, GivenUp, Workers
 from agent_service.data.query import MAX_SQL_CHARS, QueryRefused, Statement, read_query
-from agent_service.data.values import JsonValue, to_json
 from agent_service.db.pool import Connection, Pool, connection
 from agent_service.errors import Overloaded
-from agent_service.isolated import Allowance, Busy, GivenUp, Workers
 from agent_service.principal import Principal
 
 __all__ = ["DataReader", "QueryRefused", "QueryResult"]
@@ -62,6 +63,9 @@ PARSING: Final = Allowance(seconds=10.0, cpu_seconds=3)
 """Of reading a query, in a child process. The largest take 0.3 s of CPU, a child's start 0.5 s; a starved pod has little."""
 
 _PARAMETER: Final = re.compile(r"""'(?>[^']|'')*'|"(?>[^"]|"")*"|\$(\d+)""")
+
+
+JsonValue = str | int | float | bool | list["JsonValue"] | dict[str, "JsonValue"] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,3 +241,58 @@ def _message(error: psycopg.Error, timeout: float) -> str:
     if isinstance(error, psycopg.errors.QueryCanceled):
         return f"the query took longer than {timeout:g} s"
     return error.diag.message_primary or str(error)
+
+
+def to_json(value: object) -> JsonValue:
+    """Numbers stay numbers, dates become ISO 8601, and whatever JSON has no form for becomes text."""
+    match value:
+        case Mapping():
+            return {str(key): to_json(item) for key, item in value.items()}
+        case list() | tuple():
+            return [to_json(item) for item in value]
+        case _:
+            return _scalar(value)
+
+
+def _scalar(value: object) -> JsonValue:
+    match value:
+        case None | str() | bool() | int():
+            return value
+        case float() | Decimal() if math.isfinite(value):
+            return int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else float(value)
+        case datetime() | date() | time():
+            return value.isoformat()
+        case _:
+            return str(value)
+
+
+COLUMNS: Final[LiteralString] = """
+SELECT n.nspname || '.' || c.relname AS relation, obj_description(c.oid, 'pg_class') AS about,
+       a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, col_description(c.oid, a.attnum) AS comment
+FROM pg_namespace n
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'v', 'm', 'f', 'p')
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE n.nspname = ANY(%(schemas)s)
+  AND has_schema_privilege(%(role)s, n.oid, 'USAGE') AND has_column_privilege(%(role)s, c.oid, a.attnum, 'SELECT')
+ORDER BY array_position(%(schemas)s, n.nspname::text), c.relname, a.attnum
+"""
+
+
+async def describe(conn: Connection, schemas: tuple[str, ...], role: str) -> str:
+    """Tables and views of `schemas` that `role` may read; a line per column."""
+    rows = await (await conn.execute(COLUMNS, {"schemas": list(schemas), "role": role})).fetchall()
+    tables = groupby(rows, key=lambda row: (row["relation"], row["about"]))
+    return "\n\n".join(_table(relation, about, columns) for (relation, about), columns in tables)
+
+
+def _table(relation: str, about: str | None, columns: Iterable[Mapping[str, Any]]) -> str:
+    lines = [f"  {c['name']} {_type(c['type'])}{_comment(c['comment'])}" for c in columns]
+    return "\n".join([f"{relation}{_comment(about)}", *lines])
+
+
+def _type(name: str) -> str:
+    return {"timestamp with time zone": "timestamptz", "double precision": "float"}.get(name, name)
+
+
+def _comment(text: str | None) -> str:
+    return f" -- {text}" if text else ""

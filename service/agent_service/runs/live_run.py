@@ -8,7 +8,7 @@ from uuid import UUID
 from langgraph.runtime import RunControl
 
 from agent_service.runs.buffer import EventBuffer, Watch
-from agent_service.runs.model import Ending, HandOver, ModelCall, Run
+from agent_service.runs.run_types import Ending, HandOver, ModelCall, Run
 from agent_service.runs.steps import Steps
 from agent_service.tracing.spans import UNTRACED
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
 from agent_service.errors import SlipwayError
-from agent_service.middleware.problem import problem_response
+from agent_service.middleware.problem_details import problem_response
 
 HTTP_CODES = {400: "invalid_request", 404: "no_such_route", 405: "method_not_allowed", 415: "unsupported_media_type"}
 

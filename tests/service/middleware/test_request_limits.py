@@ -7,7 +7,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from agent_service.errors import TooLarge
-from agent_service.middleware.limits import MAX_HEADER_BYTES, LimitsMiddleware
+from agent_service.middleware.request_limits import MAX_HEADER_BYTES, LimitsMiddleware
 
 LIMIT = 100
 

@@ -3,8 +3,7 @@
 import pytest
 from sqlglot.dialects.postgres import Postgres
 
-from agent_service.data.query import QueryRefused
-from agent_service.data.shape import (
+from agent_service.data.complexity import (
     MAX_DEPTH,
     MAX_JOINS,
     MAX_PREFIXES,
@@ -13,6 +12,7 @@ from agent_service.data.shape import (
     MAX_TYPED_DEPTH,
     beyond,
 )
+from agent_service.data.query import QueryRefused
 from agent_service.data.statement import prepare
 
 SCHEMAS = ("slipway_data",)

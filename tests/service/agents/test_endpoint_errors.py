@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import aiohttp
 import pytest
 
-from agent_service.agents.failures import AttemptFailed, error_message, failure, parse_retry_after, pause, transport_errors
+from agent_service.agents.endpoint_errors import AttemptFailed, error_message, failure, parse_retry_after, pause, transport_errors
 from agent_service.errors import ModelRejected
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
