@@ -92,7 +92,7 @@ class Workers:
             except BrokenProcessPool:
                 raise GivenUp("its process died") from None
         except GivenUp as error:
-            log.warning("a child process was given up", function=function.__qualname__, reason=str(error))
+            log.warning("child_process_given_up", function=function.__qualname__, reason=str(error))
             raise
         finally:
             self._places.release()

@@ -109,7 +109,7 @@ def _run(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -
     gc.enable()
     setup_logging(settings.log_level)
     if later := settings_of_later_versions(os.environ):
-        logger(__name__).warning("not in this version, and without effect", settings=later)
+        logger(__name__).warning("settings_of_later_versions", settings=later, effect="none in this version")
     run(settings, on_ready)
 
 

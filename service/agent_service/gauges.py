@@ -45,7 +45,7 @@ async def watch_keys(pool: Pool, metrics: Metrics, sources: Mapping[str, KeySour
                 except SlipwayError:
                     continue  # the database is away: the next look tries again
                 if name in known:
-                    log.info("key changed", key=name, revision=seen[0])
+                    log.info("key_changed", key=name, revision=seen[0])
                 known[name] = seen
         await asyncio.sleep(WATCH_SECONDS)
 

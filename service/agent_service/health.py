@@ -166,4 +166,4 @@ async def _check(name: str, dependency: Dependency) -> None:
         dependency.ok, dependency.detail = False, type(error).__name__
     dependency.checked = time.monotonic()
     if before != dependency.ok:
-        log.info("dependency changed", dependency=name, ok=dependency.ok, detail=dependency.detail)
+        log.info("dependency_changed", dependency=name, ok=dependency.ok, detail=dependency.detail)

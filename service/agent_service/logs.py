@@ -97,7 +97,7 @@ def _log_uncaught(kind: type[BaseException], error: BaseException | None, trace:
     if error is None or issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error or kind(), trace)
     else:
-        logger(__name__).critical("uncaught exception", exc_info=(kind, error, trace))
+        logger(__name__).critical("uncaught_exception", exc_info=(kind, error, trace))
 
 
 def frames(error: BaseException) -> list[str]:

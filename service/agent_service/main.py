@@ -101,7 +101,7 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
             stop.listen()
             service.resources.tracing.adopt_process()
             if settings.auth == "disabled":
-                log.warning("AUTH=disabled: anyone who reaches this address has the role platform")
+                log.warning("auth_disabled", effect="anyone who reaches this address has the role platform")
             log.info("serving", url=service.url, ops_port=service.ops.port, version=VERSION)
             on_ready(service.url)
             await _first(stop.asked.wait(), asyncio.wait([service.answering]))
@@ -224,7 +224,7 @@ def run(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) ->
 
 def _exit_at_once() -> None:
     """All runs are handed over and their events written by now."""
-    log.warning("exiting with code of the graph still running")
+    log.warning("exiting_while_graph_code_runs")
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -210,7 +210,7 @@ class Metrics:
         told = self._told.setdefault(label, set())
         if value not in told and len(told) < MAX_TOLD:
             told.add(value)
-            log.info("counted as other", label=label, value=value[:100])
+            log.info("counted_as_other", label=label, value=value[:100])
         return OTHER
 
 

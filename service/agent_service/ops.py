@@ -67,7 +67,7 @@ class OpsServer:
         try:
             return self.answer(scope["path"], accept)
         except Exception:
-            log.exception("the ops port failed", path=scope["path"])
+            log.exception("ops_port_failed", path=scope["path"])
             return 500, JSON, b'{"code":"internal","detail":"it is in the log"}'
 
     def answer(self, path: str, accept: str) -> Answer:

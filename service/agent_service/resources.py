@@ -199,7 +199,7 @@ async def _until_database_answers(pool: Pool) -> None:
                 await check_schema(conn)
         except DatabaseUnavailable:
             if not waiting:
-                log.warning("waiting for the database")
+                log.warning("waiting_for_database")
             waiting = True
             await asyncio.sleep(DATABASE_WAIT_SECONDS)
         else:

@@ -89,7 +89,7 @@ async def test_every_line_of_a_request_carries_its_ids_and_its_principal(log: Lo
         answer = await client.post("/chat", json={"question": "hi", "session_id": "s1"}, headers=headers)
         assert answer.headers["x-request-id"] == "req-1"
         run_id = answer.json()["run_id"]
-        (ended,) = log.named("run ended")
+        (ended,) = log.named("run_ended")
         assert {key: ended.get(key) for key in (*IDS, "request_id", "level", "outcome")} == {
             "run_id": run_id, "session_id": "s1", "request_id": "req-1", "principal": "acme/alice", "trace_id": TRACE_ID,
             "level": "info", "outcome": "completed",
@@ -103,7 +103,7 @@ async def test_lines_of_tools_nodes_and_libraries_within_a_run_carry_its_ids_too
     async with FakeModel(script) as model, plain_service(database_url, model) as service, service.client() as client:
         run = (await client.post("/chat", json={"question": "hi"})).json()
     of_run = [line for line in log.lines if line.get("run_id") == run["run_id"]]
-    assert {"node failed", "the graph raised", "run ended"} <= {line["event"] for line in of_run}
+    assert {"node_failed", "graph_raised", "run_ended"} <= {line["event"] for line in of_run}
     assert [line for line in of_run if not set(IDS) <= line.keys()] == []
     assert len({line["trace_id"] for line in of_run}) == 1
 
@@ -133,14 +133,14 @@ async def test_no_question_answer_token_or_key_is_in_any_line(log: Log, database
         assert stream.text == ANSWER
         await client.get("/runs/nope", params={"token": token}, headers={"Authorization": "Bearer nonsense-nonsense-nonsense"})
     secrets = (QUESTION, ANSWER, token, headers["Authorization"], "nonsense-nonsense", JWT_SECRET, "sk-verysecret")
-    assert len(log.named("run ended")) == 2
+    assert len(log.named("run_ended")) == 2
     assert [secret for secret in secrets if secret in log.text] == []
 
 
 async def test_what_a_graph_raises_is_one_json_line_with_its_place_and_without_its_message(log: Log, database_url: str) -> None:
     async with running_service(database_url, AGENT_GRAPH="tests.support.graphs:raising") as service, service.client() as client:
         await client.post("/chat", json={"question": QUESTION})
-    (raised,) = log.named("the graph raised")
+    (raised,) = log.named("graph_raised")
     assert raised["error"] == "RuntimeError"
     assert raised["at"][-1].endswith(" _raise")
     assert not any("secret detail of the graph" in str(line) for line in log.lines if line["level"] != "debug")
@@ -159,7 +159,7 @@ async def test_an_unexpected_error_is_500_with_the_id_that_its_line_has(
         answer = await client.get("/sessions")
         assert (answer.status_code, answer.json()["code"]) == (500, "internal")
         assert "secret" not in answer.text
-        (line,) = log.named("unexpected error")
+        (line,) = log.named("unexpected_error")
         assert (line["request_id"], line["path"]) == (answer.headers["x-request-id"], "/sessions")
         assert await service.metric("agent_http_requests_total", route="/sessions", code="500") == 1
 
@@ -224,4 +224,4 @@ def test_warnings_and_what_nobody_caught_are_json_lines_too(log: Log) -> None:
     warning, in_thread, at_the_end = log.lines
     assert (warning["logger"], warning["level"]) == ("py.warnings", "warning")
     assert in_thread["exception"][0]["exc_type"] == "ZeroDivisionError"
-    assert (at_the_end["event"], at_the_end["exception"][0]["exc_type"]) == ("uncaught exception", "KeyError")
+    assert (at_the_end["event"], at_the_end["exception"][0]["exc_type"]) == ("uncaught_exception", "KeyError")

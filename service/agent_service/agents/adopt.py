@@ -222,6 +222,6 @@ async def _has_seam() -> bool:
         whole = await model._agenerate([])  # noqa: SLF001  # the methods that the reader depends on
         streamed = [chunk.text async for chunk in model._astream([])]  # noqa: SLF001  # likewise
     except Exception:
-        log.debug("the probe of langchain-openai failed", exc_info=True)
+        log.debug("langchain_openai_probe_failed", exc_info=True)
         return False
     return whole.generations[0].text == "seam" and "".join(streamed) == "seam"

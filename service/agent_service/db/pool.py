@@ -168,7 +168,7 @@ async def until_database_answers(call: Callable[[], Awaitable[T]], what: str) ->
             with database_errors():
                 return await call()
         except DatabaseUnavailable:
-            log.warning("waiting for the database", what=what)
+            log.warning("waiting_for_database", what=what)
             await asyncio.sleep(RETRY_SECONDS)
 
 

@@ -25,7 +25,7 @@ class ErrorMiddleware:
         try:
             await self._app(scope, receive, watching)
         except Exception:
-            log.exception("unexpected error", method=scope.get("method"), path=scope.get("path"))
+            log.exception("unexpected_error", method=scope.get("method"), path=scope.get("path"))
             if started:
                 return  # the server sees an answer that is not complete, and closes the connection
             detail = "an unexpected error; it is in the log under the request's id"

@@ -51,6 +51,6 @@ class Billing:
             metrics.tokens.labels(label, kind).inc(amount)
         if usd is None:
             metrics.unpriced.labels(label).inc()
-            log.warning("model without a price", model=model)
+            log.warning("model_without_price", model=model)
         else:
             metrics.cost_usd.labels(label).inc(usd)

@@ -81,11 +81,11 @@ class Executor:
                 live.said.publish_text(f"\n\n{STEP_LIMIT_ANSWER}" if live.said.text else STEP_LIMIT_ANSWER, "")
                 return Ending("iteration_limit")
             case SlipwayError():
-                log.warning("run failed", code=error.code, detail=error.detail)
+                log.warning("run_failed", code=error.code, detail=error.detail)
                 return _failed("failed", error.code, error.detail, retryable=error.retryable)
         # Not its message, which may quote a question: that is for LOG_LEVEL=debug.
-        log.error("the graph raised", error=type(error).__name__, at=frames(error))
-        log.debug("what the graph raised", exc_info=error)
+        log.error("graph_raised", error=type(error).__name__, at=frames(error))
+        log.debug("graph_raised_details", exc_info=error)
         return _failed("failed", GraphFailed.code, f"the graph raised {type(error).__name__}", retryable=False)
 
     async def _attempt(self, live: LiveRun, tap: Tap) -> Ending:

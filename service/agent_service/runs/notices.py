@@ -59,14 +59,15 @@ class Notices:
             try:
                 await self._listen()
             except psycopg.Error as error:
-                self._say("no notices from the database; polling", error=type(error).__name__)
+                if self._newly_away():
+                    log.warning("notices_lost", error=type(error).__name__, effect="polling")
             self.heard = False
             await asyncio.sleep(RECONNECT_SECONDS)
 
-    def _say(self, message: str, **details: str) -> None:
-        if not self._away:
-            log.warning(message, **details)
-        self._away = True
+    def _newly_away(self) -> bool:
+        """Whether notices came until now: each gap is told once."""
+        newly, self._away = not self._away, True
+        return newly
 
     async def _listen(self) -> None:
         async with await psycopg.AsyncConnection.connect(
@@ -76,14 +77,15 @@ class Notices:
             if not shared:
                 await self._hear(conn)
         # LISTEN would succeed, stay behind in the server's connection, and nothing would ever come here.
-        self._say("behind a pooler there are no notices; polling", setting="DATABASE_POOLER")
+        if self._newly_away():
+            log.warning("no_notices_behind_pooler", setting="DATABASE_POOLER", effect="polling")
         await asyncio.sleep(POOLER_SECONDS)
 
     async def _hear(self, conn: Connection) -> None:
         for channel in (WORK_CHANNEL, CANCEL_CHANNEL, EVENTS_CHANNEL, ECHO_CHANNEL):
             await conn.execute(f"LISTEN {channel}".encode())
         if self._away:
-            log.info("notices from the database again")
+            log.info("notices_restored")
         self._away = False
         self._wake_all()
         while True:

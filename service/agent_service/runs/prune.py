@@ -92,7 +92,7 @@ async def prune_forever(pool: Pool, retention: Retention, interval: float, metri
         try:
             await _pass(pool, retention, metrics)
         except DatabaseUnavailable:
-            log.warning("the clean-up waits for the database")
+            log.warning("prune_waits_for_database")
         await asyncio.sleep(interval)
 
 

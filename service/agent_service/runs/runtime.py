@@ -144,5 +144,5 @@ async def _keep_going(name: str, loop: Callable[[], Coroutine[None, None, None]]
         try:
             await loop()
         except Exception:
-            log.exception("a background loop failed; it starts again", loop=name)
+            log.exception("background_loop_failed", loop=name)
         await asyncio.sleep(RESTART_SECONDS)

@@ -100,7 +100,7 @@ def rebuilt(module: str, name: str, how: str, content: Any) -> Any:
         kind = reduce(getattr, name.split("."), importlib.import_module(module))
         return _made(kind, how, content)
     except Exception as error:  # a graph's class may raise anything
-        log.warning("a value of the state is not what it was", type=f"{module}.{name}", error=type(error).__name__)
+        log.warning("state_value_not_restored", type=f"{module}.{name}", error=type(error).__name__)
         return content
 
 

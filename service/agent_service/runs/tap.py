@@ -235,7 +235,7 @@ class Tap(BaseCallbackHandler, TextListener, _StreamingCallbackHandler[Any]):
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
         if span := self._nodes.pop(run_id, None):
             if not isinstance(error, GraphBubbleUp | asyncio.CancelledError):
-                log.warning("node failed", node=span.name, error=type(error).__name__)
+                log.warning("node_failed", node=span.name, error=type(error).__name__)
             self._metrics.node_seconds.labels(self._metrics.node_label(span.name)).observe(time.monotonic() - span.started)
 
     def _end_node(self, span: _OpenSpan, outputs: Any) -> None:

@@ -91,7 +91,7 @@ class Watchdog:
             try:
                 self._look(late, used, used_by_loop)
             except Exception:
-                log.exception("the watchdog failed; it goes on")
+                log.exception("watchdog_failed")
 
     def _look(self, late: float, used: float, used_by_loop: float) -> None:
         """Charges what passed since the last look, in seconds: by the clock, of the CPU, and of it in the loop's thread."""
@@ -125,13 +125,13 @@ class Watchdog:
         for run in guilty:
             if run.forgivable:
                 run.forgivable = False
-                log.error("a run blocks this process", **run.run.ids, runs=len(self._live))
+                log.error("run_blocks_process", **run.run.ids, runs=len(self._live))
         others = [run for run in self._live if run.forgivable and run.said.state == "open"]
         if others and not self._answered:
             try:
                 self._give_away(others)
             except psycopg.Error as error:  # the next look tries again
-                log.warning("runs could not be given away", error=type(error).__name__)
+                log.warning("runs_not_given_away", error=type(error).__name__)
 
     def _give_away(self, runs: Sequence[LiveRun]) -> None:
         """Into the queue, as a drain would; nothing of it is a crash. Their writes from here on are refused."""
@@ -143,7 +143,7 @@ class Watchdog:
         for run in runs:
             if run.run.id in given:
                 run.forgivable = False  # no crash was counted
-        log.warning("runs given away while the event loop is blocked", runs=len(given))
+        log.warning("runs_given_away", reason="the event loop is blocked", runs=len(given))
 
 
 def _make_task(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:

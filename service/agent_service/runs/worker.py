@@ -189,7 +189,7 @@ class Worker:
     def _welcome(self, item: Claimed) -> None:
         if item.reason != "queued":
             self._metrics.runs_recovered.labels(item.reason).inc()
-            log.info("run taken over", **item.run.ids, reason=item.reason)
+            log.info("run_taken_over", **item.run.ids, reason=item.reason)
         self.take(item.run, alone=item.alone)
 
     # Executing
@@ -213,7 +213,7 @@ class Worker:
                 self._count(live, ending, time.monotonic() - started)
             else:
                 live.trace.stopped(live.stop or "lost")
-                log.info("run stopped here", reason=live.stop or "lost")
+                log.info("run_stopped_here", reason=live.stop or "lost")
             if live.stop == "lost" and live.forgivable:
                 with suppress(DatabaseUnavailable):
                     await self._leases.forgive(live.run.id, live.run.attempt)
@@ -233,7 +233,7 @@ class Worker:
         if live.route:
             self._metrics.routes.labels(self._metrics.route_label(live.route)).inc()
         live.trace.outcome(ending.outcome, used(live.calls))
-        log.info("run ended", outcome=ending.outcome, seconds=round(seconds, 3), model_calls=len(live.calls))
+        log.info("run_ended", outcome=ending.outcome, seconds=round(seconds, 3), model_calls=len(live.calls))
 
     # Stopping
 

@@ -202,7 +202,7 @@ class Writer:
                 self._away = False
             except DatabaseUnavailable:
                 if not self._away:
-                    log.warning("writing waits for the database", runs=len(self._live))
+                    log.warning("writing_waits_for_database", runs=len(self._live))
                 self._away = True
                 await asyncio.sleep(RETRY_SECONDS)
                 self._ask(0)
@@ -240,7 +240,7 @@ class Writer:
                 raise
             except Exception as error:
                 # Whatever one run's content does must not hold up the others. (The message may quote it.)
-                log.error("a commit was refused; writing one by one", error=type(error).__name__)  # noqa: TRY400  # no message
+                log.error("commit_refused", error=type(error).__name__)  # noqa: TRY400  # no message
                 for start in group.starts:
                     await self._start_alone(start)
                 for run in group.runs:
@@ -364,7 +364,7 @@ class Writer:
         for run in [run for run in group.runs if run.run.id not in held]:
             group.runs.remove(run)
             if run.said.state == "open":
-                log.warning("run lost to another process", **run.run.ids)
+                log.warning("run_lost", **run.run.ids)
             run.halt("lost")
             run.stop = "lost"
             self._end(run, ours=False)
@@ -389,7 +389,7 @@ class Writer:
             raise
         except Exception as error:
             name = type(error).__name__
-            log.error("what a run wrote was refused and is dropped", error=name, **run.run.ids)  # noqa: TRY400  # no message
+            log.error("run_writes_dropped", error=name, **run.run.ids)  # noqa: TRY400  # no message
             run.steps = steps.Steps()
             records.drop_unwritten(run)
             if run in self._ending:

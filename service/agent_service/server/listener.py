@@ -62,5 +62,5 @@ def limits_that_files_allow(limits: Limits) -> Limits:
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return limits
     allowed = max(1, soft - RESERVED_FILES)
-    log.warning("fewer connections than MAX_CONNECTIONS: too few open files are allowed", files=soft, connections=allowed)
+    log.warning("max_connections_lowered", reason="too few open files are allowed", files=soft, connections=allowed)
     return replace(limits, connections=allowed)

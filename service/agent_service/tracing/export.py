@@ -69,5 +69,5 @@ async def _shut_down(provider: TracerProvider, exporter: SpanExporter) -> None:
     flushing.start()
     await asyncio.to_thread(flushing.join, FLUSH_SECONDS)
     if flushing.is_alive():
-        log.warning("traces dropped: the collector does not answer")
+        log.warning("traces_dropped", reason="the collector does not answer")
         await asyncio.to_thread(exporter.shutdown)

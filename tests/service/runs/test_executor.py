@@ -30,7 +30,7 @@ async def test_an_exceptions_text_is_in_no_line_nor_in_the_answer(serve: Serve, 
         async with serve(graphs.raises(ValueError)) as service:
             run = await database.finished(await begin(service, question=QUESTION))
 
-    assert [line["error"] for line in log.named("the graph raised")] == ["ValueError"]
-    assert log.named("the graph raised")[0]["at"][-1].endswith(" fail")
+    assert [line["error"] for line in log.named("graph_raised")] == ["ValueError"]
+    assert log.named("graph_raised")[0]["at"][-1].endswith(" fail")
     assert QUESTION not in log.text
     assert QUESTION not in str(run["error"])

@@ -150,7 +150,7 @@ async def test_a_run_that_is_handed_over_stays_one_trace(database_url: str, tmp_
     assert [span.resource["service.instance.id"] for span in (first, second)] == ["replica-0", "replica-1"]
     assert {span.resource["service.name"] for span in traces.spans} == {"shop"}
     assert {span.parent_id for span in traces.named("look at the shelf")} > {first.span_id, second.span_id}
-    for replica, event in ((here, "run stopped here"), (peer, "run taken over"), (peer, "run ended")):
+    for replica, event in ((here, "run_stopped_here"), (peer, "run_taken_over"), (peer, "run_ended")):
         lines = [json.loads(line) for line in replica.log.read_text().splitlines()]
         line = next(line for line in lines if line["event"] == event)
         assert line["trace_id"] == asked.trace_id

@@ -123,7 +123,7 @@ async def _small_job(model: BaseChatModel, prompt: str, messages: Sequence[AnyMe
     try:
         reply = await model.ainvoke([SystemMessage(prompt), *messages], config={"tags": [TAG_NOSTREAM]})
     except (ModelUnavailable, ModelRejected) as error:
-        logger(__name__).warning("small model job failed", error=error.code)
+        logger(__name__).warning("small_model_job_failed", error=error.code)
         return ""
     return reply.text
 

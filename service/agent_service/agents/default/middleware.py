@@ -157,7 +157,7 @@ def tool_error(error: Exception, request: ToolCallRequest) -> str:
     """
     name = request.tool_call["name"]
     told = str(error) if isinstance(error, SlipwayError | ToolException) else type(error).__name__
-    logger(__name__).warning("tool failed", tool=name, error=type(error).__name__)
+    logger(__name__).warning("tool_failed", tool=name, error=type(error).__name__)
     return f"`{name}` failed: {told}"
 
 
