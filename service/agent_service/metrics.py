@@ -18,7 +18,8 @@ HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
 
 MODEL_STATUSES = ("ok", "rate_limited", "client_error", "server_error", "connection_error", "timeout", "auth")
 TOOL_STATUSES = ("ok", "error")
-TOKEN_TYPES = ("input", "cached", "output")
+TOKEN_TYPES = ("input", "cached", "output", "reasoning")
+RELOADS = ("loaded", "refused")
 RESUMES = ("memory", "log", "finished", "gap")
 LIMITS = (
     "queue",
@@ -82,11 +83,13 @@ class Metrics:
         # Which tool fails?
         self.tool_calls = counter("tool_calls_total", "Tool calls", ["tool", "status"])
         # How much does the model read and write?
-        self.tokens = counter("tokens_total", "Tokens; cached ones are a part of input", ["model", "type"])
+        self.tokens = counter("tokens_total", "Tokens; cached is a part of input, reasoning of output", ["model", "type"])
         # What does it cost?
         self.cost_usd = counter("cost_usd_total", "Cost by the price table, USD", ["model"])
         # Is that cost all of it?
         self.unpriced = counter("unpriced_model_calls_total", "Model calls whose model has no price", ["model"])
+        # Are the prices those that we think? Refused: counted at each look, every 2 s, while a broken file stands.
+        self.price_reloads = counter("price_reloads_total", "Looks at PRICE_FILE that found a new or a broken one", ["result"])
         # What do users ask for?
         self.routes = counter("routes_total", "Runs by the route that the graph took", ["route"])
         # Are they content?
@@ -150,6 +153,7 @@ class Metrics:
             self.guardrail_blocks: guardrail_rules,
             self.runs_recovered: ("handover", "crash"),
             self.rate_limited: LIMITS,
+            self.price_reloads: RELOADS,
             self.stream_resumes: RESUMES,
             self.connections_cut: CUT_REASONS,
             self.pool_connections: ("in_use", "idle", "waiting"),
@@ -205,13 +209,25 @@ class Metrics:
     def route_label(self, route: str) -> str:
         return route if route in self._routes else self._other("route", route)
 
+    def count_unpriced(self, model: str) -> None:
+        """A call without a price. Its name is logged once: in the metric it may be `other`."""
+        self.unpriced.labels(self.model_label(model)).inc()
+        if self._first("unpriced", model):
+            log.warning("model_without_price", model=model[:100])
+
     def _other(self, label: str, value: str) -> str:
         """Logs an undeclared name once: its series is the shared one, and somebody will look for it."""
-        told = self._told.setdefault(label, set())
-        if value not in told and len(told) < MAX_TOLD:
-            told.add(value)
+        if self._first(label, value):
             log.info("counted_as_other", label=label, value=value[:100])
         return OTHER
+
+    def _first(self, kind: str, value: str) -> bool:
+        """Whether a name is seen for the first time, of the first MAX_TOLD of its kind."""
+        told = self._told.setdefault(kind, set())
+        if value in told or len(told) >= MAX_TOLD:
+            return False
+        told.add(value)
+        return True
 
 
 def _value(gauge: Gauge) -> float:

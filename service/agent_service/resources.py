@@ -31,7 +31,7 @@ from agent_service.gauges import KeySource, watch_keys, watch_pool
 from agent_service.health import DATABASE_SECONDS, ENDPOINT_SECONDS, Check, Health, now_and_then
 from agent_service.metrics import Metrics
 from agent_service.open_streams import Streams
-from agent_service.prices import PriceTable
+from agent_service.prices import PriceFile
 from agent_service.runs.checkpoints import Checkpointer
 from agent_service.runs.recovery import Graph
 from agent_service.runs.rehearsal import rehearse
@@ -96,7 +96,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
         SettingsError, SchemaMismatch: with one line for whoever starts the process.
     """
     check_folders(settings)
-    prices = PriceTable.load(settings.price_file)  # a wrong one is told at once, not when the database is there
+    prices = PriceFile.open(settings.price_file)  # a wrong one is told at once, not when the database is there
     async with AsyncExitStack() as stack:
         pool = make_pool(
             settings.database_url.get_secret_value(),
@@ -135,7 +135,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
                 pool,
                 compiled,
                 metrics=metrics,
-                prices=prices,
+                prices=prices.current,
                 check_input=make_input_check(settings),
                 tracing=tracing,
                 tracer=langsmith.tracer if langsmith else None,
@@ -146,6 +146,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
         _background(stack, "health", health.watch(metrics))
         _background(stack, "pool-gauges", watch_pool(pool, metrics))
         _background(stack, "key-gauges", watch_keys(pool, metrics, keys))
+        _background(stack, "prices", prices.watch(lambda result: metrics.price_reloads.labels(result).inc()))
         if OFFLINE_MODEL in {settings.model, settings.cheap_model}:  # it counts each message; elsewhere few texts are counted
             await asyncio.to_thread(count_tokens, "")  # reads its vocabulary, which would make the first turn wait
         health.started = True

@@ -166,7 +166,9 @@ class Settings(BaseModel):
         None, description="Embedding model of the same endpoint; with it, rag_search also ranks by pgvector."
     )
     price_file: Path | None = Field(
-        None, description="YAML price table (USD per million tokens). Empty: the one that ships with the service."
+        None,
+        description="YAML price table (USD per million tokens), read again when it changes. Empty: the one that ships with "
+        "the service.",
     )
     model_timeout: Seconds = Field(
         60.0, description="Seconds one model call may be silent (before the first chunk, or between two)."

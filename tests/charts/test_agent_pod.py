@@ -155,13 +155,18 @@ def test_input_rules_become_a_file_that_the_service_reads(tmp_path: Path) -> Non
     "change",
     [
         "graph.files={agent.py: build = 2}",
-        'graph.prices="models: {a: 1}"',
         "guardrails.inputRules=[{name: a, pattern: b}]",
     ],
 )
 def test_a_change_of_what_the_chart_makes_rolls_the_pods(change: str) -> None:
     assert annotations() == annotations()
     assert annotations(change) != annotations()
+
+
+def test_new_prices_roll_no_pod_and_are_mounted_as_a_folder_so_that_the_service_sees_them() -> None:
+    assert annotations('graph.prices="models: {a: 1}"') == annotations()
+    (mount,) = [m for m in agent(GRAPH)["containers"][0]["volumeMounts"] if m["name"] == "prices"]
+    assert "subPath" not in mount  # the kubelet never changes a file that is mounted by itself
 
 
 def test_settings_of_the_user_reach_the_service_and_the_migration() -> None:

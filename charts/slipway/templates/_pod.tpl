@@ -229,14 +229,11 @@
 
 {{/*
 What the pods are rolled for, beside their own specification: contents that the chart makes. A Secret of yours is not among them:
-the service reads keys from files and follows them, and the rest is yours to roll.
+the service reads keys from files and follows them, and the rest is yours to roll. The price table is followed, too.
 */}}
 {{- define "slipway.podAnnotations" -}}
 {{- with .Values.graph.files }}
 checksum/graph: {{ toJson . | sha256sum }}
-{{- end }}
-{{- with .Values.graph.prices }}
-checksum/prices: {{ sha256sum . }}
 {{- end }}
 {{- with .Values.guardrails.inputRules }}
 checksum/input-rules: {{ toJson . | sha256sum }}

@@ -85,7 +85,7 @@ def _money(limits: Thresholds) -> Row:
                 Query(f"{per_second(COST, 'model')} * 3600", MODEL),
                 limit=Limit(critical=limits.cost_usd_per_hour),
                 stacked=True,
-                width=12,
+                width=10,
             ),
             graph(
                 Words(
@@ -94,7 +94,17 @@ def _money(limits: Thresholds) -> Row:
                     "currencyUSD",
                 ),
                 Query(per_each(per_second(COST), TURNS), RELEASE_NAME),
-                width=12,
+                width=8,
+            ),
+            graph(
+                Words(
+                    "Price file",
+                    "Per minute: new prices taken up, and looks at a broken file, whose prices are not.",
+                    "opm",
+                    ("AgentPriceFileRefused",),
+                ),
+                Query(per_minute("agent_price_reloads_total", "result"), f"{RELEASE_NAME} {{{{result}}}}"),
+                width=6,
             ),
         ),
     )

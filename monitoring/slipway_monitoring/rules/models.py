@@ -19,6 +19,7 @@ def alerts(limits: Thresholds, scope: Scope) -> Iterator[Alert]:
     if limits.daily_budget_usd is not None:
         yield _budget(limits.daily_budget_usd, limits.budget_ratio, scope)
     yield _unpriced(scope)
+    yield _price_file_refused(scope)
 
 
 def _endpoint_failing(limits: Thresholds, scope: Scope) -> Alert:
@@ -92,5 +93,20 @@ def _unpriced(scope: Scope) -> Alert:
         keep=900,
         summary=f"{RELEASE}: {MODEL} has no price",
         description="Its calls cost nothing in the ledger, in budgets and in AgentCostHigh.",
+        dashboard="cost-quality",
+    )
+
+
+def _price_file_refused(scope: Scope) -> Alert:
+    # Counted at each look, every 2 s, for as long as the broken file stands.
+    refused = increase(scope.select("agent_price_reloads_total", 'result="refused"'), scope.over(300))
+    return Alert(
+        name="AgentPriceFileRefused",
+        expr=f"{refused} > 0",
+        severity="warning",
+        hold=0,
+        keep=300,
+        summary=f"{RELEASE}: the price file is broken",
+        description="Running pods bill by the prices that they had before; a pod that starts now ends with an error.",
         dashboard="cost-quality",
     )

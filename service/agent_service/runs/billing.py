@@ -1,18 +1,16 @@
 """Turns a model call into a row of the ledger and the metrics of cost."""
 
+import json
 import time
 from collections.abc import Sequence
 
-import structlog
 from langchain_core.messages import AIMessage, BaseMessage
 
 from agent_service.metrics import Metrics
-from agent_service.prices import PriceTable
+from agent_service.prices import PriceTable, TokensUsed
 from agent_service.runs.live_run import LiveRun
 from agent_service.runs.run_types import ModelCall
 from agent_service.token_counts import count_tokens
-
-log = structlog.stdlib.get_logger(__name__)
 
 
 class Billing:
@@ -25,32 +23,55 @@ class Billing:
 
     def answered(self, node: str, model: str, started: float, prompt: Sequence[BaseMessage], message: AIMessage) -> None:
         """A call that ended, by the usage that the endpoint reported, or estimated without one."""
-        usage = message.usage_metadata
-        if not usage:
-            self.estimated(node, model, started, prompt, message.text)
-            return
-        model = str(message.response_metadata.get("model_name") or model)
-        cached = (usage.get("input_token_details") or {}).get("cache_read") or 0
-        self._add(node, model, started, usage["input_tokens"], cached, usage["output_tokens"], estimated=False)
+        named = str(message.response_metadata.get("model_name") or model)
+        used = reported(message)
+        if used:
+            self._add(node, named, model, started, used, estimated=False)
+        else:
+            self._estimate(node, named, model, started, prompt, _words(message))
 
     def estimated(self, node: str, model: str, started: float, prompt: Sequence[BaseMessage], text: str) -> None:
         """A call that was cut off: its prompt and what it produced, counted here."""
-        asked = sum(count_tokens(message.text) for message in prompt)
-        self._add(node, model, started, asked, 0, count_tokens(text), estimated=True)
+        self._estimate(node, model, model, started, prompt, text)
 
-    def _add(
-        self, node: str, model: str, started: float, tokens_in: int, cached: int, tokens_out: int, *, estimated: bool
-    ) -> None:
-        cost = self._prices.cost_usd(model, input_tokens=tokens_in, cached_tokens=cached, output_tokens=tokens_out)
-        usd = None if cost is None else float(cost)
+    def _estimate(self, node: str, named: str, asked: str, started: float, prompt: Sequence[BaseMessage], text: str) -> None:
+        used = TokensUsed(input=sum(count_tokens(_words(message)) for message in prompt), output=count_tokens(text))
+        self._add(node, named, asked, started, used, estimated=True)
+
+    def _add(self, node: str, named: str, asked: str, started: float, used: TokensUsed, *, estimated: bool) -> None:
+        """`named` is what the endpoint called the model; a gateway may answer by a name that only it knows."""
+        usd = self._prices.cost_usd(named, used)
+        if usd is None and asked != named:
+            usd = self._prices.cost_usd(asked, used)
         number = len(self._live.calls) + 1
-        self._live.calls.append(ModelCall(number, node, model, tokens_in, cached, tokens_out, usd, estimated))
-        metrics, label = self._metrics, self._metrics.model_label(model)
+        self._live.calls.append(ModelCall(number, node, named, used.input, used.cached, used.output, usd, estimated))
+        metrics, label = self._metrics, self._metrics.model_label(named)
         metrics.model_seconds.labels(label).observe(time.monotonic() - started, self._live.trace.exemplar)
-        for kind, amount in (("input", tokens_in), ("cached", cached), ("output", tokens_out)):
+        kinds = (("input", used.input), ("cached", used.cached), ("output", used.output), ("reasoning", used.reasoning))
+        for kind, amount in kinds:
             metrics.tokens.labels(label, kind).inc(amount)
         if usd is None:
-            metrics.unpriced.labels(label).inc()
-            log.warning("model_without_price", model=model)
+            metrics.count_unpriced(named)
         else:
-            metrics.cost_usd.labels(label).inc(usd)
+            metrics.cost_usd.labels(label).inc(float(usd))
+
+
+def reported(message: AIMessage) -> TokensUsed | None:
+    """The usage that the endpoint sent with an answer; None without one. Only zeros are none: some gateways fill them in."""
+    usage = message.usage_metadata
+    if not usage or not (usage["input_tokens"] or usage["output_tokens"]):
+        return None
+    read, written = usage.get("input_token_details") or {}, usage.get("output_token_details") or {}
+    return TokensUsed(
+        input=usage["input_tokens"],
+        cached=read.get("cache_read") or 0,
+        output=usage["output_tokens"],
+        reasoning=written.get("reasoning") or 0,
+        cache_write=read.get("cache_creation") or 0,
+    )
+
+
+def _words(message: BaseMessage) -> str:
+    """What a model reads or writes of a message: its text, and the calls of tools that it asks for."""
+    calls = message.tool_calls if isinstance(message, AIMessage) else ()
+    return "".join((message.text, *(f"{call['name']}{json.dumps(call['args'], default=str)}" for call in calls)))

@@ -46,7 +46,8 @@ class Executor:
 
     graph: Graph
     metrics: Metrics
-    prices: PriceTable
+    prices: Callable[[], PriceTable]
+    """The table in force: a run is priced by the one of its beginning."""
     max_turn_seconds: float
     max_steps: int
     max_attempts: int
@@ -56,7 +57,7 @@ class Executor:
 
     async def execute(self, live: LiveRun) -> Ending | None:
         """Runs the graph to an outcome; None when the run stopped here without one: it was handed over or lost."""
-        tap = Tap(live, self.metrics, self.prices)
+        tap = Tap(live, self.metrics, self.prices())
         limit = asyncio.timeout(self.max_turn_seconds)
         try:
             async with limit:

@@ -88,7 +88,7 @@ def _ledger_row(run: LiveRun, call: ModelCall) -> dict[str, Any]:
         "input_tokens": call.input_tokens,
         "cached_tokens": call.cached_tokens,
         "output_tokens": call.output_tokens,
-        "cost_usd": call.cost_usd,
+        "cost_usd": None if call.cost_usd is None else f"{call.cost_usd:f}",
         "estimated": call.estimated,
     }
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
@@ -82,7 +83,7 @@ class ModelCall:
     input_tokens: int
     cached_tokens: int
     output_tokens: int
-    cost_usd: float | None
+    cost_usd: Decimal | None
     estimated: bool = False
 
 
@@ -94,7 +95,7 @@ def used(calls: Sequence[ModelCall]) -> dict[str, Any]:
         "input_tokens": sum(call.input_tokens for call in calls),
         "cached_tokens": sum(call.cached_tokens for call in calls),
         "output_tokens": sum(call.output_tokens for call in calls),
-        "cost_usd": round(sum(priced), 8) if len(priced) == len(calls) else None,
+        "cost_usd": float(sum(priced, Decimal(0))) if len(priced) == len(calls) else None,
     }
 
 

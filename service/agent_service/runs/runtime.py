@@ -57,7 +57,7 @@ async def open_runtime(
     compile_graph: Callable[[Checkpointer], Graph],
     *,
     metrics: Metrics,
-    prices: PriceTable,
+    prices: Callable[[], PriceTable],
     check_input: Callable[[str], GuardrailBlocked | None],
     tracing: Tracing,
     tracer: Callable[[], BaseCallbackHandler] | None,

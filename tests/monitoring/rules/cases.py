@@ -148,6 +148,7 @@ def absolute() -> Iterator[Case]:
     """Alerts on an amount, which need no guard."""
     yield from _cost()
     yield from _unpriced()
+    yield from _price_file()
     yield from _pool()
     yield from _queue()
     yield from _loop()
@@ -177,6 +178,19 @@ def _unpriced() -> Iterator[Case]:
     seen = of_release(12 * MINUTE, "model new has no price", model="new")
     yield gauge("AgentModelUnpriced", "fires at the first call, and resolves", {calls: one}, seen, Sighting(2 * HOUR))
     yield gauge("AgentModelUnpriced", "is silent while each call has a price", {calls: steady(0, HOUR)}, Sighting(HOUR))
+
+
+def _price_file() -> Iterator[Case]:
+    name, looks = "AgentPriceFileRefused", Series("agent_price_reloads_total", {"result": "refused"})
+    broken = growing((0, 10 * MINUTE), (30, 10 * MINUTE), (0, HOUR), step=MINUTE)
+    seen = of_release(20 * MINUTE, "the price file is broken")
+    yield gauge(
+        name, "fires while a broken file stands, and resolves", {looks: broken}, Sighting(9 * MINUTE), seen, Sighting(HOUR)
+    )
+    loaded = Series("agent_price_reloads_total", {"result": "loaded"})
+    yield gauge(
+        name, "is silent about new prices", {looks: steady(0, HOUR), loaded: growing((1, HOUR), step=MINUTE)}, Sighting(HOUR)
+    )
 
 
 def _pool() -> Iterator[Case]:
