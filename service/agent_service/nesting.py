@@ -3,7 +3,7 @@
 from typing import Any
 
 MAX_GRAPH_LEVELS = 32
-"""Of a value that a graph is given; the checkpoint's encoder recurses, and real ones have under 5."""
+"""Of a value that a graph is given; the checkpoint's encoder recurses, and real decisions and arguments have under 5."""
 
 MAX_LEVELS = 64
 """Of what an endpoint sends, its envelope included, which has about 8."""

@@ -13,11 +13,11 @@ from langchain_core.tools import BaseTool
 from langgraph.pregel import Pregel
 from prometheus_client import disable_created_metrics
 
-from agent_service.agents.context import AgentContext, ChatModels
+from agent_service.agents.context import AgentContext
 from agent_service.agents.guardrails import RULES, make_input_check, own_rules
 from agent_service.agents.loader import Graph as LoadedGraph
 from agent_service.agents.loader import compile_graph, load_graph
-from agent_service.agents.models import open_models
+from agent_service.agents.models import ChatModels, open_models
 from agent_service.auth.authenticator import Authenticator, build_authenticator
 from agent_service.child_processes import Workers, open_workers
 from agent_service.data.data_reader import DataReader

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from agent_operator.metrics import Metrics as OperatorMetrics
 from agent_service.metrics import Metrics
-from slipway_monitoring.dashboards.reading import METRIC, Shown
+from slipway_monitoring.dashboards.reading import METRIC, PanelQuery
 from slipway_monitoring.rules.operator import render_operator
 from slipway_monitoring.rules.render import render
 from slipway_monitoring.rules.scope import Selector
@@ -87,7 +87,7 @@ def test_every_metric_has_a_reader() -> None:
     assert {name for name, series in families().items() if not series & read} == set()
 
 
-def label_values(query: Shown, metric: str, label: str) -> Iterator[str]:
+def label_values(query: PanelQuery, metric: str, label: str) -> Iterator[str]:
     for matchers in re.findall(metric + r"\{([^}]*)\}", query.expr):
         for _, values in re.findall(rf'\b{label}(=~|=|!~|!=)"([^"$]*)"', matchers):
             yield from values.split("|")

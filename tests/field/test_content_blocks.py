@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langgraph.graph import START, MessagesState, StateGraph
 
-from agent_service.runs.tap import Tap
+from agent_service.runs.callback_handler import RunCallbackHandler
 from tests.field.serving import ask, served, stream
 
 Content = str | list[Any]
@@ -96,6 +96,6 @@ async def test_a_fault_in_the_callback_fails_the_run_instead_of_an_empty_answer(
     def broken(*_: Any, **__: Any) -> None:
         raise AttributeError("a fault of ours")
 
-    monkeypatch.setattr(Tap, "on_llm_new_token", broken)
+    monkeypatch.setattr(RunCallbackHandler, "on_llm_new_token", broken)
     async with served(database_url, __name__) as client:
         assert (await ask(client, "plain text"))["outcome"] == "failed"

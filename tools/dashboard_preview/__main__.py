@@ -13,7 +13,7 @@ from pathlib import Path
 
 from slipway_monitoring.rules.thresholds import Thresholds
 from tools.dashboard_preview import history, page, prometheus, traffic
-from tools.dashboards import ROOT, sheets
+from tools.dashboards import ROOT, specs
 
 OUT = ROOT / ".slipway" / "dashboards"
 SHOWN = 3600.0
@@ -29,7 +29,7 @@ def main() -> int:
     end = time.time() // traffic.STEP * traffic.STEP
     span = page.Span(end - SHOWN, end, traffic.STEP)
     with prometheus.reaching(url) if url else _made_up(end - traffic.LENGTH) as api:
-        return 1 if sum([_draw(path, api, span) for path in sheets(Thresholds())]) else 0
+        return 1 if sum([_draw(path, api, span) for path in specs(Thresholds())]) else 0
 
 
 @contextmanager

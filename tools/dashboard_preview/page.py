@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
-from slipway_monitoring.dashboards.reading import Json, Shown, fill, mark_queries, panels
+from slipway_monitoring.dashboards.reading import Json, PanelQuery, fill, mark_queries, panels
 from tools.dashboard_preview import draw
 from tools.dashboard_preview.prometheus import Api, Series
 
@@ -104,6 +104,6 @@ def _marks(dashboard: Json, api: Api, span: Span) -> Iterator[float]:
             yield from _first_moments(mark, api, span)
 
 
-def _first_moments(mark: Shown, api: Api, span: Span) -> Iterator[float]:
+def _first_moments(mark: PanelQuery, api: Api, span: Span) -> Iterator[float]:
     for series in api.over_time(span.fill(mark.expr), span.start, span.end, span.step):
         yield min(series.values)

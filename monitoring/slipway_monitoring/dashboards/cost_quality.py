@@ -1,7 +1,7 @@
 """What it costs, and whether the answers are worth it."""
 
-from slipway_monitoring.dashboards.frame import Row, Sheet
-from slipway_monitoring.dashboards.panels import VERDICTS, Limit, Query, Words, graph, stat_panel
+from slipway_monitoring.dashboards.frame import DashboardSpec, Row
+from slipway_monitoring.dashboards.panels import VERDICTS, Limit, PanelText, Query, graph, stat_panel
 from slipway_monitoring.dashboards.promql import aggregate, in_range, per_each, per_minute, per_second, quantile, series, share
 from slipway_monitoring.dashboards.shared import BROKEN, RELEASE_NAME, TURNS, cost_per_hour, quantiles
 from slipway_monitoring.rules.thresholds import Thresholds
@@ -11,8 +11,8 @@ CALLS = per_second("agent_llm_requests_total", "model")
 MODEL = f"{RELEASE_NAME} {{{{model}}}}"
 
 
-def sheet(limits: Thresholds) -> Sheet:
-    return Sheet(
+def build(limits: Thresholds) -> DashboardSpec:
+    return DashboardSpec(
         uid="slipway-cost-quality",
         title="Slipway / Cost and quality",
         description="Money, tokens, the model endpoint, and what users think of the answers.",
@@ -27,22 +27,23 @@ def _numbers(limits: Thresholds) -> Row:
         "In short",
         (
             cost_per_hour(
-                Words("Cost per hour", "At the present rate.", "currencyUSD", ("AgentCostHigh", "AgentBudgetNearlySpent")), limits
+                PanelText("Cost per hour", "At the present rate.", "currencyUSD", ("AgentCostHigh", "AgentBudgetNearlySpent")),
+                limits,
             ),
             stat_panel(
-                Words("Spent", "In the chosen time range. Exact sums per user and session: `slipway costs`.", "currencyUSD"),
+                PanelText("Spent", "In the chosen time range. Exact sums per user and session: `slipway costs`.", "currencyUSD"),
                 Query(in_range(COST), RELEASE_NAME),
                 decimals=2,
                 width=4,
             ),
             stat_panel(
-                Words("Cost of a turn", "Money of all models by turns that ended, in the chosen time range.", "currencyUSD"),
+                PanelText("Cost of a turn", "Money of all models by turns that ended, in the chosen time range.", "currencyUSD"),
                 Query(per_each(in_range(COST), in_range("agent_runs_total")), RELEASE_NAME),
                 decimals=4,
                 width=4,
             ),
             stat_panel(
-                Words(
+                PanelText(
                     "Input from the cache", "Input tokens that the model endpoint had cached, and bills at less.", "percentunit"
                 ),
                 Query(share(cached, per_second("agent_tokens_total", where='type="input"')), RELEASE_NAME),
@@ -50,7 +51,7 @@ def _numbers(limits: Thresholds) -> Row:
                 width=4,
             ),
             stat_panel(
-                Words(
+                PanelText(
                     "Calls without a price",
                     "Model calls that cost an unknown sum: a model is missing in the price table.",
                     "short",
@@ -62,7 +63,7 @@ def _numbers(limits: Thresholds) -> Row:
                 width=4,
             ),
             stat_panel(
-                Words("Thumbs up", "Of all thumbs in the chosen time range.", "percentunit"),
+                PanelText("Thumbs up", "Of all thumbs in the chosen time range.", "percentunit"),
                 Query(share(good, in_range("agent_feedback_total")), RELEASE_NAME),
                 decimals=0,
                 width=5,
@@ -76,7 +77,7 @@ def _money(limits: Thresholds) -> Row:
         "Money",
         (
             graph(
-                Words(
+                PanelText(
                     "Cost per hour by model",
                     "Dollars per hour at the present rate. The line is the alert's, for all models together.",
                     "currencyUSD",
@@ -88,7 +89,7 @@ def _money(limits: Thresholds) -> Row:
                 width=10,
             ),
             graph(
-                Words(
+                PanelText(
                     "Cost per turn",
                     "Rises with longer conversations, more model calls per turn, or a dearer model.",
                     "currencyUSD",
@@ -116,16 +117,18 @@ def _tokens() -> Row:
         "Tokens",
         (
             graph(
-                Words("Tokens by model", "Read and written, per second.", "short"),
+                PanelText("Tokens by model", "Read and written, per second.", "short"),
                 Query(per_second("agent_tokens_total", "model", where='type=~"input|output"'), MODEL),
                 stacked=True,
             ),
             graph(
-                Words("Tokens per turn by type", "Cached tokens are a part of input.", "short"),
+                PanelText("Tokens per turn by type", "Cached tokens are a part of input.", "short"),
                 Query(per_turn, f"{RELEASE_NAME} {{{{type}}}}"),
             ),
             graph(
-                Words("Model calls per turn", "Attempts at the model endpoint by turns: retries and loops raise it.", "short"),
+                PanelText(
+                    "Model calls per turn", "Attempts at the model endpoint by turns: retries and loops raise it.", "short"
+                ),
                 Query(per_each(per_second("agent_llm_requests_total"), TURNS), RELEASE_NAME),
             ),
         ),
@@ -137,20 +140,20 @@ def _endpoint(limits: Thresholds) -> Row:
         "Model endpoint",
         (
             graph(
-                Words("Attempts by status", "Per second; retries count.", "reqps"),
+                PanelText("Attempts by status", "Per second; retries count.", "reqps"),
                 Query(per_second("agent_llm_requests_total", "status"), f"{RELEASE_NAME} {{{{status}}}}"),
                 stacked=True,
                 colors=VERDICTS,
                 width=6,
             ),
             graph(
-                Words("Rate limited", "Share of a model's attempts answered 429.", "percentunit", ("AgentModelRateLimited",)),
+                PanelText("Rate limited", "Share of a model's attempts answered 429.", "percentunit", ("AgentModelRateLimited",)),
                 Query(share(per_second("agent_llm_requests_total", "model", where='status="rate_limited"'), CALLS), MODEL),
                 limit=Limit(warning=limits.rate_limited_ratio),
                 width=6,
             ),
             graph(
-                Words(
+                PanelText(
                     "Failing",
                     "Share of a model's attempts that end in 5xx, no connection, a timeout or a refused key.",
                     "percentunit",
@@ -161,7 +164,7 @@ def _endpoint(limits: Thresholds) -> Row:
                 width=6,
             ),
             graph(
-                Words("Model latency (p95)", "A call to its last token, by model.", "s"),
+                PanelText("Model latency (p95)", "A call to its last token, by model.", "s"),
                 Query(quantile(0.95, "agent_llm_request_duration_seconds", "model"), MODEL, exemplars=True),
                 width=6,
             ),
@@ -174,19 +177,19 @@ def _quality() -> Row:
         "Quality",
         (
             graph(
-                Words("Thumbs", "In the last hour.", "short"),
+                PanelText("Thumbs", "In the last hour.", "short"),
                 Query(
                     aggregate("sum", f"increase({series('agent_feedback_total')}[1h])", "score"), f"{RELEASE_NAME} {{{{score}}}}"
                 ),
                 width=8,
             ),
             graph(
-                Words("Questions refused by rule", "Input rules that matched, per minute.", "opm"),
+                PanelText("Questions refused by rule", "Input rules that matched, per minute.", "opm"),
                 Query(per_minute("agent_guardrail_blocks_total", "rule"), f"{RELEASE_NAME} {{{{rule}}}}"),
                 width=8,
             ),
             graph(
-                Words("Time to first word", "From a run's start to its first text.", "s"),
+                PanelText("Time to first word", "From a run's start to its first text.", "s"),
                 *quantiles("agent_time_to_first_token_seconds"),
                 width=8,
             ),

@@ -31,8 +31,8 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
-    """A dashboard. `anchor` is a metric that every pod it shows exports: the variables list what has it."""
+class DashboardSpec:
+    """What one dashboard holds. `anchor` is a metric that every pod it shows exports: the variables list what has it."""
 
     uid: str
     title: str
@@ -59,18 +59,18 @@ class Sheet:
         return plain
 
 
-def _build(sheet: Sheet) -> models.Dashboard:
-    frame = dashboard.Dashboard(sheet.title).uid(sheet.uid).description(sheet.description).tags([TAG]).readonly()
+def _build(spec: DashboardSpec) -> models.Dashboard:
+    frame = dashboard.Dashboard(spec.title).uid(spec.uid).description(spec.description).tags([TAG]).readonly()
     frame.time("now-1h", "now").refresh(REFRESH).timezone("browser").tooltip(models.DashboardCursorSync.CROSSHAIR)
-    frame.variables(_variables(sheet)).annotations(_marks() if sheet.rollout_marks else []).link(_siblings())
-    for row in sheet.rows:
+    frame.variables(_variables(spec)).annotations(_marks() if spec.rollout_marks else []).link(_siblings())
+    for row in spec.rows:
         frame.with_row(dashboard.Row(row.title))
         for panel in row.panels:
             frame.with_panel(panel)
     built = frame.build()
     for number, panel_or_row in enumerate(built.panels or ()):
         panel_or_row.id_val = (
-            panel_id(sheet.uid, panel_or_row.title or "") if isinstance(panel_or_row, models.Panel) else number + 1
+            panel_id(spec.uid, panel_or_row.title or "") if isinstance(panel_or_row, models.Panel) else number + 1
         )
     return built
 
@@ -80,21 +80,21 @@ def panel_id(uid: str, title: str) -> int:
     return 1000 + zlib.crc32(f"{uid}/{title}".encode()) % 1_000_000
 
 
-def _variables(sheet: Sheet) -> list[Builder[models.VariableModel]]:
+def _variables(spec: DashboardSpec) -> list[Builder[models.VariableModel]]:
     return [
         dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"),
-        *(_choice(*each) for each in _choices(sheet)),
+        *(_choice(*each) for each in _choices(spec)),
         dashboard.ConstantVariable("runbooks").value(RUNBOOKS_PLACEHOLDER),
     ]
 
 
-def _choices(sheet: Sheet) -> Iterator[tuple[str, str, str]]:
+def _choices(spec: DashboardSpec) -> Iterator[tuple[str, str, str]]:
     """Variable, its name to people, and the series that it lists the values of."""
-    yield "namespace", "Namespace", sheet.anchor
-    yield "job", "Release", f'{sheet.anchor}{{namespace=~"$namespace"}}'
-    yield "pod", "Pod", f"{sheet.anchor}{{{RELEASE}}}"
-    if sheet.objects:
-        yield "object_namespace", "Objects in", f'{sheet.objects}{{job=~"$job", pod=~"$pod"}}'
+    yield "namespace", "Namespace", spec.anchor
+    yield "job", "Release", f'{spec.anchor}{{namespace=~"$namespace"}}'
+    yield "pod", "Pod", f"{spec.anchor}{{{RELEASE}}}"
+    if spec.objects:
+        yield "object_namespace", "Objects in", f'{spec.objects}{{job=~"$job", pod=~"$pod"}}'
 
 
 def _choice(name: str, label: str, of: str) -> dashboard.QueryVariable:

@@ -1,7 +1,7 @@
 """Does the operator work, and what do its objects say of themselves?"""
 
-from slipway_monitoring.dashboards.frame import Row, Sheet
-from slipway_monitoring.dashboards.panels import Column, Limit, Query, Words, graph, stat_panel, table_panel
+from slipway_monitoring.dashboards.frame import DashboardSpec, Row
+from slipway_monitoring.dashboards.panels import Column, Limit, PanelText, Query, graph, stat_panel, table_panel
 from slipway_monitoring.dashboards.promql import (
     OBJECTS,
     aggregate,
@@ -26,8 +26,8 @@ BUILD = "slipway_operator_build_info"
 DURATION = "slipway_operator_reconcile_duration_seconds"
 
 
-def sheet(limits: Thresholds) -> Sheet:
-    return Sheet(
+def build(limits: Thresholds) -> DashboardSpec:
+    return DashboardSpec(
         uid="slipway-operator",
         title="Slipway / Operator",
         description="The operator's own work, and the state of KeyRotations, AlertPolicies and AgentHealths.",
@@ -60,7 +60,7 @@ def _numbers() -> Row:
         "In short",
         (
             stat_panel(
-                Words(
+                PanelText(
                     "Operators at work",
                     "Operators that hold the Lease of each namespace that they watch.",
                     "short",
@@ -73,7 +73,7 @@ def _numbers() -> Row:
                 width=4,
             ),
             stat_panel(
-                Words(
+                PanelText(
                     "Objects that are not Ready",
                     "By namespace. Their conditions below say why.",
                     "short",
@@ -84,7 +84,7 @@ def _numbers() -> Row:
                 width=4,
             ),
             stat_panel(
-                Words(
+                PanelText(
                     "Rotations past their deadline",
                     "They wait for somebody to look; the old key still works.",
                     "short",
@@ -95,7 +95,7 @@ def _numbers() -> Row:
                 width=4,
             ),
             stat_panel(
-                Words(
+                PanelText(
                     "Pods behind",
                     "Ready pods that do not report the newest revision of a key. A rotation waits for them.",
                     "short",
@@ -105,7 +105,7 @@ def _numbers() -> Row:
                 width=4,
             ),
             stat_panel(
-                Words(
+                PanelText(
                     "Failed reconciles",
                     "In the chosen time range. Conflicts are tried again at once and harm nobody.",
                     "short",
@@ -117,7 +117,7 @@ def _numbers() -> Row:
                 width=4,
             ),
             stat_panel(
-                Words(
+                PanelText(
                     "Objects missed by the watch",
                     "Changed, but the watch has not told. The probe fails on them.",
                     "short",
@@ -137,7 +137,7 @@ def _objects(limits: Thresholds) -> Row:
         "Objects",
         (
             table_panel(
-                Words(
+                PanelText(
                     "Conditions",
                     "1 is True, 0 False, -1 Unknown. `kubectl describe` has the message.",
                     "none",
@@ -148,7 +148,7 @@ def _objects(limits: Thresholds) -> Row:
                 width=12,
             ),
             table_panel(
-                Words(
+                PanelText(
                     "Keys",
                     "Of each KeyRotation: age of the key in use, time until the next rotation, since the last one.",
                     "s",
@@ -171,23 +171,23 @@ def _rotations() -> Row:
         "Rotations",
         (
             graph(
-                Words("Phase", "A line for each rotation's phase while it is in it.", "short"),
+                PanelText("Phase", "A line for each rotation's phase while it is in it.", "short"),
                 Query(aggregate("max", f"{of_objects('rotation_phase')} == 1", "name", "phase"), f"{OBJECT} {{{{phase}}}}"),
                 width=6,
                 maximum=2,
             ),
             graph(
-                Words("Time in the phase", "Idle is the long one; any other should take minutes.", "s"),
+                PanelText("Time in the phase", "Idle is the long one; any other should take minutes.", "s"),
                 Query(since("rotation_phase_start_timestamp_seconds"), OBJECT),
                 width=6,
             ),
             graph(
-                Words("Pods behind by rotation", "Ready pods that do not report the newest revision.", "short"),
+                PanelText("Pods behind by rotation", "Ready pods that do not report the newest revision.", "short"),
                 Query(of_rotation("max", of_objects("rotation_pods_behind")), OBJECT),
                 width=6,
             ),
             graph(
-                Words("Calls to providers of keys", "Per minute, by operation and result.", "opm"),
+                PanelText("Calls to providers of keys", "Per minute, by operation and result.", "opm"),
                 Query(per_minute(calls, "operation", "result"), "{{operation}} {{result}}"),
                 width=6,
             ),
@@ -200,23 +200,23 @@ def _work() -> Row:
         "Reconciling",
         (
             graph(
-                Words("Reconciles by kind", "Per second: changes, and the regular look at every object.", "reqps"),
+                PanelText("Reconciles by kind", "Per second: changes, and the regular look at every object.", "reqps"),
                 Query(per_second(f"{DURATION}_count", "kind"), KIND),
                 stacked=True,
                 width=6,
             ),
             graph(
-                Words("Duration (p95)", "95 of 100 reconciles end sooner.", "s"),
+                PanelText("Duration (p95)", "95 of 100 reconciles end sooner.", "s"),
                 Query(quantile(0.95, DURATION, "kind"), KIND),
                 width=6,
             ),
             graph(
-                Words("Errors", "Failed reconciles per minute, by what went wrong.", "opm"),
+                PanelText("Errors", "Failed reconciles per minute, by what went wrong.", "opm"),
                 Query(per_minute(ERRORS, "kind", "reason"), "{{kind}} {{reason}}"),
                 width=6,
             ),
             graph(
-                Words("Since the last success", "By kind. Grows while none succeeds.", "s"),
+                PanelText("Since the last success", "By kind. Grows while none succeeds.", "s"),
                 Query(aggregate("min", f"time() - {series('slipway_operator_last_success_timestamp_seconds')}", "kind"), KIND),
                 width=6,
             ),
@@ -229,15 +229,15 @@ def _process() -> Row:
         "Process",
         (
             graph(
-                Words("Waiting objects", "Due, and no worker is free.", "short", ("SlipwayOperatorBehind",)),
+                PanelText("Waiting objects", "Due, and no worker is free.", "short", ("SlipwayOperatorBehind",)),
                 Query(total("slipway_operator_queue_depth", "pod"), PODS),
             ),
             graph(
-                Words("CPU by pod", "Cores in use.", "short"),
+                PanelText("CPU by pod", "Cores in use.", "short"),
                 Query(of_releases(per_second("process_cpu_seconds_total", "pod"), BUILD), PODS),
             ),
             graph(
-                Words("Memory by pod", "Resident memory.", "bytes"),
+                PanelText("Memory by pod", "Resident memory.", "bytes"),
                 Query(of_releases(total("process_resident_memory_bytes", "pod"), BUILD), PODS),
             ),
         ),

@@ -1,7 +1,7 @@
 """Is it well? From the top down: one line of numbers, then traffic, latency, errors, saturation."""
 
-from slipway_monitoring.dashboards.frame import Row, Sheet
-from slipway_monitoring.dashboards.panels import VERDICTS, Limit, Query, Words, graph, heatmap_panel, stat_panel
+from slipway_monitoring.dashboards.frame import DashboardSpec, Row
+from slipway_monitoring.dashboards.panels import VERDICTS, Limit, PanelText, Query, graph, heatmap_panel, stat_panel
 from slipway_monitoring.dashboards.promql import (
     RANGE,
     RELEASE,
@@ -20,8 +20,8 @@ from slipway_monitoring.dashboards.shared import BROKEN, FAILED, HTTP, RELEASE_N
 from slipway_monitoring.rules.thresholds import Thresholds
 
 
-def sheet(limits: Thresholds) -> Sheet:
-    return Sheet(
+def build(limits: Thresholds) -> DashboardSpec:
+    return DashboardSpec(
         uid="slipway-overview",
         title="Slipway / Overview",
         description="Traffic, latency, errors and saturation of agents. Start here.",
@@ -36,12 +36,12 @@ def _health(limits: Thresholds) -> Row:
         "Is it well?",
         (
             stat_panel(
-                Words("Alerts firing", "Alerts of Slipway that fire for the release, whatever their severity.", "short"),
+                PanelText("Alerts firing", "Alerts of Slipway that fire for the release, whatever their severity.", "short"),
                 Query(f"{firing} or 0 * {aggregate('count', series('agent_build_info', selector=RELEASE))}", RELEASE_NAME),
                 limit=Limit(critical=1),
             ),
             stat_panel(
-                Words(
+                PanelText(
                     "Pods not answering",
                     "Pods that Prometheus cannot scrape.",
                     "short",
@@ -51,32 +51,32 @@ def _health(limits: Thresholds) -> Row:
                 limit=Limit(critical=1),
             ),
             stat_panel(
-                Words("Turns that fail", "Runs that ended as failed or timeout, of all that ended.", "percentunit"),
+                PanelText("Turns that fail", "Runs that ended as failed or timeout, of all that ended.", "percentunit"),
                 Query(share(per_second("agent_runs_total", where=FAILED), TURNS), RELEASE_NAME),
                 limit=Limit(critical=limits.run_failure_ratio),
                 decimals=1,
             ),
             stat_panel(
-                Words("Slowest turns (p99)", "99 of 100 turns end sooner than this.", "s"),
+                PanelText("Slowest turns (p99)", "99 of 100 turns end sooner than this.", "s"),
                 Query(quantile(0.99, "agent_turn_duration_seconds"), RELEASE_NAME),
                 limit=Limit(critical=limits.turn_seconds),
                 decimals=1,
             ),
             stat_panel(
-                Words("HTTP 5xx", "Answers with a status of 500 or more, of all answers.", "percentunit"),
+                PanelText("HTTP 5xx", "Answers with a status of 500 or more, of all answers.", "percentunit"),
                 Query(share(per_second("agent_http_requests_total", where='code=~"5.."'), HTTP), RELEASE_NAME),
                 limit=Limit(critical=limits.http_error_ratio),
                 decimals=1,
             ),
             stat_panel(
-                Words("Places taken", "Runs executing, of those that the pods in traffic execute at a time.", "percentunit"),
+                PanelText("Places taken", "Runs executing, of those that the pods in traffic execute at a time.", "percentunit"),
                 Query(share(total("agent_runs_in_flight"), total("agent_runs_in_flight_limit")), RELEASE_NAME),
                 limit=Limit(warning=1),
                 decimals=0,
             ),
-            cost_per_hour(Words("Cost per hour", "At the present rate, by the price table.", "currencyUSD"), limits),
+            cost_per_hour(PanelText("Cost per hour", "At the present rate, by the price table.", "currencyUSD"), limits),
             stat_panel(
-                Words("Pods draining", "Pods that finish their runs before they exit: a rollout or a scale-down.", "short"),
+                PanelText("Pods draining", "Pods that finish their runs before they exit: a rollout or a scale-down.", "short"),
                 Query(total("agent_draining"), RELEASE_NAME),
             ),
         ),
@@ -88,19 +88,19 @@ def _traffic() -> Row:
         "Traffic",
         (
             graph(
-                Words("Turns by outcome", "Runs that ended, per second.", "reqps"),
+                PanelText("Turns by outcome", "Runs that ended, per second.", "reqps"),
                 Query(per_second("agent_runs_total", "outcome"), f"{RELEASE_NAME} {{{{outcome}}}}"),
                 stacked=True,
                 colors=VERDICTS,
             ),
             graph(
-                Words("HTTP requests by status", "Answers per second. A stream counts once, when it ends.", "reqps"),
+                PanelText("HTTP requests by status", "Answers per second. A stream counts once, when it ends.", "reqps"),
                 Query(per_second("agent_http_requests_total", "code"), f"{RELEASE_NAME} {{{{code}}}}"),
                 stacked=True,
                 colors=VERDICTS,
             ),
             graph(
-                Words(
+                PanelText(
                     "People, runs and connections",
                     "Open streams, runs executing and waiting, open connections; those that a limit cut, a second.",
                     "short",
@@ -120,7 +120,7 @@ def _latency(limits: Thresholds) -> Row:
         "Latency",
         (
             graph(
-                Words(
+                PanelText(
                     "Turn duration",
                     "From a run's start to its outcome. Dots are single turns and lead to their traces.",
                     "s",
@@ -130,7 +130,7 @@ def _latency(limits: Thresholds) -> Row:
                 limit=Limit(critical=limits.turn_seconds),
             ),
             heatmap_panel(
-                Words(
+                PanelText(
                     "Turn durations",
                     "How many turns took how long: two bands are two kinds of question, or a fault. Of all releases chosen.",
                     "s",
@@ -138,7 +138,7 @@ def _latency(limits: Thresholds) -> Row:
                 Query(buckets("agent_turn_duration_seconds"), "{{le}}", exemplars=True),
             ),
             graph(
-                Words("Time to first word", "From a run's start to its first text: what a user calls slow.", "s"),
+                PanelText("Time to first word", "From a run's start to its first text: what a user calls slow.", "s"),
                 *quantiles("agent_time_to_first_token_seconds"),
             ),
         ),
@@ -153,7 +153,7 @@ def _errors(limits: Thresholds) -> Row:
         "Errors",
         (
             graph(
-                Words(
+                PanelText(
                     "Turns without an answer",
                     "Share of runs by how they went wrong.",
                     "percentunit",
@@ -166,7 +166,7 @@ def _errors(limits: Thresholds) -> Row:
                 limit=Limit(warning=limits.iteration_limit_ratio, critical=limits.run_failure_ratio),
             ),
             graph(
-                Words(
+                PanelText(
                     "HTTP 5xx by route",
                     "Share of a route's answers with a status of 500 or more.",
                     "percentunit",
@@ -182,7 +182,7 @@ def _errors(limits: Thresholds) -> Row:
                 limit=Limit(critical=limits.http_error_ratio),
             ),
             graph(
-                Words(
+                PanelText(
                     "Model endpoint failing",
                     "Share of a model's attempts that end in 5xx, no connection, a timeout or a refused key.",
                     "percentunit",
@@ -195,7 +195,7 @@ def _errors(limits: Thresholds) -> Row:
                 limit=Limit(critical=limits.model_failure_ratio),
             ),
             graph(
-                Words(
+                PanelText(
                     "Dependencies",
                     "1 while the last check of the database and of the model endpoint was good.",
                     "short",
@@ -205,7 +205,7 @@ def _errors(limits: Thresholds) -> Row:
                 maximum=1,
             ),
             graph(
-                Words(
+                PanelText(
                     "Reconnects that found a gap",
                     "Share of reconnects whose events were pruned already.",
                     "percentunit",
@@ -215,7 +215,7 @@ def _errors(limits: Thresholds) -> Row:
                 limit=Limit(critical=limits.stream_gap_ratio),
             ),
             graph(
-                Words("Turned away", "Runs refused by a limit, and questions refused by an input rule, per minute.", "opm"),
+                PanelText("Turned away", "Runs refused by a limit, and questions refused by an input rule, per minute.", "opm"),
                 Query(per_minute("agent_rate_limited_total", "limit"), f"{RELEASE_NAME} {{{{limit}}}} full"),
                 Query(per_minute("agent_guardrail_blocks_total"), f"{RELEASE_NAME} input rules"),
             ),

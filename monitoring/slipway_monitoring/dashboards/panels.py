@@ -33,7 +33,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class PanelText:
     """What every panel says of itself. `alerts` watch what it shows."""
 
     title: str
@@ -68,7 +68,7 @@ VERDICTS: Mapping[str, str] = MappingProxyType(
 
 
 def stat_panel(
-    words: Words, query: Query, *, limit: Limit = NO_LIMIT, width: int = 3, decimals: int | None = None, good: str = "green"
+    text: PanelText, query: Query, *, limit: Limit = NO_LIMIT, width: int = 3, decimals: int | None = None, good: str = "green"
 ) -> Panel:
     """One number and its course. Green below its limits; without limits it takes no side."""
     panel = stat.Panel().height(STAT_HEIGHT).span(width)
@@ -78,11 +78,11 @@ def stat_panel(
     panel.thresholds(_thresholds(limit, good if limit != NO_LIMIT else "blue"))
     if decimals is not None:
         panel.decimals(decimals)
-    return _finish(panel, words, [query])
+    return _finish(panel, text, [query])
 
 
 def graph(
-    words: Words,
+    text: PanelText,
     *queries: Query,
     limit: Limit = NO_LIMIT,
     width: int = 8,
@@ -103,17 +103,17 @@ def graph(
     for pattern, color in colors.items():
         fixed = models.FieldColor(mode=models.FieldColorModeId.FIXED, fixed_color=color)
         panel.override_by_regexp(f"/ ({pattern})$/", [models.DynamicConfigValue(id_val="color", value=fixed)])
-    return _finish(panel, words, queries)
+    return _finish(panel, text, queries)
 
 
-def heatmap_panel(words: Words, query: Query, *, width: int = 8) -> Panel:
+def heatmap_panel(text: PanelText, query: Query, *, width: int = 8) -> Panel:
     """Buckets of a histogram over time; the query sums their rates by `le`."""
     panel = heatmap.Panel().height(GRAPH_HEIGHT).span(width).calculate(calculate=False)
-    panel.y_axis(heatmap.YAxisConfig().unit(words.unit)).cell_values(heatmap.CellValues().unit("reqps"))
+    panel.y_axis(heatmap.YAxisConfig().unit(text.unit)).cell_values(heatmap.CellValues().unit("reqps"))
     color = heatmap.HeatmapColorOptions().mode(heatmaps.HeatmapColorMode.SCHEME).scheme("Oranges").exponent(0.5).steps(64)
     panel.color(color.fill("dark-orange").reverse(reverse=False)).show_value(look.VisibilityMode.NEVER)
     panel.filter_values(heatmap.FilterValueRange().le(1e-9))
-    return _finish(panel, words, [query], query_format=PromQueryFormat.HEATMAP)
+    return _finish(panel, text, [query], query_format=PromQueryFormat.HEATMAP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class Column:
     limit: Limit = NO_LIMIT
 
 
-def table_panel(words: Words, labels: Sequence[str], *columns: Column, width: int = 24) -> Panel:
+def table_panel(text: PanelText, labels: Sequence[str], *columns: Column, width: int = 24) -> Panel:
     """A row per combination of `labels`, highest number of the first column on top."""
     panel = table.Panel().height(GRAPH_HEIGHT).span(width).no_value("no data").thresholds(_thresholds(NO_LIMIT, "text"))
     panel.sort_by([common.TableSortByFieldState().display_name(columns[0].title).desc(desc=True)])
@@ -136,7 +136,7 @@ def table_panel(words: Words, labels: Sequence[str], *columns: Column, width: in
         panel.override_by_name(column.title, _cells(column))
     for number, column in enumerate(columns):
         panel.with_target(_target(Query(column.expr, column.title), number).instant().format(PromQueryFormat.TABLE))
-    return _finish(panel, words, [])
+    return _finish(panel, text, [])
 
 
 def _organize(labels: Sequence[str], columns: Sequence[Column]) -> dict[str, object]:
@@ -162,12 +162,12 @@ P = TypeVar("P", stat.Panel, timeseries.Panel, heatmap.Panel, table.Panel)
 
 
 def _finish(
-    panel: P, words: Words, queries: Sequence[Query], *, query_format: PromQueryFormat = PromQueryFormat.TIME_SERIES
+    panel: P, text: PanelText, queries: Sequence[Query], *, query_format: PromQueryFormat = PromQueryFormat.TIME_SERIES
 ) -> P:
     for number, query in enumerate(queries):
         panel.with_target(_target(query, number).range().format(query_format))
-    panel.title(words.title).description(_description(words)).unit(words.unit).datasource(DATASOURCE)
-    return panel.links([_runbook(alert) for alert in words.alerts])
+    panel.title(text.title).description(_description(text)).unit(text.unit).datasource(DATASOURCE)
+    return panel.links([_runbook(alert) for alert in text.alerts])
 
 
 def _target(query: Query, number: int) -> prometheus.Dataquery:
@@ -179,8 +179,8 @@ def _letter(number: int) -> str:
     return chr(ord("A") + number)
 
 
-def _description(words: Words) -> str:
-    return f"{words.description} Alert: {', '.join(words.alerts)}." if words.alerts else words.description
+def _description(text: PanelText) -> str:
+    return f"{text.description} Alert: {', '.join(text.alerts)}." if text.alerts else text.description
 
 
 def _runbook(alert: str) -> dashboard.DashboardLink:

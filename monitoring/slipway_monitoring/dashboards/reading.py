@@ -12,7 +12,7 @@ SELECTOR = re.compile(r"([A-Za-z_:][\w:]*)\{([^}]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class PanelQuery:
     """A query of a panel, or of the marks across all panels (`panel` is then the mark's name)."""
 
     dashboard: str
@@ -26,16 +26,16 @@ def panels(dashboard: Json) -> Iterator[Json]:
     return (panel for panel in dashboard["panels"] if panel["type"] != "row")
 
 
-def panel_queries(dashboard: Json) -> Iterator[Shown]:
+def panel_queries(dashboard: Json) -> Iterator[PanelQuery]:
     for panel in panels(dashboard):
         for target in panel["targets"]:
-            yield Shown(dashboard["uid"], panel["title"], target["expr"], target.get("legendFormat", ""))
+            yield PanelQuery(dashboard["uid"], panel["title"], target["expr"], target.get("legendFormat", ""))
 
 
-def mark_queries(dashboard: Json) -> Iterator[Shown]:
+def mark_queries(dashboard: Json) -> Iterator[PanelQuery]:
     """What they select is not there most of the time."""
     for mark in dashboard["annotations"].get("list") or ():
-        yield Shown(dashboard["uid"], mark["name"], mark["expr"], "")
+        yield PanelQuery(dashboard["uid"], mark["name"], mark["expr"], "")
 
 
 def metrics(expr: str) -> set[str]:

@@ -1,7 +1,7 @@
 """Does a rollout lose anything, and has every pod taken up the new key?"""
 
-from slipway_monitoring.dashboards.frame import Row, Sheet
-from slipway_monitoring.dashboards.panels import Limit, Query, Words, graph, stat_panel
+from slipway_monitoring.dashboards.frame import DashboardSpec, Row
+from slipway_monitoring.dashboards.panels import Limit, PanelText, Query, graph, stat_panel
 from slipway_monitoring.dashboards.promql import aggregate, highest, in_range, of_releases, per_minute, series
 from slipway_monitoring.dashboards.shared import PODS, RELEASE_NAME
 from slipway_monitoring.rules.thresholds import Thresholds
@@ -15,8 +15,8 @@ AGE = aggregate("max", f"(time() - {LOADED}) * ({LOADED} > bool 0)", "key")
 """0 for a key that is not set."""
 
 
-def sheet(limits: Thresholds) -> Sheet:
-    return Sheet(
+def build(limits: Thresholds) -> DashboardSpec:
+    return DashboardSpec(
         uid="slipway-rollouts-keys",
         title="Slipway / Rollouts and keys",
         description="Versions, drains, recovered runs, resumed streams, and the revisions of keys.",
@@ -30,26 +30,26 @@ def _numbers(limits: Thresholds) -> Row:
         "In short",
         (
             stat_panel(
-                Words("Versions running", "More than one while a rollout is under way.", "short"),
+                PanelText("Versions running", "More than one while a rollout is under way.", "short"),
                 Query(aggregate("count", aggregate("group", series("agent_build_info"), "version")), RELEASE_NAME),
                 limit=Limit(warning=2),
                 width=4,
             ),
             stat_panel(
-                Words("Longest drain", "Of the pods that drain now; 0 while none does.", "s"),
+                PanelText("Longest drain", "Of the pods that drain now; 0 while none does.", "s"),
                 Query(aggregate("max", DRAINING_FOR), RELEASE_NAME),
                 decimals=0,
                 width=4,
             ),
             stat_panel(
-                Words("Runs after a crash", "Runs that pods took over from dead ones, in the chosen time range.", "short"),
+                PanelText("Runs after a crash", "Runs that pods took over from dead ones, in the chosen time range.", "short"),
                 Query(in_range("agent_runs_recovered_total", where='reason="crash"'), RELEASE_NAME),
                 limit=Limit(warning=1, critical=limits.crash_recoveries),
                 decimals=0,
                 width=4,
             ),
             stat_panel(
-                Words(
+                PanelText(
                     "Streams with a gap",
                     "Reconnects that came after their events were pruned, in the chosen time range.",
                     "short",
@@ -60,13 +60,13 @@ def _numbers(limits: Thresholds) -> Row:
                 width=4,
             ),
             stat_panel(
-                Words("Key revisions in use", "The most of any key. More than 1 while a rotation is under way.", "short"),
+                PanelText("Key revisions in use", "The most of any key. More than 1 while a rotation is under way.", "short"),
                 Query(aggregate("max", SPREAD), RELEASE_NAME),
                 limit=Limit(warning=2),
                 width=4,
             ),
             stat_panel(
-                Words("Oldest key", "Since the revision in use was first loaded.", "s"),
+                PanelText("Oldest key", "Since the revision in use was first loaded.", "s"),
                 Query(aggregate("max", AGE), RELEASE_NAME),
                 limit=Limit(warning=limits.key_age_days * DAY),
                 decimals=1,
@@ -84,13 +84,13 @@ def _rollouts(limits: Thresholds) -> Row:
         "Rollouts",
         (
             graph(
-                Words("Pods by version", "A rollout exchanges one colour for the other without a dip.", "short"),
+                PanelText("Pods by version", "A rollout exchanges one colour for the other without a dip.", "short"),
                 Query(versions, f"{RELEASE_NAME} {{{{version}}}}"),
                 stacked=True,
                 width=6,
             ),
             graph(
-                Words(
+                PanelText(
                     "Time spent draining",
                     "Since the SIGTERM, by pod; 0 in traffic. Too long is what DRAIN_SECONDS allows, and a little more.",
                     "s",
@@ -101,7 +101,7 @@ def _rollouts(limits: Thresholds) -> Row:
                 width=6,
             ),
             graph(
-                Words(
+                PanelText(
                     "Runs left on draining pods",
                     "What a drain waits for. What is left at DRAIN_SECONDS is handed to a peer.",
                     "short",
@@ -110,7 +110,7 @@ def _rollouts(limits: Thresholds) -> Row:
                 width=6,
             ),
             graph(
-                Words(
+                PanelText(
                     "Process starts by pod",
                     "Counts a container that restarts in its pod: crash, out of memory, failed probe.",
                     "short",
@@ -128,7 +128,7 @@ def _recovery() -> Row:
         "What users notice",
         (
             graph(
-                Words(
+                PanelText(
                     "Runs taken over",
                     "Per minute. Hand-overs belong to rollouts, crashes do not.",
                     "opm",
@@ -138,13 +138,15 @@ def _recovery() -> Row:
                 width=8,
             ),
             graph(
-                Words("Streams resumed", "Clients that came back with a Last-Event-ID, by where their events came from.", "opm"),
+                PanelText(
+                    "Streams resumed", "Clients that came back with a Last-Event-ID, by where their events came from.", "opm"
+                ),
                 Query(per_minute(resumes, "result"), f"{RELEASE_NAME} {{{{result}}}}"),
                 stacked=True,
                 width=8,
             ),
             graph(
-                Words(
+                PanelText(
                     "Clean-up", "Runs, threads and sessions pruned per minute. Flat at 0 for hours: it does not keep up.", "opm"
                 ),
                 Query(per_minute("agent_pruned_total", "what"), f"{RELEASE_NAME} {{{{what}}}}"),
@@ -161,7 +163,7 @@ def _keys(limits: Thresholds) -> Row:
         "Keys",
         (
             graph(
-                Words(
+                PanelText(
                     "Pods by key revision",
                     "All pods change over within minutes of a rotation.",
                     "short",
@@ -172,13 +174,13 @@ def _keys(limits: Thresholds) -> Row:
                 width=8,
             ),
             graph(
-                Words("Key age", "Since the revision in use was first loaded.", "s", ("AgentKeyTooOld",)),
+                PanelText("Key age", "Since the revision in use was first loaded.", "s", ("AgentKeyTooOld",)),
                 Query(AGE, f"{RELEASE_NAME} {{{{key}}}}"),
                 limit=Limit(warning=limits.key_age_days * DAY),
                 width=8,
             ),
             graph(
-                Words(
+                PanelText(
                     "Refused keys",
                     "Attempts that the model endpoint answers 401, and calls that we answer 401, per minute.",
                     "opm",

@@ -1,7 +1,7 @@
 """The lower half of the overview: how full the processes are."""
 
 from slipway_monitoring.dashboards.frame import Row
-from slipway_monitoring.dashboards.panels import Limit, Query, Words, graph
+from slipway_monitoring.dashboards.panels import Limit, PanelText, Query, graph
 from slipway_monitoring.dashboards.promql import aggregate, highest, of_releases, per_second, series, share, total
 from slipway_monitoring.dashboards.shared import PODS, RELEASE_NAME, quantiles
 from slipway_monitoring.rules.thresholds import Thresholds
@@ -16,7 +16,7 @@ def saturation(limits: Thresholds) -> Row:
         "Saturation",
         (
             graph(
-                Words(
+                PanelText(
                     "Places taken by pod", "Runs executing, of MAX_CONCURRENT_RUNS. The autoscaler aims below 1.", "percentunit"
                 ),
                 Query(
@@ -27,7 +27,7 @@ def saturation(limits: Thresholds) -> Row:
                 maximum=1,
             ),
             graph(
-                Words(
+                PanelText(
                     "Queue",
                     "Runs waiting, of MAX_QUEUED_RUNS. When it is full, questions are answered 503 with a Retry-After.",
                     "percentunit",
@@ -39,7 +39,7 @@ def saturation(limits: Thresholds) -> Row:
                 maximum=1,
             ),
             graph(
-                Words(
+                PanelText(
                     "Database connections",
                     "Connections in use, of DATABASE_POOL_SIZE. At 1, requests wait.",
                     "percentunit",
@@ -51,7 +51,7 @@ def saturation(limits: Thresholds) -> Row:
                 maximum=1,
             ),
             graph(
-                Words(
+                PanelText(
                     "Event loop lag",
                     "How late timers run: all streams of the pod stand still for as long.",
                     "s",
@@ -70,17 +70,17 @@ def process() -> Row:
         "Pods and database",
         (
             graph(
-                Words("CPU by pod", "Cores in use. One process uses one core at most.", "short"),
+                PanelText("CPU by pod", "Cores in use. One process uses one core at most.", "short"),
                 Query(of_releases(per_second("process_cpu_seconds_total", "pod")), PODS),
                 width=6,
             ),
             graph(
-                Words("Memory by pod", "Resident memory.", "bytes"),
+                PanelText("Memory by pod", "Resident memory.", "bytes"),
                 Query(of_releases(total("process_resident_memory_bytes", "pod")), PODS),
                 width=6,
             ),
             graph(
-                Words(
+                PanelText(
                     "API latency",
                     "Requests that are no streams. `POST /chat` counts until its answer is complete.",
                     "s",
@@ -89,7 +89,7 @@ def process() -> Row:
                 width=6,
             ),
             graph(
-                Words("Database size", "Tables that grow with use, with their indexes, at the last clean-up.", "bytes"),
+                PanelText("Database size", "Tables that grow with use, with their indexes, at the last clean-up.", "bytes"),
                 Query(highest("agent_table_bytes", "table"), f"{RELEASE_NAME} {{{{table}}}}"),
                 width=6,
                 stacked=True,

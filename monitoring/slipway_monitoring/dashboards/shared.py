@@ -1,6 +1,6 @@
 """Names, queries and panels that more than one dashboard uses."""
 
-from slipway_monitoring.dashboards.panels import Limit, Panel, Query, Words, stat_panel
+from slipway_monitoring.dashboards.panels import Limit, Panel, PanelText, Query, stat_panel
 from slipway_monitoring.dashboards.promql import per_second, quantile
 from slipway_monitoring.rules.thresholds import Thresholds
 
@@ -20,6 +20,6 @@ def quantiles(histogram: str) -> list[Query]:
     return [Query(quantile(q, histogram), f"{RELEASE_NAME} p{q * 100:g}", exemplars=q == max(QUANTILES)) for q in QUANTILES]
 
 
-def cost_per_hour(words: Words, limits: Thresholds) -> Panel:
+def cost_per_hour(text: PanelText, limits: Thresholds) -> Panel:
     query = Query(f"{per_second('agent_cost_usd_total')} * 3600", RELEASE_NAME)
-    return stat_panel(words, query, limit=Limit(critical=limits.cost_usd_per_hour), decimals=2)
+    return stat_panel(text, query, limit=Limit(critical=limits.cost_usd_per_hour), decimals=2)

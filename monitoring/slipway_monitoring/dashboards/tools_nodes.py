@@ -1,7 +1,7 @@
 """Which part of the graph is slow, and which tool fails."""
 
-from slipway_monitoring.dashboards.frame import Row, Sheet
-from slipway_monitoring.dashboards.panels import Column, Limit, Query, Words, graph, heatmap_panel, table_panel
+from slipway_monitoring.dashboards.frame import DashboardSpec, Row
+from slipway_monitoring.dashboards.panels import Column, Limit, PanelText, Query, graph, heatmap_panel, table_panel
 from slipway_monitoring.dashboards.promql import RANGE, buckets, in_range, per_second, quantile, share
 from slipway_monitoring.dashboards.shared import RELEASE_NAME
 from slipway_monitoring.rules.thresholds import Thresholds
@@ -14,8 +14,8 @@ TOOL_SECONDS = "agent_tool_duration_seconds"
 NODE_SECONDS = "agent_node_duration_seconds"
 
 
-def sheet(limits: Thresholds) -> Sheet:
-    return Sheet(
+def build(limits: Thresholds) -> DashboardSpec:
+    return DashboardSpec(
         uid="slipway-tools-nodes",
         title="Slipway / Tools and nodes",
         description="Inside a turn: the graph's nodes, its tools, its routes.",
@@ -29,7 +29,7 @@ def _tools(limits: Thresholds) -> Row:
         "Tools",
         (
             table_panel(
-                Words("Every tool", "In the chosen time range.", "short", ("AgentToolFailuresHigh",)),
+                PanelText("Every tool", "In the chosen time range.", "short", ("AgentToolFailuresHigh",)),
                 ("namespace", "job", "tool"),
                 Column("Calls", in_range(CALLS, "tool"), "none"),
                 Column("Failed", in_range(CALLS, "tool", where=FAILED), "none"),
@@ -38,7 +38,7 @@ def _tools(limits: Thresholds) -> Row:
                 width=10,
             ),
             graph(
-                Words(
+                PanelText(
                     "Failing calls", "Share of a tool's calls that end in an error.", "percentunit", ("AgentToolFailuresHigh",)
                 ),
                 Query(share(per_second(CALLS, "tool", where=FAILED), per_second(CALLS, "tool")), TOOL),
@@ -46,7 +46,7 @@ def _tools(limits: Thresholds) -> Row:
                 width=7,
             ),
             graph(
-                Words("Calls by tool", "Per second.", "reqps"),
+                PanelText("Calls by tool", "Per second.", "reqps"),
                 Query(per_second(CALLS, "tool"), TOOL),
                 stacked=True,
                 width=7,
@@ -60,15 +60,15 @@ def _tool_latency() -> Row:
         "How long tools take",
         (
             graph(
-                Words("Tool latency (p50)", "Half of a tool's calls end sooner.", "s"),
+                PanelText("Tool latency (p50)", "Half of a tool's calls end sooner.", "s"),
                 Query(quantile(0.5, TOOL_SECONDS, "tool"), TOOL),
             ),
             graph(
-                Words("Tool latency (p95)", "95 of 100 calls end sooner. Dots lead to traces.", "s"),
+                PanelText("Tool latency (p95)", "95 of 100 calls end sooner. Dots lead to traces.", "s"),
                 Query(quantile(0.95, TOOL_SECONDS, "tool"), TOOL, exemplars=True),
             ),
             heatmap_panel(
-                Words("Tool durations", "All tools of all chosen releases together.", "s"),
+                PanelText("Tool durations", "All tools of all chosen releases together.", "s"),
                 Query(buckets(TOOL_SECONDS), "{{le}}", exemplars=True),
             ),
         ),
@@ -82,24 +82,24 @@ def _nodes(limits: Thresholds) -> Row:
         "Nodes of the graph",
         (
             graph(
-                Words("Where the time goes", "Seconds of each node per second: what to make faster first.", "short"),
+                PanelText("Where the time goes", "Seconds of each node per second: what to make faster first.", "short"),
                 Query(per_second(f"{NODE_SECONDS}_sum", "node"), NODE),
                 stacked=True,
                 width=6,
             ),
             graph(
-                Words("Node latency (p95)", "95 of 100 steps of a node end sooner.", "s"),
+                PanelText("Node latency (p95)", "95 of 100 steps of a node end sooner.", "s"),
                 Query(quantile(0.95, NODE_SECONDS, "node"), NODE),
                 width=6,
             ),
             graph(
-                Words("Steps by node", "Per second. A node that rises alone is a loop.", "reqps"),
+                PanelText("Steps by node", "Per second. A node that rises alone is a loop.", "reqps"),
                 Query(per_second(f"{NODE_SECONDS}_count", "node"), NODE),
                 stacked=True,
                 width=6,
             ),
             graph(
-                Words(
+                PanelText(
                     "Stopped at the iteration limit",
                     "Turns that went round until the limit and ended without an answer.",
                     "percentunit",
@@ -118,18 +118,18 @@ def _routes() -> Row:
         "Routes and models",
         (
             graph(
-                Words("Turns by route", "What users ask for, per second.", "reqps"),
+                PanelText("Turns by route", "What users ask for, per second.", "reqps"),
                 Query(per_second("agent_routes_total", "route"), f"{RELEASE_NAME} {{{{route}}}}"),
                 stacked=True,
             ),
             graph(
-                Words("Model latency (p95)", "A call to its last token.", "s"),
+                PanelText("Model latency (p95)", "A call to its last token.", "s"),
                 Query(
                     quantile(0.95, "agent_llm_request_duration_seconds", "model"), f"{RELEASE_NAME} {{{{model}}}}", exemplars=True
                 ),
             ),
             graph(
-                Words("Time in model calls", "Seconds of each model per second, beside the nodes' time above.", "short"),
+                PanelText("Time in model calls", "Seconds of each model per second, beside the nodes' time above.", "short"),
                 Query(per_second("agent_llm_request_duration_seconds_sum", "model"), f"{RELEASE_NAME} {{{{model}}}}"),
                 stacked=True,
             ),

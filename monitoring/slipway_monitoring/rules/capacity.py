@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from slipway_monitoring.rules.alert import PERCENT, RELEASE, Alert
-from slipway_monitoring.rules.promql import by_pod, increase
+from slipway_monitoring.rules.expressions import by_pod, increase
 from slipway_monitoring.rules.scope import Scope
 from slipway_monitoring.rules.thresholds import Thresholds
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from slipway_monitoring.rules.alert import PERCENT, RELEASE, Alert, Severity
-from slipway_monitoring.rules.promql import bound, increase, rate
+from slipway_monitoring.rules.expressions import bound, increase, rate
 from slipway_monitoring.rules.scope import Scope
 from slipway_monitoring.rules.thresholds import EVENT_FLOOR, Thresholds
 

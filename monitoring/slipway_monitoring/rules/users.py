@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from slipway_monitoring.rules.alert import PERCENT, RELEASE, Alert
-from slipway_monitoring.rules.promql import bound, guarded, increase, rate, share_above
+from slipway_monitoring.rules.expressions import bound, guarded, increase, rate, share_above
 from slipway_monitoring.rules.scope import Scope, none_of, quoted
 from slipway_monitoring.rules.thresholds import Thresholds
 

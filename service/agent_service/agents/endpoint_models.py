@@ -10,8 +10,8 @@ from langchain_core.language_models import BaseChatModel
 from agent_service.agents.adopt import adopted_models
 from agent_service.agents.chat_model import chat_model
 from agent_service.agents.completion_reader import CompletionsReader
-from agent_service.agents.context import ChatModels
 from agent_service.agents.endpoint import ModelEndpoint, OnRequest, open_endpoint
+from agent_service.agents.models import ChatModels
 from agent_service.agents.offline import OfflineChatModel
 from agent_service.errors import ModelUnavailable
 from agent_service.settings import OFFLINE_MODEL, Settings

@@ -1,11 +1,27 @@
 """The chat models of one process: the built-in offline one, or those of an endpoint."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
-from agent_service.agents.context import ChatModels
+from langchain_core.embeddings import Embeddings
+from langchain_core.language_models import BaseChatModel
+
+from agent_service.agents.model_keys import ApiKeySource
 from agent_service.agents.offline import OfflineChatModel
 from agent_service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ChatModels:
+    """Models by role. FALLBACK_MODEL has no entry: it steps in below `chat` and `cheap`, for every graph alike."""
+
+    chat: BaseChatModel
+    cheap: BaseChatModel
+    embeddings: Embeddings | None = None
+    ping: Callable[[], Awaitable[None]] | None = None
+    """Raises ModelUnavailable while the endpoint is down; None without an endpoint."""
+    keys: ApiKeySource | None = None
 
 
 @asynccontextmanager

@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-MAX_DEPTH = 32
-"""Levels of a JSON value that a graph is given; the checkpoint's encoder recurses, and real decisions have under 5."""
+from agent_service.nesting import MAX_GRAPH_LEVELS
 
 _CONTROLS = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f"
 _TEXT_PATTERN = f"^[^{_CONTROLS}]*$"
@@ -31,8 +30,8 @@ def _not_blank(text: str) -> str:
 
 def _plain_json(value: Any) -> Any:
     for level, found in _walk(value, 1):
-        if level > MAX_DEPTH:
-            raise ValueError(f"expected at most {MAX_DEPTH} levels of objects and arrays")
+        if level > MAX_GRAPH_LEVELS:
+            raise ValueError(f"expected at most {MAX_GRAPH_LEVELS} levels of objects and arrays")
         if isinstance(found, str):
             _no_controls(found)
     return value
@@ -41,7 +40,7 @@ def _plain_json(value: Any) -> Any:
 def _walk(value: Any, level: int) -> Iterator[tuple[int, Any]]:
     """Every key and value with its level, those below the limit left out."""
     yield level, value
-    if level > MAX_DEPTH or not isinstance(value, dict | list):
+    if level > MAX_GRAPH_LEVELS or not isinstance(value, dict | list):
         return
     if isinstance(value, dict):
         yield from ((level, key) for key in value)

@@ -1,9 +1,9 @@
-"""Problem details (RFC 9457): the one shape of every error response."""
-
-from typing import Any
+"""Error responses: problem details, bounded."""
 
 import orjson
 from starlette.responses import Response
+
+from agent_service.server.refusals import problem_body
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -26,21 +26,10 @@ def problem_response(
 ) -> Response:
     """An error response. Under /v1 it also carries the `error` object that OpenAI's clients read."""
     detail, field = shortened(detail, MAX_DETAIL_CHARS), shortened(field, MAX_FIELD_CHARS) if field else None
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": code.replace("_", " "),
-        "status": status,
-        "code": code,
-        "detail": detail,
-        "retryable": retryable,
-        **({"field": field} if field else {}),
-        **extra,
-    }
-    if path.startswith("/v1"):
-        kind = "server_error" if status >= 500 else "invalid_request_error"  # noqa: PLR2004  # HTTP
-        body["error"] = {"message": detail, "type": kind, "code": code, "param": field}
+    body = problem_body(status, code, detail, of_openai=path.startswith("/v1"), field=field, retryable=retryable, **extra)
     return Response(orjson.dumps(body), status, headers, media_type=MEDIA_TYPE)
 
 
 def shortened(text: str, chars: int) -> str:
+    """At most so many characters, the last one `…` if some are left out."""
     return text if len(text) <= chars else f"{text[: chars - 1]}…"

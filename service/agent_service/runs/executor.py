@@ -20,13 +20,13 @@ from agent_service.metrics import Metrics
 from agent_service.outcomes import OUTCOMES, Outcome
 from agent_service.prices import PriceTable
 from agent_service.runs import events
+from agent_service.runs.callback_handler import RunCallbackHandler
 from agent_service.runs.checkpoints import CURRENT_LIVE
 from agent_service.runs.events import Event
 from agent_service.runs.history import mend
 from agent_service.runs.live_run import LiveRun, StopReason
 from agent_service.runs.recovery import Checkpointed, Graph, checkpointed, kept_text, next_nodes
 from agent_service.runs.run_types import BREAKPOINT, Ending, Run, used
-from agent_service.runs.tap import Tap
 from agent_service.runs.writer import REFUSED
 
 log = structlog.stdlib.get_logger(__name__)
@@ -57,18 +57,18 @@ class Executor:
 
     async def execute(self, live: LiveRun) -> Ending | None:
         """Runs the graph to an outcome; None when the run stopped here without one: it was handed over or lost."""
-        tap = Tap(live, self.metrics, self.prices())
+        handler = RunCallbackHandler(live, self.metrics, self.prices())
         limit = asyncio.timeout(self.max_turn_seconds)
         try:
             async with limit:
-                ending = await self._attempt(live, tap)
+                ending = await self._attempt(live, handler)
         except (GraphDrained, LeaseLost):
             ending = None
         except asyncio.CancelledError:
             ending = STOPPED.get(live.stop)
         except Exception as error:
             ending = self._timed_out() if limit.expired() else self._failure(live, error)
-        tap.settle()
+        handler.settle()
         if ending:
             _publish(live, ending)
         return ending
@@ -89,7 +89,7 @@ class Executor:
         log.debug("graph_raised_details", exc_info=error)
         return _failed("failed", GraphFailed.code, f"the graph raised {type(error).__name__}", retryable=False)
 
-    async def _attempt(self, live: LiveRun, tap: Tap) -> Ending:
+    async def _attempt(self, live: LiveRun, handler: RunCallbackHandler) -> Ending:
         run = live.run
         if live.stopped:  # before its task's first step, when cancelling the task would have run none of it
             raise asyncio.CancelledError
@@ -110,29 +110,29 @@ class Executor:
             "run_name": "turn",
             "metadata": {"run_id": str(run.id)},
             "configurable": {"thread_id": run.thread_id, "principal": run.principal, CURRENT_LIVE: live},
-            "callbacks": [tap, *live.trace.handlers(), *([self.tracer()] if self.tracer else [])],
+            "callbacks": [handler, *live.trace.handlers(), *([self.tracer()] if self.tracer else [])],
             "recursion_limit": min(self.max_steps, (self.graph.config or {}).get("recursion_limit", self.max_steps)),
         }
         if run.attempt == 1:
-            given = await self._begin(run, config, tap)
+            given = await self._begin(run, config, handler)
         else:
-            saved = await self._recover(live, config, tap)
+            saved = await self._recover(live, config, handler)
             if saved.stopped_before:
                 return _at_breakpoint(saved.stopped_before)
             given = None if saved.started else graph_input(run, saved.waiting)
-        return await self._drive(live, tap, await self._mended(run, given, config), config)
+        return await self._drive(live, handler, await self._mended(run, given, config), config)
 
-    async def _begin(self, run: Run, config: RunnableConfig, tap: Tap) -> Any:
+    async def _begin(self, run: Run, config: RunnableConfig, handler: RunCallbackHandler) -> Any:
         if "resume" in run.input:
             # What was said before the decision is not to be said again when a node returns it beside the rest.
-            tap.keep((await checkpointed(self.graph, config, run)).messages)
+            handler.keep((await checkpointed(self.graph, config, run)).messages)
         return graph_input(run)
 
-    async def _recover(self, live: LiveRun, config: RunnableConfig, tap: Tap) -> Checkpointed:
+    async def _recover(self, live: LiveRun, config: RunnableConfig, handler: RunCallbackHandler) -> Checkpointed:
         """Where the attempts before came to. Tells readers which text still stands."""
         saved = await checkpointed(self.graph, config, live.run)
         history = await until_database_answers(lambda: self.history(live.run), "history")
-        tap.keep(saved.messages)
+        handler.keep(saved.messages)
         live.said.reset(kept_text(history, saved.messages))
         return saved
 
@@ -145,7 +145,7 @@ class Executor:
         state = await self.graph.aget_state({"configurable": {**config["configurable"], **latest.config["configurable"]}})
         return {**given, "messages": [*mend(state.values.get("messages") or ()), *given["messages"]]}
 
-    async def _drive(self, live: LiveRun, tap: Tap, given: Any, config: RunnableConfig) -> Ending:
+    async def _drive(self, live: LiveRun, handler: RunCallbackHandler, given: Any, config: RunnableConfig) -> Ending:
         interrupts: dict[str, dict[str, Any]] = {}
         outcome: Outcome = "completed"
         stopped = False
@@ -165,7 +165,7 @@ class Executor:
                 continue
             if update.get("__metadata__", {}).get("cached"):
                 for node in update.keys() - {"__metadata__"}:
-                    tap.cached(node, update[node])
+                    handler.cached(node, update[node])
             if place:
                 continue
             for node, value in update.items():

@@ -2,15 +2,36 @@
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 import orjson
+from pydantic import JsonValue
 
 from agent_service.server.limits import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED, MAX_URL_BYTES
 
 CUT_REASONS = ("malformed", "head", "slow", "body", "connections", "memory", "unread")
 """Why connections were cut, as a label of agent_connections_cut_total."""
+
+
+def problem_body(
+    status: int, code: str, detail: str, *, of_openai: bool, field: str | None = None, retryable: bool = False, **extra: str
+) -> dict[str, JsonValue]:
+    """Problem details (RFC 9457), the one shape of every error; `of_openai` adds the `error` object that OpenAI's clients read."""
+    body: dict[str, JsonValue] = {
+        "type": "about:blank",
+        "title": code.replace("_", " "),
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "retryable": retryable,
+        **({"field": field} if field else {}),
+        **extra,
+    }
+    if of_openai:
+        kind = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+        body["error"] = {"message": detail, "type": kind, "code": code, "param": field}
+    return body
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +49,9 @@ class Refusal:
         """The whole response. Under /v1 it also carries the `error` object that OpenAI's clients read."""
         detail = f"{self.field}: {self.expected}" if self.field else self.expected
         retryable = self.status == HTTPStatus.SERVICE_UNAVAILABLE
-        problem: dict[str, Any] = {
-            "type": "about:blank",
-            "title": self.code.replace("_", " "),
-            "status": self.status,
-            "code": self.code,
-            "detail": detail,
-            "retryable": retryable,
-            **({"field": self.field} if self.field else {}),
-        }
-        if path.startswith(b"/v1"):
-            kind = "server_error" if retryable else "invalid_request_error"
-            problem["error"] = {"message": detail, "type": kind, "code": self.code, "param": self.field}
+        problem = problem_body(
+            self.status, self.code, detail, of_openai=path.startswith(b"/v1"), field=self.field, retryable=retryable
+        )
         body = orjson.dumps(problem)
         lines = [
             f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from slipway_monitoring.dashboards.frame import Sheet
+from slipway_monitoring.dashboards.frame import DashboardSpec
 from slipway_monitoring.dashboards.panels import RUNBOOKS
 from slipway_monitoring.dashboards.reading import Json, panels
 from slipway_monitoring.rules.alert import runbook_page
@@ -14,7 +14,7 @@ from slipway_monitoring.rules.render import render
 from slipway_monitoring.rules.scope import Selector
 from slipway_monitoring.rules.thresholds import Thresholds
 from tests.monitoring.dashboards.shipped import DASHBOARDS, PANELS, PATHS
-from tools.dashboards import sheets
+from tools.dashboards import specs
 
 UIDS = {"slipway-overview", "slipway-cost-quality", "slipway-tools-nodes", "slipway-rollouts-keys", "slipway-operator"}
 DRAWN = {
@@ -36,8 +36,8 @@ DRAWN = {
 """A threshold of the alerts, and the line that a panel then draws."""
 
 
-def built(limits: Thresholds) -> dict[str, Sheet]:
-    return {path.stem: sheet for path, sheet in sheets(limits).items()}
+def built(limits: Thresholds) -> dict[str, DashboardSpec]:
+    return {path.stem: spec for path, spec in specs(limits).items()}
 
 
 def lines(dashboard: Json) -> set[float]:
@@ -65,14 +65,14 @@ def alerts() -> dict[str, str]:
 
 def test_the_shipped_files_are_the_generated_ones() -> None:
     assert {path.stem for path in PATHS} == UIDS
-    for path, sheet in sheets(Thresholds()).items():
-        assert path.read_text(encoding="utf-8") == sheet.render(), "run: make dashboards"
+    for path, spec in specs(Thresholds()).items():
+        assert path.read_text(encoding="utf-8") == spec.render(), "run: make dashboards"
 
 
 @pytest.mark.parametrize(("changed", "line"), DRAWN.values(), ids=DRAWN)
 def test_panels_draw_the_thresholds_of_the_alerts(changed: dict[str, Any], line: float) -> None:
     before = {value for dashboard in DASHBOARDS.values() for value in lines(dashboard)}
-    after = {value for sheet in built(Thresholds(**changed)).values() for value in lines(sheet.as_json())}
+    after = {value for spec in built(Thresholds(**changed)).values() for value in lines(spec.as_json())}
 
     assert line not in before
     assert line in after
@@ -106,8 +106,8 @@ def test_a_panel_links_to_the_runbook_of_each_alert_that_it_names() -> None:
 
 
 def test_a_panels_id_does_not_depend_on_its_neighbours() -> None:
-    sheet = built(Thresholds())["slipway-overview"]
-    shorter = Sheet(sheet.uid, sheet.title, sheet.description, sheet.rows[1:])
-    ids = {panel["title"]: panel["id"] for panel in panels(sheet.as_json())}
+    spec = built(Thresholds())["slipway-overview"]
+    shorter = DashboardSpec(spec.uid, spec.title, spec.description, spec.rows[1:])
+    ids = {panel["title"]: panel["id"] for panel in panels(spec.as_json())}
 
     assert {panel["title"]: panel["id"] for panel in panels(shorter.as_json())}.items() <= ids.items()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from slipway_monitoring.dashboards.reading import METRIC, SELECTOR, Json, Shown, fill, panels
+from slipway_monitoring.dashboards.reading import METRIC, SELECTOR, Json, PanelQuery, fill, panels
 from tests.monitoring.dashboards.shipped import DASHBOARDS, PANELS, QUERIES
 
 COUNTER = re.compile(r"\w+_(?:total|count|sum|bucket)(?=\{)")
@@ -21,7 +21,7 @@ def variable(dashboard: Json, name: str) -> Json:
     return dict(found)
 
 
-def complaints(about: str) -> list[Shown]:
+def complaints(about: str) -> list[PanelQuery]:
     """Queries in which the pattern occurs."""
     return [query for query in QUERIES if re.search(about, query.expr)]
 

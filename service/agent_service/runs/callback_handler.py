@@ -72,7 +72,7 @@ class _OpenSpan:
     place: str = ""
 
 
-class Tap(BaseCallbackHandler, TextListener, _StreamingCallbackHandler[Any]):
+class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHandler[Any]):
     """Publishes text, nodes, tools and model calls of one run. Safe to be called from worker threads (sync nodes)."""
 
     run_inline = True
