@@ -98,7 +98,7 @@ def _money(limits: Thresholds) -> Row:
                 width=8,
             ),
             graph(
-                Words(
+                PanelText(
                     "Price file",
                     "Per minute: new prices taken up, and looks at a broken file, whose prices are not.",
                     "opm",

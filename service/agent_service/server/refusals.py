@@ -17,7 +17,7 @@ CUT_REASONS = ("malformed", "head", "slow", "body", "connections", "memory", "un
 def problem_body(
     status: int, code: str, detail: str, *, of_openai: bool, field: str | None = None, retryable: bool = False, **extra: str
 ) -> dict[str, JsonValue]:
-    """Problem details (RFC 9457), the one shape of every error; `of_openai` adds the `error` object that OpenAI's clients read."""
+    """Problem details (RFC 9457), the one shape of every error. `of_openai` adds the `error` object that OpenAI clients read."""
     body: dict[str, JsonValue] = {
         "type": "about:blank",
         "title": code.replace("_", " "),
