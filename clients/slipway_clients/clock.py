@@ -6,6 +6,8 @@ from typing import Protocol
 
 
 class Clock(Protocol):
+    """What the rest of the code knows of time."""
+
     def now(self) -> datetime:
         """The time, in UTC."""
 
@@ -13,6 +15,8 @@ class Clock(Protocol):
 
 
 class SystemClock:
+    """The machine's clock."""
+
     def now(self) -> datetime:
         return datetime.now(UTC)
 

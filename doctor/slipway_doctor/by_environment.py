@@ -17,6 +17,7 @@ FOLDERS = ("OPENAI_KEY_DIR", "API_KEYS_DIR")
 
 
 def examine_environment(environ: Mapping[str, str], mounts: Path = MOUNTS) -> list[Finding]:
+    """Every check that needs settings alone, and the folders of keys. `mounts` is for tests."""
     now = datetime.now(UTC)
     facts = Facts(namespace="", release="", now=now, environment=Environment(dict(environ)))
     return [*judge_settings(facts), *_folders(environ, mounts, now)]

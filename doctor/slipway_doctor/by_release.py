@@ -52,6 +52,8 @@ print(json.dumps({{path: ask(path) for path in {OPS_PATHS!r}}}))
 
 @dataclass(frozen=True, slots=True)
 class Release:
+    """What is to be examined, as the command line names it. `context` is the kubeconfig's; None takes the current one."""
+
     name: str
     namespace: str
     context: str | None = None
@@ -88,6 +90,7 @@ def from_outside(config: KubeAccess, http: httpx.AsyncClient) -> ReadPod:
 
 
 def prometheus_of(address: str, http: httpx.AsyncClient, direct: httpx.AsyncClient) -> Prometheus | None:
+    """The Prometheus at an address of `--prometheus`, None for an empty one. Raises CouldNotRun when it is neither form."""
     if not address:
         return None
     if "://" in address:
@@ -102,6 +105,7 @@ def prometheus_of(address: str, http: httpx.AsyncClient, direct: httpx.AsyncClie
 async def examine_with(
     cluster: Cluster, clock: Clock, read_pod: ReadPod, release: Release, prometheus: Prometheus | None
 ) -> list[Finding]:
+    """The findings with everything that is asked handed in. Raises CouldNotRun and ClusterError."""
     figures = Figures(prometheus, clock) if prometheus else None
     facts = await gather(cluster, clock, read_pod, namespace=release.namespace, release=release.name, figures=figures)
     if "deployments" in facts.forbidden:

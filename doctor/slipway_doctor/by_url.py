@@ -32,6 +32,8 @@ UNAUTHORIZED, NOT_FOUND, CONFLICT, OK = 401, 404, 409, 200
 
 @dataclass(frozen=True, slots=True)
 class Target:
+    """The service to exercise, and as whom."""
+
     url: str
     credential: str = field(default="", repr=False)
     """A token or an API key of a user."""

@@ -30,6 +30,8 @@ SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Event:
+    """One server-sent event, and when it came."""
+
     at: float
     """Seconds since the request was sent."""
     id: str
@@ -50,10 +52,12 @@ class Recording:
 
     @property
     def compressed(self) -> bool:
+        """Whether a proxy has put a content encoding on it."""
         return self.headers.get("content-encoding", "identity").strip().lower() != "identity"
 
     @property
     def done(self) -> bool:
+        """Whether it came to its end, `[DONE]`."""
         return bool(self.events) and self.events[-1].data == "[DONE]"
 
     @property
@@ -64,10 +68,12 @@ class Recording:
 
     @property
     def first_text(self) -> float | None:
+        """Seconds until the first word; None when none came."""
         return next((event.at for event in self.events if event.kind == "message" and event.data != "[DONE]"), None)
 
     @property
     def longest_gap(self) -> float:
+        """Seconds of silence between two events."""
         times = [event.at for event in self.events]
         return max((after - before for before, after in itertools.pairwise(times)), default=0.0)
 

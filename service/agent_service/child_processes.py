@@ -152,6 +152,7 @@ class Workers:
 
 @asynccontextmanager
 async def open_workers() -> AsyncIterator[Workers]:
+    """Child processes for as long as the context is open; those that still work are killed at its end."""
     workers = Workers()
     try:
         yield workers

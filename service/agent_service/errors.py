@@ -39,11 +39,15 @@ class InvalidRequest(SlipwayError):
 
 
 class TooLarge(SlipwayError):
+    """The body of a request, or a part of it, is beyond its limit."""
+
     code = "too_large"
     status = 413
 
 
 class Unauthenticated(SlipwayError):
+    """It is not known who calls."""
+
     code = "unauthenticated"
     status = 401
 
@@ -57,6 +61,8 @@ class IssuerUnavailable(SlipwayError):
 
 
 class Forbidden(SlipwayError):
+    """It is known who calls, and that one may not."""
+
     code = "forbidden"
     status = 403
 
@@ -75,6 +81,8 @@ class ModelNotFound(NotFound):
 
 
 class SessionBusy(SlipwayError):
+    """A run of the session is going; `retry_after` is in seconds."""
+
     code = "session_busy"
     status = 409
     retryable = True
@@ -88,6 +96,8 @@ class SessionInterrupted(SlipwayError):
 
 
 class NotInterrupted(SlipwayError):
+    """The run waits for no decision."""
+
     code = "not_interrupted"
     status = 409
 
@@ -100,6 +110,8 @@ class IdempotencyConflict(SlipwayError):
 
 
 class GuardrailBlocked(SlipwayError):
+    """An input rule refused the question; `extra` has the `rule`. Nothing was stored or billed."""
+
     code = "guardrail_blocked"
     status = 422
 
@@ -120,6 +132,8 @@ class TooManyStreams(SlipwayError):
 
 
 class Overloaded(SlipwayError):
+    """No place is free now; the same request may succeed after `retry_after` seconds."""
+
     code = "overloaded"
     status = 503
     retryable = True
@@ -142,6 +156,8 @@ class ServerLeaving(SlipwayError):
 
 
 class DatabaseUnavailable(SlipwayError):
+    """PostgreSQL does not answer. What was asked for may have happened all the same."""
+
     code = "database_unavailable"
     status = 503
     retryable = True

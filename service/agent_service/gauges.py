@@ -24,6 +24,7 @@ class KeySource:
 
 
 async def watch_pool(pool: Pool, metrics: Metrics) -> None:
+    """Tells how the pool's connections are used, for as long as it is asked to."""
     while True:
         stats = pool.get_stats()
         idle = stats.get("pool_available", 0)

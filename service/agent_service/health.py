@@ -45,6 +45,8 @@ Check = Callable[[], Awaitable[None]]
 
 @dataclass(slots=True)
 class Dependency:
+    """What a process needs, and what its last check said. `every`: seconds; `checked`: by the monotonic clock, 0 for never."""
+
     check: Check
     every: float
     ok: bool | None = None
@@ -65,10 +67,12 @@ class Health:
     last_beat: float = field(default_factory=time.monotonic)
 
     def add(self, name: str, check: Check, every: float) -> None:
+        """Has `watch` check a dependency every so many seconds."""
         self.dependencies[name] = Dependency(check, every)
 
     @property
     def silent_seconds(self) -> float:
+        """Since the event loop's last beat."""
         return time.monotonic() - self.last_beat
 
     @property

@@ -106,4 +106,5 @@ def frames(error: BaseException) -> list[str]:
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:
+    """structlog's logger with its type: structlog itself says Any."""
     return structlog.stdlib.get_logger(name)

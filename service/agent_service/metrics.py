@@ -201,12 +201,15 @@ class Metrics:
         return dated or self._other("model", model)
 
     def node_label(self, node: str) -> str:
+        """The node's name, or `other` for one that the graph has not declared: labels are a closed set."""
         return node if node in self._nodes else self._other("node", node)
 
     def tool_label(self, tool: str) -> str:
+        """Likewise for a tool."""
         return tool if tool in self._tools else self._other("tool", tool)
 
     def route_label(self, route: str) -> str:
+        """Likewise for a route of the default graph."""
         return route if route in self._routes else self._other("route", route)
 
     def count_unpriced(self, model: str) -> None:

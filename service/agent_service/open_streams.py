@@ -17,6 +17,8 @@ RETRY_SECONDS = 5
 
 
 class Streams:
+    """A place for each stream of a caller, and one signal that ends all. One per process."""
+
     def __init__(self, metrics: Metrics, *, most_of_one: int) -> None:
         self._metrics = metrics
         self._most = most_of_one
@@ -48,6 +50,7 @@ class Streams:
 
     @contextmanager
     def track(self) -> Iterator[None]:
+        """Counts a stream as open; `close` waits for it."""
         self._change(1)
         try:
             yield

@@ -71,6 +71,7 @@ class OpsServer:
             return 500, JSON, b'{"code":"internal","detail":"it is in the log"}'
 
     def answer(self, path: str, accept: str) -> Answer:
+        """The answer to a GET. `accept` chooses between the formats of the metrics."""
         match path:
             case "/live":
                 return live(self.health)
@@ -116,22 +117,26 @@ async def _close(state: ServerState) -> None:
 
 
 def live(health: Health) -> Answer:
+    """503 once the event loop has been silent for LIVENESS_TIMEOUT: the kubelet restarts the pod."""
     body = {"status": "ok" if health.live else "event loop blocked", "silent_seconds": round(health.silent_seconds, 1)}
     return 200 if health.live else 503, JSON, orjson.dumps(body)
 
 
 def ready(health: Health) -> Answer:
+    """503 with the reason while the process should get no new traffic."""
     reason = health.unready_reason()
     return (503, JSON, orjson.dumps({"status": "unready", "reason": reason})) if reason else (200, JSON, b'{"status":"ok"}')
 
 
 def health_report(health: Health) -> Answer:
+    """Every dependency; 503 when one is down. For people and dashboards, not for probes."""
     report = health.report()
     return 200 if report["status"] == "ok" else 503, JSON, orjson.dumps(report)
 
 
 @contextmanager
 def serve_ops(server: OpsServer) -> Iterator[OpsServer]:
+    """Answers in a thread while the context is open."""
     thread = threading.Thread(target=server.run, name="ops", daemon=True)
     thread.start()
     try:

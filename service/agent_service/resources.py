@@ -77,6 +77,7 @@ class Resources:
 
 
 def make_metrics(settings: Settings) -> Metrics:
+    """The metrics of a process with these settings, the limits that they name already set. Raises SettingsError."""
     disable_created_metrics()  # type: ignore[no-untyped-call]  # of the whole process: a second series for each counter and histogram, that no query reads
     models = {m for m in (settings.model, settings.cheap_model, settings.fallback_model) if m}
     rules = (*RULES, *(rule.name for rule in own_rules(settings)))  # a wrong one is told before the ops port opens

@@ -64,6 +64,7 @@ def _origins(value: str) -> str:
 
 
 def split_names(value: str) -> tuple[str, ...]:
+    """The parts of a list with commas, without white space around them; none for an empty text."""
     return tuple(name.strip() for name in value.split(",")) if value else ()
 
 
@@ -312,10 +313,12 @@ class Settings(BaseModel):
 
     @property
     def queued_of_principal(self) -> int:
+        """Runs of one caller that may wait, as MAX_QUEUED_PER_PRINCIPAL says or by default."""
         return self._share(self.max_queued_per_principal, QUEUED_PER_PRINCIPAL)
 
     @property
     def streams_of_principal(self) -> int:
+        """Streams and waiting calls of one caller on this process."""
         return self._share(self.max_streams_per_principal, STREAMS_PER_PRINCIPAL)
 
     def _share(self, given: int | None, usual: int) -> int:
@@ -352,10 +355,12 @@ class Settings(BaseModel):
 
     @property
     def ops_address(self) -> str:
+        """Address of the ops port; HOST unless OPS_HOST is set."""
         return self.ops_host or self.host
 
     @property
     def data_schema_names(self) -> tuple[str, ...]:
+        """Schemas that `query_data` may read, in the order in which names are looked up."""
         return tuple(name.strip() for name in self.data_schemas.split(","))
 
 

@@ -82,6 +82,7 @@ class LaneThreads(ThreadPoolExecutor):
         self._closed = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Runs a call in a thread of the current lane, which others cannot use up. Raises RuntimeError after shutdown."""
         name = LANE.get()
         if isinstance(context := getattr(getattr(fn, "func", None), "__self__", None), Context):
             context.run(_INSIDE.set, name)  # of `partial(copy_context().run, …)`: asyncio's and LangChain's form

@@ -27,6 +27,8 @@ class ReadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """A whole answer, whatever its status. Only its size was checked."""
+
     status: int
     body: bytes
     date: str = ""
@@ -38,6 +40,7 @@ class Answer:
 
     @property
     def text(self) -> str:
+        """The body, what is no UTF-8 replaced."""
         return self.body.decode(errors="replace")
 
     def json(self) -> Any:

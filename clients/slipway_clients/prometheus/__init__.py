@@ -56,6 +56,8 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
+    """One series of a vector, and its value."""
+
     labels: Mapping[str, str]
     value: float
 

@@ -30,11 +30,15 @@ Count = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 class Database(BaseModel):
+    """Of `/status`: `max_connections` is the server's limit."""
+
     max_connections: Count
     tls: bool
 
 
 class PodStatus(BaseModel):
+    """The body of `/status`, as far as a check reads it. `keys` are revisions by key."""
+
     version: Word
     draining: bool = False
     runs_in_flight: Count = 0
@@ -43,11 +47,15 @@ class PodStatus(BaseModel):
 
 
 class Dependency(BaseModel):
+    """One entry of `/health`."""
+
     ok: bool = False
     detail: Annotated[str, AfterValidator(plain)] = ""
 
 
 class PodHealth(BaseModel):
+    """The body of `/health`, as far as a check reads it."""
+
     dependencies: dict[Name, Dependency] = Field(max_length=20)
 
 

@@ -24,6 +24,7 @@ def budget_watched(facts: Facts) -> Verdict:
 
 
 def prices_known(facts: Facts) -> Verdict:
+    """Whether the cost that is told leaves out calls of models without a price."""
     unpriced = facts.pod_total("agent_unpriced_model_calls_total")
     if unpriced is None:
         return unknown("PodsNotAsked", "no pod's metrics could be read")
@@ -37,6 +38,7 @@ def prices_known(facts: Facts) -> Verdict:
 
 
 def prompt_cache(facts: Facts) -> Verdict:
+    """Whether prompts begin alike, so that the provider bills most of their tokens at the cached price."""
     if facts.environment.offline:
         return ok("BuiltIn", "the built-in model costs nothing")
     sent, cached = (facts.pod_total("agent_tokens_total", type=kind) for kind in ("input", "cached"))
@@ -49,6 +51,7 @@ def prompt_cache(facts: Facts) -> Verdict:
 
 
 def cheap_model(facts: Facts) -> Verdict:
+    """Whether routing and guardrails are done by a model that costs less."""
     environment = facts.environment
     if environment.offline:
         return ok("BuiltIn", "the built-in model costs nothing")

@@ -37,6 +37,7 @@ class Environment:
     """A source was taken whole (envFrom), so that a variable that is not listed may be set all the same."""
 
     def has(self, name: str) -> bool:
+        """Whether the variable is set, though its value may not be readable."""
         return name in self.secret or name in self.opaque or bool(self.values.get(name))
 
     def get(self, name: str) -> str:

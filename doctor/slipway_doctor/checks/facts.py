@@ -54,15 +54,18 @@ class Pod:
 
     @property
     def ready(self) -> bool:
+        """A pod that is being deleted counts as unready, whatever its condition says."""
         conditions = self.manifest.get("status", {}).get("conditions") or ()
         return not self.leaving and any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
     @property
     def leaving(self) -> bool:
+        """It is being deleted."""
         return "deletionTimestamp" in self.manifest["metadata"]
 
     @property
     def draining(self) -> bool:
+        """By its own words too: it may drain before it is deleted."""
         return self.leaving or bool(self.status and self.status.get("draining"))
 
     def total(self, metric: str, **labels: str) -> float | None:
@@ -108,11 +111,13 @@ class Facts:
 
     @property
     def pod_template(self) -> Manifest:
+        """The Deployment's; empty without one."""
         template: Manifest = (self.deployment or {}).get("spec", {}).get("template", {})
         return template
 
     @property
     def container(self) -> Manifest:
+        """The agent's container of the template; empty without a Deployment."""
         return agent_container(self.pod_template)
 
     @property
@@ -125,6 +130,7 @@ class Facts:
         return int((self.deployment or {}).get("spec", {}).get("replicas", 1))
 
     def of(self, plural: str) -> Sequence[Manifest]:
+        """Objects by plural; none where the kind is not installed, or may not be listed."""
         return self.objects.get(plural, ())
 
     def pod_total(self, metric: str, **labels: str) -> float | None:

@@ -5,6 +5,8 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
+    """UNKNOWN: it could not be told, which is not a pass."""
+
     OK = "ok"
     WARN = "warn"
     FAIL = "fail"
@@ -12,6 +14,8 @@ class Status(StrEnum):
 
 
 class Area(StrEnum):
+    """A heading of the report, and a section of docs/operations/production-readiness.md."""
+
     HEALTH = "health"
     INFRASTRUCTURE = "infrastructure"
     RELIABILITY = "reliability"

@@ -155,6 +155,7 @@ async def _dashboards(cluster: Cluster, namespace: str, deployment: Manifest | N
 
 
 def key_secret_names(deployment: Manifest | None) -> list[str]:
+    """Secrets that the Deployment mounts at OPENAI_KEY_DIR."""
     if deployment is None:
         return []
     template = deployment["spec"]["template"]

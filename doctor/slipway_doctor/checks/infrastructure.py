@@ -12,6 +12,7 @@ GRACE_MARGIN_SECONDS = 30.0
 
 
 def replicas(facts: Facts) -> Verdict:
+    """How many serve, or may be left when an autoscaler has scaled down."""
     if facts.deployment is None:
         return unknown("DeploymentMissing", "no Deployment has the release's labels")
     floor = min((h["spec"].get("minReplicas", 1) for h in _autoscalers(facts)), default=facts.desired)
@@ -22,6 +23,7 @@ def replicas(facts: Facts) -> Verdict:
 
 
 def disruption_budget(facts: Facts) -> Verdict:
+    """Exactly one budget selects the pods, and it lets one go at a time: without it a drain of nodes takes all, or ends never."""
     if "poddisruptionbudgets" in facts.forbidden:
         return unknown("Forbidden", "PodDisruptionBudgets cannot be listed", "allow list of poddisruptionbudgets")
     labels = _pod_labels(facts)
@@ -44,6 +46,7 @@ def _never_allows(spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
 
 
 def autoscaling(facts: Facts) -> Verdict:
+    """One autoscaler targets the Deployment, and its metric arrives."""
     if "horizontalpodautoscalers" in facts.forbidden:
         return unknown("Forbidden", "HorizontalPodAutoscalers cannot be listed", "allow list of horizontalpodautoscalers")
     found = _autoscalers(facts)
@@ -71,6 +74,7 @@ def _autoscalers(facts: Facts) -> list[Manifest]:
 
 
 def database_external(facts: Facts) -> Verdict:
+    """Whether the database is another than the chart's bundled one."""
     if "pods" in facts.forbidden:
         return unknown("Forbidden", "pods cannot be listed", "allow list of pods")
     if facts.of("databases"):
@@ -80,6 +84,7 @@ def database_external(facts: Facts) -> Verdict:
 
 
 def probes(facts: Facts) -> Verdict:
+    """Liveness must not ask about dependencies, or a database fault restarts every pod."""
     container = facts.container
     if not container:
         return unknown("DeploymentMissing", "no Deployment has the release's labels")
@@ -101,6 +106,7 @@ def _path(container: Manifest, kind: str) -> str | None:
 
 
 def grace_period(facts: Facts) -> Verdict:
+    """Whether the kubelet waits for as long as a drain may take."""
     spec = facts.pod_template.get("spec")
     if spec is None:
         return unknown("DeploymentMissing", "no Deployment has the release's labels")
@@ -114,6 +120,7 @@ def grace_period(facts: Facts) -> Verdict:
 
 
 def spread(facts: Facts) -> Verdict:
+    """Whether the loss of one node is an outage."""
     nodes = {pod.manifest["spec"].get("nodeName") for pod in facts.ready}
     if len(facts.ready) > 1 and len(nodes) == 1:
         fix = "set topologySpreadConstraints, or add a node: one node's loss is an outage now"

@@ -15,6 +15,7 @@ IMAGE_ERRORS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImag
 
 
 def pods_ready(facts: Facts) -> Verdict:
+    """As many ready pods as the Deployment asks for; names the crash loop or the image that keeps one from it."""
     if "deployments" in facts.forbidden or "pods" in facts.forbidden:
         return unknown("Forbidden", "pods cannot be read", "allow get and list of deployments and pods")
     if facts.deployment is None:
@@ -58,11 +59,13 @@ def _crashes(container: Mapping[str, Any]) -> int:
 
 
 def database_reachable(facts: Facts) -> Verdict:
+    """By what each ready pod says of its own connection."""
     fix = "look at the database and the network policy; docs/runbooks and docs/operations/database.md"
     return _dependency(facts, "database", reason="DatabaseUnreachable", what="the database", fix=fix)
 
 
 def model_endpoint(facts: Facts) -> Verdict:
+    """By what each ready pod says of its last check of the endpoint."""
     if facts.environment.offline:
         return ok("BuiltIn", "the built-in model answers; there is no endpoint")
     refused = [pod for pod in facts.pods if "refused the key" in _detail(pod, "model_endpoint")]
@@ -104,6 +107,7 @@ def _unasked(facts: Facts) -> Verdict:
 
 
 def drains_end(facts: Facts) -> Verdict:
+    """No pod is beyond its drain limit, or beyond the moment at which the kubelet should have killed it."""
     draining = [pod for pod in facts.pods if pod.draining]
     stuck = sorted(pod.name for pod in draining if _is_stuck(facts, pod))
     if stuck:
@@ -123,6 +127,7 @@ def _is_stuck(facts: Facts, pod: Pod) -> bool:
 
 
 def key_revisions(facts: Facts) -> Verdict:
+    """Pods with different keys: a mounted Secret has not reached all, or never will."""
     asked = [pod for pod in facts.ready if pod.status is not None]
     if not asked:
         return _unasked(facts)
@@ -136,6 +141,7 @@ def key_revisions(facts: Facts) -> Verdict:
 
 
 def alerts_quiet(facts: Facts) -> Verdict:
+    """Firing alerts of this release; fails for a critical one, warns for others."""
     prometheus = facts.prometheus
     if prometheus is None or prometheus.error:
         return no_prometheus(facts)
@@ -147,12 +153,14 @@ def alerts_quiet(facts: Facts) -> Verdict:
 
 
 def no_prometheus(facts: Facts) -> Verdict:
+    """What every check says that needs figures, when there are none."""
     if facts.prometheus is None:
         return unknown("NoPrometheus", "no Prometheus was named", "set spec.prometheus.url (doctor: --prometheus)")
     return unknown("PrometheusUnreachable", facts.prometheus.error, "correct the address of Prometheus, or its network policy")
 
 
 def latency(facts: Facts) -> Verdict:
+    """The 99th percentile of turns, over five minutes."""
     if facts.prometheus is None or facts.prometheus.error:
         return no_prometheus(facts)
     p99, limit = facts.prometheus.p99_seconds, facts.limits.p99_seconds
@@ -165,6 +173,7 @@ def latency(facts: Facts) -> Verdict:
 
 
 def errors(facts: Facts) -> Verdict:
+    """The share of 5xx answers, over five minutes, with enough requests to judge by."""
     if facts.prometheus is None or facts.prometheus.error:
         return no_prometheus(facts)
     ratio, limit = facts.prometheus.error_ratio, facts.limits.error_ratio

@@ -11,6 +11,7 @@ RuleName = tuple[str, str]
 
 
 def json_logs(facts: Facts) -> Verdict:
+    """Whether logs can be parsed, and hold no text of questions."""
     if facts.container.get("tty"):
         return fail("Terminal", "with tty: true the service writes lines for people", "remove tty from the container")
     if facts.environment.get("LOG_LEVEL") == "debug":
@@ -19,6 +20,7 @@ def json_logs(facts: Facts) -> Verdict:
 
 
 def tracing(facts: Facts) -> Verdict:
+    """Whether a slow or failed run leaves a trace, by OTLP or at LangSmith."""
     environment = facts.environment
     if any(environment.has(name) for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")):
         return ok("OpenTelemetry", "traces are sent by OTLP")
@@ -31,6 +33,7 @@ def tracing(facts: Facts) -> Verdict:
 
 
 def scraped(facts: Facts) -> Verdict:
+    """Whether Prometheus has a target for each ready pod."""
     if facts.prometheus is None or facts.prometheus.error:
         return no_prometheus(facts)
     fix = "set monitoring.serviceMonitor.enabled=true with the labels that your Prometheus selects; check the network policy"
@@ -42,6 +45,7 @@ def scraped(facts: Facts) -> Verdict:
 
 
 def rules_loaded(facts: Facts) -> Verdict:
+    """A PrometheusRule may be in the cluster and yet not be taken up by Prometheus: its own list of rules decides."""
     if facts.prometheus is None or facts.prometheus.error:
         return no_prometheus(facts)
     if "prometheusrules" in facts.forbidden:
@@ -79,6 +83,7 @@ def _names(rules: Sequence[RuleName], most: int = 3) -> str:
 
 
 def dashboards(facts: Facts) -> Verdict:
+    """Whether the chart's ConfigMaps with dashboards are there."""
     if "configmaps" in facts.forbidden:
         return unknown("Forbidden", "ConfigMaps cannot be read", "set configMaps in the operator's watch.namespaces")
     if not facts.of("dashboards"):

@@ -10,6 +10,8 @@ from slipway_doctor.checks.finding import Area, Finding, Verdict, unknown
 
 @dataclass(frozen=True, slots=True)
 class Check:
+    """One line of the checklist. `judge` is a pure function of the facts."""
+
     id: str
     area: Area
     judge: Callable[[Facts], Verdict]
@@ -69,6 +71,7 @@ CHECKS: Sequence[Check] = (
 
 
 def judge(facts: Facts) -> list[Finding]:
+    """Every check, in the order of the list."""
     return [check(facts) for check in CHECKS]
 
 

@@ -6,6 +6,7 @@ from slipway_doctor.checks.live import no_prometheus
 
 
 def timeouts(facts: Facts) -> Verdict:
+    """A model or tool call must end before its turn, and a turn before the drain."""
     turn = facts.environment.number("MAX_TURN_SECONDS")
     longer = [name for name in ("MODEL_TIMEOUT", "TOOL_TIMEOUT") if facts.environment.number(name) >= turn]
     if longer:
@@ -18,6 +19,7 @@ def timeouts(facts: Facts) -> Verdict:
 
 
 def retries(facts: Facts) -> Verdict:
+    """Whether one 429 or broken connection of the model endpoint fails a run."""
     if facts.environment.offline:
         return ok("BuiltIn", "the built-in model needs no retry")
     if facts.environment.number("MODEL_MAX_RETRIES") < 1:
@@ -26,6 +28,7 @@ def retries(facts: Facts) -> Verdict:
 
 
 def iteration_limit(facts: Facts) -> Verdict:
+    """Whether the limit of model calls would stop a run that loops before it costs much."""
     limit = facts.limits.max_model_calls
     if facts.environment.number("MAX_MODEL_CALLS") > limit:
         return warn(
@@ -35,6 +38,7 @@ def iteration_limit(facts: Facts) -> Verdict:
 
 
 def drain_tested(facts: Facts) -> Verdict:
+    """A drain that nobody has tried is met for the first time in an incident."""
     if facts.prometheus is None or facts.prometheus.error:
         return no_prometheus(facts)
     if facts.prometheus.drained is None:
@@ -46,6 +50,7 @@ def drain_tested(facts: Facts) -> Verdict:
 
 
 def fallback_model(facts: Facts) -> Verdict:
+    """Whether runs go on while the model is down."""
     environment = facts.environment
     if environment.offline:
         return ok("BuiltIn", "the built-in model has no endpoint that could be down")

@@ -14,6 +14,7 @@ OWN_SCHEMAS = {"public", "slipway", "pg_catalog"}
 
 
 def auth_required(facts: Facts) -> Verdict:
+    """Whether callers must say who they are, and whether any can."""
     if facts.environment.get("AUTH") == "disabled":
         return fail(
             "Disabled",
@@ -26,12 +27,14 @@ def auth_required(facts: Facts) -> Verdict:
 
 
 def guardrails(facts: Facts) -> Verdict:
+    """Whether input rules stand before the model."""
     if facts.environment.get("GUARDRAILS") == "off":
         return fail("Off", "questions reach the model unchecked", "set GUARDRAILS=on")
     return ok("On", "questions pass the input rules before anything is stored or billed")
 
 
 def data_schemas(facts: Facts) -> Verdict:
+    """Whether `query_data` is kept out of our own tables, which hold everyone's conversations."""
     names = {name.strip() for name in facts.environment.get("DATA_SCHEMAS").split(",")}
     if exposed := sorted(names & OWN_SCHEMAS):
         fix = "name views of your own schema instead; query_data has a read-only role of its own (docs/operations/data.md)"
@@ -40,6 +43,7 @@ def data_schemas(facts: Facts) -> Verdict:
 
 
 def no_key_in_environment(facts: Facts) -> Verdict:
+    """A key in a variable is read by whoever may read the Deployment, and cannot change without a restart."""
     environment = facts.environment
     plain = [name for name in SECRET_SETTINGS if _holds_secret(name, environment.values.get(name, ""))]
     if plain and facts.deployment is not None:
@@ -58,6 +62,7 @@ def _holds_secret(name: str, value: str) -> bool:
 
 
 def keys_mounted_whole(facts: Facts) -> Verdict:
+    """The kubelet never updates a mount by subPath: a rotated key would not arrive."""
     single = [
         m["mountPath"]
         for m in facts.container.get("volumeMounts") or ()
@@ -75,6 +80,7 @@ def _is_secret(facts: Facts, mount: Manifest) -> bool:
 
 
 def key_age(facts: Facts) -> Verdict:
+    """Whether the model key was replaced within `limits.key_age_days`."""
     if facts.environment.offline:
         return ok("BuiltIn", "the built-in model needs no key")
     changed = key_changed(facts)
@@ -104,6 +110,7 @@ def _data_changed(secret: Manifest) -> datetime:
 
 
 def database_tls(facts: Facts) -> Verdict:
+    """As the pods say it of their own connections; the bundled database is told apart."""
     known = [pod.status["database"] for pod in facts.pods if pod.status and pod.status.get("database")]
     if not known:
         return unknown("NotReported", "no pod says how it is connected", "slipway 0.2 or newer reports it in /status")
@@ -117,6 +124,7 @@ def database_tls(facts: Facts) -> Verdict:
 
 
 def network_policy(facts: Facts) -> Verdict:
+    """Whether policies limit both directions of the agent's pods."""
     if "networkpolicies" in facts.forbidden:
         return unknown("Forbidden", "NetworkPolicies cannot be listed", "allow list of networkpolicies")
     labels = facts.pod_template.get("metadata", {}).get("labels") or {}
@@ -129,6 +137,7 @@ def network_policy(facts: Facts) -> Verdict:
 
 
 def pod_restricted(facts: Facts) -> Verdict:
+    """The container's part of the restricted pod security standard, and a root that cannot be written to."""
     if not facts.container:
         return unknown("DeploymentMissing", "no Deployment has the release's labels")
     pod, own = facts.pod_template["spec"].get("securityContext") or {}, facts.container.get("securityContext") or {}

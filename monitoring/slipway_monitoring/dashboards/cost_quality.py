@@ -12,6 +12,7 @@ MODEL = f"{RELEASE_NAME} {{{{model}}}}"
 
 
 def build(limits: Thresholds) -> DashboardSpec:
+    """`limits` draw the thresholds of the alerts as lines."""
     return DashboardSpec(
         uid="slipway-cost-quality",
         title="Slipway / Cost and quality",

@@ -48,6 +48,7 @@ class DashboardSpec:
         return json.dumps(self.as_json(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
     def as_json(self) -> dict[str, Any]:
+        """What Grafana imports."""
         plain: dict[str, Any] = json.loads(json.dumps(_build(self), cls=JSONEncoder))
         for mark in plain["annotations"]["list"]:
             # The SDK has no field for what Grafana's Prometheus marks are called.

@@ -27,6 +27,7 @@ DURATION = "slipway_operator_reconcile_duration_seconds"
 
 
 def build(limits: Thresholds) -> DashboardSpec:
+    """`limits` draw the thresholds of the alerts as lines."""
     return DashboardSpec(
         uid="slipway-operator",
         title="Slipway / Operator",
@@ -44,10 +45,12 @@ def of_objects(metric: str, where: str = "") -> str:
 
 
 def of_rotation(function: str, inner: str) -> str:
+    """`function` over series of KeyRotations, one for each of them."""
     return aggregate(function, inner, "name")
 
 
 def since(metric: str) -> str:
+    """Seconds since the moment that a timestamp metric holds."""
     return of_rotation("max", f"time() - {of_objects(metric)}")
 
 

@@ -21,6 +21,7 @@ from slipway_monitoring.rules.thresholds import Thresholds
 
 
 def build(limits: Thresholds) -> DashboardSpec:
+    """`limits` draw the thresholds of the alerts as lines."""
     return DashboardSpec(
         uid="slipway-overview",
         title="Slipway / Overview",

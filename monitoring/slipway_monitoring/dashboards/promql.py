@@ -16,6 +16,7 @@ def series(metric: str, where: str = "", *, selector: str = POD) -> str:
 
 
 def aggregate(function: str, inner: str, *by: str) -> str:
+    """`function` over `inner`, by release and `by`."""
     return f"{function} by ({', '.join((*LABELS, *by))}) ({inner})"
 
 
@@ -32,6 +33,7 @@ def total(metric: str, *by: str, where: str = "") -> str:
 
 
 def highest(metric: str, *by: str, where: str = "") -> str:
+    """The highest value of a gauge."""
     return aggregate("max", series(metric, where), *by)
 
 

@@ -27,6 +27,7 @@ def panels(dashboard: Json) -> Iterator[Json]:
 
 
 def panel_queries(dashboard: Json) -> Iterator[PanelQuery]:
+    """Every query of every panel, in reading order."""
     for panel in panels(dashboard):
         for target in panel["targets"]:
             yield PanelQuery(dashboard["uid"], panel["title"], target["expr"], target.get("legendFormat", ""))

@@ -16,6 +16,7 @@ AGE = aggregate("max", f"(time() - {LOADED}) * ({LOADED} > bool 0)", "key")
 
 
 def build(limits: Thresholds) -> DashboardSpec:
+    """`limits` draw the thresholds of the alerts as lines."""
     return DashboardSpec(
         uid="slipway-rollouts-keys",
         title="Slipway / Rollouts and keys",

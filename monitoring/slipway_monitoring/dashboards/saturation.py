@@ -8,6 +8,7 @@ from slipway_monitoring.rules.thresholds import Thresholds
 
 
 def saturation(limits: Thresholds) -> Row:
+    """How full places, queue, connections and the event loop are."""
     pool = share(
         aggregate("sum", series("agent_db_pool_connections", 'state="in_use"'), "pod"),
         aggregate("sum", series("agent_db_pool_connections_limit"), "pod"),
@@ -66,6 +67,7 @@ def saturation(limits: Thresholds) -> Row:
 
 
 def process() -> Row:
+    """CPU, memory and what the database takes on disk."""
     return Row(
         "Pods and database",
         (

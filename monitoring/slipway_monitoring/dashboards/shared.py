@@ -17,9 +17,11 @@ QUANTILES = (0.5, 0.95, 0.99)
 
 
 def quantiles(histogram: str) -> list[Query]:
+    """p50, p95 and p99 of a histogram; the highest has exemplars, which lead to traces."""
     return [Query(quantile(q, histogram), f"{RELEASE_NAME} p{q * 100:g}", exemplars=q == max(QUANTILES)) for q in QUANTILES]
 
 
 def cost_per_hour(text: PanelText, limits: Thresholds) -> Panel:
+    """USD at the rate of the last minutes."""
     query = Query(f"{per_second('agent_cost_usd_total')} * 3600", RELEASE_NAME)
     return stat_panel(text, query, limit=Limit(critical=limits.cost_usd_per_hour), decimals=2)

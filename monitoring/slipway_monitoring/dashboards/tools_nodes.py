@@ -15,6 +15,7 @@ NODE_SECONDS = "agent_node_duration_seconds"
 
 
 def build(limits: Thresholds) -> DashboardSpec:
+    """`limits` draw the thresholds of the alerts as lines."""
     return DashboardSpec(
         uid="slipway-tools-nodes",
         title="Slipway / Tools and nodes",

@@ -9,10 +9,12 @@ RELEASE = ("namespace", "job")
 
 
 def rate(series: str, window: str, *by: str) -> str:
+    """Events a second of a counter, summed by release and `by`. `window` such as `5m`."""
     return _total("rate", series, window, by)
 
 
 def increase(series: str, window: str, *by: str) -> str:
+    """Events of a counter within `window`, summed by release and `by`."""
     return _total("increase", series, window, by)
 
 

@@ -38,6 +38,8 @@ FULL_LENGTH = Windows()
 
 @dataclass(frozen=True, slots=True)
 class Scope:
+    """What the rules are about: whose series, and how long their windows are."""
+
     select: Selector
     over: Windows
 

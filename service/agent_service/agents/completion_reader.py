@@ -257,6 +257,7 @@ class CompletionsReader:
 
     @property
     def with_raw_response(self) -> "RawCompletionsReader":
+        """The OpenAI client's way to ask for headers with the answer; ChatOpenAI takes it for some calls."""
         return RawCompletionsReader(self)
 
     async def _send(self, payload: dict[str, Any], said: Said | None) -> ChunkStream | dict[str, Any]:
@@ -287,6 +288,8 @@ def _without(name: str, payload: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class RawCompletionsReader:
+    """`CompletionsReader` by that way."""
+
     reader: CompletionsReader
 
     async def create(self, **payload: Any) -> RawResponse:

@@ -71,6 +71,7 @@ Failure = AttemptFailed | KeyRefused | ModelRejected
 
 
 def status_of(error: Failure) -> Status:
+    """Under which label the attempt is counted."""
     if isinstance(error, AttemptFailed):
         return error.status
     return "auth" if isinstance(error, KeyRefused) else "client_error"

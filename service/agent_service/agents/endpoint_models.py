@@ -55,6 +55,7 @@ class EndpointEmbeddings(Embeddings):
         return [vector for batch in batches for vector in await self._embed(batch)]
 
     async def aembed_query(self, text: str) -> list[float]:
+        """The vector of one text."""
         return (await self._embed([text]))[0]
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
@@ -62,6 +63,7 @@ class EndpointEmbeddings(Embeddings):
         return self.endpoint.wait_from_thread(self.aembed_documents(texts))
 
     def embed_query(self, text: str) -> list[float]:
+        """As `aembed_query`, from a thread other than the event loop's."""
         return self.endpoint.wait_from_thread(self.aembed_query(text))
 
     async def _embed(self, texts: list[str]) -> list[list[float]]:

@@ -52,6 +52,7 @@ class ApiKeySource:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "ApiKeySource":
+        """OPENAI_API_KEY, or the files of OPENAI_KEY_DIR."""
         secret = settings.openai_api_key
         return cls(env_key=secret.get_secret_value() if secret else None, directory=settings.openai_key_dir)
 

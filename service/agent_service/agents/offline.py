@@ -44,6 +44,7 @@ class OfflineChatModel(BaseChatModel):
         tool_choice: str | None = None,  # noqa: ARG002  # the rules choose
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
+        """The rules choose a tool by its name and schema; `tool_choice` changes nothing."""
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
 
     def _generate(self, messages: list[BaseMessage], *_: Any, **kwargs: Any) -> ChatResult:

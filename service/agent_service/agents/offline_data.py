@@ -36,6 +36,7 @@ class Period:
     until: str = ""
 
     def bounds(self, column: str) -> list[str]:
+        """Conditions on a column of type date or timestamptz."""
         return [f"{column} {sign} {day}" for sign, day in ((">=", self.since), ("<", self.until)) if day]
 
 

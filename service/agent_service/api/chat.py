@@ -84,6 +84,7 @@ async def start(
     context: dict[str, Any] | None = None,
     run_id: UUID | None = None,
 ) -> Run:
+    """Starts a run, within MAX_QUESTION_CHARS, and puts its ids on the request's log lines. Raises as `RunService.start`."""
     limit = res.settings.max_question_chars
     if len(question) > limit:
         raise InvalidRequest(f"question: expected at most {limit} characters, got {len(question)}", field="question")
@@ -92,6 +93,7 @@ async def start(
 
 
 def accepted(run: Run) -> Response:
+    """202: the run goes on, and its state is found at `Location`."""
     headers = {"Location": f"/runs/{run.id}", "Preference-Applied": "respond-async"}
     body = RunAccepted(run_id=run.id, session_id=run.session_id, status=run.status)
     return JsonResponse(body.model_dump(), 202, headers)
@@ -106,6 +108,7 @@ async def answer(res: Resources, principal: Principal, run: Run, request: Reques
 
 
 async def run_state(res: Resources, run: Run) -> JsonResponse:
+    """A run's state with what it cost."""
     spent = await run_usage(res.pool, run.id)
     return JsonResponse(
         {

@@ -13,6 +13,8 @@ MAX_DECISIONS = 50
 
 
 class EditedAction(Body):
+    """A tool call as the person wants it."""
+
     name: Text
     args: JsonObject
 
@@ -61,10 +63,12 @@ class ResumeRequest(Body):
 
     @property
     def by_interrupt(self) -> bool:
+        """Whether the values are by interrupt id."""
         return "values" in self.model_fields_set
 
     @property
     def resume_value(self) -> Any:
+        """What the interrupt returns in the graph; by interrupt id if `by_interrupt`."""
         if self.decisions:
             return {"decisions": [decision.model_dump(exclude_unset=True) for decision in self.decisions]}
         return self.values if self.by_interrupt else self.value

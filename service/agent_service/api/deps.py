@@ -56,10 +56,12 @@ async def idempotency_key(
     header: Annotated[IdempotencyKey, Header(alias="Idempotency-Key", description="A retry joins the first run.")] = "",
     query: Annotated[IdempotencyKey, Query(alias="idempotency_key", description="The same for EventSource.")] = "",
 ) -> str | None:
+    """By the header, or by the query of an EventSource; None without one."""
     return header or query or None
 
 
 async def respond_async(prefer: Annotated[str | None, Header(description="`respond-async`: answer 202 at once.")] = None) -> bool:
+    """Whether `Prefer: respond-async` was sent."""
     return prefer is not None and "respond-async" in {part.strip().lower() for part in prefer.split(",")}
 
 
@@ -74,6 +76,7 @@ async def waiting_caller(res: ResourcesDep, principal: Caller) -> AsyncIterator[
 
 
 async def waiting_watcher(res: ResourcesDep, principal: Watcher) -> AsyncIterator[Principal]:
+    """`watcher`, with one of the caller's places for streams until the answer is sent."""
     with res.streams.admit(principal):
         yield principal
 

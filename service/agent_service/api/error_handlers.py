@@ -31,6 +31,7 @@ class Problem(BaseModel):
 
 
 def of_slipway(error: SlipwayError, path: str) -> Response:
+    """An error of ours, with `Retry-After` or `WWW-Authenticate` where its status asks for one."""
     headers = {"Retry-After": str(error.retry_after or 1)} if error.status in {429, 503} else {}
     if error.status == 401:  # noqa: PLR2004  # HTTP
         headers["WWW-Authenticate"] = "Bearer"
@@ -47,6 +48,7 @@ def of_slipway(error: SlipwayError, path: str) -> Response:
 
 
 def of_validation(errors: Sequence[Mapping[str, Any]], path: str) -> Response:
+    """What pydantic refused: the first error, by the field's path."""
     first = errors[0]
     if first["type"] == "json_invalid":
         field, message = "body", "expected valid JSON in UTF-8, nested less than 1,000 deep"
@@ -58,6 +60,7 @@ def of_validation(errors: Sequence[Mapping[str, Any]], path: str) -> Response:
 
 
 def of_http(error: HTTPException, request: Request, routes: Sequence[BaseRoute]) -> Response:
+    """What Starlette raised: no such route, wrong method."""
     headers = dict(error.headers or {})
     if error.status_code == 405:  # noqa: PLR2004  # HTTP
         headers["Allow"] = ", ".join(allowed_methods(routes, request))

@@ -21,6 +21,7 @@ LINE_ENDS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\x
 
 
 def json_bytes(value: Any) -> bytes:
+    """UTF-8; times as ISO 8601, UUIDs as text."""
     return orjson.dumps(value, default=str)
 
 
@@ -33,6 +34,8 @@ def json_line(value: Any) -> bytes:
 
 
 class JsonResponse(Response):
+    """A JSON answer by orjson."""
+
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
@@ -66,6 +69,7 @@ class JsonRoute(APIRoute):
         return frozenset(_query_names(self.dependant))
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's hook: its handler with our request class."""
         handler = super().get_route_handler()
 
         async def with_orjson(request: Request) -> Response:

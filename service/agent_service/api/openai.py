@@ -132,6 +132,7 @@ def _with_approval(run: Run) -> str:
 
 
 def approval_text(run_id: UUID, *, follows_text: bool) -> str:
+    """What a client of this wire is told of an interrupt, for which the wire has no form."""
     gap = "\n\n" if follows_text else ""
     return f"{gap}This waits for an approval: decide it in the chat page or with POST /runs/{run_id}/resume."
 

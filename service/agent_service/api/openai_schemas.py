@@ -89,6 +89,7 @@ class ChatMessage(_Lenient):
 
     @property
     def text(self) -> str:
+        """What it says, of all its parts together; a refusal counts as text."""
         if isinstance(self.content, str):
             return self.content or self.refusal
         return "".join(part.refusal if isinstance(part, RefusalPart) else part.text for part in self._said) or self.refusal
@@ -115,6 +116,8 @@ class ChatMessage(_Lenient):
 
 
 class StreamOptions(_Lenient):
+    """`include_usage`: a last chunk tells the tokens."""
+
     include_usage: bool = False
 
 

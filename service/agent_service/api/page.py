@@ -41,6 +41,8 @@ FOR_EVER = "public, max-age=31536000, immutable"
 
 @dataclass(frozen=True, slots=True)
 class Asset:
+    """A file of the page, compressed once, with its ETag."""
+
     body: bytes
     media_type: str
     etag: str
@@ -85,6 +87,7 @@ def _asset(name: str, body: bytes) -> Asset:
 
 @router.api_route("/", methods=["GET", "HEAD"])
 async def page(request: Request) -> Response:
+    """The chat page."""
     return _answer(request, site().page, SAFE_PAGE | {"Cache-Control": REVALIDATE})
 
 

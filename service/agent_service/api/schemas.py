@@ -21,6 +21,8 @@ class ChatRequest(Body):
 
 
 class Usage(BaseModel):
+    """Of all model calls of the run, `cached_tokens` a part of `input_tokens`."""
+
     model_calls: int
     input_tokens: int
     cached_tokens: int
@@ -28,6 +30,8 @@ class Usage(BaseModel):
 
 
 class RunState(BaseModel):
+    """A run as it stands."""
+
     run_id: UUID
     session_id: str
     status: Literal["queued", "running", "finished"]
@@ -84,11 +88,15 @@ class Message(BaseModel):
 
 
 class Interrupted(BaseModel):
+    """The run that waits for a decision, and for which."""
+
     run_id: UUID
     interrupts: list[dict[str, Any]]
 
 
 class History(BaseModel):
+    """A conversation, oldest message first."""
+
     session_id: str
     messages: list[Message]
     active_run_id: UUID | None
@@ -96,6 +104,8 @@ class History(BaseModel):
 
 
 class UsageRow(BaseModel):
+    """One group's sum; only the columns that were grouped by are set. `cost_usd` leaves out `unpriced_calls`."""
+
     day: str | None = None
     model: str | None = None
     user: str | None = None

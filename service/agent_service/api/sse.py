@@ -153,6 +153,7 @@ STREAM: dict[int | str, dict[str, Any]] = {
 
 
 def last_event(header: str, query: str) -> EventId | None:
+    """The event that a client has seen last, by its header or else by the query; None for neither. Raises InvalidRequest."""
     if header:
         return EventId.parse(header, field="Last-Event-ID")
     return EventId.parse(query, field="last_event_id") if query else None
@@ -175,6 +176,7 @@ async def stream_run(res: Resources, principal: Principal, run_id: UUID, last: E
 
 
 def open_stream(res: Resources, run_id: UUID, after: Position = START) -> StreamResponse:
+    """The response that streams a run's events after a position."""
     chunks = encode_stream(run_id, res.runs.follow(run_id, after, idle=res.settings.heartbeat_seconds))
 
     return StreamResponse(chunks, res.streams, goodbye=RECONNECT, on_leave=partial(cancel_unwatched, res, run_id))

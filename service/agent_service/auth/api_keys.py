@@ -50,6 +50,7 @@ class KeyRecord(BaseModel):
     expires_at: AwareDatetime | None = None
 
     def expired(self, now: datetime) -> bool:
+        """Whether its time is over at `now`."""
         return self.expires_at is not None and self.expires_at <= now
 
 
@@ -62,6 +63,7 @@ class KeyFile:
 
 
 def key_hash(text: str) -> str:
+    """What is stored of a key: SHA-256 in hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 

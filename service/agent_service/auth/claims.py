@@ -44,6 +44,7 @@ class Identity(BaseModel):
     role: Role = "user"
 
     def principal(self, grant: StreamGrant | None = None) -> Principal:
+        """Who that is; with the grant of a stream token, if it came by one."""
         return Principal(self.tenant, self.sub, self.role, grant)
 
 
@@ -87,4 +88,5 @@ def verified_claims(
 
 
 def reason(error: Exception) -> str:
+    """What the caller is told of PyJWT's error."""
     return next((text for kind, text in REASONS if isinstance(error, kind)), "the token is malformed")

@@ -15,6 +15,7 @@ TIMEOUT_SECONDS = 10.0
 
 @asynccontextmanager
 async def command_pool(settings: Settings) -> AsyncIterator[Pool]:
+    """A pool for one command. Raises psycopg.OperationalError at once when the database cannot be reached."""
     url = settings.database_url.get_secret_value()
     # A pool would try again for 10 s, and log each attempt; a connection of its own fails at once, and says why.
     await (await psycopg.AsyncConnection.connect(connect_string(url))).close()

@@ -9,6 +9,8 @@ from agent_service.db.pool import until_database_answers
 
 
 class GraphStore(AsyncPostgresStore):
+    """AsyncPostgresStore that waits for the database."""
+
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         """Every call of the store ends here. Doing them again is safe: reads, upserts, deletes."""
         kept = list(ops)

@@ -39,6 +39,8 @@ CONTRACT = re.compile(r"^-- needs code of schema (\d+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Migration:
+    """One file of `migrations/`; `version` is the schema's number after it."""
+
     version: int
     name: str
     sql: str

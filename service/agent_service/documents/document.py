@@ -24,12 +24,16 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Document:
+    """What a file says, whatever its format was."""
+
     title: str
     sections: tuple[Section, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Heading:
+    """`level` 1 is the outermost."""
+
     level: int
     text: str
 

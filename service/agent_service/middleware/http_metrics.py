@@ -11,6 +11,8 @@ PROBES = frozenset({"/live", "/ready", "/health"})
 
 
 class MetricsMiddleware:
+    """Counts answers by route template and status. Streams are not timed: they last as long as a run."""
+
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics

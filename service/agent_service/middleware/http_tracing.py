@@ -12,6 +12,8 @@ PARENT = frozenset({b"traceparent", b"tracestate"})
 
 
 class TracingMiddleware:
+    """Continues a caller's `traceparent`, and ends the span with the status of the answer."""
+
     def __init__(self, app: ASGIApp, *, tracing: Tracing) -> None:
         self._app = app
         self._tracing = tracing

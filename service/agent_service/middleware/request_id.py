@@ -10,6 +10,8 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 class ContextMiddleware:
+    """Takes the caller's `X-Request-ID` if it is a plain one, else makes one; sends it back and binds it to the log."""
+
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 

@@ -12,6 +12,8 @@ MAX_HEADER_BYTES = 32_768
 
 
 class LimitsMiddleware:
+    """Refuses by the head of a request, and stops reading a body beyond `max_body_bytes`."""
+
     def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes

@@ -37,6 +37,7 @@ class EventBuffer:
 
     @property
     def answer(self) -> str:
+        """The answer so far, in the order of its messages."""
         return "".join(piece for _, piece in self.text)
 
     def publish(self, news: News, *, now: bool = False) -> None:
@@ -85,9 +86,11 @@ class EventBuffer:
 
     @property
     def watched(self) -> bool:
+        """Whether anybody reads it on this process."""
         return bool(self._watches)
 
     def watch(self) -> "Watch":
+        """Wakes with each event; see Watch."""
         return Watch(self._watches)
 
     def _wake(self, *, now: bool) -> None:

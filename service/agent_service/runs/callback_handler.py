@@ -149,6 +149,7 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
             self._hear(call, text)
 
     def on_model_text(self, run_id: UUID, text: str) -> None:
+        """Text of a call as it is read; what comes again by `on_llm_new_token` is then a repetition."""
         if call := self._model_calls.get(run_id):
             call.heard = True
             self._hear(call, text)
@@ -186,6 +187,7 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         self._on_loop(self._billing.answered, call.node, call.model, call.started, call.prompt, message)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002  # langchain's signature
+        """What was said is billed at once, and taken back when the node asks again."""
         call = self._model_calls.pop(run_id, None)
         if call is not None:
             self._on_loop(self._break_off, call)

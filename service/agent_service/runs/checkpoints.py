@@ -56,6 +56,7 @@ class Checkpointer(AsyncPostgresSaver):
     async def aput(
         self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions
     ) -> RunnableConfig:
+        """Leaves the checkpoint for the next commit. Raises LeaseLost when the run is no more this process's."""
         live = _live(config)
         if live is None:
             return await super().aput(config, checkpoint, metadata, new_versions)
@@ -84,6 +85,7 @@ class Checkpointer(AsyncPostgresSaver):
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
+        """Likewise for the results of one task."""
         live = _live(config)
         if live is None:
             await super().aput_writes(config, writes, task_id, task_path)
@@ -101,6 +103,7 @@ class Checkpointer(AsyncPostgresSaver):
         ]
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Behind what the run has put before."""
         live = config["configurable"].get(CURRENT_LIVE)
         if live and live.fresh and not live.put_state:
             return None  # its session is new: nothing is there

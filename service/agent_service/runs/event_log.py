@@ -28,6 +28,8 @@ WATCH_SECONDS = 30
 
 
 class EventLog:
+    """Reads slipway.run_events; the writer writes it."""
+
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
@@ -50,6 +52,7 @@ class EventLog:
         return events, not rows or rows[0]["status"] == "finished"
 
     async def read_all(self, run_id: UUID) -> list[Event]:
+        """Every logged event of a run: for a recovery, not for a reader, who takes pages."""
         events: list[Event] = []
         while page := (await self.read(run_id, events[-1].position if events else START))[0]:
             events += page

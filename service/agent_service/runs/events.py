@@ -66,6 +66,7 @@ class Event(NamedTuple):
 
     @property
     def position(self) -> Position:
+        """Its place among all events of the run."""
         return Position(self.attempt, self.seq)
 
 
@@ -81,6 +82,7 @@ class EventId:
 
     @classmethod
     def parse(cls, text: str, *, field: str) -> Self:
+        """Raises InvalidRequest, which names `field`."""
         match = _EVENT_ID.fullmatch(text)
         if not match:
             raise InvalidRequest(f"{field}: expected the id of an event, <run_id>-<attempt>-<seq>", field=field)
@@ -104,6 +106,7 @@ def run(of: Run) -> News:
 
 
 def begun(run_id: UUID, session_id: str, attempt: int, question: str) -> News:
+    """`run`, for who has no whole Run."""
     return _object("run", {"run_id": str(run_id), "session_id": session_id, "attempt": attempt, "question": question})
 
 
@@ -123,6 +126,7 @@ def usage(outcome: str | None, used: Mapping[str, Any]) -> News:
 
 
 def end() -> News:
+    """The last event of a run. Its outcome is stored before a reader sees it."""
     return News("end", "")
 
 
@@ -160,6 +164,7 @@ def partial(piece: str, source: str) -> News:
 
 
 def reasoning(thought: str, source: str) -> News:
+    """A piece of what a reasoning model thinks; no part of the answer."""
     return _object("reasoning", {"source": source, "text": thought}, source)
 
 
@@ -172,10 +177,12 @@ def node_start(name: str, path: Sequence[str]) -> News:
 
 
 def node_end(name: str, seconds: float) -> News:
+    """`seconds` are kept to a millisecond."""
     return _object("node", {"node": name, "state": "end", "seconds": round(seconds, 3)}, name)
 
 
 def tool_start(call_id: str, tool: str, args: Any, node: str) -> News:
+    """`args` as the graph gave them, plain JSON."""
     return _object("tool_start", {"id": call_id, "tool": tool, "args": args, "node": node}, node)
 
 

@@ -10,6 +10,7 @@ from langgraph.types import Command
 
 
 def node_name(metadata: Mapping[str, Any]) -> str:
+    """The node that a callback is about; empty outside of nodes."""
     return str(metadata.get("langgraph_node") or "")
 
 
@@ -19,6 +20,7 @@ def graph_path(metadata: Mapping[str, Any]) -> list[str]:
 
 
 def is_hidden(tags: list[str] | None, metadata: Mapping[str, Any]) -> bool:
+    """Whether what a model call says is no part of the answer: LangGraph's `nostream`, and langchain's own calls."""
     return TAG_NOSTREAM in (tags or ()) or "lc_internal_call" in metadata or metadata.get("lc_source") == "summarization"
 
 
@@ -45,6 +47,7 @@ def _block_text(block: Any, kind: str) -> str:
 
 
 def ai_message(response: LLMResult) -> AIMessage | None:
+    """The message that a model call ended with; None for another kind of output."""
     generation = response.generations[0][0] if response.generations and response.generations[0] else None
     message = generation.message if isinstance(generation, ChatGeneration) else None
     return message if isinstance(message, AIMessage) else None

@@ -61,6 +61,7 @@ class LiveRun:
 
     @property
     def unwritten(self) -> bool:
+        """Whether the next commit has anything to take of it."""
         return (
             bool(self.steps or self.saving) or self.logged_events < len(self.said.events) or self.logged_calls < len(self.calls)
         )
@@ -86,19 +87,23 @@ class LiveRuns:
         return bool((live and live.said.watched) or self._readers.get(run_id))
 
     def tell(self, run_id: UUID) -> None:
+        """Wakes those who read the run's log here."""
         for watch in self._readers.get(run_id, ()):
             watch.wake(now=True)
 
     def tell_all(self) -> None:
+        """Likewise for every run: after a gap in notices anything may have happened."""
         for run_id in self._readers:
             self.tell(run_id)
 
     def add(self, run: Run, *, fresh: bool = False) -> LiveRun:
+        """From now on the run executes here."""
         live = LiveRun(run, fresh=fresh)
         self._runs[run.id] = live
         return live
 
     def discard(self, live: LiveRun) -> None:
+        """The attempt is over, or another one has taken its place already."""
         if self._runs.get(live.run.id) is live:
             del self._runs[live.run.id]
 

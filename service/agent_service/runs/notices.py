@@ -41,6 +41,8 @@ FAST_POLL_SECONDS = 0.2
 
 
 class Notices:
+    """The process's ear. `work` is set when a run may wait for a place; `heard` says whether notices come at all."""
+
     def __init__(self, url: str, live: LiveRuns, pooler: Pooler = "auto") -> None:
         self._url = url
         self._pooler = pooler
@@ -52,9 +54,11 @@ class Notices:
 
     @property
     def poll_seconds(self) -> float:
+        """How long a reader or a claim may sleep without looking for itself."""
         return POLL_SECONDS if self.heard else FAST_POLL_SECONDS
 
     async def run_forever(self) -> None:
+        """Listens, and listens again a second after each break."""
         while True:
             try:
                 await self._listen()

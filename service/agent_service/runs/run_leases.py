@@ -42,6 +42,8 @@ class Queue:
 
 
 class Leases:
+    """Which runs this process (`holder`) executes, for `lease_seconds` at a time; the writer renews them."""
+
     def __init__(self, pool: Pool, *, holder: str, lease_seconds: float, max_attempts: int) -> None:
         self._pool = pool
         self._holder = holder

@@ -48,6 +48,7 @@ OnBusy = Literal["reject", "enqueue", "interrupt"]
 
 
 def as_run(row: dict[str, Any] | None) -> Run | None:
+    """A row with the columns of RUN_COLUMNS; None for None."""
     return Run(**row) if row else None
 
 
@@ -75,6 +76,8 @@ class QueueLimits:
 
 
 class RunStore:
+    """Runs on their way in. `holder` is this process; `lease_seconds` for how long a run that begins is its own."""
+
     def __init__(
         self, pool: Pool, writer: Writer, *, holder: str, lease_seconds: float, limits: QueueLimits, on_busy: OnBusy
     ) -> None:
@@ -278,6 +281,7 @@ async def _cancel(conn: Connection, *, run: UUID | None = None, thread: str | No
 
 
 async def one(conn: Connection, query: str, *args: Any) -> dict[str, Any] | None:
+    """The first row of a query, or None."""
     return await (await conn.execute(query.encode(), args)).fetchone()
 
 

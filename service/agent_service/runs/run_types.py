@@ -50,14 +50,17 @@ class Run:
     """Of what was asked for under its idempotency key; None without a key."""
 
     def belongs_to(self, principal: Principal) -> bool:
+        """Whether the principal owns its session."""
         return (self.tenant, self.user_id) == (principal.tenant, principal.user)
 
     @property
     def at_breakpoint(self) -> bool:
+        """Whether it stopped at a static breakpoint, which asks for nothing but to go on."""
         return [item["id"] for item in self.interrupts or []] == [BREAKPOINT]
 
     @property
     def principal(self) -> Principal:
+        """Its owner. The role is not kept: it counts when a run starts."""
         return Principal(self.tenant, self.user_id)
 
     @property

@@ -36,6 +36,7 @@ class StateSerializer(JsonPlusSerializer):
     """With LANGGRAPH_STRICT_MSGPACK, which reads only what is named to it, it is LangGraph's own."""
 
     def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+        """Type and bytes as LangGraph stores them."""
         if self._allowed_msgpack_modules is not True or obj is None or isinstance(obj, bytes | bytearray):
             return super().dumps_typed(obj)
         return "msgpack", _pack(obj)

@@ -34,6 +34,8 @@ from agent_service.tracing.spans import Tracing
 
 
 class RunService:
+    """What the API may do with runs. It executes nothing itself."""
+
     def __init__(
         self,
         *,
@@ -183,15 +185,19 @@ class RunService:
     # Watching
 
     def counts(self) -> dict[str, int]:
+        """For `/status`: runs that execute here, and runs accepted here that wait."""
         return {"runs_in_flight": self._worker.in_flight, "runs_queued": self._worker.queued}
 
     def is_live(self, run_id: UUID) -> bool:
+        """Whether the run executes on this process."""
         return self._live.get(run_id) is not None
 
     async def get(self, principal: Principal, run_id: UUID) -> Run:
+        """The principal's run with its answer. Raises NotFound."""
         return await self._store.get(run_id, principal)
 
     async def get_without_answer(self, principal: Principal, run_id: UUID) -> Run:
+        """The same with an empty answer, which may be megabytes, for who does not show it."""
         return await self._store.get(run_id, principal, WITHOUT_ANSWER)
 
     async def finished(self, run_id: UUID, after: Position) -> bool:

@@ -25,6 +25,8 @@ class SoFar:
 
 
 class SessionStore:
+    """Sessions by owner: another's session is one that does not exist."""
+
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 

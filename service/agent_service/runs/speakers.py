@@ -26,6 +26,7 @@ class Speakers:
         self._waiting: dict[str, _Waiting] = {}
 
     def say(self, source: str, text: str) -> None:
+        """Text of a source: at once if it is the one that speaks, else as `partial` until its turn."""
         if self._speaking is None:
             self._begin(source)
         if source == self._speaking:

@@ -45,6 +45,7 @@ class Steps:
         self.survived = self.survived or survived
 
     def add_writes(self, rows: Iterable[Row], *, marks: bool) -> None:
+        """Rows as in WRITES without the last column. Of results the first stays, of marks the last counts."""
         for row in rows:
             key = row[:WRITE_KEY]
             if marks:

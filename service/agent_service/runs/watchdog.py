@@ -63,10 +63,12 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def start(self) -> None:
+        """From now on tasks belong to the run that made them, and the thread looks."""
         self._loop.set_task_factory(self._task)  # type: ignore[arg-type]  # typeshed's is not the one that loops call
         self._thread.start()
 
     def stop(self) -> None:
+        """Ends the thread, and waits for it."""
         self._loop.set_task_factory(self._make_task)
         self._stopping.set()
         self._thread.join()

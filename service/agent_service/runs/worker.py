@@ -47,6 +47,8 @@ class Place:
 
 
 class Worker:
+    """Executes runs, at most `max_concurrent` at a time, and takes further ones from the queue as places get free."""
+
     def __init__(
         self,
         *,
@@ -243,6 +245,7 @@ class Worker:
             live.halt("cancel")
 
     def stop_taking(self) -> None:
+        """The first step of a drain: what runs here goes on, nothing new begins."""
         self._taking = False
 
     async def finish(self, seconds: float) -> None:

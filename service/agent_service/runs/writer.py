@@ -108,6 +108,8 @@ class _Written:
 
 
 class Writer:
+    """One transaction at a time for all runs of the process, each fenced by its run's attempt."""
+
     def __init__(
         self, pool: Pool, live: LiveRuns, *, holder: str, lease_seconds: float, heard: Callable[[], bool] = lambda: True
     ) -> None:
@@ -191,6 +193,7 @@ class Writer:
             self._timer = loop.call_at(due, self._go.set)
 
     async def run_forever(self) -> None:
+        """Commits what waits until it is cancelled. A database that is away is tried again; nothing is lost meanwhile."""
         self._ask(0)  # after a failure, what waits has asked before
         while True:
             await self._go.wait()

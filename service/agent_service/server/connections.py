@@ -28,6 +28,7 @@ class Budget(Generic[Holder]):
             self._evict(oldest)
 
     def release(self, holder: Holder) -> None:
+        """It holds nothing more."""
         self.total -= self._held.pop(holder, 0)
 
     def renew(self, holder: Holder) -> None:
@@ -37,6 +38,8 @@ class Budget(Generic[Holder]):
 
 
 class Connection(Protocol):
+    """What the table of connections needs of one."""
+
     address: str
 
     def make_way(self) -> None:

@@ -29,6 +29,8 @@ FLUSHED = "slipway.flushed"
 
 
 class LimitedProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 protocol with limits of bytes and seconds on both directions. What breaks one is refused, or cut."""
+
     def __init__(
         self,
         connections: Connections,
@@ -93,6 +95,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
 
     def make_way(self) -> None:
+        """As Connection has it, like the two that follow."""
         self._cut("connections")
 
     def cut_request(self) -> None:

@@ -93,6 +93,7 @@ class BoundedSession(requests.Session):
     closed = False
 
     def request(self, *args: Any, **kwargs: Any) -> Any:
+        """Raises requests.RequestException, without the request: it holds the key."""
         if self.closed:
             raise requests.ConnectionError("the process is ending")
         try:
@@ -102,6 +103,7 @@ class BoundedSession(requests.Session):
             raise
 
     def close(self) -> None:
+        """Ends the connections for good."""
         self.closed = True
         super().close()
 

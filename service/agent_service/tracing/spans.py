@@ -86,6 +86,7 @@ class RunTrace:
         span.end(ended)
 
     def close(self) -> None:
+        """Ends the run's span, and before it whatever spans of the graph are still open."""
         if self._handler:
             self._handler.close()
         self.span.end()

@@ -40,6 +40,8 @@ class State(MessagesState):
 
 
 class Node(Protocol):
+    """A node of this graph."""
+
     async def __call__(self, state: State) -> Update | Command[Literal["route", "answer"]]: ...
 
 

@@ -49,6 +49,8 @@ ToolHandler = Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
 
 
 class OutcomeState(AgentState[Any]):
+    """The agent's state with the outcome that the service reads."""
+
     outcome: NotRequired[str | None]
 
 

@@ -45,6 +45,8 @@ def make_rag_search(documents: DocumentSearch, output_chars: int) -> BaseTool:
 
 
 def make_query_data(database: DataReader) -> BaseTool:
+    """The tool `query_data`: SQL over what the caller may read."""
+
     @tool
     async def query_data(sql: str, runtime: Runtime) -> str:
         """Runs one read-only PostgreSQL SELECT. Returns the SQL that ran and its rows as a table."""
@@ -89,6 +91,7 @@ def principal_of(runtime: Runtime) -> Principal:
 
 
 def show_passages(passages: Sequence[Passage], question: str, chars: int) -> str:
+    """Numbered passages in at most `chars` characters, the best with the most room. Each is cut to what the question is about."""
     if not passages:
         return "No passage of the documents matches these words."
     shown: list[str] = []
@@ -106,11 +109,13 @@ def _show_passage(number: int, passage: Passage, question: str, chars: int) -> s
 
 
 def show_notes(notes: Sequence[Mapping[str, Any]]) -> str:
+    """A line for each note, the newest first."""
     newest_first = sorted(notes, key=lambda note: str(note["saved_at"]), reverse=True)
     return "\n".join(f"- {note['text']} ({note['saved_at']})" for note in newest_first) or "There are no notes."
 
 
 def show_result(result: QueryResult) -> str:
+    """The SQL that ran, and its rows as a Markdown table."""
     header = [f"| {' | '.join(map(_cell, result.columns))} |", f"|{' --- |' * len(result.columns)}"]
     rows = [f"| {' | '.join(map(_cell, row))} |" for row in result.rows]
     note = f"\n\nOnly the first {len(rows)} rows; there are more." if result.truncated else ""
