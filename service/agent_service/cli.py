@@ -207,20 +207,30 @@ def prune(dry_run: bool, as_json: bool) -> None:
     click.echo(f"{done.threads} threads {would}cut to their latest checkpoint{kept}")
 
 
-@main.command(epilog="\b\nExample:\n  slipway costs --by user,model --days 7")
-@click.option("--by", default="day,model", show_default=True, help="day, model, user, session, route; separated by commas.")
+@main.command(
+    epilog="\b\nExample:\n  slipway costs --by user,model --days 7\n  slipway costs --by month,route --month 2026-10 --csv"
+)
+@click.option(
+    "--by", default="day,model", show_default=True, help="day, month, model, user, session, route; separated by commas."
+)
 @click.option("--days", default=30, show_default=True, type=click.IntRange(1, 3650), help="How many days back.")
+@click.option("--month", metavar="YYYY-MM", help="One month (UTC) instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def costs(by: str, days: int, as_json: bool) -> None:
-    """Tokens and USD of everyone, from the ledger."""
-    from agent_service.commands.costs import cost_report  # noqa: PLC0415  # see _run
+@click.option("--csv", "as_csv", is_flag=True, help="Print the rows as CSV, for a spreadsheet.")
+def costs(by: str, days: int, month: str | None, as_json: bool, as_csv: bool) -> None:
+    """Tokens and USD of everyone, from the ledger, and what the month will have cost."""
+    from agent_service.commands import costs as report  # noqa: PLC0415  # see _run
 
-    rows = asyncio.run(cost_report(_command_settings(), by, datetime.now(UTC) - timedelta(days=days)))
-    if as_json:
-        click.echo(json.dumps(rows, default=_iso))
+    if as_json and as_csv:
+        raise SettingsError("--json, --csv: expected one of them")
+    since, until = report.month_of(month) if month else (datetime.now(UTC) - timedelta(days=days), None)
+    found = asyncio.run(report.cost_report(_command_settings(), by, since, until))
+    if as_json or as_csv:
+        click.echo(report.as_json(found) if as_json else report.as_csv(found), nl=as_json)
         return
-    cells = [[f"{v:.6f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
-    _print_table(rows[0] if rows else ["no model calls in this time"], cells)
+    _print_table(*report.table(found))
+    for line in report.remarks(found):
+        click.echo(line)
 
 
 def _iso(value: object) -> str:

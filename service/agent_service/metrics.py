@@ -1,5 +1,6 @@
 """Every metric of the service, declared once. Label values come from closed sets; children exist at 0 from the start."""
 
+import re
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
@@ -36,6 +37,12 @@ HTTP_CODES = (200, 202, 204, 401, 404, 409, 422, 500, 502, 503)
 
 OTHER = "other"
 """Label value of what is not in a closed set: a model, tool, node or route nobody declared."""
+
+MAX_ROUTES = 20
+"""Routes that count by name: the graph's first ones. A graph that makes up a route for each question makes no more series."""
+
+ROUTE = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
+"""What a route may look like to be a label: not like a sentence, which may be a user's."""
 
 MAX_TOLD = 50
 """Undeclared names of one kind that are logged, each once: a graph may make names up without end."""
@@ -209,7 +216,9 @@ class Metrics:
         return tool if tool in self._tools else self._other("tool", tool)
 
     def route_label(self, route: str) -> str:
-        """Likewise for a route of the default graph."""
+        """A route by its name: of those that the graph takes, the first MAX_ROUTES that look like one."""
+        if route not in self._routes and len(self._routes) < MAX_ROUTES and ROUTE.fullmatch(route):
+            self._routes.add(route)
         return route if route in self._routes else self._other("route", route)
 
     def count_unpriced(self, model: str) -> None:

@@ -1,7 +1,7 @@
 """The composition root: the only place that knows both what is built and from what."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -124,7 +124,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
 
         def compiled(checkpointer: Checkpointer) -> Graph:
             ready = compile_graph(graph, checkpointer=checkpointer, store=store)
-            declare_names(metrics, ready)
+            declare_names(metrics, ready, _known_routes(settings))
             return ready
 
         authenticator = build_authenticator(settings, await _stream_secret(pool))
@@ -239,8 +239,8 @@ def _load(settings: Settings, models: ChatModels, pool: Pool, workers: Workers) 
     return load_graph(settings.agent_graph, settings.agent_graph_dir, context)
 
 
-def declare_names(metrics: Metrics, graph: Graph) -> None:
-    """Bounds the labels to the nodes, tools and routes that this graph has."""
+def declare_names(metrics: Metrics, graph: Graph, routes: Iterable[str] = ()) -> None:
+    """Bounds the labels to the nodes and tools that this graph has; `routes` are those that it is known to take."""
     nodes: set[str] = set()
     tools: set[str] = set()
     for name, subgraph in [("", graph), *graph.get_subgraphs(recurse=True)]:
@@ -250,7 +250,15 @@ def declare_names(metrics: Metrics, graph: Graph) -> None:
         for node in subgraph.nodes.values():
             bound: dict[str, BaseTool] = getattr(node.bound, "tools_by_name", {})
             tools |= set(bound)
-    metrics.declare(nodes=nodes, tools=tools, routes={"RAG", "DATA", "GENERAL"})
+    metrics.declare(nodes=nodes, tools=tools, routes=routes)
+
+
+def _known_routes(settings: Settings) -> Iterable[str]:
+    if settings.agent_graph != Settings.model_fields["agent_graph"].default:
+        return ()  # those of other graphs are met as they are taken
+    from agent_service.agents.default.graph import ROUTES  # noqa: PLC0415  # loaded already; other graphs do without it
+
+    return ROUTES
 
 
 def _background(stack: AsyncExitStack, name: str, work: Awaitable[None]) -> None:

@@ -66,7 +66,7 @@ async def test_a_turn_an_erasure_and_retention_work_with_any_setting(admin_url: 
             listed = (await client.get("/sessions")).json()
             async with service.resources.pool.connection() as conn:
                 shown = [(await (await conn.execute(f"SHOW {name}".encode())).fetchone() or {}) for name in PINNED]
-            rows = await usage(service.resources.pool, ANYONE, ["day"])
+            rows = (await usage(service.resources.pool, ANYONE, ["day"])).rows
             erased = await client.delete("/sessions/one")
             done = await prune(service.resources.pool, Retention(event_hours=1e-9, session_days=1e-9))
 

@@ -131,7 +131,7 @@ def test_costs_are_everyones_as_a_table_and_as_json(database_url: str) -> None:
     assert "no model calls" in empty.stdout
     asyncio.run(spend())
 
-    rows = json.loads(slipway("costs", "--by", "user,model", "--json", DATABASE_URL=database_url).stdout)
+    rows = json.loads(slipway("costs", "--by", "user,model", "--json", DATABASE_URL=database_url).stdout)["rows"]
     assert [(row["user"], row["model"], row["runs"], row["cost_usd"]) for row in rows] == [("default/local", "offline", 1, 0.0)]
     assert "offline" in slipway("costs", DATABASE_URL=database_url).stdout
     wrong = slipway("costs", "--by", "colour", DATABASE_URL=database_url)

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from agent_service.health import HEARTBEAT_SECONDS, LAG_BEATS, Health
 from agent_service.main import drain
-from agent_service.metrics import MAX_TOLD, OTHER, Metrics
+from agent_service.metrics import MAX_ROUTES, MAX_TOLD, OTHER, Metrics
 from agent_service.prices import PriceTable
 from agent_service.runs.billing import Billing
 from agent_service.runs.live_run import LiveRun
@@ -57,15 +57,16 @@ def series(metrics: Metrics) -> list[bytes]:
 
 
 @pytest.mark.usefixtures("quiet")
-def test_a_scrape_has_the_same_series_after_ten_sessions_and_after_very_many() -> None:
+def test_a_scrape_has_the_same_series_after_twenty_sessions_and_after_very_many() -> None:
     metrics, prices = made_metrics(), PriceTable.load()
-    for session in range(10):
+    for session in range(MAX_ROUTES):
         record_turn(metrics, prices, session)
     few = series(metrics)
-    for session in range(10, 10_000):
+    for session in range(MAX_ROUTES, 10_000):
         record_turn(metrics, prices, session)
     assert series(metrics) == few
-    assert metrics.routes.labels(OTHER)._value.get() == 10_000
+    assert metrics.routes.labels(OTHER)._value.get() == 10_000 - (MAX_ROUTES - 1)  # one was declared
+    assert len([line for line in few if line.startswith(b"agent_routes_total")]) == MAX_ROUTES + 1
 
 
 def test_no_label_is_a_session_a_run_or_a_person() -> None:

@@ -103,25 +103,51 @@ class History(BaseModel):
     interrupted: Interrupted | None
 
 
-class UsageRow(BaseModel):
-    """One group's sum; only the columns that were grouped by are set. `cost_usd` leaves out `unpriced_calls`."""
+class UsageTotal(BaseModel):
+    """Of all that was asked for. `cost_usd` leaves out `unpriced_calls`."""
 
-    day: str | None = None
-    model: str | None = None
-    user: str | None = None
-    session: str | None = None
-    route: str | None = None
     model_calls: int
     runs: int
     input_tokens: int
     cached_tokens: int
     output_tokens: int
     cost_usd: float
-    unpriced_calls: int
+    unpriced_calls: int = Field(description="Calls of models without a price: their cost is in no sum.")
+    estimated_calls: int = Field(description="Calls whose tokens were counted here, as the endpoint reported none.")
+
+
+class UsageRow(UsageTotal):
+    """One group's sum; only the columns that were grouped by are set."""
+
+    day: str | None = None
+    month: str | None = None
+    model: str | None = None
+    user: str | None = None
+    session: str | None = None
+    route: str | None = None
+
+
+class UnpricedModel(BaseModel):
+    """Whose calls are in no sum."""
+
+    model: str
+    model_calls: int
+
+
+class UsageMonth(BaseModel):
+    """The month that is going, of all that the caller may see. USD."""
+
+    month: str = Field(description="As 2026-11, in UTC.")
+    spent_usd: float
+    projected_usd: float = Field(description="At its end, if the rest costs as the last seven days did.")
 
 
 class UsageReport(BaseModel):
     rows: list[UsageRow]
+    total: UsageTotal
+    truncated: bool = Field(description="There are more rows than the 10,000 that are shown; `total` has them all.")
+    unpriced: list[UnpricedModel]
+    month: UsageMonth
 
 
 class StreamToken(BaseModel):

@@ -1,7 +1,9 @@
 """Sessions, feedback, usage, stream tokens: what an owner asks about."""
 
+from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated
+from decimal import Decimal
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
@@ -63,8 +65,12 @@ async def get_usage(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Response:
-    """Tokens and USD from the ledger (days in UTC): one's own, an admin's tenant's, the platform's of everyone."""
-    return JsonResponse({"rows": await usage(res.pool, principal, _groups(group_by), since=since, until=until)})
+    """Tokens and USD from the ledger (days in UTC): one's own, an admin's tenant's, the platform's of everyone.
+
+    `total` is of all that was asked for, `month` of the month that is going, whatever was asked for.
+    """
+    report = await usage(res.pool, principal, _groups(group_by), since=since, until=until)
+    return JsonResponse(_with_numbers(asdict(report)))
 
 
 @router.post("/auth/stream-token", response_model=StreamToken, tags=["auth"])
@@ -78,6 +84,18 @@ async def make_stream_token(
         await res.runs.get(principal, run_id)
     token, expires_in = res.authenticator.stream_tokens.issue(principal, run_id)
     return JsonResponse({"token": token, "expires_in": expires_in}, headers={"Cache-Control": "no-store"})
+
+
+def _with_numbers(value: Any) -> Any:
+    """Decimals as numbers: 15 digits are exact, 9,999,999.99999999 USD."""
+    match value:
+        case dict():
+            return {key: _with_numbers(item) for key, item in value.items()}
+        case list():
+            return [_with_numbers(item) for item in value]
+        case Decimal():
+            return float(value)
+    return value
 
 
 def _groups(text: str) -> list[Group]:

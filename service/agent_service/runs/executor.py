@@ -132,6 +132,8 @@ class Executor:
         """Where the attempts before came to. Tells readers which text still stands."""
         saved = await checkpointed(self.graph, config, live.run)
         history = await until_database_answers(lambda: self.history(live.run), "history")
+        if saved.started:
+            live.route = live.route or saved.route
         handler.keep(saved.messages)
         live.said.reset(kept_text(history, saved.messages))
         return saved

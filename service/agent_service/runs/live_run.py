@@ -27,7 +27,8 @@ class LiveRun:
         self.calls: list[ModelCall] = []
         self.logged_events = 0
         self.logged_calls = 0
-        self.route: str | None = None
+        self.route = run.route
+        """That the graph took; a run that goes on after a decision begins with that of the run before."""
         self.trace = UNTRACED
         self.stop: StopReason | None = None
         self.task: asyncio.Task[None] | None = None

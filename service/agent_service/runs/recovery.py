@@ -30,6 +30,8 @@ class Checkpointed:
     """Ids of interrupts whose answer no node has been given yet."""
     stopped_before: list[str]
     """Nodes in front of which the run stopped at a breakpoint, which to go on from here would pass."""
+    route: str | None
+    """In the graph's state, which the node that chose it does not write again."""
 
 
 async def checkpointed(graph: Graph, config: RunnableConfig, run: Run) -> Checkpointed:
@@ -40,7 +42,13 @@ async def checkpointed(graph: Graph, config: RunnableConfig, run: Run) -> Checkp
         messages={message.id for message in _messages(state) if message.id},
         waiting=await _waiting(graph, state),
         stopped_before=await _stopped_before(graph, graph, state, run),
+        route=_route(state.values),
     )
+
+
+def _route(values: Any) -> str | None:
+    route = values.get("route") if isinstance(values, Mapping) else None
+    return route if isinstance(route, str) else None
 
 
 async def next_nodes(graph: Graph, config: RunnableConfig) -> list[str]:

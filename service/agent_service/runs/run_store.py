@@ -330,10 +330,10 @@ SELECT %(max_queued)s - (SELECT count(*) FROM slipway.runs r WHERE {CLAIMABLE}) 
 
 INSERT_RUN = f"""
 INSERT INTO slipway.runs AS r
-    (id, session_id, tenant, user_id, question, input, resumes, idempotency_key, request_hash, traceparent,
+    (id, session_id, tenant, user_id, question, input, resumes, route, idempotency_key, request_hash, traceparent,
      status, attempt, holder, lease_expires_at, started_at)
-SELECT %(id)s, %(thread_id)s, %(tenant)s, %(user_id)s, %(question)s, %(input)s, %(resumes)s, %(idempotency_key)s,
-       %(request_hash)s, %(traceparent)s,
+SELECT %(id)s, %(thread_id)s, %(tenant)s, %(user_id)s, %(question)s, %(input)s, %(resumes)s,
+       (SELECT route FROM slipway.runs WHERE id = %(resumes)s), %(idempotency_key)s, %(request_hash)s, %(traceparent)s,
        CASE WHEN %(leased)s THEN 'running' ELSE 'queued' END, %(leased)s::int, %(holder)s,
        CASE WHEN %(leased)s THEN now() + %(lease)s * interval '1 second' END, CASE WHEN %(leased)s THEN now() END
 WHERE %(leased)s OR (

@@ -134,7 +134,9 @@ async def test_lists_show_the_callers_own(client: httpx.AsyncClient, run_id: str
     for headers in OTHERS.values():
         assert (await client.get("/sessions", headers=headers)).json() == {"sessions": []}
     for who in ("other user", "other tenant"):
-        assert (await client.get("/usage?group_by=user", headers=OTHERS[who])).json() == {"rows": []}
+        report = (await client.get("/usage?group_by=user", headers=OTHERS[who])).json()
+        assert (report["rows"], report["unpriced"], report["month"]["spent_usd"]) == ([], [], 0)
+        assert not any(report["total"].values())
 
 
 async def test_an_admin_sees_the_usage_of_the_own_tenant_and_the_platform_of_all(client: httpx.AsyncClient) -> None:
