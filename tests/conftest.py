@@ -1,5 +1,6 @@
 """Fixtures that every folder shares: a real PostgreSQL, and logs as the service writes them."""
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -19,6 +20,18 @@ hypothesis.settings.load_profile("slipway")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that may take longer than the usual limit begin first: one that begins last keeps everyone waiting."""
     items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
+def pytest_collection() -> None:
+    """Of what is imported now nothing is garbage: to look for it takes each worker a second."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What is here by now stays to the end: the collector need not look at it, and, as in the service, seldom at the rest."""
+    gc.freeze()
+    gc.set_threshold(10_000)
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -19,7 +19,7 @@ from tests.support.service import JWT_SECRET
 from tests.support.tokens import bearer
 
 READERS = 80
-WORDS, WORD = 12_500, "x" * 199 + " "
+WORDS, WORD = 2_500, "x" * 999 + " "
 ANSWER_MB = WORDS * len(WORD) / 1024**2
 
 UNREAD_SECONDS = 8

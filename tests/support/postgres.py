@@ -16,8 +16,6 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from agent_service.db.migrate import migrate
-
 TEMPLATE = "slipway_template"
 
 MEMORY = Path("/dev/shm")
@@ -71,6 +69,8 @@ def configure(data: Path, options: dict[str, str]) -> None:
 
 def ensure_template(admin_url: str) -> None:
     """Migrates the template database once; the lock makes the other workers wait."""
+    from agent_service.db.migrate import migrate  # noqa: PLC0415  # a second of CPU, also where only the tests are handed out
+
     with psycopg.connect(admin_url, autocommit=True) as admin:
         admin.execute("SELECT pg_advisory_lock(4711)")
         if admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", (TEMPLATE,)).fetchone():
@@ -150,6 +150,8 @@ class Server:
 @contextmanager
 def own_server(**options: str) -> Iterator[Server]:
     """A started, migrated server of this test alone; gone afterwards."""
+    from agent_service.db.migrate import migrate  # noqa: PLC0415  # see ensure_template
+
     with own_servers(1) as [server]:
         server.create(**options)
         server.start()

@@ -4,18 +4,16 @@ import json
 from typing import Any
 
 import jsonschema
-import kubernetes_validate  # type: ignore[import-untyped]  # it has no py.typed
 import pytest
 import yaml
 
 from agent_operator.settings import OperatorSettings
 from slipway_clients.cluster.kinds import GROUP_VERSION, OWN
 from tests.charts.operator.chart import CASES, CHART, EVERYTHING, made, manifests, pod, refused
-from tests.support.charts import Manifest, different, every, values_of
+from tests.support.charts import MINORS, Manifest, check_with_api, different, every, values_of
 from tools import alert_rules
 from tools.chart_schema import read_values, schema, schema_text, with_table
 
-MINORS = ["1.30", "1.32", "1.33", "1.34"]
 CRD_GROUPS = {"monitoring.coreos.com", "apiextensions.k8s.io"}
 
 
@@ -27,8 +25,7 @@ def crds(*values: Manifest) -> list[Manifest]:
 def test_the_api_takes_every_object(minor: str) -> None:
     own = different(map(manifests, CASES.values()), CRD_GROUPS)
 
-    for manifest in own:
-        kubernetes_validate.validate(manifest, minor, strict=True)
+    check_with_api(own, minor)
     assert {m["kind"] for m in own} >= {"ClusterRole", "Deployment", "NetworkPolicy", "ServiceAccount"}
 
 
