@@ -3,15 +3,16 @@
 What it does not do: schemas and CEL (the real API server judges those in tests/e2e), garbage collection by owner.
 """
 
-import copy
+import pickle
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from slipway_clients.cluster import FIELD_MANAGER, Conflict, Kind, Manifest, kind_of
 from slipway_clients.cluster.kinds import OWN
 from slipway_clients.cluster.paths import collection_path, object_path
 
+T = TypeVar("T")
 Address = tuple[str, str | None, str]
 Path = tuple[str, ...]
 
@@ -76,9 +77,9 @@ class FakeCluster:
         address = _address(manifest)
         before = self._objects.get(address)
         status = {} if before is None else {"status": before.manifest.get("status")}
-        stored = self._store(address, {**{k: v for k, v in status.items() if v is not None}, **copy.deepcopy(manifest)}, before)
+        stored = self._store(address, {**{k: v for k, v in status.items() if v is not None}, **copied(manifest)}, before)
         stored.owners |= dict.fromkeys(_leaves(owned or manifest), manager)
-        return copy.deepcopy(stored.manifest)
+        return copied(stored.manifest)
 
     def drop(self, kind: Kind, namespace: str | None, name: str) -> None:
         """Somebody else deletes the object, finalizers or not."""
@@ -93,7 +94,7 @@ class FakeCluster:
     def find(self, kind: Kind, namespace: str | None, name: str) -> Manifest | None:
         """What is stored, without a call."""
         stored = self._objects.get((kind.kind, namespace, name))
-        return None if stored is None else copy.deepcopy(stored.manifest)
+        return None if stored is None else copied(stored.manifest)
 
     def writes(self) -> list[Call]:
         return [call for call in self.calls if call.verb not in {"get", "list"}]
@@ -109,7 +110,7 @@ class FakeCluster:
         collection_path(kind, namespace)
         self._begin(Call("list", kind.kind, namespace, None))
         return [
-            copy.deepcopy(stored.manifest)
+            copied(stored.manifest)
             for (found, where, _), stored in sorted(self._objects.items(), key=lambda each: str(each[0]))
             if found == kind.kind and namespace in {None, where} and _selects(labels, stored.manifest)
         ]
@@ -124,12 +125,12 @@ class FakeCluster:
         stored = self._objects.get(address) or _Stored({})
         wanted = _leaves(manifest)
         self._refuse_foreign_fields(stored, wanted, force=force)
-        merged = copy.deepcopy(stored.manifest)
+        merged = copied(stored.manifest)
         for path in [path for path, owner in stored.owners.items() if owner == FIELD_MANAGER and path not in wanted]:
             _remove(merged, path)
             del stored.owners[path]
         for path, value in wanted.items():
-            _set(merged, path, copy.deepcopy(value))
+            _set(merged, path, copied(value))
             stored.owners[path] = FIELD_MANAGER
         if merged == stored.manifest:
             return self._end(call, stored)
@@ -141,13 +142,13 @@ class FakeCluster:
         address = _address(manifest)
         if address in self._objects:
             raise Conflict(f"{address[0]} {address[2]!r} already exists")
-        after = self._store(address, copy.deepcopy(manifest), None, owners=dict.fromkeys(_leaves(manifest), FIELD_MANAGER))
+        after = self._store(address, copied(manifest), None, owners=dict.fromkeys(_leaves(manifest), FIELD_MANAGER))
         return self._end(call, after)
 
     async def replace(self, manifest: Manifest) -> Manifest:
         call = self._begin_about("replace", manifest)
         before = self._current(manifest)
-        wanted = copy.deepcopy(manifest)
+        wanted = copied(manifest)
         if before.manifest["kind"] in _SUBRESOURCE:
             wanted.pop("status", None)
             if "status" in before.manifest:
@@ -160,7 +161,7 @@ class FakeCluster:
     async def replace_status(self, manifest: Manifest) -> Manifest:
         call = self._begin_about("replace_status", manifest)
         before = self._current(manifest)
-        wanted = {**copy.deepcopy(before.manifest), "status": copy.deepcopy(manifest.get("status", {}))}
+        wanted = {**copied(before.manifest), "status": copied(manifest.get("status", {}))}
         return self._end(call, self._store(_address(manifest), wanted, before))
 
     async def delete(self, kind: Kind, namespace: str | None, name: str, *, uid: str | None = None) -> bool:
@@ -201,7 +202,7 @@ class FakeCluster:
         for watcher in self.watchers:
             watcher(call)
         self._raise_fault(call, after=True)
-        return copy.deepcopy(stored.manifest)
+        return copied(stored.manifest)
 
     def _raise_fault(self, call: Call, *, after: bool) -> None:
         for fault in self._faults:
@@ -241,6 +242,12 @@ class FakeCluster:
         held = owners if owners is not None else (before.owners if before else {})
         stored = self._objects[address] = _Stored(manifest, held)
         return stored
+
+
+def copied(value: T) -> T:
+    """A tenth of the time of copy.deepcopy, which was half of the rotation tests."""
+    copy: T = pickle.loads(pickle.dumps(value))
+    return copy
 
 
 def _address(manifest: Manifest) -> Address:

@@ -55,10 +55,11 @@ def _no_cookies() -> CookieJar:
 
 class _Transport(httpx.AsyncHTTPTransport):
     def __init__(self, loopback: frozenset[Endpoint]) -> None:
-        super().__init__(trust_env=True)  # SSL_CERT_FILE, for an authority of the company's own
+        tls = httpx.create_ssl_context(trust_env=True)  # SSL_CERT_FILE, for an authority of the company's own
+        super().__init__(verify=tls)
         # httpx has no way to hand httpcore a network backend, which httpcore itself takes.
         self._pool: httpcore.AsyncConnectionPool = httpcore.AsyncConnectionPool(
-            ssl_context=httpx.create_ssl_context(trust_env=True), max_connections=CONNECTIONS, network_backend=_Network(loopback)
+            ssl_context=tls, max_connections=CONNECTIONS, network_backend=_Network(loopback)
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

@@ -140,8 +140,12 @@ class World:
         self.check()
         return pause
 
-    async def until(self, reached: Callable[[], bool], *, seconds: float = 3600, kubelets: bool = True) -> None:
-        """Reconciles as the queue would, kubelets bringing what is new every 5 s; an operator that dies is started again."""
+    async def until(
+        self, reached: Callable[[], bool], *, seconds: float = 3600, kubelets: bool = True, every: float = 5.0
+    ) -> None:
+        """Reconciles as the queue would, kubelets bringing what is new `every` so many seconds; an operator that dies is
+        started again.
+        """
         end = self.clock.now() + timedelta(seconds=seconds)
         while not reached():
             assert self.clock.now() < end, f"not within {seconds} s: {self.status}"
@@ -152,7 +156,7 @@ class World:
                 pause = 0.0
             if reached():
                 return
-            self.clock.pass_by(min(5.0 if pause is None else pause, 5.0))
+            self.clock.pass_by(every if pause is None else min(pause, every))
             if kubelets:
                 self.sync()
 
