@@ -29,7 +29,7 @@ async def examine_ops(url: str, replicas: int, client: httpx.AsyncClient) -> lis
         raise CouldNotRun(f"{url}/status does not answer; is it the ops port (9090)?")
     size = pod.total("agent_db_pool_connections_limit")
     settings = {"DATABASE_POOL_SIZE": f"{size:g}"} if size else {}
-    if "model_endpoint" not in (pod.health or {}).get("dependencies", {}):
+    if pod.health is None or "model_endpoint" not in pod.health.dependencies:
         settings["MODEL"] = "offline"
     facts = Facts(
         namespace="",

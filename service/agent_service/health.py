@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal, TypedDict
 
 import structlog
 from prometheus_client import Gauge
@@ -41,6 +41,46 @@ STALE_SECONDS = 10.0
 """Without a beat for so long the process takes no traffic; it is killed only after LIVENESS_TIMEOUT."""
 
 Check = Callable[[], Awaitable[None]]
+
+
+class DependencyReport(TypedDict):
+    """What the last check of a dependency said; `checked_seconds_ago` is None before the first."""
+
+    ok: bool
+    detail: str
+    checked_seconds_ago: float | None
+
+
+class HealthReport(TypedDict):
+    """The body of /health."""
+
+    status: Literal["ok", "degraded"]
+    version: str
+    draining: bool
+    dependencies: dict[str, DependencyReport]
+
+
+class RunCounts(TypedDict):
+    """Runs that execute in this process, and runs accepted by it that wait for a place."""
+
+    runs_in_flight: int
+    runs_queued: int
+
+
+class ServerFacts(TypedDict):
+    """Of PostgreSQL: connections that it takes from us, and whether ours is encrypted."""
+
+    max_connections: int
+    tls: bool
+
+
+class StatusReport(RunCounts):
+    """The body of /status. `keys` are revisions by key."""
+
+    version: str
+    draining: bool
+    keys: dict[str, str]
+    database: ServerFacts
 
 
 @dataclass(slots=True)
@@ -90,10 +130,10 @@ class Health:
         database = self.dependencies.get("database")
         return None if database and database.ok else f"database: {database.detail}" if database else "database: not asked yet"
 
-    def report(self) -> dict[str, Any]:
-        """The body of /health: every dependency, whether it answers, and how old that knowledge is (seconds)."""
+    def report(self) -> HealthReport:
+        """Every dependency, whether it answers, and how old that knowledge is."""
         now = time.monotonic()
-        checks = {
+        checks: dict[str, DependencyReport] = {
             name: {"ok": bool(d.ok), "detail": d.detail, "checked_seconds_ago": round(now - d.checked, 1) if d.checked else None}
             for name, d in self.dependencies.items()
         }

@@ -1,6 +1,6 @@
 """How deep and how large a JSON value is, found in steps: what recurses over it later must not meet the first deep one."""
 
-from typing import Any
+from collections.abc import Iterable
 
 MAX_GRAPH_LEVELS = 32
 """Of a value that a graph is given; the checkpoint's encoder recurses, and real decisions and arguments have under 5."""
@@ -9,7 +9,7 @@ MAX_LEVELS = 64
 """Of what an endpoint sends, its envelope included, which has about 8."""
 
 
-def fits(value: Any, *, levels: int, values: int) -> bool:
+def fits(value: object, *, levels: int, values: int) -> bool:
     """Whether there are at most so many levels of objects and arrays, and so many values in them altogether."""
     layer, count = [value], 1
     for _ in range(levels + 1):
@@ -22,7 +22,7 @@ def fits(value: Any, *, levels: int, values: int) -> bool:
     return False
 
 
-def _inner(value: Any) -> Any:
+def _inner(value: object) -> Iterable[object] | None:
     if isinstance(value, dict):
         return value.values()
     return value if isinstance(value, list) else None

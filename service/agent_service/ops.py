@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from uvicorn.server import ServerState
 
-from agent_service.health import Health
+from agent_service.health import Health, StatusReport
 from agent_service.server.connections import Connections
 from agent_service.server.limits import Limits
 from agent_service.server.listener import listen, server_config
@@ -33,6 +33,7 @@ NOT_FOUND = b'{"code":"not_found","detail":"the ops port has /live /ready /healt
 NOT_ALLOWED = b'{"code":"method_not_allowed","detail":"the ops port takes GET and HEAD"}'
 
 Answer = tuple[int, str, bytes]
+"""Status, content type, body."""
 
 
 class OpsServer:
@@ -45,7 +46,7 @@ class OpsServer:
     def __init__(self, address: tuple[str, int], health: Health, registry: CollectorRegistry) -> None:
         self.health = health
         self.registry = registry
-        self.status: Callable[[], dict[str, Any]] = dict
+        self.status: Callable[[], StatusReport | dict[str, object]] = dict
         self._socket = listen(*address, write_seconds=LIMITS.write_seconds)
         self.port = int(self._socket.getsockname()[1])
         self._loop = asyncio.new_event_loop()

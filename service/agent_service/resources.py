@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
 
 import psycopg
 import structlog
@@ -28,7 +27,7 @@ from agent_service.db.pool import Pool, connection, describe_server, make_pool
 from agent_service.documents.search import DocumentSearch
 from agent_service.errors import DatabaseUnavailable
 from agent_service.gauges import KeySource, watch_keys, watch_pool
-from agent_service.health import DATABASE_SECONDS, ENDPOINT_SECONDS, Check, Health, now_and_then
+from agent_service.health import DATABASE_SECONDS, ENDPOINT_SECONDS, Check, Health, StatusReport, now_and_then
 from agent_service.metrics import Metrics
 from agent_service.open_streams import Streams
 from agent_service.prices import PriceFile
@@ -71,7 +70,7 @@ class Resources:
     authenticator: Authenticator
     langsmith: LangSmith | None
     tracing: Tracing
-    status: Callable[[], dict[str, Any]]
+    status: Callable[[], StatusReport]
     rendering: asyncio.Semaphore
     """Held while an answer or a history is read and written as JSON: of 80 that are asked for at once, few are in memory."""
 
@@ -152,10 +151,10 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
             await asyncio.to_thread(count_tokens, "")  # reads its vocabulary, which would make the first turn wait
         health.started = True
 
-        def status() -> dict[str, Any]:
+        def status() -> StatusReport:
             revisions = {name: source.revision() for name, source in keys.items()}
             counts = runtime.service.counts()
-            return {"version": VERSION, "draining": health.draining, **counts, "keys": revisions, "database": database}
+            return {"version": VERSION, "draining": health.draining, "keys": revisions, "database": database, **counts}
 
         yield Resources(
             settings=settings,

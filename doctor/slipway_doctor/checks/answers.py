@@ -4,13 +4,13 @@ import itertools
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import TypeVar
 
 from prometheus_client.parser import text_string_to_metric_families
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from slipway_clients.egress.text import plain
-from slipway_doctor.checks.facts import Manifest, Pod, Samples
+from slipway_clients.cluster import Manifest
+from slipway_doctor.checks.facts import Pod, PodHealth, PodStatus, Samples
 
 WANTED = ("agent_unpriced_model_calls_total", "agent_tokens_total", "agent_drain_", "agent_db_pool_connections_limit")
 """Beginnings of the metrics that a check reads from pods; the rest of some thousand lines is not parsed."""
@@ -23,40 +23,7 @@ OPS_PATHS = ("/status", "/health", "/metrics")
 Answer = tuple[int, str]
 """Status and body."""
 
-Word = Annotated[str, AfterValidator(lambda text: plain(text, 64))]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,64}$")]
-Count = Annotated[int, Field(ge=0, le=1_000_000)]
-
-
-class Database(BaseModel):
-    """Of `/status`: `max_connections` is the server's limit."""
-
-    max_connections: Count
-    tls: bool
-
-
-class PodStatus(BaseModel):
-    """The body of `/status`, as far as a check reads it. `keys` are revisions by key."""
-
-    version: Word
-    draining: bool = False
-    runs_in_flight: Count = 0
-    keys: dict[Name, Revision | None] = Field(default_factory=dict, max_length=20)
-    database: Database | None = None
-
-
-class Dependency(BaseModel):
-    """One entry of `/health`."""
-
-    ok: bool = False
-    detail: Annotated[str, AfterValidator(plain)] = ""
-
-
-class PodHealth(BaseModel):
-    """The body of `/health`, as far as a check reads it."""
-
-    dependencies: dict[Name, Dependency] = Field(max_length=20)
+Shape = TypeVar("Shape", bound=BaseModel)
 
 
 def pod_of(manifest: Manifest, answers: Mapping[str, Answer | None]) -> Pod:
@@ -70,9 +37,9 @@ def pod_of(manifest: Manifest, answers: Mapping[str, Answer | None]) -> Pod:
     )
 
 
-def _read(answer: Answer | None, shape: type[BaseModel]) -> Mapping[str, Any] | None:
+def _read(answer: Answer | None, shape: type[Shape]) -> Shape | None:
     try:
-        return shape.model_validate(json.loads(answer[1])).model_dump(exclude_unset=True) if answer else None
+        return shape.model_validate(json.loads(answer[1])) if answer else None
     except (ValidationError, ValueError, RecursionError):
         return None
 

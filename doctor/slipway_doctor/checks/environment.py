@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-Manifest = dict[str, Any]
+from slipway_clients.cluster import Manifest
 
 DEFAULTS: Mapping[str, str] = {
     "AUTH": "required",

@@ -3,14 +3,52 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Annotated
 
+from pydantic import AfterValidator, BaseModel, Field
+
+from slipway_clients.cluster import Manifest
+from slipway_clients.egress.text import plain
 from slipway_clients.prometheus import Rule
 from slipway_doctor.checks.environment import Environment
 
-Manifest = dict[str, Any]
 Samples = Mapping[str, Sequence[tuple[Mapping[str, str], float]]]
 """Samples by name, each with its labels."""
+
+Word = Annotated[str, AfterValidator(lambda text: plain(text, 64))]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,64}$")]
+Count = Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+class DatabaseFacts(BaseModel):
+    """Of `/status`: `max_connections` is the server's limit."""
+
+    max_connections: Count
+    tls: bool
+
+
+class PodStatus(BaseModel):
+    """The body of `/status`, as far as a check reads it. `keys` are revisions by key."""
+
+    version: Word
+    draining: bool = False
+    runs_in_flight: Count = 0
+    keys: dict[Name, Revision | None] = Field(default_factory=dict, max_length=20)
+    database: DatabaseFacts | None = None
+
+
+class DependencyHealth(BaseModel):
+    """One entry of `/health`."""
+
+    ok: bool = False
+    detail: Annotated[str, AfterValidator(plain)] = ""
+
+
+class PodHealth(BaseModel):
+    """The body of `/health`, as far as a check reads it."""
+
+    dependencies: dict[Name, DependencyHealth] = Field(max_length=20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +82,8 @@ class Pod:
     """A pod and what its ops port says; None for what could not be read."""
 
     manifest: Manifest
-    status: Mapping[str, Any] | None = None
-    health: Mapping[str, Any] | None = None
+    status: PodStatus | None = None
+    health: PodHealth | None = None
     samples: Samples | None = None
 
     @property
@@ -66,7 +104,7 @@ class Pod:
     @property
     def draining(self) -> bool:
         """By its own words too: it may drain before it is deleted."""
-        return self.leaving or bool(self.status and self.status.get("draining"))
+        return self.leaving or bool(self.status and self.status.draining)
 
     def total(self, metric: str, **labels: str) -> float | None:
         """Sum of a metric's samples that carry these labels; None when the pod was not read or has none."""
@@ -147,14 +185,14 @@ def agent_container(template: Manifest) -> Manifest:
     return container
 
 
-def labels_match(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+def labels_match(selector: Manifest, labels: Mapping[str, str]) -> bool:
     """Whether a Kubernetes label selector (matchLabels, matchExpressions) takes these labels."""
     return (selector.get("matchLabels") or {}).items() <= labels.items() and all(
         _expression_matches(e, labels.get(e["key"])) for e in selector.get("matchExpressions") or ()
     )
 
 
-def _expression_matches(expression: Mapping[str, Any], value: str | None) -> bool:
+def _expression_matches(expression: Manifest, value: str | None) -> bool:
     values = expression.get("values") or ()
     match expression["operator"]:
         case "In":

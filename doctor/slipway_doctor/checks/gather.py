@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import httpx
 
 from slipway_clients.clock import Clock
-from slipway_clients.cluster import Cluster, Forbidden, InvalidName, Kind
+from slipway_clients.cluster import Cluster, Forbidden, InvalidName, Kind, Manifest
 from slipway_clients.cluster.kinds import (
     AUTOSCALER,
     CONFIG_MAP,
@@ -22,7 +22,7 @@ from slipway_clients.cluster.paths import label_selector
 from slipway_clients.egress.read import ReadError, read
 from slipway_doctor.checks.answers import OPS_PATHS, Answer, pod_of
 from slipway_doctor.checks.environment import Environment, of_container
-from slipway_doctor.checks.facts import Facts, Limits, Manifest, Pod, agent_container
+from slipway_doctor.checks.facts import Facts, Limits, Pod, agent_container
 from slipway_doctor.checks.figures import Figures, NoFigures
 
 COMPONENT = "app.kubernetes.io/component"

@@ -1,10 +1,10 @@
 """Does it survive the loss of a node, a drain, a rollout, a busy hour?"""
 
 from collections.abc import Mapping
-from typing import Any
 
+from slipway_clients.cluster import Manifest
 from slipway_doctor.checks.environment import EXTRA_CONNECTIONS
-from slipway_doctor.checks.facts import Facts, Manifest, labels_match
+from slipway_doctor.checks.facts import Facts, labels_match
 from slipway_doctor.checks.finding import Verdict, fail, ok, unknown, warn
 
 GRACE_MARGIN_SECONDS = 30.0
@@ -40,7 +40,7 @@ def disruption_budget(facts: Facts) -> Verdict:
     return ok("Budgeted", "a PodDisruptionBudget selects the pods")
 
 
-def _never_allows(spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+def _never_allows(spec: Manifest, status: Manifest) -> bool:
     blocked: bool = spec.get("maxUnavailable") in {0, "0%"} or status.get("desiredHealthy", 0) >= status.get("expectedPods", 0)
     return blocked
 
@@ -134,7 +134,7 @@ def spread(facts: Facts) -> Verdict:
 
 def connections(facts: Facts) -> Verdict:
     """Pools of all replicas, twice over in a rollout (a Deployment does not wait for draining pods), against max_connections."""
-    limits = [pod.status["database"]["max_connections"] for pod in facts.pods if pod.status and pod.status.get("database")]
+    limits = [pod.status.database.max_connections for pod in facts.pods if pod.status and pod.status.database]
     if not limits:
         return unknown("NotReported", "no pod says what the database allows", "slipway 0.2 or newer reports it in /status")
     most = 2 * max([facts.desired, *(h["spec"]["maxReplicas"] for h in _autoscalers(facts))])

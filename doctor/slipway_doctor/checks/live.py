@@ -1,10 +1,10 @@
 """Is it well right now? Pods, what they depend on, drains, keys, alerts, latency and errors."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from slipway_clients.clock import parse_timestamp
-from slipway_doctor.checks.facts import Facts, Pod
+from slipway_clients.cluster import Manifest
+from slipway_doctor.checks.facts import DependencyHealth, Facts, Pod
 from slipway_doctor.checks.finding import Verdict, fail, ok, unknown, warn
 
 RESTARTING = ("CrashLoopBackOff", "RunContainerError", "CreateContainerError", "CreateContainerConfigError")
@@ -50,7 +50,7 @@ def _waiting_reason(pod: Pod) -> str | None:
     return None
 
 
-def _crashes(container: Mapping[str, Any]) -> int:
+def _crashes(container: Manifest) -> int:
     """How often the container has ended with an error; 0 when it last ended well."""
     ended = [container.get(when, {}).get("terminated", {}) for when in ("state", "lastState")]
     if not any(state.get("exitCode", 0) for state in ended):
@@ -82,20 +82,20 @@ def _dependency(facts: Facts, name: str, *, reason: str, what: str, fix: str) ->
     known = [pod for pod in facts.pods if not pod.leaving and name in _dependencies(pod)]
     if not known:
         return _unasked(facts)
-    down = sorted(pod.name for pod in known if not _dependencies(pod)[name].get("ok"))
+    down = sorted(pod.name for pod in known if not _dependencies(pod)[name].ok)
     if down:
         said = sorted({detail for pod in known if (detail := _detail(pod, name)) and detail != "ok"})
         return fail(reason, f"{what} does not serve {', '.join(down)}" + (f": {'; '.join(said)}" if said else ""), fix)
     return ok("Answers", f"{what} answers every pod")
 
 
-def _dependencies(pod: Pod) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = (pod.health or {}).get("dependencies", {})
-    return found
+def _dependencies(pod: Pod) -> Mapping[str, DependencyHealth]:
+    return pod.health.dependencies if pod.health else {}
 
 
 def _detail(pod: Pod, name: str) -> str:
-    return str(_dependencies(pod).get(name, {}).get("detail", ""))
+    found = _dependencies(pod).get(name)
+    return found.detail if found else ""
 
 
 def _unasked(facts: Facts) -> Verdict:
@@ -128,11 +128,11 @@ def _is_stuck(facts: Facts, pod: Pod) -> bool:
 
 def key_revisions(facts: Facts) -> Verdict:
     """Pods with different keys: a mounted Secret has not reached all, or never will."""
-    asked = [pod for pod in facts.ready if pod.status is not None]
+    asked = [pod.status for pod in facts.ready if pod.status is not None]
     if not asked:
         return _unasked(facts)
-    for key in sorted({name for pod in asked for name in (pod.status or {}).get("keys", {})}):
-        seen = {str((pod.status or {}).get("keys", {}).get(key, "")) for pod in asked}
+    for key in sorted({name for status in asked for name in status.keys}):
+        seen = {str(status.keys.get(key, "")) for status in asked}
         if len(seen) > 1:
             shown = ", ".join(sorted(revision or "none" for revision in seen))
             fix = "the kubelet takes up to two minutes; then look for a subPath mount, or a node that does not sync"

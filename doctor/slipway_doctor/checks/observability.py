@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from slipway_doctor.checks.facts import Facts, Manifest
+from slipway_clients.cluster import Manifest
+from slipway_doctor.checks.facts import Facts
 from slipway_doctor.checks.finding import Verdict, fail, ok, unknown, warn
 from slipway_doctor.checks.live import no_prometheus
 

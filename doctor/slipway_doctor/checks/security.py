@@ -3,7 +3,8 @@
 from datetime import datetime, timedelta
 
 from slipway_clients.clock import parse_timestamp
-from slipway_doctor.checks.facts import Facts, Manifest, labels_match
+from slipway_clients.cluster import Manifest
+from slipway_doctor.checks.facts import Facts, labels_match
 from slipway_doctor.checks.finding import Verdict, fail, ok, unknown, warn
 
 SECRET_SETTINGS = ("OPENAI_API_KEY", "JWT_SECRET", "LANGSMITH_API_KEY", "DATABASE_URL")
@@ -111,10 +112,10 @@ def _data_changed(secret: Manifest) -> datetime:
 
 def database_tls(facts: Facts) -> Verdict:
     """As the pods say it of their own connections; the bundled database is told apart."""
-    known = [pod.status["database"] for pod in facts.pods if pod.status and pod.status.get("database")]
+    known = [pod.status.database for pod in facts.pods if pod.status and pod.status.database]
     if not known:
         return unknown("NotReported", "no pod says how it is connected", "slipway 0.2 or newer reports it in /status")
-    if all(database.get("tls") for database in known):
+    if all(database.tls for database in known):
         return ok("Encrypted", "connections to the database are encrypted")
     if facts.of("databases"):
         return ok("Bundled", "the bundled database is reached inside the namespace, and for evaluation only")

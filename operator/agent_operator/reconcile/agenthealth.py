@@ -145,7 +145,7 @@ def render(about: Manifest, accepted: Mapping[str, str], facts: Facts, findings:
         "checks": {status.value: n for status, n in _counts(counted).items()},
         "ready": f"{len(facts.ready)}/{facts.desired if facts.deployment else 0}",
         "draining": sum(pod.draining for pod in facts.pods),
-        "inFlight": rounded_count(sum(int(pod.status.get("runs_in_flight", 0)) for pod in facts.pods if pod.status)),
+        "inFlight": rounded_count(sum(pod.status.runs_in_flight for pod in facts.pods if pod.status)),
         "p99": _seconds(prometheus),
         "errors": _percent(prometheus),
         "keyAge": age(facts.now - changed) if changed else NONE,

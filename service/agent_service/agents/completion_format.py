@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -58,14 +58,14 @@ class HeldCalls:
     """
 
     def __init__(self) -> None:
-        self._pieces: defaultdict[Any, ToolCallPieces] = defaultdict(ToolCallPieces)
+        self._pieces: defaultdict[Hashable, ToolCallPieces] = defaultdict(ToolCallPieces)
         """By the index of the choice."""
-        self._calls: dict[Any, _Call] = {}
+        self._calls: dict[Hashable, _Call] = {}
         self._function: _Call | None = None
         self._budget = _Budget()
         self._numbers = count()
 
-    def take(self, delta: Json, choice: Any) -> bool:
+    def take(self, delta: Json, choice: Hashable) -> bool:
         """Takes the calls out of a choice's delta; False if it has none.
 
         Raises:
@@ -92,7 +92,7 @@ class HeldCalls:
         self._calls, self._function = {}, None
         return fields
 
-    def _call(self, key: Any) -> _Call:
+    def _call(self, key: Hashable) -> _Call:
         if key not in self._calls:
             self._budget.count_call()
             self._calls[key] = _Call()
@@ -172,11 +172,11 @@ def _closed(text: str) -> Json | None:
         return None
 
 
-def _fits(value: Any) -> bool:
+def _fits(value: object) -> bool:
     return fits(value, levels=MAX_GRAPH_LEVELS, values=MAX_ARGUMENT_VALUES)
 
 
-def usage(given: Any) -> Json:
+def usage(given: object) -> Json:
     """Its counts and those of its details, as far as a ledger can hold them."""
     if not isinstance(given, dict):
         return {}
@@ -209,7 +209,7 @@ def completion(body: Json) -> Json:
     return plain | ({"usage": counts} if (counts := usage(body.get("usage"))) else {})
 
 
-def _choice(choice: Any) -> Json:
+def _choice(choice: object) -> Json:
     if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
         raise AttemptFailed("server_error", "it sent a malformed answer")
     message = {key: value for key, value in choice["message"].items() if key != "id"}
@@ -247,7 +247,7 @@ class ToolCallPieces:
     def __init__(self) -> None:
         self._last: _CallIndex | None = None
         self._by_id: dict[str, _CallIndex] = {}
-        self._by_index: dict[Any, _CallIndex] = {}
+        self._by_index: dict[Hashable, _CallIndex] = {}
         """By the index that the endpoint gave, which may be the same for all: the latest call."""
 
     def normal(self, pieces: Iterable[ToolCall]) -> list[ToolCall]:
@@ -265,7 +265,7 @@ class ToolCallPieces:
         function["arguments"] = arguments_text(function.get("arguments"))
         return {**piece, "index": call.index, "id": call.id if begins else None, "function": function}
 
-    def _known(self, given: str, index: Any, name: str | None) -> _CallIndex | None:
+    def _known(self, given: str, index: Hashable, name: str | None) -> _CallIndex | None:
         if given and given in self._by_id:
             return self._by_id[given]
         of_index = self._last if index is None else self._by_index.get(index)
@@ -276,7 +276,7 @@ class ToolCallPieces:
         # the same index again: another call if it has an id of its own, else more of the same one
         return None if given and of_index.has_own_id else of_index
 
-    def _begin(self, given: str, index: Any) -> _CallIndex:
+    def _begin(self, given: str, index: Hashable) -> _CallIndex:
         call = _CallIndex(len(self._by_id), given or new_id(), has_own_id=bool(given))
         self._by_id[call.id] = call
         if index is not None:
@@ -296,7 +296,7 @@ def normal_calls(calls: Iterable[ToolCall]) -> list[ToolCall]:
     ]
 
 
-def arguments_text(arguments: Any) -> str:
+def arguments_text(arguments: object) -> str:
     """Arguments as JSON text, which some send as the object itself."""
     if isinstance(arguments, str):
         return arguments

@@ -169,7 +169,7 @@ class Answer:
         self._events = 0
         self._parts = 0
         self._calls = HeldCalls()
-        self._logprobs: dict[str, list[Any]] = {}
+        self._logprobs: dict[str, list[object]] = {}
         self._decoder = EventDecoder()
 
     def feed(self, data: bytes) -> list[Chunk]:
@@ -224,13 +224,13 @@ class Answer:
             return True
         return not held or any(value for key, value in delta.items() if key != "role")
 
-    def _hold_logprobs(self, probabilities: Any) -> None:
+    def _hold_logprobs(self, probabilities: object) -> None:
         if isinstance(probabilities, dict):
             for key, tokens in probabilities.items():
                 if isinstance(tokens, list) and key in LOGPROBS:
                     self._logprobs.setdefault(key, []).extend(tokens)
 
-    def _counted(self, content: Any) -> Any:
+    def _counted(self, content: Any) -> str | list[object]:
         """Content of an answer that has lists of parts: text stays text as long as there is nothing else."""
         parts = content if isinstance(content, list) else [content]
         if not all(isinstance(part, str | dict) for part in parts):

@@ -91,7 +91,7 @@ def failure(code: int, message: str, retry_after: float | None = None) -> Failur
     return with_status(refused, code, message)
 
 
-def stream_failure(error: Any) -> Failure:
+def stream_failure(error: object) -> Failure:
     """The failure that an error object inside a stream stands for; without a status code, a server error."""
     code = error.get("code") if isinstance(error, dict) else None
     if isinstance(code, int) and code >= HTTPStatus.BAD_REQUEST:
@@ -99,7 +99,7 @@ def stream_failure(error: Any) -> Failure:
     return AttemptFailed("server_error", "it sent an error inside the stream")
 
 
-def error_message(body: Any) -> str:
+def error_message(body: object) -> str:
     """The message of OpenAI's error shape `{"error": {"message": …}}`, or of the variants that others send."""
     error = body.get("error", body) if isinstance(body, dict) else body
     message = error.get("message", error) if isinstance(error, dict) else error

@@ -1,13 +1,13 @@
 """Decisions of a person about an interrupt: their form, and whether they fit what was asked."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeGuard
 
 from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError, model_validator
 
 from agent_service.api.field_types import Body, JsonObject, JsonValue, Text
 from agent_service.errors import InvalidRequest
-from agent_service.runs.run_types import BREAKPOINT
+from agent_service.runs.run_types import BREAKPOINT, Interrupt
 
 MAX_DECISIONS = 50
 
@@ -67,7 +67,7 @@ class ResumeRequest(Body):
         return "values" in self.model_fields_set
 
     @property
-    def resume_value(self) -> Any:
+    def resume_value(self) -> object:
         """What the interrupt returns in the graph; by interrupt id if `by_interrupt`."""
         if self.decisions:
             return {"decisions": [decision.model_dump(exclude_unset=True) for decision in self.decisions]}
@@ -77,7 +77,7 @@ class ResumeRequest(Body):
 _DECISIONS = TypeAdapter(Annotated[list[Decision], FailFast(), Field(max_length=MAX_DECISIONS)])
 
 
-def check_resume(body: ResumeRequest, interrupts: Sequence[Mapping[str, Any]]) -> None:
+def check_resume(body: ResumeRequest, interrupts: Sequence[Interrupt]) -> None:
     """Raises InvalidRequest unless each approval that waits gets decisions that fit it, in whichever field they come."""
     given = next(iter(body.model_fields_set), None)
     if [item["id"] for item in interrupts] == [BREAKPOINT]:
@@ -90,12 +90,12 @@ def check_resume(body: ResumeRequest, interrupts: Sequence[Mapping[str, Any]]) -
         check_decisions(body.decisions, interrupts)
         return
     for item in interrupts:
-        if _asks_approval(item) and (not body.by_interrupt or item["id"] in body.values):
+        if _asks_approval(item["value"]) and (not body.by_interrupt or item["id"] in body.values):
             field = f"values.{item['id']}" if body.by_interrupt else "value"
             check_decisions(_decisions_in(body.values[item["id"]] if body.by_interrupt else body.value, field), [item])
 
 
-def _decisions_in(value: Any, field: str) -> list[Decision]:
+def _decisions_in(value: object, field: str) -> list[Decision]:
     given = value["decisions"] if isinstance(value, Mapping) and value.keys() == {"decisions"} else None
     try:
         return _DECISIONS.validate_python(given)
@@ -105,17 +105,18 @@ def _decisions_in(value: Any, field: str) -> list[Decision]:
         ) from None
 
 
-def _asks_approval(interrupt: Mapping[str, Any]) -> bool:
-    return isinstance(interrupt["value"], Mapping) and "action_requests" in interrupt["value"]
+def _asks_approval(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Whether an interrupt's value is a request of langchain's HumanInTheLoopMiddleware, whatever stands in it."""
+    return isinstance(value, Mapping) and "action_requests" in value
 
 
-def check_decisions(decisions: Sequence[Any], interrupts: Sequence[Mapping[str, Any]]) -> None:
+def check_decisions(decisions: Sequence[Decision], interrupts: Sequence[Interrupt]) -> None:
     """Raises InvalidRequest unless there is one allowed decision for each action that waits.
 
     Otherwise the graph would raise, and the interrupt would be used up. Interrupts of another form are let through.
     """
-    asked = [item["value"] for item in interrupts if _asks_approval(item)]
-    for request in asked:
+    asked = [item["value"] for item in interrupts]
+    for request in filter(_asks_approval, asked):
         actions = request["action_requests"]
         if len(actions) != len(decisions):
             names = ", ".join(str(action.get("name")) for action in actions)

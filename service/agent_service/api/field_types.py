@@ -28,7 +28,7 @@ def _not_blank(text: str) -> str:
     return text
 
 
-def _plain_json(value: Any) -> Any:
+def _plain_json(value: object) -> object:
     for level, found in _walk(value, 1):
         if level > MAX_GRAPH_LEVELS:
             raise ValueError(f"expected at most {MAX_GRAPH_LEVELS} levels of objects and arrays")
@@ -37,7 +37,7 @@ def _plain_json(value: Any) -> Any:
     return value
 
 
-def _walk(value: Any, level: int) -> Iterator[tuple[int, Any]]:
+def _walk(value: object, level: int) -> Iterator[tuple[int, object]]:
     """Every key and value with its level, those below the limit left out."""
     yield level, value
     if level > MAX_GRAPH_LEVELS or not isinstance(value, dict | list):

@@ -20,12 +20,12 @@ LINE_ENDS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\x
 """Line and paragraph separator and next line, in UTF-8 and as JSON may write them."""
 
 
-def json_bytes(value: Any) -> bytes:
+def json_bytes(value: object) -> bytes:
     """UTF-8; times as ISO 8601, UUIDs as text."""
     return orjson.dumps(value, default=str)
 
 
-def json_line(value: Any) -> bytes:
+def json_line(value: object) -> bytes:
     """JSON that is one line for clients, too, that cut at every line end of Unicode (httpx's `iter_lines`)."""
     line = json_bytes(value)
     for raw, escaped in LINE_ENDS:

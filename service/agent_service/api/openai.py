@@ -1,10 +1,9 @@
 """The OpenAI-compatible wire: any OpenAI client or chat page can talk to the agent. Tool calls stay inside."""
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, Request
@@ -21,7 +20,7 @@ from agent_service.middleware.problem_details import problem_response
 from agent_service.principal import Principal
 from agent_service.resources import Resources
 from agent_service.runs.events import Event
-from agent_service.runs.run_types import Run
+from agent_service.runs.run_types import Run, RunError, RunUsage
 from agent_service.runs.usage import run_usage
 
 router = APIRouter(prefix="/v1", route_class=JsonRoute, tags=["openai"], responses=PROBLEMS)
@@ -77,8 +76,8 @@ async def _completion(res: Resources, run: Run, ended: Run) -> Response:
         code, message, retryable = ended.error["code"], ended.error["message"], ended.error["retryable"]
         return problem_response(status, code, message, path=router.prefix, retryable=retryable)
     spent = await run_usage(res.pool, run.id)
-    message = {"role": "assistant", "content": _with_approval(ended)}
-    choice = {"index": 0, "finish_reason": _finish_reason(ended.outcome), "message": message}
+    said = {"role": "assistant", "content": _with_approval(ended)}
+    choice = {"index": 0, "finish_reason": _finish_reason(ended.outcome), "message": said}
     return JsonResponse({**_envelope(run, "chat.completion"), "choices": [choice], "usage": _usage(spent)})
 
 
@@ -99,7 +98,7 @@ async def _start(res: Resources, principal: Principal, request: Request, body: C
     return await start(messages=messages, listed=False)
 
 
-def _envelope(run: Run, kind: str) -> dict[str, Any]:
+def _envelope(run: Run, kind: str) -> dict[str, object]:
     return {
         "id": f"chatcmpl-{run.id}",
         "object": kind,
@@ -112,7 +111,7 @@ def _finish_reason(outcome: str | None) -> str:
     return "length" if outcome in {"iteration_limit", "budget"} else "stop"
 
 
-def _usage(spent: dict[str, Any]) -> dict[str, Any]:
+def _usage(spent: RunUsage) -> dict[str, object]:
     return {
         "prompt_tokens": spent["input_tokens"],
         "completion_tokens": spent["output_tokens"],
@@ -121,7 +120,7 @@ def _usage(spent: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _error(error: dict[str, Any]) -> dict[str, Any]:
+def _error(error: RunError) -> dict[str, object]:
     return {"message": error["message"], "type": "server_error", "code": error["code"], "param": None}
 
 
@@ -153,7 +152,7 @@ async def _chunks(res: Resources, run: Run, *, include_usage: bool) -> AsyncIter
             yield chunk
 
 
-def _encode(envelope: dict[str, Any], run_id: UUID, event: Event, *, include_usage: bool, spoke: bool) -> list[bytes]:
+def _encode(envelope: Mapping[str, object], run_id: UUID, event: Event, *, include_usage: bool, spoke: bool) -> list[bytes]:
     match event.kind:
         case "text" | "interrupt" | "reset":
             return [_chunk(envelope, {"content": _content(event, run_id, spoke=spoke)})]
@@ -173,9 +172,9 @@ def _content(event: Event, run_id: UUID, *, spoke: bool) -> str:
     return STARTS_AGAIN + event.payload["text"] if event.kind == "reset" else approval_text(run_id, follows_text=spoke)
 
 
-def _chunk(envelope: dict[str, Any], delta: dict[str, Any], finish: str | None = None) -> bytes:
+def _chunk(envelope: Mapping[str, object], delta: Mapping[str, str], finish: str | None = None) -> bytes:
     return _data({**envelope, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
 
 
-def _data(value: dict[str, Any]) -> bytes:
+def _data(value: Mapping[str, object]) -> bytes:
     return b"data: " + json_line(value) + b"\n\n"

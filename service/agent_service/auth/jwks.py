@@ -82,7 +82,7 @@ class Jwks:
             else:
                 self._fetched_at = self._tried_at
 
-    async def _fetch(self) -> Any:
+    async def _fetch(self) -> object:
         own = nullcontext(self._session) if self._session else aiohttp.ClientSession(trust_env=True)
         async with own as session, session.get(self._url, timeout=TIMEOUT, allow_redirects=False) as response:
             if response.status != HTTPStatus.OK:
@@ -90,7 +90,7 @@ class Jwks:
             return await response.json(content_type=None)
 
 
-def usable_keys(document: Any) -> list[jwt.PyJWK]:
+def usable_keys(document: object) -> list[jwt.PyJWK]:
     """The signing keys of a JWKS document that we can use; ValueError if it has none."""
     entries = document.get("keys") if isinstance(document, dict) else None
     keys = list(_parsed(entries)) if isinstance(entries, list) else []

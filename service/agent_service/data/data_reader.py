@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from itertools import groupby
-from typing import Any, Final, LiteralString
+from typing import Final, LiteralString
 
 import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
+from psycopg.rows import DictRow
 
 from agent_service.child_processes import Allowance, Busy, GivenUp, Workers
 from agent_service.data.query import MAX_SQL_CHARS, QueryRefused, Statement, read_query
@@ -153,7 +154,7 @@ class DataReader:
         except TimeoutError:
             raise QueryRefused(f"the query took longer than {self._timeout:g} s") from None
 
-    async def run(self, conn: Connection, sql: str, principal: Principal) -> list[dict[str, Any]]:
+    async def run(self, conn: Connection, sql: str, principal: Principal) -> list[DictRow]:
         """The lines of slipway_data.answer for any text, which nobody need have checked; nothing of it stays.
 
         Raises:
@@ -169,7 +170,7 @@ class DataReader:
             if not conn.closed and conn.info.transaction_status != TransactionStatus.INERROR:
                 await conn.execute("SELECT pg_advisory_unlock_all()")  # a session's locks outlive its transaction
 
-    def _result(self, shown: str, lines: Sequence[Mapping[str, Any]]) -> QueryResult:
+    def _result(self, shown: str, lines: Sequence[DictRow]) -> QueryResult:
         rows = [_row(line["line"]) for line in lines if line["kind"] == "row"]
         columns = _row(lines[0]["line"]) if lines[0]["line"] else []
         truncated = len(rows) > self._row_limit or lines[-1]["kind"] == "cut"
@@ -196,7 +197,7 @@ class DataReader:
         }
 
 
-class _Object(list[tuple[str, Any]]):
+class _Object(list[tuple[str, object]]):
     """A JSON object with its names in order, and twice where they are."""
 
 
@@ -207,7 +208,7 @@ def _row(line: str) -> list[tuple[str, JsonValue]]:
         raise QueryRefused("a value of the result is nested too deeply") from None
 
 
-def _plain(value: Any) -> JsonValue:
+def _plain(value: object) -> JsonValue:
     match value:
         case _Object():
             return {name: _plain(item) for name, item in value}
@@ -285,7 +286,7 @@ async def describe(conn: Connection, schemas: tuple[str, ...], role: str) -> str
     return "\n\n".join(_table(relation, about, columns) for (relation, about), columns in tables)
 
 
-def _table(relation: str, about: str | None, columns: Iterable[Mapping[str, Any]]) -> str:
+def _table(relation: str, about: str | None, columns: Iterable[DictRow]) -> str:
     lines = [f"  {c['name']} {_type(c['type'])}{_comment(c['comment'])}" for c in columns]
     return "\n".join([f"{relation}{_comment(about)}", *lines])
 

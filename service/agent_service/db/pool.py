@@ -15,6 +15,7 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRe
 
 from agent_service.db.session_settings import FACTS, PIN, Pooler, Session, connect_string, session
 from agent_service.errors import DatabaseUnavailable
+from agent_service.health import ServerFacts
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -146,8 +147,8 @@ def database_errors() -> Iterator[None]:
         raise DatabaseUnavailable("the database does not answer; try again", retry_after=RETRY_AFTER_SECONDS) from error
 
 
-async def describe_server(pool: Pool) -> dict[str, bool | int]:
-    """What `slipway doctor` asks about the server: connections it takes from us, and whether ours is encrypted.
+async def describe_server(pool: Pool) -> ServerFacts:
+    """What `slipway doctor` asks about the server.
 
     Raises:
         DatabaseUnavailable: it does not answer.

@@ -10,7 +10,8 @@ from uuid import UUID
 import orjson
 
 from agent_service.errors import InvalidRequest
-from agent_service.runs.run_types import Run
+from agent_service.outcomes import Outcome
+from agent_service.runs.run_types import Interrupt, Run, RunError, RunUsage
 
 EventKind = Literal[
     "text",
@@ -110,17 +111,17 @@ def begun(run_id: UUID, session_id: str, attempt: int, question: str) -> News:
     return _object("run", {"run_id": str(run_id), "session_id": session_id, "attempt": attempt, "question": question})
 
 
-def interrupt(interrupts: Sequence[Mapping[str, Any]]) -> News:
+def interrupt(interrupts: Sequence[Interrupt]) -> News:
     """What the run stopped for: `id` and `value` of each."""
     return _object("interrupt", {"interrupts": interrupts})
 
 
-def error(problem: Mapping[str, Any]) -> News:
+def error(problem: RunError) -> News:
     """`code`, `message`, `retryable`."""
     return _object("error", problem)
 
 
-def usage(outcome: str | None, used: Mapping[str, Any]) -> News:
+def usage(outcome: Outcome | None, used: RunUsage) -> News:
     """`used`: model calls, tokens, and the cost in USD, None when a model has no price."""
     return _object("usage", {"outcome": outcome, **used})
 
@@ -181,7 +182,7 @@ def node_end(name: str, seconds: float) -> News:
     return _object("node", {"node": name, "state": "end", "seconds": round(seconds, 3)}, name)
 
 
-def tool_start(call_id: str, tool: str, args: Any, node: str) -> News:
+def tool_start(call_id: str, tool: str, args: object, node: str) -> News:
     """`args` as the graph gave them, plain JSON."""
     return _object("tool_start", {"id": call_id, "tool": tool, "args": args, "node": node}, node)
 
@@ -195,18 +196,18 @@ def tool_end(
     return _object("tool_end", payload, node)
 
 
-def custom(value: Any, place: Sequence[str]) -> News:
+def custom(value: object, place: Sequence[str]) -> News:
     """What a graph says to its readers (`get_stream_writer`); of what is too large, how large it is."""
     plain = storable(value)
     size = len(orjson.dumps(plain))
     return News("custom", plain if size <= MAX_CUSTOM_BYTES else {"too_large_bytes": size}, "|".join(place))
 
 
-def _object(kind: EventKind, payload: Mapping[str, Any], node: str = "") -> News:
+def _object(kind: EventKind, payload: Mapping[str, object], node: str = "") -> News:
     return News(kind, storable(payload), node)
 
 
-def storable(value: Any, depth: int = MAX_JSON_DEPTH) -> Any:
+def storable(value: object, depth: int = MAX_JSON_DEPTH) -> Any:
     """The value as JSON that PostgreSQL and every reader take: no NUL, no half surrogate pair, no integer over 64 bits,
     no NaN, no deep nesting; other things as their text."""
     if isinstance(value, str):
@@ -219,7 +220,7 @@ def storable(value: Any, depth: int = MAX_JSON_DEPTH) -> Any:
     return value if value is None or _is_json_number(value) else storable(str(value))
 
 
-def _is_json_number(value: Any) -> bool:
+def _is_json_number(value: object) -> bool:
     """A bool, too: for Python it is an int."""
     if isinstance(value, float):
         return math.isfinite(value)

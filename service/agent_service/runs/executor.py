@@ -26,7 +26,7 @@ from agent_service.runs.events import Event
 from agent_service.runs.history import mend
 from agent_service.runs.live_run import LiveRun, StopReason
 from agent_service.runs.recovery import Checkpointed, Graph, checkpointed, kept_text, next_nodes
-from agent_service.runs.run_types import BREAKPOINT, Ending, Run, used
+from agent_service.runs.run_types import BREAKPOINT, Ending, Interrupt, Run, used
 from agent_service.runs.writer import REFUSED
 
 log = structlog.stdlib.get_logger(__name__)
@@ -148,7 +148,7 @@ class Executor:
         return {**given, "messages": [*mend(state.values.get("messages") or ()), *given["messages"]]}
 
     async def _drive(self, live: LiveRun, handler: RunCallbackHandler, given: Any, config: RunnableConfig) -> Ending:
-        interrupts: dict[str, dict[str, Any]] = {}
+        interrupts: dict[str, Interrupt] = {}
         outcome: Outcome = "completed"
         stopped = False
         stream = self.graph.astream(

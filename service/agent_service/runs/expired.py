@@ -1,15 +1,12 @@
 """What is left to stream of a run whose events were pruned: a view of its row."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from agent_service.runs import events
 from agent_service.runs.buffer import EventBuffer
 from agent_service.runs.events import START, Event, Position
-from agent_service.runs.run_types import Run
+from agent_service.runs.run_types import Run, RunUsage
 
 
-def remaining_events(run: Run, usage: Mapping[str, Any], after: Position) -> list[Event]:
+def remaining_events(run: Run, usage: RunUsage, after: Position) -> list[Event]:
     """The events after a position: `gap`, then the answer and how the run ended.
 
     Their attempt follows the run's last, so that ids grow past all that were sent and each is the same every time.

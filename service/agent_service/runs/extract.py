@@ -1,7 +1,6 @@
 """What events need of LangChain's objects: pure functions."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
@@ -9,22 +8,22 @@ from langgraph.constants import TAG_NOSTREAM
 from langgraph.types import Command
 
 
-def node_name(metadata: Mapping[str, Any]) -> str:
+def node_name(metadata: Mapping[str, object]) -> str:
     """The node that a callback is about; empty outside of nodes."""
     return str(metadata.get("langgraph_node") or "")
 
 
-def graph_path(metadata: Mapping[str, Any]) -> list[str]:
+def graph_path(metadata: Mapping[str, object]) -> list[str]:
     """Names of the graphs around the node, outermost first: `agent:<task>|tools:<task>` -> [agent, tools]."""
     return [part.partition(":")[0] for part in str(metadata.get("langgraph_checkpoint_ns") or "").split("|")]
 
 
-def is_hidden(tags: list[str] | None, metadata: Mapping[str, Any]) -> bool:
+def is_hidden(tags: list[str] | None, metadata: Mapping[str, object]) -> bool:
     """Whether what a model call says is no part of the answer: LangGraph's `nostream`, and langchain's own calls."""
     return TAG_NOSTREAM in (tags or ()) or "lc_internal_call" in metadata or metadata.get("lc_source") == "summarization"
 
 
-def text_of(content: Any) -> str:
+def text_of(content: object) -> str:
     """Text of a message's content: a string, or a list of strings and content blocks."""
     if isinstance(content, str):
         return content
@@ -39,7 +38,7 @@ def reasoning_of(message: BaseMessage) -> str:
     return beside if isinstance(beside, str) else ""
 
 
-def _block_text(block: Any, kind: str) -> str:
+def _block_text(block: object, kind: str) -> str:
     if isinstance(block, str):
         return block if kind == "text" else ""
     text = block.get(kind) if isinstance(block, Mapping) and block.get("type") == kind else None
@@ -53,7 +52,7 @@ def ai_message(response: LLMResult) -> AIMessage | None:
     return message if isinstance(message, AIMessage) else None
 
 
-def messages_in(value: Any) -> Iterator[BaseMessage]:
+def messages_in(value: object) -> Iterator[BaseMessage]:
     """Messages in a node's input or output: a message, a list, a state mapping or object, Commands."""
     if isinstance(value, BaseMessage):
         yield value
@@ -72,7 +71,7 @@ def messages_in(value: Any) -> Iterator[BaseMessage]:
             yield from messages_in(getattr(value, name, None))
 
 
-def plain_args(value: Any) -> Any:
+def plain_args(value: object) -> object:
     """JSON-ready copy of a tool's arguments; injected objects (runtime, state) are left out."""
     if isinstance(value, Mapping):
         return {str(k): plain_args(v) for k, v in value.items() if _is_plain(v)}
@@ -81,11 +80,11 @@ def plain_args(value: Any) -> Any:
     return value
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, str | int | float | bool | Mapping | list | tuple)
 
 
-def citations(artifact: Any) -> list[dict[str, str]]:
+def citations(artifact: object) -> list[dict[str, str]]:
     """Citations, when a tool's artifact is a list of things with a title, a section and a source."""
     if not isinstance(artifact, list):
         return []

@@ -16,9 +16,9 @@ class GraphContext:
     """`schema` is the graph's `context_schema` (a pydantic model, dataclass or TypedDict), None where it has none."""
 
     schema: Any = None
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, object] = field(default_factory=dict)
 
-    def of(self, given: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    def of(self, given: Mapping[str, object] | None) -> dict[str, object] | None:
         """The context of a request's run: what it gives, over the defaults.
 
         Raises:
@@ -37,7 +37,7 @@ class GraphContext:
         self._check(merged)
         return merged
 
-    def _check(self, merged: dict[str, Any]) -> None:
+    def _check(self, merged: dict[str, object]) -> None:
         try:
             adapter = TypeAdapter[Any](_for_pydantic(self.schema))
         except PydanticSchemaGenerationError:

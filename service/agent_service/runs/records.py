@@ -1,17 +1,18 @@
 """What runs leave in our tables: the one statement that a commit is, and what it is given."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TypedDict
 from uuid import UUID
 
 import orjson
 from psycopg.types.json import Jsonb
 
+from agent_service.outcomes import Outcome
 from agent_service.runs import steps
 from agent_service.runs.events import TEXT_KINDS, Event, storable
 from agent_service.runs.live_run import LiveRun
 from agent_service.runs.notices import EVENTS_CHANNEL, WORK_CHANNEL
-from agent_service.runs.run_types import Ending, HandOver, ModelCall
+from agent_service.runs.run_types import Ending, HandOver, Interrupt, ModelCall, RunError
 from agent_service.runs.steps import columns
 
 ROW_BYTES = 4_096
@@ -22,14 +23,14 @@ def ids(runs: Sequence[LiveRun]) -> list[UUID]:
     return [run.run.id for run in runs]
 
 
-def keys(runs: Sequence[LiveRun]) -> list[Any]:
+def keys(runs: Sequence[LiveRun]) -> tuple[list[UUID], list[int]]:
     """Ids and attempts."""
-    return [ids(runs), [run.run.attempt for run in runs]]
+    return ids(runs), [run.run.attempt for run in runs]
 
 
-def arguments(runs: Sequence[LiveRun]) -> dict[str, Any]:
+def arguments(runs: Sequence[LiveRun]) -> dict[str, object]:
     """What slipway.write_all is given of events, ledger and endings that are not yet written."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     if batches := [batch for run in runs if run.logged_events < len(run.said.events) for batch in _batches(run)]:
         found |= columns(EVENTS, batches)
     if calls := [_ledger_row(run, call) for run in runs for call in run.calls[run.logged_calls :]]:
@@ -75,7 +76,37 @@ def pack(events: Sequence[Event]) -> bytes:
     return orjson.dumps([(event.kind, event.node, event.payload) for event in events], default=str)
 
 
-def _ledger_row(run: LiveRun, call: ModelCall) -> dict[str, Any]:
+class LedgerRow(TypedDict):
+    """A row of slipway.ledger, as slipway.write_all takes it in JSON."""
+
+    run_id: str
+    attempt: int
+    call: int
+    session_id: str
+    tenant: str
+    user_id: str
+    node: str
+    model: str
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    cost_usd: str | None
+    """A decimal, which JSON's numbers would round."""
+    estimated: bool
+
+
+class EndingRow(TypedDict):
+    """What slipway.runs gets of an ending, likewise."""
+
+    id: str
+    outcome: Outcome
+    answer: str
+    route: str | None
+    interrupts: list[Interrupt] | None
+    error: RunError | None
+
+
+def _ledger_row(run: LiveRun, call: ModelCall) -> LedgerRow:
     return {
         "run_id": str(run.run.id),
         "attempt": run.run.attempt,
@@ -93,7 +124,7 @@ def _ledger_row(run: LiveRun, call: ModelCall) -> dict[str, Any]:
     }
 
 
-def _ending_row(run: LiveRun, ending: Ending) -> dict[str, Any]:
+def _ending_row(run: LiveRun, ending: Ending) -> EndingRow:
     return {
         "id": str(run.run.id),
         "outcome": ending.outcome,

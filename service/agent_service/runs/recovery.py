@@ -104,7 +104,7 @@ def _messages(state: StateSnapshot) -> Iterator[BaseMessage]:
             yield from _messages(task.state)
 
 
-def _in_value(value: Any) -> Iterator[BaseMessage]:
+def _in_value(value: object) -> Iterator[BaseMessage]:
     if isinstance(value, BaseMessage):
         yield value
     elif isinstance(value, Mapping):

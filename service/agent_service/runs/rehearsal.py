@@ -64,7 +64,9 @@ async def _turn(conn: Connection) -> None:
     session = f"rehearsal-{uuid4().hex}"
     writer = Writer(pool, LiveRuns(), holder="rehearsal", lease_seconds=60)
     store = RunStore(pool, writer, holder="rehearsal", lease_seconds=60, limits=QueueLimits(0, 0, 0), on_busy="reject")
-    begun = await _written(writer, store.begin(Asked(uuid4(), WHO, WORDS, {"messages": [WORDS]}), session, listed=False))
+    begun = await _written(
+        writer, store.begin(Asked(uuid4(), WHO, WORDS, {"messages": [{"role": "user", "content": WORDS}]}), session, listed=False)
+    )
     assert begun is not None  # noqa: S101  # None is for a session that is there
     run, _ = begun
     live = LiveRun(run)
@@ -88,7 +90,11 @@ async def _step(saver: Checkpointer, live: LiveRun) -> RunnableConfig:
     config: RunnableConfig = {"configurable": {"thread_id": live.run.thread_id, "checkpoint_ns": "", CURRENT_LIVE: live}}
     saved = await saver.aput(
         config,
-        {**empty_checkpoint(), "channel_values": {"messages": [WORDS]}, "channel_versions": {"messages": "1"}},
+        {
+            **empty_checkpoint(),
+            "channel_values": {"messages": [{"role": "user", "content": WORDS}]},
+            "channel_versions": {"messages": "1"},
+        },
         CheckpointMetadata(),
         {"messages": "1"},
     )

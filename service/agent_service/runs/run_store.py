@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_type_hints
+from typing import Literal, get_type_hints
 from uuid import UUID, uuid4
 
 from psycopg import errors
+from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from agent_service.db.pool import Connection, Pool, connection
@@ -23,7 +24,7 @@ from agent_service.runs import events
 from agent_service.runs.buffer import EventBuffer
 from agent_service.runs.notices import CANCEL_CHANNEL, EVENTS_CHANNEL, WORK_CHANNEL
 from agent_service.runs.records import pack
-from agent_service.runs.run_types import Run, used
+from agent_service.runs.run_types import Run, RunInput, used
 from agent_service.runs.writer import Writer
 
 EXTERNAL_ID = "coalesce(s.external_id, s.id)"
@@ -47,7 +48,7 @@ TITLE_CHARS = 80
 OnBusy = Literal["reject", "enqueue", "interrupt"]
 
 
-def as_run(row: dict[str, Any] | None) -> Run | None:
+def as_run(row: DictRow | None) -> Run | None:
     """A row with the columns of RUN_COLUMNS; None for None."""
     return Run(**row) if row else None
 
@@ -59,7 +60,7 @@ class Asked:
     id: UUID
     principal: Principal
     question: str
-    input: dict[str, Any]
+    input: RunInput
     resumes: UUID | None = None
     idempotency_key: str | None = None
     request_hash: str | None = None
@@ -181,8 +182,8 @@ class RunStore:
                         raise SessionInterrupted("the session waits for a decision: POST /runs/{run_id}/resume", run_id=run)
                     if state["active"]:
                         await self._when_busy(conn, thread)
-                    mend = {"mend": True} if state["active"] or state["stopped"] else {}
-                    row = replace(asked, input={**asked.input, **mend})
+                    mends = state["active"] or state["stopped"]
+                    row = replace(asked, input={**asked.input, "mend": True}) if mends else asked
                     return await self._insert(conn, row, thread, leased=here and not state["active"])
             except errors.UniqueViolation as error:
                 if error.diag.constraint_name != "sessions_pkey":
@@ -263,7 +264,7 @@ class RunStore:
             await _cancel(conn, run=run_id)
 
 
-async def _session(conn: Connection, asked: dict[str, Any]) -> str:
+async def _session(conn: Connection, asked: Mapping[str, object]) -> str:
     """The thread of the caller's session, which is made if it is new."""
     row = await (await conn.execute(UPSERT_SESSION.encode(), asked)).fetchone()
     return str(row["id"]) if row else ""
@@ -280,7 +281,7 @@ async def _cancel(conn: Connection, *, run: UUID | None = None, thread: str | No
         await conn.execute(INSERT_EVENTS, (row["id"], row["attempt"], len(said.events), pack(said.events).decode()))
 
 
-async def one(conn: Connection, query: str, *args: Any) -> dict[str, Any] | None:
+async def one(conn: Connection, query: str, *args: object) -> DictRow | None:
     """The first row of a query, or None."""
     return await (await conn.execute(query.encode(), args)).fetchone()
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
 from uuid import UUID
 
 from agent_service.outcomes import Outcome
@@ -14,6 +14,54 @@ BREAKPOINT = "breakpoint"
 """Id, among a run's interrupts, of a stop that asks for nothing but to go on."""
 
 Status = Literal["queued", "running", "finished"]
+
+
+class RunInput(TypedDict, total=False):
+    """What the graph is to be given; kept as JSON."""
+
+    messages: list[dict[str, Any]]
+    """OpenAI-style, of a question. Any: what a message holds is between its sender and the graph."""
+    resume: dict[str, object]
+    """Of a decision: values by interrupt id, none at a breakpoint."""
+    context: dict[str, object] | None
+    """For `Runtime.context`."""
+    mend: bool
+    """The history may lack results of tools: the run before was stopped."""
+
+
+class Interrupt(TypedDict):
+    """What a run waits for. `value` is what the graph asked with: JSON of any shape."""
+
+    id: str
+    value: object
+
+
+class RunError(TypedDict):
+    """Why a run failed: `code` is for programs, `message` for people."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+class RunUsage(TypedDict):
+    """Of all model calls of a run. `cached_tokens` are a part of `input_tokens`; `cost_usd` is None when a model has no price."""
+
+    model_calls: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+
+
+class LogFields(TypedDict):
+    """What each log line about a run has."""
+
+    run_id: str
+    session_id: str
+    principal: str
+    attempt: int
+    trace_id: NotRequired[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +78,7 @@ class Run:
     tenant: str
     user_id: str
     question: str
-    input: dict[str, Any]
+    input: RunInput
     status: Status
     attempt: int
     crashes: int
@@ -41,8 +89,8 @@ class Run:
     outcome: Outcome | None = None
     answer: str = ""
     route: str | None = None
-    interrupts: list[dict[str, Any]] | None = None
-    error: dict[str, Any] | None = None
+    interrupts: list[Interrupt] | None = None
+    error: RunError | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     traceparent: str | None = None
@@ -64,16 +112,12 @@ class Run:
         return Principal(self.tenant, self.user_id)
 
     @property
-    def ids(self) -> dict[str, Any]:
+    def ids(self) -> LogFields:
         """What each log line about it has."""
-        trace = {"trace_id": self.traceparent.split("-")[1]} if self.traceparent else {}
-        return {
-            "run_id": str(self.id),
-            "session_id": self.session_id,
-            "principal": self.principal.label,
-            "attempt": self.attempt,
-            **trace,
-        }
+        fields = LogFields(run_id=str(self.id), session_id=self.session_id, principal=self.principal.label, attempt=self.attempt)
+        if self.traceparent:
+            fields["trace_id"] = self.traceparent.split("-")[1]
+        return fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +134,7 @@ class ModelCall:
     estimated: bool = False
 
 
-def used(calls: Sequence[ModelCall]) -> dict[str, Any]:
+def used(calls: Sequence[ModelCall]) -> RunUsage:
     """Tokens and cost in USD of all calls together; the cost is None when a model has no price."""
     priced = [call.cost_usd for call in calls if call.cost_usd is not None]
     return {
@@ -107,8 +151,8 @@ class Ending:
     """How an attempt ended."""
 
     outcome: Outcome
-    error: dict[str, Any] | None = None
-    interrupts: list[dict[str, Any]] = field(default_factory=list)
+    error: RunError | None = None
+    interrupts: list[Interrupt] = field(default_factory=list)
 
 
 class HandOver:

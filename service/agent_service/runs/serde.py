@@ -42,11 +42,11 @@ class StateSerializer(JsonPlusSerializer):
         return "msgpack", _pack(obj)
 
 
-def _pack(value: Any) -> bytes:
+def _pack(value: object) -> bytes:
     return ormsgpack.packb(value, default=_write, option=jsonplus._option)  # noqa: SLF001  # the same form, but for what is ours
 
 
-def _write(value: Any) -> ormsgpack.Ext | str:
+def _write(value: object) -> ormsgpack.Ext | str:
     kind = type(value)
     made: ormsgpack.Ext | str
     match value:
@@ -95,7 +95,7 @@ def _is_made_of_its_fields(kind: Any) -> bool:
     return not hasattr(kind, "__post_init__") and all(field.init for field in dataclasses.fields(kind))
 
 
-def rebuilt(module: str, name: str, how: str, content: Any) -> Any:
+def rebuilt(module: str, name: str, how: str, content: Any) -> object:
     """An object of a checkpoint; its bare data where the graph's class is no more what it was. Checkpoints name this function."""
     try:
         kind = reduce(getattr, name.split("."), importlib.import_module(module))
@@ -122,6 +122,6 @@ def _made(kind: Any, how: str, content: Any) -> Any:
     return made
 
 
-def _hashable(item: Any) -> Any:
+def _hashable(item: object) -> object:
     """MessagePack has no tuples: within a set, an array was one."""
     return tuple(map(_hashable, item)) if isinstance(item, list) else item

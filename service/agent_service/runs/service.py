@@ -19,6 +19,7 @@ from agent_service.errors import (
     TooManyQueued,
     Unauthenticated,
 )
+from agent_service.health import RunCounts
 from agent_service.metrics import Metrics
 from agent_service.principal import Principal
 from agent_service.runs.buffer import EventBuffer
@@ -28,7 +29,7 @@ from agent_service.runs.graph_context import GraphContext
 from agent_service.runs.live_run import LiveRuns
 from agent_service.runs.notices import Notices
 from agent_service.runs.run_store import WITHOUT_ANSWER, Asked, RunStore
-from agent_service.runs.run_types import Run
+from agent_service.runs.run_types import Run, RunInput
 from agent_service.runs.worker import Worker
 from agent_service.tracing.spans import Tracing
 
@@ -68,12 +69,12 @@ class RunService:
         *,
         session_id: str | None = None,
         messages: list[dict[str, Any]] | None = None,
-        context: Mapping[str, Any] | None = None,
+        context: Mapping[str, object] | None = None,
         listed: bool = True,
         idempotency_key: str | None = None,
         run_id: UUID | None = None,
         follows: int | None = None,
-        asked: tuple[Any, ...] | None = None,
+        asked: tuple[object, ...] | None = None,
     ) -> Run:
         """Starts a run, or joins the one that the same idempotency key or the same run id started.
 
@@ -94,7 +95,10 @@ class RunService:
         if run_id and await self._store.spent_on(run_id):
             raise Unauthenticated("the stream token has started a run before")
         self._refuse_bad_input(question)
-        run_input = {"messages": messages or [{"role": "user", "content": question}], "context": self._context.of(context)}
+        run_input: RunInput = {
+            "messages": messages or [{"role": "user", "content": question}],
+            "context": self._context.of(context),
+        }
         wanted = Asked(
             run_id or uuid4(),
             principal,
@@ -184,7 +188,7 @@ class RunService:
 
     # Watching
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> RunCounts:
         """For `/status`: runs that execute here, and runs accepted here that wait."""
         return {"runs_in_flight": self._worker.in_flight, "runs_queued": self._worker.queued}
 
@@ -280,7 +284,7 @@ async def _from_memory(said: EventBuffer, position: Position, idle: float) -> As
                 yield []
 
 
-def _request_hash(key: str | UUID | None, *asked: Any) -> str | None:
+def _request_hash(key: str | UUID | None, *asked: object) -> str | None:
     """What a retry under the same key or id must repeat. Calls of two kinds differ in their number or kind of parts."""
     if key is None:
         return None

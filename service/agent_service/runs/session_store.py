@@ -1,19 +1,51 @@
 """Sessions as their owner sees them: list, history, erasure, feedback."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Literal, NotRequired, TypedDict
 from uuid import UUID
 
 from psycopg.errors import DeadlockDetected, ForeignKeyViolation
+from psycopg.rows import DictRow
 
 from agent_service.db.pool import Connection, Pool, connection
 from agent_service.errors import NotFound, SessionBusy
+from agent_service.outcomes import Outcome
 from agent_service.principal import Principal
 from agent_service.runs.run_store import EXTERNAL_ID, one
+from agent_service.runs.run_types import Interrupt
 
 ERASE_TRIES = 5
 """Each deadlock means that the other side went on: a second one in a row was never seen."""
+
+
+class HistoryMessage(TypedDict):
+    """A question, or the answer of a run that has ended; `feedback` is its thumb, 1 up and 0 down."""
+
+    role: Literal["user", "assistant"]
+    content: str
+    run_id: UUID
+    created_at: datetime | None
+    outcome: NotRequired[Outcome | None]
+    feedback: NotRequired[Literal[0, 1] | None]
+
+
+class Waiting(TypedDict):
+    """A run that stopped for decisions."""
+
+    run_id: UUID
+    interrupts: list[Interrupt]
+
+
+class History(TypedDict):
+    """A session, oldest message first."""
+
+    session_id: str
+    messages: list[HistoryMessage]
+    active_run_id: UUID | None
+    interrupted: Waiting | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +62,13 @@ class SessionStore:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def list(self, principal: Principal, *, limit: int) -> list[dict[str, Any]]:
+    async def list(self, principal: Principal, *, limit: int) -> list[DictRow]:
         """The principal's sessions, the most recent first."""
         async with connection(self._pool) as conn:
             cursor = await conn.execute(LIST_SESSIONS.encode(), (principal.tenant, principal.user, limit))
             return await cursor.fetchall()
 
-    async def history(self, principal: Principal, session_id: str) -> dict[str, Any]:
+    async def history(self, principal: Principal, session_id: str) -> History:
         """Messages, the run that is going and the decision that is waited for. Raises NotFound."""
         async with connection(self._pool) as conn:
             thread = await _owned(conn, OWNED_SESSION, principal, session_id)
@@ -103,19 +135,18 @@ async def _erase(conn: Connection, principal: Principal, session_id: str) -> Non
             await conn.execute(statement.encode(), ([thread],))
 
 
-def _messages(run: dict[str, Any]) -> list[dict[str, Any]]:
-    user = {"role": "user", "content": run["question"], "created_at": run["created_at"]}
-    assistant = {
-        "role": "assistant",
-        "content": run["answer"],
-        "outcome": run["outcome"],
-        "created_at": run["finished_at"],
-        "feedback": run["score"],
-    }
-    messages = [] if run["resumes"] else [user]
+def _messages(run: DictRow) -> Iterator[HistoryMessage]:
+    if not run["resumes"]:
+        yield {"role": "user", "content": run["question"], "run_id": run["id"], "created_at": run["created_at"]}
     if run["status"] == "finished":
-        messages.append(assistant)
-    return [{**message, "run_id": run["id"]} for message in messages]
+        yield {
+            "role": "assistant",
+            "content": run["answer"],
+            "run_id": run["id"],
+            "created_at": run["finished_at"],
+            "outcome": run["outcome"],
+            "feedback": run["score"],
+        }
 
 
 OWNED_SESSION = f"SELECT id FROM slipway.sessions s WHERE tenant = %s AND user_id = %s AND {EXTERNAL_ID} = %s"

@@ -73,7 +73,7 @@ WRITES = (
 """Parameters of slipway.write_all, one for each column."""
 
 
-def arguments(steps: Sequence[Steps]) -> dict[str, list[Any]]:
+def arguments(steps: Sequence[Steps]) -> dict[str, list[object]]:
     """What slipway.write_all is given of these; two runs have no key in common, as they have no thread in common."""
     blobs = [row for step in steps for row in step.blobs.values()]
     checkpoints = [(*row[:4], Jsonb(row[4]), Jsonb(row[5])) for step in steps for row in step.checkpoints.values()]
@@ -82,6 +82,6 @@ def arguments(steps: Sequence[Steps]) -> dict[str, list[Any]]:
     return columns(BLOBS, blobs) | columns(CHECKPOINTS, checkpoints) | columns(WRITES, writes + marks)
 
 
-def columns(names: Sequence[str], rows: Sequence[Row]) -> dict[str, list[Any]]:
+def columns(names: Sequence[str], rows: Sequence[Row]) -> dict[str, list[object]]:
     """The rows turned: a list for each column; empty without rows."""
     return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=False)}

@@ -11,6 +11,7 @@ from psycopg import sql
 
 from agent_service.db.pool import Connection, Pool, connection
 from agent_service.principal import Principal
+from agent_service.runs.run_types import RunUsage
 
 Group = Literal["day", "month", "model", "user", "session", "route"]
 
@@ -167,11 +168,18 @@ GROUP BY t.begins
 """
 
 
-async def run_usage(pool: Pool, run_id: UUID) -> dict[str, Any]:
+async def run_usage(pool: Pool, run_id: UUID) -> RunUsage:
     """Tokens and cost of one run, over all its attempts; cost is None when a call has no price."""
     async with connection(pool) as conn:
         row = await (await conn.execute(RUN_USAGE, (run_id,))).fetchone()
-    return row or {}
+    assert row is not None  # noqa: S101  # aggregates without GROUP BY have one row
+    return {
+        "model_calls": row["model_calls"],
+        "input_tokens": row["input_tokens"],
+        "cached_tokens": row["cached_tokens"],
+        "output_tokens": row["output_tokens"],
+        "cost_usd": row["cost_usd"],
+    }
 
 
 RUN_USAGE = """

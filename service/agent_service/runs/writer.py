@@ -27,7 +27,7 @@ from agent_service.db.pool import RETRY_SECONDS, Pool, connection, idle_limit
 from agent_service.errors import DatabaseUnavailable
 from agent_service.runs import records, steps
 from agent_service.runs.live_run import LiveRun, LiveRuns
-from agent_service.runs.run_types import Ending, HandOver
+from agent_service.runs.run_types import Ending, HandOver, RunError
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -57,7 +57,7 @@ FENCE_STATE = "SW001"
 IDS_PER_NOTICE = 200
 """A payload holds under 8,000 bytes; an id takes 37."""
 
-REFUSED = {"code": "internal", "message": "the answer could not be stored", "retryable": False}
+REFUSED: RunError = {"code": "internal", "message": "the answer could not be stored", "retryable": False}
 """The error of a run that stores what PostgreSQL does not take."""
 
 

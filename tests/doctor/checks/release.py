@@ -6,9 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from slipway_clients.cluster import Manifest
 from slipway_clients.prometheus import Rule
 from slipway_doctor.checks.environment import of_container
-from slipway_doctor.checks.facts import Facts, Manifest, Pod, PrometheusFacts, Samples
+from slipway_doctor.checks.facts import Facts, Pod, PodHealth, PodStatus, PrometheusFacts, Samples
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NAMESPACE, RELEASE = "prod", "my-agent"
@@ -102,7 +103,7 @@ def pod(name: str, node: str) -> Pod:
         "agent_drain_started_timestamp_seconds": [({}, 0.0)],
         "agent_drain_limit_seconds": [({}, 300.0)],
     }
-    return Pod(pod_manifest(name, node), status(), health(), samples)
+    return Pod(pod_manifest(name, node), PodStatus.model_validate(status()), PodHealth.model_validate(health()), samples)
 
 
 def objects() -> dict[str, list[Manifest]]:
@@ -253,6 +254,9 @@ def answering(status: Mapping[str, Any] | None = None, health: Mapping[str, Any]
     """A pod whose status and health say this as well."""
 
     def edit(pod: Pod) -> Pod:
-        return replace(pod, status={**(pod.status or {}), **(status or {})}, health={**(pod.health or {}), **(health or {})})
+        assert pod.status
+        assert pod.health
+        said = PodStatus.model_validate({**pod.status.model_dump(exclude_unset=True), **(status or {})})
+        return replace(pod, status=said, health=PodHealth.model_validate({**pod.health.model_dump(), **(health or {})}))
 
     return edit

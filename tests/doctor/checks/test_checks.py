@@ -75,7 +75,7 @@ def leaving(until: str) -> Change:
 def draining_since(seconds: float) -> Change:
     def edit(pod: Pod) -> Pod:
         samples = {**(pod.samples or {}), "agent_drain_started_timestamp_seconds": [({}, release.NOW.timestamp() - seconds)]}
-        return replace(pod, samples=samples, status={**(pod.status or {}), "draining": True})
+        return replace(pod, samples=samples, status=pod.status and pod.status.model_copy(update={"draining": True}))
 
     return first_pod(edit)
 

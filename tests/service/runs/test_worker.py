@@ -9,6 +9,7 @@ import pytest
 from agent_service.principal import Principal
 from agent_service.runs.run_leases import Claimed, Leases, Queue
 from agent_service.runs.run_store import Asked
+from agent_service.runs.run_types import RunInput
 from tests.service.runs import graphs
 from tests.service.runs.conftest import Database, Serve, begin, expire_leases, silenced, until
 from tests.service.runs.graphs import Effects
@@ -17,7 +18,7 @@ from tests.support.service import RunningService
 Found = tuple[list[Claimed], Queue]
 
 ANN = Principal("default", "ann")
-INPUT = {"messages": [{"role": "user", "content": "q"}]}
+INPUT: RunInput = {"messages": [{"role": "user", "content": "q"}]}
 
 
 async def test_a_process_does_not_adopt_its_own_run_after_a_pause(

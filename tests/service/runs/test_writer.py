@@ -24,12 +24,12 @@ from agent_service.runs.event_log import EventLog
 from agent_service.runs.events import START
 from agent_service.runs.live_run import LiveRun, LiveRuns
 from agent_service.runs.run_store import Asked, QueueLimits, RunStore
-from agent_service.runs.run_types import Ending, HandOver, ModelCall
+from agent_service.runs.run_types import Ending, HandOver, ModelCall, RunInput
 from agent_service.runs.writer import Writer
 from tests.service.runs.conftest import Database, until
 
 ANN = Principal("default", "ann")
-INPUT = {"messages": [{"role": "user", "content": "q"}]}
+INPUT: RunInput = {"messages": [{"role": "user", "content": "q"}]}
 
 
 class Process:
