@@ -1,6 +1,5 @@
 """The OpenAI-compatible wire: any OpenAI client or chat page can talk to the agent. Tool calls stay inside."""
 
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -102,7 +101,7 @@ def _envelope(run: Run, kind: str) -> dict[str, object]:
     return {
         "id": f"chatcmpl-{run.id}",
         "object": kind,
-        "created": int(run.created_at.timestamp() or time.time()),
+        "created": int(run.created_at.timestamp()),
         "model": MODEL_ID,
     }
 

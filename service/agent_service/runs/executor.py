@@ -94,8 +94,6 @@ class Executor:
         if live.stopped:  # before its task's first step, when cancelling the task would have run none of it
             raise asyncio.CancelledError
         live.said.publish(events.run(run))
-        if live.stopped:
-            raise asyncio.CancelledError
         if run.cancel_requested:
             return Ending("cancelled")
         if run.crashes >= self.max_attempts:
