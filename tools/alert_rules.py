@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import yaml
 
 from slipway_monitoring.rules import Links, Selector, Thresholds, render
-from slipway_monitoring.rules.operator import render_operator
+from slipway_monitoring.rules.operator_rules import render_operator
 
 CHARTS = Path(__file__).parent.parent / "charts"
 FILE = CHARTS / "slipway" / "files" / "alerts.yaml"

@@ -8,7 +8,7 @@ import httpx
 
 from slipway_clients.clock import Clock, SystemClock
 from slipway_clients.cluster import Cluster, ClusterError, Manifest
-from slipway_clients.cluster.client import connect
+from slipway_clients.cluster.http_cluster import connect
 from slipway_clients.cluster.kinds import ACCESS_REVIEW
 from slipway_clients.cluster.proxy import KubeAccess, find_config, pod_url, run_in_pod, service_url, through_api_server
 from slipway_clients.egress.client import terminals_client

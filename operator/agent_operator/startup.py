@@ -15,7 +15,7 @@ from agent_operator.reconcile.rotation import key_rotation
 from agent_operator.reconcile.tools import Reconcile, Tools
 from agent_operator.settings import OperatorSettings
 from slipway_clients.clock import SystemClock
-from slipway_clients.cluster.client import connect
+from slipway_clients.cluster.http_cluster import connect
 from slipway_clients.cluster.kinds import AGENT_HEALTH, ALERT_POLICY, KEY_ROTATION
 from slipway_clients.egress.client import guarded_client
 

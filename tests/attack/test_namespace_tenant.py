@@ -23,7 +23,7 @@ from agent_operator.settings import OperatorSettings
 from agent_operator.startup import reconcilers
 from slipway_clients.clock import SystemClock
 from slipway_clients.cluster import ClusterError, Manifest
-from slipway_clients.cluster.client import connect
+from slipway_clients.cluster.http_cluster import connect
 from slipway_clients.cluster.kinds import GROUP_VERSION, KEY_ROTATION, OWN, SECRET
 from slipway_clients.egress.client import guarded_client
 from slipway_clients.egress.origins import origins

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from agent_operator.metrics import Metrics as OperatorMetrics
 from agent_service.metrics import Metrics
 from slipway_monitoring.dashboards.reading import METRIC, PanelQuery
-from slipway_monitoring.rules.operator import render_operator
+from slipway_monitoring.rules.operator_rules import render_operator
 from slipway_monitoring.rules.render import render
 from slipway_monitoring.rules.scope import Selector
 from slipway_monitoring.rules.thresholds import Thresholds

@@ -4,6 +4,7 @@ import re
 import subprocess
 import tomllib
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +32,25 @@ FORBIDDEN = [
     )
 ]
 ALLOWED = {"LICENSE"}
+
+
+MOST_LINES = 450
+"""Of one module: it is one thought. CONTRIBUTING.md says about 400."""
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_no_two_modules_of_a_component_have_the_same_name(component: str) -> None:
+    names = Counter(path.name for path in (ROOT / component).rglob("*.py") if path.name != "__init__.py")
+
+    assert names
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_no_module_is_longer_than_a_thought(component: str) -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / component).rglob("*.py")}
+
+    assert [str(path) for path, lines in lengths.items() if lines > MOST_LINES] == []
 
 
 def tracked() -> Iterator[Path]:

@@ -6,7 +6,7 @@ once an HTTP client has resolved the dots, so every segment is checked against t
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import cast
 from urllib.parse import quote
 
 from slipway_clients.cluster.interface import InvalidName, WrongAnswer
@@ -102,7 +102,7 @@ def label_value(value: object) -> str:
     return value
 
 
-def checked(answer: Any, kind: Kind, namespace: str | None, name: str | None) -> Manifest:
+def checked(answer: object, kind: Kind, namespace: str | None, name: str | None) -> Manifest:
     """The answer, when it is the object that was asked for. `name` is None for an object that the API server does not name.
 
     Raises:
@@ -112,11 +112,10 @@ def checked(answer: Any, kind: Kind, namespace: str | None, name: str | None) ->
     wanted = (kind.api_version, kind.kind, namespace if kind.namespaced else None, name)
     if found is None or found[:3] != wanted[:3] or (name is not None and found[3] != name):
         raise WrongAnswer(f"asked for {_title(wanted)}, got {_title(found)}")
-    manifest: Manifest = answer
-    return manifest
+    return cast("Manifest", answer)  # _identity has seen that it is one
 
 
-def checked_items(answer: Any, kind: Kind, namespace: str | None) -> tuple[list[Manifest], str]:
+def checked_items(answer: object, kind: Kind, namespace: str | None) -> tuple[list[Manifest], str]:
     """The objects of a page of a list, and the token of the next page. Raises WrongAnswer.
 
     A list leaves out of its items what all of them share.
@@ -131,7 +130,7 @@ def checked_items(answer: Any, kind: Kind, namespace: str | None) -> tuple[list[
     return found, str(metadata.get("continue") or "")
 
 
-def _item(item: Any, kind: Kind, namespace: str | None) -> Manifest:
+def _item(item: object, kind: Kind, namespace: str | None) -> Manifest:
     whole = {"apiVersion": kind.api_version, "kind": kind.kind, **item} if isinstance(item, dict) else item
     found = _identity(whole)
     if found is None:
@@ -144,9 +143,8 @@ def _item(item: Any, kind: Kind, namespace: str | None) -> Manifest:
     return checked(whole, kind, where, None)
 
 
-def _identity(answer: Any) -> tuple[str, str, str | None, str | None] | None:
-    metadata = answer.get("metadata") if isinstance(answer, dict) else None
-    if not isinstance(metadata, dict):
+def _identity(answer: object) -> tuple[object, object, object, object] | None:
+    if not isinstance(answer, dict) or not isinstance(metadata := answer.get("metadata"), dict):
         return None
     return answer.get("apiVersion"), answer.get("kind"), metadata.get("namespace"), metadata.get("name")
 
@@ -176,7 +174,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:80]}… ({len(text)} characters)"  # noqa: PLR2004  # a line of a terminal
 
 
-def _title(identity: tuple[str | None, ...] | None) -> str:
+def _title(identity: tuple[object, ...] | None) -> str:
     if identity is None:
         return "something that is no object"
     version, kind, namespace, name = identity

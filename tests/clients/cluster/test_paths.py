@@ -13,7 +13,7 @@ from lightkube.config.models import Cluster as ClusterConfig
 from lightkube.config.models import User
 
 from slipway_clients.cluster import Cluster, InvalidName, Manifest, WrongAnswer
-from slipway_clients.cluster.client import PAGE, HttpCluster, connect
+from slipway_clients.cluster.http_cluster import PAGE, HttpCluster, connect
 from slipway_clients.cluster.kinds import ALERT_POLICY, NAMESPACE, POD, SECRET, SERVICE, Kind
 from slipway_clients.cluster.paths import collection_path, label_selector, object_path, path_of, proxy_path
 

@@ -9,7 +9,7 @@ from slipway_monitoring.dashboards.frame import DashboardSpec
 from slipway_monitoring.dashboards.panels import RUNBOOKS
 from slipway_monitoring.dashboards.reading import Json, panels
 from slipway_monitoring.rules.alert import runbook_page
-from slipway_monitoring.rules.operator import render_operator
+from slipway_monitoring.rules.operator_rules import render_operator
 from slipway_monitoring.rules.render import render
 from slipway_monitoring.rules.scope import Selector
 from slipway_monitoring.rules.thresholds import Thresholds

@@ -9,7 +9,7 @@ import yaml
 
 from agent_operator.metrics import Metrics
 from slipway_monitoring.rules import Selector
-from slipway_monitoring.rules.operator import render_operator
+from slipway_monitoring.rules.operator_rules import render_operator
 from tests.monitoring.rules.promtool import promtool
 
 RUNBOOKS = Path(__file__).parents[3] / "docs" / "runbooks" / "operator"

@@ -1,4 +1,4 @@
-"""slipway_clients.cluster.client against an HTTP server that answers as the API server does."""
+"""slipway_clients.cluster.http_cluster against an HTTP server that answers as the API server does."""
 
 import asyncio
 import gzip
@@ -12,9 +12,8 @@ from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.config.models import Cluster as ClusterConfig
 from lightkube.config.models import User
 
-from slipway_clients.cluster import ClusterError, Conflict, Forbidden, Invalid, TooLarge, Unavailable
-from slipway_clients.cluster import client as client_module
-from slipway_clients.cluster.client import EVENT_BURST, EVENT_OBJECTS, EventAllowance, HttpCluster, connect
+from slipway_clients.cluster import ClusterError, Conflict, Forbidden, Invalid, TooLarge, Unavailable, http_cluster
+from slipway_clients.cluster.http_cluster import EVENT_BURST, EVENT_OBJECTS, EventAllowance, HttpCluster, connect
 from slipway_clients.cluster.kinds import ALERT_POLICY, CONFIG_MAP, POD
 from tests.support.clock import WallClock
 
@@ -183,7 +182,7 @@ async def test_a_compressed_answer_is_not_opened(api: Server, cluster: HttpClust
 
 
 async def test_an_answer_that_never_ends_is_given_up(api: Server, cluster: HttpCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "TIMEOUT", 0.3)
+    monkeypatch.setattr(http_cluster, "TIMEOUT", 0.3)
 
     async def drip(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
