@@ -44,6 +44,12 @@ MAX_ROUTES = 20
 ROUTE = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
 """What a route may look like to be a label: not like a sentence, which may be a user's."""
 
+ANSWERS = ("sourced", "unsourced", "refused", "iteration_limit")
+"""How a turn was answered: with a tool's citations or without, not at all by a rule or a model's refusal, or not to the end."""
+
+MAX_VERSIONS = 5
+"""Of graphs, beside the one that runs: feedback comes for answers of versions before."""
+
 MAX_TOLD = 50
 """Undeclared names of one kind that are logged, each once: a graph may make names up without end."""
 
@@ -54,7 +60,13 @@ class Metrics:
     """One registry per process. `closed` sets bound each label; names outside of them count as `other`."""
 
     def __init__(  # noqa: PLR0915  # a list of declarations
-        self, *, models: Iterable[str], version: str, graph: str, guardrail_rules: Iterable[str]
+        self,
+        *,
+        models: Iterable[str],
+        version: str,
+        graph: str,
+        guardrail_rules: Iterable[str],
+        graph_version: str = "",
     ) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
@@ -62,6 +74,8 @@ class Metrics:
         self._nodes: set[str] = set()
         self._tools: set[str] = set()
         self._routes: set[str] = set()
+        self.graph_version = graph_version or version
+        self._versions = {self.graph_version}
         self._told: dict[str, set[str]] = {}
 
         def counter(name: str, text: str, labels: Iterable[str] = ()) -> Counter:
@@ -100,7 +114,9 @@ class Metrics:
         # What do users ask for?
         self.routes = counter("routes_total", "Runs by the route that the graph took", ["route"])
         # Are they content?
-        self.feedback = counter("feedback_total", "Thumbs", ["score"])
+        self.feedback = counter("feedback_total", "Thumbs, by the version of the graph that answered", ["score", "version"])
+        # Did a new version of the graph make the answers worse?
+        self.answers = counter("answers_total", "Turns that were answered, by version of the graph", ["version", "result"])
         # Is somebody attacking, or a rule too strict?
         self.guardrail_blocks = counter("guardrail_blocks_total", "Questions refused by an input rule", ["rule"])
         # Whom do we turn away, and for want of what?
@@ -156,7 +172,6 @@ class Metrics:
         # A counter that appears with its first error has no rate for that error.
         closed: dict[Counter | Gauge, Iterable[str]] = {
             self.runs: OUTCOMES,
-            self.feedback: ("0", "1"),
             self.guardrail_blocks: guardrail_rules,
             self.runs_recovered: ("handover", "crash"),
             self.rate_limited: LIMITS,
@@ -170,6 +185,10 @@ class Metrics:
         for metric, values in closed.items():
             for value in values:
                 metric.labels(value)
+        for score in ("0", "1"):
+            self.feedback.labels(score, self.graph_version)
+        for result in ANSWERS:
+            self.answers.labels(self.graph_version, result)
         for model in (*self._models, OTHER):
             self.cost_usd.labels(model)
             self.unpriced.labels(model)
@@ -220,6 +239,16 @@ class Metrics:
         if route not in self._routes and len(self._routes) < MAX_ROUTES and ROUTE.fullmatch(route):
             self._routes.add(route)
         return route if route in self._routes else self._other("route", route)
+
+    def count_answer(self, result: str) -> None:
+        """A turn that the graph of this process answered; one of ANSWERS."""
+        self.answers.labels(self.graph_version, result).inc()
+
+    def count_thumb(self, score: int, version: str) -> None:
+        """A thumb for an answer of this version of the graph."""
+        if version not in self._versions and len(self._versions) <= MAX_VERSIONS:
+            self._versions.add(version)
+        self.feedback.labels(str(score), version if version in self._versions else OTHER).inc()
 
     def count_unpriced(self, model: str) -> None:
         """A call without a price. Its name is logged once: in the metric it may be `other`."""

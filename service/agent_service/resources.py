@@ -80,7 +80,13 @@ def make_metrics(settings: Settings) -> Metrics:
     disable_created_metrics()  # type: ignore[no-untyped-call]  # of the whole process: a second series for each counter and histogram, that no query reads
     models = {m for m in (settings.model, settings.cheap_model, settings.fallback_model) if m}
     rules = (*RULES, *(rule.name for rule in own_rules(settings)))  # a wrong one is told before the ops port opens
-    metrics = Metrics(models=models, version=VERSION, graph=settings.agent_graph, guardrail_rules=rules)
+    metrics = Metrics(
+        models=models,
+        version=VERSION,
+        graph=settings.agent_graph,
+        guardrail_rules=rules,
+        graph_version=settings.graph_version,
+    )
     metrics.runs_in_flight_limit.set(settings.max_concurrent_runs)
     metrics.runs_queued_limit.set(settings.max_queued_runs)
     metrics.pool_connections_limit.set(settings.database_pool_size)

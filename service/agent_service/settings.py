@@ -137,6 +137,11 @@ class Settings(BaseModel):
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
         description="package.module:attribute of a StateGraph, or of a callable that takes an AgentContext and returns one.",
     )
+    graph_version: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._+-]{0,63})?$",
+        description="Version of the graph, a label of the metrics of quality: an image's tag. Empty: the service's version.",
+    )
     agent_graph_dir: Path | None = Field(
         None, description="Folder put on the module path first, for a graph mounted into the pod."
     )

@@ -163,6 +163,18 @@ def test_a_change_of_what_the_chart_makes_rolls_the_pods(change: str) -> None:
     assert annotations(change) != annotations()
 
 
+def test_the_graphs_version_is_the_images_tag_and_its_files_or_what_you_say() -> None:
+    def version(*sets: str) -> str:
+        return str(environment(values_of("image.tag=1.2.3", *sets))["GRAPH_VERSION"])
+
+    one, other = (version("graph.module=agent:build", f"graph.files={{agent.py: build = {n}}}") for n in (1, 2))
+    assert version() == "1.2.3"
+    assert one != other
+    assert one.startswith("1.2.3-")
+    assert version('graph.version="2026.11"') == "2026.11"
+    assert environment(values_of())["GRAPH_VERSION"]
+
+
 def test_new_prices_roll_no_pod_and_are_mounted_as_a_folder_so_that_the_service_sees_them() -> None:
     assert annotations('graph.prices="models: {a: 1}"') == annotations()
     (mount,) = [m for m in agent(GRAPH)["containers"][0]["volumeMounts"] if m["name"] == "prices"]

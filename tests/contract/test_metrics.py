@@ -104,6 +104,7 @@ def label_values(query: PanelQuery, metric: str, label: str) -> Iterator[str]:
         ("agent_runs_recovered_total", "reason"),
         ("agent_db_pool_connections", "state"),
         ("agent_feedback_total", "score"),
+        ("agent_answers_total", "result"),
         ("slipway_operator_reconcile_errors_total", "reason"),
     ],
 )

@@ -94,7 +94,7 @@
   "ACCEPT_IMAGES" "set model.acceptImages" "ALLOWED_HOSTS" "set auth.allowedHosts" "AUTH" "set auth.mode" "AUTH_DISABLED_ON_ANY_ADDRESS" "set auth.disabledOnAnyAddress" "JWT_SECRET" "set auth.jwt.existingSecret" "JWT_SECRET_DIR" "set auth.jwt.rotatingSecret"
   "JWT_JWKS_URL" "set auth.jwt.jwksUrl" "JWT_ISSUER" "set auth.jwt.issuer" "JWT_AUDIENCE" "set auth.jwt.audience"
   "API_KEYS_DIR" "set auth.apiKeys.existingSecret"
-  "AGENT_GRAPH" "set graph.module" "AGENT_GRAPH_DIR" "set graph.files, graph.configMap or graph.volume" "PRICE_FILE" "set graph.prices" -}}
+  "AGENT_GRAPH" "set graph.module" "GRAPH_VERSION" "set graph.version" "AGENT_GRAPH_DIR" "set graph.files, graph.configMap or graph.volume" "PRICE_FILE" "set graph.prices" -}}
 {{- $env := .Values.env | default dict -}}
 {{- range $name, $value := $env -}}
 {{- /* it has all numbers as floats of 53 bits */ -}}

@@ -23,6 +23,8 @@
 - name: AGENT_GRAPH
   value: {{ .Values.graph.module | quote }}
 {{- end }}
+- name: GRAPH_VERSION
+  value: {{ include "slipway.graphVersion" . | quote }}
 {{- if include "slipway.graphVolume" . }}
 - name: AGENT_GRAPH_DIR
   value: /opt/graph
@@ -35,6 +37,18 @@
 - name: INPUT_RULES_FILE
   value: /etc/slipway-rules/rules.yaml
 {{- end }}
+{{- end -}}
+
+{{/*
+What the metrics of quality are told apart by: the image's tag; with graph.files their hash, too, as the same image then serves another graph.
+*/}}
+{{- define "slipway.graphVersion" -}}
+{{- if .Values.graph.version -}}
+{{- .Values.graph.version -}}
+{{- else -}}
+{{- .Values.image.tag | default .Chart.AppVersion | trunc 50 -}}
+{{- with .Values.graph.files }}-{{ toJson . | sha256sum | trunc 8 }}{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "slipway.modelEnv" -}}

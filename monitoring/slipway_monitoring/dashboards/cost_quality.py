@@ -1,7 +1,7 @@
 """What it costs, and whether the answers are worth it."""
 
 from slipway_monitoring.dashboards.frame import DashboardSpec, Row
-from slipway_monitoring.dashboards.panels import VERDICTS, Limit, PanelText, Query, graph, stat_panel
+from slipway_monitoring.dashboards.panels import VERDICTS, Limit, Panel, PanelText, Query, graph, stat_panel
 from slipway_monitoring.dashboards.promql import aggregate, in_range, per_each, per_minute, per_second, quantile, series, share
 from slipway_monitoring.dashboards.shared import BROKEN, RELEASE_NAME, TURNS, cost_per_hour, quantiles
 from slipway_monitoring.rules.thresholds import Thresholds
@@ -9,6 +9,7 @@ from slipway_monitoring.rules.thresholds import Thresholds
 COST = "agent_cost_usd_total"
 CALLS = per_second("agent_llm_requests_total", "model")
 MODEL = f"{RELEASE_NAME} {{{{model}}}}"
+VERSION = f"{RELEASE_NAME} {{{{version}}}}"
 
 
 def build(limits: Thresholds) -> DashboardSpec:
@@ -17,7 +18,7 @@ def build(limits: Thresholds) -> DashboardSpec:
         uid="slipway-cost-quality",
         title="Slipway / Cost and quality",
         description="Money, tokens, the model endpoint, and what users think of the answers.",
-        rows=(_numbers(limits), _money(limits), _tokens(), _endpoint(limits), _quality()),
+        rows=(_numbers(limits), _money(limits), _tokens(), _endpoint(limits), _quality(), _versions()),
     )
 
 
@@ -194,5 +195,33 @@ def _quality() -> Row:
                 *quantiles("agent_time_to_first_token_seconds"),
                 width=8,
             ),
+        ),
+    )
+
+
+def _versions() -> Row:
+    def answered(title: str, description: str, result: str) -> Panel:
+        part, whole = (per_second("agent_answers_total", "version", where=where) for where in (f'result="{result}"', ""))
+        return graph(PanelText(title, description, "percentunit"), Query(share(part, whole), VERSION), width=6)
+
+    up, thumbs = (
+        aggregate("sum", f"increase({series('agent_feedback_total', where)}[1d])", "version") for where in ('score="1"', "")
+    )
+    return Row(
+        "Quality by version of the graph",
+        (
+            graph(
+                PanelText(
+                    "Thumbs up by version",
+                    "Share of a day's thumbs, by the version that answered. Half of what it was before a rollout is an alert.",
+                    "percentunit",
+                    ("AgentFeedbackFell",),
+                ),
+                Query(share(up, thumbs), VERSION),
+                width=6,
+            ),
+            answered("Refused", "Share of turns that an input rule, the graph or the model declined.", "refused"),
+            answered("Without sources", "Share of turns that were answered without a source that a tool cited.", "unsourced"),
+            answered("At the iteration limit", "Share of turns that used up their model calls or steps.", "iteration_limit"),
         ),
     )

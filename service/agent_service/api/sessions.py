@@ -47,8 +47,9 @@ async def erase_session(session_id: SessionPath, res: ResourcesDep, principal: C
 @router.post("/feedback", status_code=204, tags=["feedback"])
 async def give_feedback(body: FeedbackRequest, res: ResourcesDep, principal: Caller) -> Response:
     """A thumb for a run: 1 is up, 0 is down. Sent on to LangSmith when it is on."""
-    await res.sessions.rate(principal, body.run_id, body.score, body.comment)
-    res.metrics.feedback.labels(str(body.score)).inc()
+    version = await res.sessions.rate(principal, body.run_id, body.score, body.comment)
+    if version is not None:
+        res.metrics.count_thumb(body.score, version)
     if res.langsmith:
         await res.langsmith.send_feedback(body.run_id, body.score, body.comment)
     return Response(status_code=204)

@@ -30,6 +30,7 @@ from agent_service.runs.extract import (
     citations,
     graph_path,
     is_hidden,
+    is_refusal,
     messages_in,
     node_name,
     plain_args,
@@ -179,6 +180,8 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         message = ai_message(response)
         if call is None or message is None:
             return
+        if call.visible and is_refusal(message):
+            self._live.refused = True
         if message.id and (call.spoke or not call.visible):
             self._seen.add(message.id)  # what was neither streamed nor hidden is said when a node returns it
         if call.spoke:
@@ -257,6 +260,7 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         for message in messages_in(outputs):
             message.id = message.id or str(uuid4())
             if message.id not in self._seen and isinstance(message, AIMessage) and message.text:
+                self._live.refused = self._live.refused or is_refusal(message)
                 self._say_whole(span, message.id, message.text)
             self._seen.add(message.id)
 
@@ -309,6 +313,7 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         label = self._metrics.tool_label(span.name)
         self._metrics.tool_seconds.labels(label).observe(seconds, self._live.trace.exemplar)
         self._metrics.tool_calls.labels(label, status).inc()
+        self._live.sourced = self._live.sourced or bool(sources)
         output = output[:TOOL_OUTPUT_EVENT_CHARS]
         self._said.publish(
             events.tool_end(

@@ -84,6 +84,16 @@ def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, str | int | float | bool | Mapping | list | tuple)
 
 
+DECLINED = frozenset({"content_filter", "refusal"})
+"""Why a model stopped that declined: OpenAI's finish_reason, Anthropic's stop_reason."""
+
+
+def is_refusal(message: BaseMessage) -> bool:
+    """Whether a message says that there will be no answer: by a model, its provider, or a graph that marks it."""
+    why = message.response_metadata.get("finish_reason") or message.response_metadata.get("stop_reason")
+    return bool(message.additional_kwargs.get("refusal")) or str(why) in DECLINED
+
+
 def citations(artifact: object) -> list[dict[str, str]]:
     """Citations, when a tool's artifact is a list of things with a title, a section and a source."""
     if not isinstance(artifact, list):

@@ -29,6 +29,10 @@ class LiveRun:
         self.logged_calls = 0
         self.route = run.route
         """That the graph took; a run that goes on after a decision begins with that of the run before."""
+        self.sourced = False
+        """A tool has cited a source."""
+        self.refused = False
+        """The graph or its model has declined to answer."""
         self.trace = UNTRACED
         self.stop: StopReason | None = None
         self.task: asyncio.Task[None] | None = None

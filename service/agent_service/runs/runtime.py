@@ -26,6 +26,7 @@ from agent_service.runs.recovery import Graph
 from agent_service.runs.run_leases import Leases
 from agent_service.runs.run_store import QueueLimits, RunStore
 from agent_service.runs.service import RunService
+from agent_service.runs.session_store import VERSION_MARK
 from agent_service.runs.watchdog import Watchdog
 from agent_service.runs.worker import Worker
 from agent_service.runs.writer import Writer
@@ -63,7 +64,7 @@ async def open_runtime(
     tracer: Callable[[], BaseCallbackHandler] | None,
 ) -> AsyncIterator[Runtime]:
     """Executes runs until it is closed; drain the worker first."""
-    holder = f"{socket.gethostname()}-{uuid4().hex[:12]}"
+    holder = f"{socket.gethostname()}-{uuid4().hex[:12]}{VERSION_MARK}{metrics.graph_version}"
     live = LiveRuns()
     threads = LaneThreads()
     asyncio.get_running_loop().set_default_executor(threads)

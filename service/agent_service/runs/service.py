@@ -170,6 +170,7 @@ class RunService:
     def _refuse_bad_input(self, question: str) -> None:
         if refusal := self._check_input(question):
             self._metrics.guardrail_blocks.labels(refusal.extra["rule"]).inc()
+            self._metrics.count_answer("refused")
             raise refusal
 
     async def cancel(self, principal: Principal, run_id: UUID) -> Run:

@@ -17,6 +17,9 @@ from agent_service.principal import Principal
 from agent_service.runs.run_store import EXTERNAL_ID, one
 from agent_service.runs.run_types import Interrupt
 
+VERSION_MARK = "@"
+"""In the name of a holder, before the version of the graph that it runs: whose answers were rated is told by the run's row."""
+
 ERASE_TRIES = 5
 """Each deadlock means that the other side went on: a second one in a row was never seen."""
 
@@ -106,15 +109,22 @@ class SessionStore:
                     return await _erase(conn, principal, session_id)
             return await _erase(conn, principal, session_id)
 
-    async def rate(self, principal: Principal, run_id: UUID, score: int, comment: str | None) -> None:
-        """Keeps a thumb for a run; a later one replaces it. Raises NotFound."""
+    async def rate(self, principal: Principal, run_id: UUID, score: int, comment: str | None) -> str | None:
+        """Keeps a thumb for a run; a later one replaces it.
+
+        Returns the version of the graph that answered, or None when the same thumb was given before.
+
+        Raises:
+            NotFound
+        """
         try:
             async with connection(self._pool) as conn:
-                cursor = await conn.execute(UPSERT_FEEDBACK, (score, comment, run_id, principal.tenant, principal.user))
+                row = await one(conn, UPSERT_FEEDBACK, run_id, principal.tenant, principal.user, run_id, score, comment)
         except ForeignKeyViolation:  # erased between the statement's look and its write
             raise NotFound("no such run") from None
-        if cursor.rowcount == 0:
+        if row is None:
             raise NotFound("no such run")
+        return None if row["before"] == score else str(row["holder"] or "").rpartition(VERSION_MARK)[2]
 
 
 async def _owned(conn: Connection, query: str, principal: Principal, session_id: str) -> str:
@@ -179,7 +189,10 @@ ERASE_SESSIONS = (
 )
 
 UPSERT_FEEDBACK = """
+WITH rated AS (SELECT id, holder FROM slipway.runs WHERE id = %s AND tenant = %s AND user_id = %s),
+     before AS (SELECT score FROM slipway.feedback WHERE run_id = %s)
 INSERT INTO slipway.feedback AS f (run_id, score, comment)
-SELECT id, %s, %s FROM slipway.runs WHERE id = %s AND tenant = %s AND user_id = %s
+SELECT id, %s, %s FROM rated
 ON CONFLICT (run_id) DO UPDATE SET score = EXCLUDED.score, comment = EXCLUDED.comment, created_at = now()
+RETURNING (SELECT score FROM before) AS before, (SELECT holder FROM rated) AS holder
 """

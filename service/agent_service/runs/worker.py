@@ -232,6 +232,10 @@ class Worker:
         self._turn_seconds.append(seconds)
         self._metrics.turn_seconds.observe(seconds, live.trace.exemplar)
         self._metrics.runs.labels(ending.outcome).inc()
+        if ending.outcome == "iteration_limit":
+            self._metrics.count_answer("iteration_limit")
+        elif ending.outcome == "completed":
+            self._metrics.count_answer("refused" if live.refused else "sourced" if live.sourced else "unsourced")
         if live.route:
             self._metrics.routes.labels(self._metrics.route_label(live.route)).inc()
         live.trace.outcome(ending.outcome, used(live.calls))

@@ -154,6 +154,7 @@ def absolute() -> Iterator[Case]:
     yield from _loop()
     yield from _draining()
     yield from _recoveries()
+    yield from _feedback()
     yield from _key_spread()
     yield from _key_age()
     yield from _presence()
@@ -248,6 +249,43 @@ def _recoveries() -> Iterator[Case]:
     yield gauge(name, "is silent at two", {taken: three}, *[Sighting(at * MINUTE) for at in range(10, 30)])
     rollout = Series("agent_runs_recovered_total", {"reason": "handover"})
     yield gauge(name, "is silent about rollouts", {rollout: growing((10, HOUR), step=MINUTE)}, Sighting(HOUR))
+
+
+def thumb(score: int, version: str) -> Series:
+    return Series("agent_feedback_total", {"score": str(score), "version": version})
+
+
+def rollout(*, old: tuple[float, float], new: tuple[float, float]) -> dict[Series, list[float]]:
+    """Two days of version 1, then one of version 2 in pods of its own: thumbs (up, down) of each in an hour."""
+    second = {"pod": "bot-2", "instance": "10.0.0.2:9090"}
+    values: dict[Series, list[float]] = {Series("agent_answers_total", {"version": "1", "result": "sourced"}): [1.0] * 48}
+    values[Series("agent_answers_total", {"version": "2", "result": "sourced"}).on(**second)] = [nan] * 48 + [1.0] * 30
+    for score, before, after in ((1, old[0], new[0]), (0, old[1], new[1])):
+        values[thumb(score, "1")] = growing((before, 47 * HOUR), step=HOUR)
+        values[thumb(score, "2").on(**second)] = [nan] * 48 + growing((after, 29 * HOUR), step=HOUR)
+    return values
+
+
+def _feedback() -> Iterator[Case]:
+    name, after, step = "AgentFeedbackFell", 72 * HOUR, HOUR
+    good, bad = (4.0, 1.0), (1.0, 4.0)
+    seen = of_release(after, "version 2 gets 25% of the thumbs up that the version before it got", version="2")
+    yield gauge(name, "fires a day after a worse version", rollout(old=good, new=bad), Sighting(47 * HOUR), seen, step=step)
+    yield gauge(
+        name, "is silent about a version that is a little worse", rollout(old=good, new=(2.5, 2.5)), Sighting(after), step=step
+    )
+    yield gauge(name, "is silent about a better one", rollout(old=bad, new=good), Sighting(after), step=step)
+    yield gauge(name, "is silent while few give thumbs", rollout(old=good, new=(0.0, 0.5)), Sighting(60 * HOUR), step=step)
+    yield gauge(name, "is silent while few gave them before", rollout(old=(0.2, 0.05), new=bad), Sighting(after), step=step)
+    both = rollout(old=good, new=bad)
+    both[Series("agent_answers_total", {"version": "1", "result": "sourced"})] += [1.0] * 30
+    yield gauge(name, "is silent while both versions run", both, Sighting(after), step=step)
+    mended = rollout(old=good, new=bad)
+    third = {"pod": "bot-3", "instance": "10.0.0.3:9090"}
+    gone = Series("agent_answers_total", {"version": "2", "result": "sourced"}).on(pod="bot-2", instance="10.0.0.2:9090")
+    mended[gone] = mended[gone][:78] + [nan] * 4
+    mended[Series("agent_answers_total", {"version": "1", "result": "sourced"}).on(**third)] = [nan] * 78 + [1.0] * 4
+    yield gauge(name, "resolves with a rollback", mended, seen, Sighting(81 * HOUR), step=step)
 
 
 def _key_spread() -> Iterator[Case]:

@@ -93,7 +93,10 @@ def _guardrail(model: BaseChatModel | None, check: InputCheck) -> Node:
         if not question or not rule:
             return Command(update=fresh, goto="route")
         # Out of the history, so that no later turn's model reads it.
-        messages = [RemoveMessage(str(question.id)), AIMessage(prompts.BLOCKED.format(rule=rule))]
+        messages = [
+            RemoveMessage(str(question.id)),
+            AIMessage(prompts.BLOCKED.format(rule=rule), additional_kwargs={"refusal": rule}),
+        ]
         return Command(update={**fresh, "messages": messages}, goto="answer")
 
     return guardrail
