@@ -55,6 +55,7 @@ def columns(report: UsageReport) -> list[str]:
 
 
 def as_cells(rows: Iterable[dict[str, Any]]) -> Iterator[list[str]]:
+    """Each row's values as text, costs to the last digit."""
     for row in rows:
         yield [f"{value:f}" if isinstance(value, Decimal) else str(value) for value in row.values()]
 

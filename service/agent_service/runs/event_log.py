@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from sys import intern
-from typing import Any, get_args
+from typing import get_args
 from uuid import UUID
 
 import orjson
+from psycopg.rows import DictRow
 
 from agent_service.db.pool import Pool, connection
 from agent_service.runs.events import START, Event, EventKind, Position
@@ -72,7 +73,7 @@ KINDS: Mapping[str, EventKind] = {kind: kind for kind in get_args(EventKind)}
 """One object for each kind: a page of the log holds hundreds of events."""
 
 
-def _unpack(batch: dict[str, Any]) -> Iterable[Event]:
+def _unpack(batch: DictRow) -> Iterable[Event]:
     for offset, (kind, node, payload) in enumerate(orjson.loads(batch["events"])):
         yield Event(batch["attempt"], batch["first_seq"] + offset, KINDS[kind], intern(node), payload)
 

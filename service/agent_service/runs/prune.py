@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Self
 
 import structlog
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
@@ -168,7 +168,7 @@ class _Saver(AsyncPostgresSaver):
             yield cursor
 
 
-async def _compact(pool: Pool, saver: AsyncPostgresSaver, session: dict[str, Any], done: Pruned) -> None:
+async def _compact(pool: Pool, saver: AsyncPostgresSaver, session: DictRow, done: Pruned) -> None:
     """Keeps the latest checkpoint. A run that starts meanwhile loses nothing: the saver prunes what one snapshot holds,
     keeps that snapshot's latest checkpoint, and what the run goes on from is that one or a newer one.
     """

@@ -1,7 +1,7 @@
 """What runs leave in our tables: the one statement that a commit is, and what it is given."""
 
 from collections.abc import Iterable, Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 from uuid import UUID
 
 import orjson
@@ -12,7 +12,7 @@ from agent_service.runs import steps
 from agent_service.runs.events import TEXT_KINDS, Event, storable
 from agent_service.runs.live_run import LiveRun
 from agent_service.runs.notices import EVENTS_CHANNEL, WORK_CHANNEL
-from agent_service.runs.run_types import Ending, HandOver, Interrupt, ModelCall, RunError
+from agent_service.runs.run_types import Ending, HandOver, Interrupt, ModelCall, RunError, RunInput
 from agent_service.runs.steps import columns
 
 ROW_BYTES = 4_096
@@ -74,6 +74,40 @@ def _batches(run: LiveRun) -> Iterable[tuple[UUID, int, int, int, str]]:
 def pack(events: Sequence[Event]) -> bytes:
     """Events as a row of the log has them."""
     return orjson.dumps([(event.kind, event.node, event.payload) for event in events], default=str)
+
+
+class StartRow(TypedDict):
+    """A run that is to begin, as slipway.begin_run takes it in JSON; who begins it says `holder` and `lease` (seconds)."""
+
+    id: str
+    session_id: str
+    tenant: str
+    user_id: str
+    question: str
+    title: str
+    input: RunInput
+    listed: bool
+    traceparent: str | None
+    fresh: str
+    """The thread's id, if the session's own is taken."""
+    holder: NotRequired[str]
+    lease: NotRequired[float]
+
+
+class BegunRow(TypedDict):
+    """What it gives back: `fresh` says that the session is new, `created_at` is ISO 8601."""
+
+    thread_id: str
+    created_at: str
+    fresh: bool
+
+
+class NewsRow(TypedDict):
+    """A run that is to stop, or that somebody watches on another process."""
+
+    id: str
+    cancel_requested: bool
+    watched: bool
 
 
 class LedgerRow(TypedDict):

@@ -8,8 +8,10 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
+
+from psycopg.rows import DictRow
 
 from agent_service.db.pool import Pool, connection
 from agent_service.runs.run_store import CLAIMABLE, RUN_COLUMNS, as_run
@@ -85,7 +87,7 @@ class Leases:
             await conn.execute(FORGIVE, (run_id, attempt))
 
 
-def _claimed(row: dict[str, Any]) -> Claimed:
+def _claimed(row: DictRow) -> Claimed:
     was_running, alone = row.pop("was") == "running", row.pop("alone")
     run = as_run(row)
     assert run is not None  # noqa: S101  # the row is there

@@ -23,7 +23,7 @@ from agent_service.principal import Principal
 from agent_service.runs import events
 from agent_service.runs.buffer import EventBuffer
 from agent_service.runs.notices import CANCEL_CHANNEL, EVENTS_CHANNEL, WORK_CHANNEL
-from agent_service.runs.records import pack
+from agent_service.runs.records import StartRow, pack
 from agent_service.runs.run_types import Run, RunInput, used
 from agent_service.runs.writer import Writer
 
@@ -115,7 +115,7 @@ class RunStore:
         Returns None where there is more to it: `start` then says what.
         """
         principal = asked.principal
-        start = {
+        start: StartRow = {
             "id": str(asked.id),
             "session_id": session_id,
             "tenant": principal.tenant,

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -27,6 +26,7 @@ from agent_service.db.pool import RETRY_SECONDS, Pool, connection, idle_limit
 from agent_service.errors import DatabaseUnavailable
 from agent_service.runs import records, steps
 from agent_service.runs.live_run import LiveRun, LiveRuns
+from agent_service.runs.records import BegunRow, NewsRow, StartRow
 from agent_service.runs.run_types import Ending, HandOver, RunError
 
 log = structlog.stdlib.get_logger(__name__)
@@ -71,13 +71,13 @@ class Begun:
     """Its session is new."""
 
 
-def _begun(row: dict[str, Any]) -> Begun:
+def _begun(row: BegunRow) -> Begun:
     return Begun(row["thread_id"], datetime.fromisoformat(row["created_at"]), row["fresh"])
 
 
 @dataclass(eq=False, slots=True)
 class _Start:
-    asked: dict[str, Any]
+    asked: StartRow
     done: asyncio.Future[Begun | None]
 
     @property
@@ -99,8 +99,8 @@ class _Written:
     """What it came to: rows of the starts; runs that are to stop or are watched elsewhere; how many events and calls of each
     run; runs that have ended."""
 
-    begun: list[dict[str, Any] | None]
-    news: list[dict[str, Any]]
+    begun: list[BegunRow | None]
+    news: list[NewsRow]
     marks: list[tuple[LiveRun, int, int]]
     endings: list[LiveRun]
     work: bool
@@ -135,7 +135,7 @@ class Writer:
 
     # What waits for a commit
 
-    async def begin(self, asked: dict[str, Any]) -> Begun | None:
+    async def begin(self, asked: StartRow) -> Begun | None:
         """Starts a run here, under this process's lease: slipway.begin_run. None where the plain way is not open.
 
         Raises:
@@ -309,7 +309,7 @@ class Writer:
             raise
         return _Written(row["begun"] or [], row["news"] or [], marks, endings, row["work"])
 
-    def _arguments(self, group: _Group) -> dict[str, Any]:
+    def _arguments(self, group: _Group) -> dict[str, object]:
         saving = [(run, run.saving) for run in group.runs if run.saving]
         survivors = [run for run, saved in saving if saved.survived and run.run.crashes]
         return {
@@ -340,8 +340,8 @@ class Writer:
             self._live.tell(run.run.id)
         if group.renews:
             self._renewed = time.monotonic()
-        for row in written.news:
-            if row["cancel_requested"] and (live := self._live.get(UUID(row["id"]))):
+        for news in written.news:
+            if news["cancel_requested"] and (live := self._live.get(UUID(news["id"]))):
                 live.halt("cancel")
         for run in written.endings:
             self._end(run, ours=True)
