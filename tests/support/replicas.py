@@ -45,7 +45,7 @@ class Replica:
                     sys.executable, "-c", "from agent_service.cli import main; main()", "serve", env=env, stdout=log, stderr=log
                 )
         else:
-            self.process = await asyncio.to_thread(warm().serve, env, self.log)
+            self.process = await asyncio.to_thread(warm().start, ["serve"], env, self.log)
         async with httpx.AsyncClient() as client, asyncio.timeout(READY_SECONDS):
             while not await is_ready(client, self.ops_url):
                 if self.process.returncode is not None:

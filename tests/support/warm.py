@@ -1,4 +1,4 @@
-"""Replicas as forks of one process that has imported the service: 0.3 s of CPU each to start instead of 2.5.
+"""Replicas and commands as forks of one process that has imported the service: 0.3 s of CPU each to start instead of 2.5.
 
 They are processes as any other: of their own memory, killed and paused alone, with an exit code. A replica whose own environment
 changes how a process begins (LD_PRELOAD), or whose memory is counted (of a fork, libraries count once they are touched), is
@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
@@ -27,6 +27,7 @@ IMPORTED = ("agent_service.cli", "agent_service.main", "langgraph.graph", "langc
 
 
 class Request(NamedTuple):
+    arguments: list[str]
     env: dict[str, str]
     log: str
 
@@ -66,13 +67,13 @@ class Warm:
         self._running: dict[int, Process] = {}
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def serve(self, env: Mapping[str, str], log: Path) -> Process:
-        """`slipway serve` with exactly this environment; returns once it is a process."""
+    def start(self, arguments: Sequence[str], env: Mapping[str, str], log: Path) -> Process:
+        """`slipway` with exactly this environment; returns once it is a process."""
         process = Process()
         with self._lock:
             self._asked.append(process)
             assert self._process.stdin
-            self._process.stdin.write(json.dumps(Request(dict(env), str(log))).encode() + b"\n")
+            self._process.stdin.write(json.dumps(Request([*arguments], dict(env), str(log))).encode() + b"\n")
             self._process.stdin.flush()
         process.started.result(60)
         return process
@@ -94,8 +95,14 @@ def warm() -> Warm:
     return Warm()
 
 
+def slipway(*arguments: str, log: Path, **env: str) -> tuple[int, str]:
+    """Exit code of a command, and what it said."""
+    code = warm().start(arguments, env, log).ended.result(60)
+    return code, log.read_text(encoding="utf-8")
+
+
 def main() -> None:
-    """Imports the service, forks for each line of standard input, and is the replica in each fork."""
+    """Imports the service, forks for each line of standard input, and is `slipway` in each fork."""
     for name in IMPORTED:
         importlib.import_module(name)
     gc.collect()
@@ -110,7 +117,7 @@ def main() -> None:
     for number, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, log), (2, log)):
         os.dup2(source, number)
     faulthandler.enable()
-    sys.argv[1:] = ["serve"]
+    sys.argv[1:] = request.arguments
     importlib.import_module("agent_service.cli").main()
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[3]
 
-FILES = {file.stem: file for file in (ROOT / "requirements/versions").glob("*.txt")}
+FILES = sorted((file.stem for file in (ROOT / "requirements/versions").glob("*.txt")), key=Version)
 
 SUITE = ROOT / "tests/service/agents/test_adopt.py"
 
@@ -41,14 +42,15 @@ def run_suite(release: str, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("release", sorted(FILES))
+@pytest.mark.parametrize("release", [FILES[0], FILES[-1]])
 def test_the_seam_is_there(release: str) -> None:
+    """In those at both ends: each takes 4 s of CPU. `make chaos` tries all of them."""
     assert " passed, " in run_suite(release, "-k", CORE)
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("release", sorted(FILES))
+@pytest.mark.parametrize("release", FILES)
 def test_all_is_the_same(release: str) -> None:
     assert "failed" not in run_suite(release)
 

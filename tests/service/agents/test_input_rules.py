@@ -1,7 +1,5 @@
 """A team's own input rules: what a file may hold, what a wrong one is told at start, and how long the worst takes."""
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from agent_service.agents.input_rules import MAX_RULES, load_input_rules
 from agent_service.errors import SettingsError
 from agent_service.settings import Settings
 from tests.support.service import running_service
+from tests.support.warm import slipway
 
 GOOD = """\
 - name: project_x
@@ -105,17 +104,11 @@ def test_a_wrong_rule_is_told_by_its_line_and_name(tmp_path: Path, text: str, sa
 
 def test_serve_does_not_start_with_a_wrong_rule(tmp_path: Path) -> None:
     file = write(tmp_path, "- name: again\n  pattern: (a)\\1\n")
-    ended = subprocess.run(
-        [sys.executable, "-c", "from agent_service.cli import main; main()", "serve"],
-        env={"AUTH": "disabled", "INPUT_RULES_FILE": str(file), "PORT": "0", "OPS_PORT": "0"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.returncode == 2
-    assert "line 1: rule `again`: pattern: RE2 refuses it: invalid escape sequence" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    env = {"AUTH": "disabled", "INPUT_RULES_FILE": str(file), "PORT": "0", "OPS_PORT": "0"}
+    code, said = slipway("serve", log=tmp_path / "log", **env)
+    assert code == 2
+    assert "line 1: rule `again`: pattern: RE2 refuses it: invalid escape sequence" in said
+    assert "Traceback" not in said
 
 
 async def test_a_question_that_breaks_an_own_rule_is_refused_counted_and_not_stored(database_url: str, tmp_path: Path) -> None:

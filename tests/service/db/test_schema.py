@@ -1,38 +1,35 @@
 """`serve` and a schema that is not its own."""
 
-import os
-import subprocess
-import sys
+from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg.rows import dict_row
 
 from agent_service.db.migrate import Migration, _apply, check_schema, migrate, shipped
+from tests.support.warm import slipway
 
 CURRENT = shipped()[-1].version
 
 
-def serve(database_url: str) -> tuple[int, str]:
+def serve(database_url: str, folder: Path) -> tuple[int, str]:
     """Exit code, and what it said to whoever started it."""
-    env = {**os.environ, "DATABASE_URL": database_url, "AUTH": "disabled", "PORT": "0", "OPS_PORT": "0", "LOG_LEVEL": "error"}
-    command = [sys.executable, "-c", "from agent_service.cli import main; main()", "serve"]
-    done = subprocess.run(command, env=env, timeout=30, check=False, capture_output=True, text=True)
-    return done.returncode, done.stderr
+    env = {"DATABASE_URL": database_url, "AUTH": "disabled", "PORT": "0", "OPS_PORT": "0", "LOG_LEVEL": "error"}
+    return slipway("serve", log=folder / "log", **env)
 
 
-def test_serve_refuses_a_database_without_a_schema(empty_database_url: str) -> None:
-    assert serve(empty_database_url) == (
+def test_serve_refuses_a_database_without_a_schema(empty_database_url: str, tmp_path: Path) -> None:
+    assert serve(empty_database_url, tmp_path) == (
         1,
         f"slipway: database schema is 0, this build needs {CURRENT}: run `slipway migrate`\n",
     )
 
 
-def test_serve_refuses_an_older_schema(database_url: str) -> None:
+def test_serve_refuses_an_older_schema(database_url: str, tmp_path: Path) -> None:
     with psycopg.connect(database_url) as conn:
         conn.execute("DELETE FROM slipway.schema_migrations WHERE version = %s", (CURRENT,))
 
-    code, said = serve(database_url)
+    code, said = serve(database_url, tmp_path)
 
     assert (code, said.count("\n")) == (1, 1)
     assert said.endswith(f"this build needs {CURRENT}: run `slipway migrate`\n")
@@ -47,10 +44,10 @@ def add_migration(database_url: str, *, needs_code: int) -> None:
         )
 
 
-def test_serve_refuses_a_newer_schema_that_took_something_away(database_url: str) -> None:
+def test_serve_refuses_a_newer_schema_that_took_something_away(database_url: str, tmp_path: Path) -> None:
     add_migration(database_url, needs_code=CURRENT + 1)
 
-    code, said = serve(database_url)
+    code, said = serve(database_url, tmp_path)
 
     assert (code, said.count("\n")) == (1, 1)
     assert f"which needs code of schema {CURRENT + 1} or later: this build is of schema {CURRENT}" in said

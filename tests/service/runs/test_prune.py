@@ -1,9 +1,8 @@
 import asyncio
 import json
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -21,6 +20,7 @@ from agent_service.db.pool import Pool, make_pool
 from agent_service.runs.prune import Pruned, Retention, prunable, prune, prune_forever
 from tests.support import sse
 from tests.support.service import RunningService, running_service
+from tests.support.warm import slipway
 
 KEEP_ALL = Retention(event_hours=1e6, session_days=0)
 EVENTS_GONE = Retention(event_hours=1e-9, session_days=0)
@@ -333,16 +333,13 @@ async def test_the_background_pass_counts_and_measures(service: RunningService, 
     assert await service.metric("agent_table_bytes", table="run_events") > 0
 
 
-async def test_the_command_counts_first_and_then_prunes(database_url: str, pool: Pool) -> None:
+async def test_the_command_counts_first_and_then_prunes(database_url: str, pool: Pool, tmp_path: Path) -> None:
     await insert_runs(pool, 3, 2)
 
     def command(*options: str) -> dict[str, int]:
-        code = "from agent_service.cli import main; main()"
-        env = {"DATABASE_URL": database_url, "PATH": ""}
-        output = subprocess.run(
-            [sys.executable, "-c", code, "prune", "--json", *options], env=env, check=True, capture_output=True
-        )
-        counts: dict[str, int] = json.loads(output.stdout)
+        code, said = slipway("prune", "--json", *options, log=tmp_path / f"log{options}", DATABASE_URL=database_url, PATH="")
+        assert code == 0
+        counts: dict[str, int] = json.loads(said.splitlines()[-1])  # after a line on what it does
         return counts
 
     dry = await asyncio.to_thread(command, "--dry-run")
