@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -20,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from agent_service.errors import SettingsError, SlipwayError
-from agent_service.settings import Settings, load_settings, settings_of_later_versions, settings_table
+from agent_service.settings import Settings, load_settings, settings_table
 
 if TYPE_CHECKING:
     from agent_service.documents.ingest import IngestReport
@@ -102,14 +103,12 @@ def serve() -> None:
 
 def _run(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -> None:
     gc.disable()  # it would look at all that is imported again and again, and find nothing: 0.3 s of CPU
-    from agent_service.logs import logger, setup_logging  # noqa: PLC0415  # the service's modules take a second to import
+    from agent_service.logs import setup_logging  # noqa: PLC0415  # the service's modules take a second to import
     from agent_service.main import run  # noqa: PLC0415  # likewise
 
     gc.freeze()  # nor is there anything to be found in it later: a full collection takes 0.1 s, and holds up all streams
     gc.enable()
     setup_logging(settings.log_level)
-    if later := settings_of_later_versions(os.environ):
-        logger(__name__).warning("settings_of_later_versions", settings=later, effect="none in this version")
     run(settings, on_ready)
 
 
@@ -244,6 +243,61 @@ def _print_table(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
+
+
+@main.group(cls=_Group)
+def budgets() -> None:
+    """What a user may spend in a day, and a tenant in a month (UTC); without one, the settings' limits hold."""
+
+
+def _whose(command: _Function) -> _Function:
+    user = click.option("--user", default="", help="A user's day. Without: the tenant's month.")
+    return user(click.option("--tenant", default="default", show_default=True)(command))
+
+
+@budgets.command(
+    "set",
+    epilog="\b\nExample:\n  slipway budgets set --user alice --usd 5 --tokens 2000000",
+)
+@_whose
+@click.option("--tokens", type=click.IntRange(0), help="Input and output together. Without: no limit.")
+@click.option("--usd", type=click.FloatRange(0, 1e6), help="By the price table. Without: no limit.")
+def set_budget(tenant: str, user: str, tokens: int | None, usd: float | None) -> None:
+    """Sets a budget, in place of the one before; it holds within 5 s, also for runs that are going."""
+    from agent_service.commands.budgeting import set_budget as apply  # noqa: PLC0415  # see _run
+
+    asyncio.run(apply(_command_settings(), tenant, user, tokens=tokens, usd=None if usd is None else Decimal(str(usd))))
+    limits = ("any number of" if value is None else str(value) for value in (tokens, usd))
+    click.echo("set: {} tokens, {} USD".format(*limits))
+
+
+@budgets.command("unset", epilog="\b\nExample:\n  slipway budgets unset --user alice")
+@_whose
+def unset_budget(tenant: str, user: str) -> None:
+    """Removes a budget: the settings' limits hold again."""
+    from agent_service.commands.budgeting import unset_budget as apply  # noqa: PLC0415  # see _run
+
+    if not asyncio.run(apply(_command_settings(), tenant, user)):
+        raise SlipwayError(f"{tenant}{'/' if user else ''}{user} has no budget of its own")
+    click.echo("removed")
+
+
+@budgets.command("show", epilog="\b\nExample:\n  slipway budgets show --json")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show_budgets(as_json: bool) -> None:
+    """Budgets that were set, and whoever has spent anything in this day or month, with what is left."""
+    from agent_service.commands.budgeting import all_budgets  # noqa: PLC0415  # see _run
+
+    rows = asyncio.run(all_budgets(_command_settings()))
+    if as_json:
+        click.echo(json.dumps(rows, default=_plain))
+        return
+    cells = [["" if value is None else str(_plain(value)) for value in row.values()] for row in rows]
+    _print_table(rows[0] if rows else ["nothing is set, and nothing was spent"], cells)
+
+
+def _plain(value: object) -> object:
+    return float(value) if isinstance(value, Decimal) else value.isoformat() if isinstance(value, date) else value
 
 
 @main.group(cls=_Group)

@@ -131,6 +131,30 @@ class TooManyStreams(SlipwayError):
     retryable = True
 
 
+class RateLimited(SlipwayError):
+    """The caller has begun as many runs in the last minute as one may."""
+
+    code = "rate_limited"
+    status = 429
+    retryable = True
+
+
+class TooManyRuns(SlipwayError):
+    """The caller has as many runs going as one may."""
+
+    code = "too_many_runs"
+    status = 429
+    retryable = True
+
+
+class BudgetSpent(SlipwayError):
+    """Nothing is left of what a run may use, a user a day, or a tenant a month."""
+
+    code = "budget_spent"
+    status = 429
+    retryable = True
+
+
 class Overloaded(SlipwayError):
     """No place is free now; the same request may succeed after `retry_after` seconds."""
 

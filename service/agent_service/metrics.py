@@ -22,11 +22,10 @@ TOOL_STATUSES = ("ok", "error")
 TOKEN_TYPES = ("input", "cached", "output", "reasoning")
 RELOADS = ("loaded", "refused")
 RESUMES = ("memory", "log", "finished", "gap")
-LIMITS = (
-    "queue",
-    "streams",
-)
+LIMITS = ("queue", "streams", "rate", "runs", "budget")
 """What a run can be refused by, with 429 or 503 and a Retry-After."""
+
+BUDGET_SCOPES = ("user", "tenant")
 
 PRUNED = ("runs", "threads", "sessions")
 TABLES = ("checkpoint_blobs", "checkpoint_writes", "checkpoints", "ledger", "passages", "run_events", "runs", "sessions", "store")
@@ -120,6 +119,7 @@ class Metrics:
         # Is somebody attacking, or a rule too strict?
         self.guardrail_blocks = counter("guardrail_blocks_total", "Questions refused by an input rule", ["rule"])
         # Whom do we turn away, and for want of what?
+        self.budget_warnings = counter("budget_warnings_total", "Budgets of which 80 % are spent, once a period", ["scope"])
         self.rate_limited = counter("rate_limited_total", "Runs refused by a limit", ["limit"])
         # Are processes dying with runs? Hand-overs are rollouts, crashes are not.
         self.runs_recovered = counter("runs_recovered_total", "Runs taken over from another process", ["reason"])
@@ -176,6 +176,7 @@ class Metrics:
             self.runs_recovered: ("handover", "crash"),
             self.rate_limited: LIMITS,
             self.price_reloads: RELOADS,
+            self.budget_warnings: BUDGET_SCOPES,
             self.stream_resumes: RESUMES,
             self.connections_cut: CUT_REASONS,
             self.pool_connections: ("in_use", "idle", "waiting"),

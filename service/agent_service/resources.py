@@ -18,6 +18,7 @@ from agent_service.agents.loader import Graph as LoadedGraph
 from agent_service.agents.loader import compile_graph, load_graph
 from agent_service.agents.models import ChatModels, open_models
 from agent_service.auth.authenticator import Authenticator, build_authenticator
+from agent_service.caller_limits import CountStart
 from agent_service.child_processes import Workers, open_workers
 from agent_service.data.data_reader import DataReader
 from agent_service.db.faults import explain, explain_no_connection
@@ -145,6 +146,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
                 check_input=make_input_check(settings),
                 tracing=tracing,
                 tracer=langsmith.tracer if langsmith else None,
+                count_start=await stack.enter_async_context(_open_rates(settings)),
             )
         )
         await health.look("database")
@@ -177,6 +179,19 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
             status=status,
             rendering=asyncio.Semaphore(RENDERED_AT_ONCE),
         )
+
+
+@asynccontextmanager
+async def _open_rates(settings: Settings) -> AsyncIterator[CountStart | None]:
+    """Where runs that begin are counted, if not in PostgreSQL."""
+    limit = settings.caller_limits.per_minute
+    if settings.redis_url is None or limit is None:
+        yield None
+        return
+    from agent_service.redis_rates import open_redis_rates  # noqa: PLC0415  # only with REDIS_URL
+
+    async with open_redis_rates(settings.redis_url.get_secret_value(), limit) as rates:
+        yield rates.hit
 
 
 def database_check(pool: Pool, url: str) -> Check:

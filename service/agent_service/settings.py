@@ -6,18 +6,28 @@
 import os
 import sys
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Any, Literal, Self
 
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Json, SecretStr, ValidationError, model_validator
 
+from agent_service.caller_limits import BudgetLimits, CallerLimits
 from agent_service.errors import SettingsError
-
-Seconds = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+from agent_service.setting_types import (
+    ConnInfo,
+    Count,
+    HostNames,
+    HttpUrl,
+    Origins,
+    RedisUrl,
+    SchemaNames,
+    Seconds,
+    Usd,
+    is_local_url,
+    is_loopback,
+    split_names,
+)
 
 OFFLINE_MODEL = "offline"
 """Name of the built-in model that needs no endpoint and no key."""
@@ -26,55 +36,7 @@ MIN_JWT_SECRET_BYTES = 32
 """HS256 needs a key at least as long as its hash (RFC 7518, 3.2)."""
 
 
-def _comma_separated(value: str) -> str:
-    for part in value.split(","):
-        if not part.strip().isidentifier():
-            raise ValueError(f"expected schema names separated by commas, got {value!r}")
-    return value
-
-
-def _conninfo(value: SecretStr) -> SecretStr:
-    try:
-        conninfo_to_dict(value.get_secret_value())
-    except ProgrammingError:  # its message may quote the password
-        raise ValueError("expected a libpq URI (postgresql://user@host/name) or keywords (host=… dbname=…)") from None
-    return value
-
-
-def _http_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("expected a URL that begins with http:// or https://")
-    return value
-
-
-def _host_names(value: str) -> str:
-    for name in split_names(value):
-        if not name or "/" in name or ":" in name or "*" in name:
-            raise ValueError(f"expected host names without a port, separated by commas, got {name!r}")
-    return value.lower()
-
-
-def _origins(value: str) -> str:
-    for origin in split_names(value):
-        parts = urlsplit(origin)
-        if origin != "*" and (parts.scheme not in {"http", "https"} or origin != f"{parts.scheme}://{parts.netloc}"):
-            raise ValueError(f"expected origins such as https://chat.example.com, separated by commas, or *, got {origin!r}")
-    return value
-
-
-def split_names(value: str) -> tuple[str, ...]:
-    """The parts of a list with commas, without white space around them; none for an empty text."""
-    return tuple(name.strip() for name in value.split(",")) if value else ()
-
-
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
-
-LATER = ("REDIS_URL", "RATE_LIMIT_PER_MINUTE", "DAILY_TOKEN_LIMIT", "DAILY_USD_LIMIT")
-"""Settings of later versions. Whoever sets one believes in a limit that is not there."""
-
-
-QUEUED_PER_PRINCIPAL, STREAMS_PER_PRINCIPAL = 50, 200
+QUEUED_PER_PRINCIPAL, STREAMS_PER_PRINCIPAL, RUNS_PER_PRINCIPAL, RATE_PER_MINUTE = 50, 200, 200, 600
 """Shares of one caller; their settings say why."""
 
 
@@ -117,7 +79,7 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
 
     # State
-    database_url: Annotated[SecretStr, AfterValidator(_conninfo)] = Field(
+    database_url: ConnInfo = Field(
         SecretStr("postgresql:///slipway"), description="PostgreSQL connection string (libpq URI or keywords)."
     )
     database_pool_size: Count = Field(
@@ -128,6 +90,11 @@ class Settings(BaseModel):
         "auto",
         description="What stands between: `auto` notices a pooler and takes it for one that shares connections by transaction;"
         " `session` for one that does not, so that notices work.",
+    )
+    redis_url: RedisUrl | None = Field(
+        None,
+        description="Redis (redis://, rediss://, unix://) that counts RATE_LIMIT_PER_MINUTE instead of PostgreSQL, which does so"
+        " while Redis is away.",
     )
     database_timeout: Seconds = Field(5.0, description="Seconds a request waits for a database connection before it gets 503.")
 
@@ -210,6 +177,40 @@ class Settings(BaseModel):
         description="Streams, and calls that wait for an answer, that one caller may have open on one process; then 429."
         " One whose client does not read costs about 100 kB. Empty: 200; no limit with AUTH=disabled.",
     )
+    max_runs_per_principal: int | None = Field(
+        None,
+        ge=0,
+        description="Runs of one caller that may wait or execute at a time, all processes together; then 429. 0: no limit."
+        " Empty: 200, as a program that asks for many people is one caller; no limit with AUTH=disabled.",
+    )
+    rate_limit_per_minute: int | None = Field(
+        None,
+        ge=0,
+        description="Runs that one caller may begin in a minute (a sliding window), all processes together; then 429. 0: no"
+        " limit. Empty: 600, ten a second; no limit with AUTH=disabled.",
+    )
+    max_run_tokens: int = Field(
+        2_000_000,
+        ge=0,
+        description="Tokens (input and output) that one run may use; then it ends with outcome `budget`, before its next model"
+        " call. 0: no limit. A hundred calls of 20,000 tokens: more is a loop.",
+    )
+    max_run_usd: Usd = Field(Decimal(0), description="USD that one run may cost; then likewise. 0: no limit.")
+    daily_token_limit: int = Field(
+        0, ge=0, description="Tokens that one user may use in a day (UTC), where `slipway budgets` sets no other. 0: no limit."
+    )
+    daily_usd_limit: Usd = Field(
+        Decimal(0), description="USD that one user may spend in a day, likewise. Models without a price count as free."
+    )
+    monthly_tenant_token_limit: int = Field(
+        0, ge=0, description="Tokens that one tenant may use in a month (UTC), likewise. 0: no limit."
+    )
+    monthly_tenant_usd_limit: Usd = Field(Decimal(0), description="USD that one tenant may spend in a month, likewise.")
+    budget_answer_tokens: Count = Field(
+        4_096,
+        description="Tokens of an answer that a model call reserves of a budget, besides its prompt. A budget may be passed by"
+        " what calls that go at the same time use above this.",
+    )
     on_busy: Literal["reject", "enqueue", "interrupt"] = Field(
         "reject", description="A second question while the session's run is going: 409, wait for its end, or cancel it."
     )
@@ -246,7 +247,7 @@ class Settings(BaseModel):
     prune_interval_seconds: Seconds = Field(300.0, description="Seconds between two passes of the background clean-up.")
 
     # The default graph's data tool
-    data_schemas: Annotated[str, AfterValidator(_comma_separated)] = Field(
+    data_schemas: SchemaNames = Field(
         "slipway_data", description="Database schemas, separated by commas, that query_data may read."
     )
     data_timeout: Seconds = Field(5.0, description="Seconds one query of query_data may run.")
@@ -273,12 +274,12 @@ class Settings(BaseModel):
     jwt_jwks_url: HttpUrl | None = Field(None, description="URL of the issuer's JWKS for RS256/ES256 tokens.")
     jwt_issuer: str | None = Field(None, description="Required `iss` of a token. Empty: not checked.")
     jwt_audience: str | None = Field(None, description="Required `aud` of a token. Empty: not checked.")
-    allowed_hosts: Annotated[str, AfterValidator(_host_names)] = Field(
+    allowed_hosts: HostNames = Field(
         "",
         description="With AUTH=disabled: host names, separated by commas, by which browsers may call, besides addresses,"
         " localhost and names without a public domain.",
     )
-    cors_origins: Annotated[str, AfterValidator(_origins)] = Field(
+    cors_origins: Origins = Field(
         "",
         description="Origins (https://chat.example.com), separated by commas, whose pages may call this API; `*` is all."
         " Empty: only this service's own page.",
@@ -326,13 +327,38 @@ class Settings(BaseModel):
         """Streams and waiting calls of one caller on this process."""
         return self._share(self.max_streams_per_principal, STREAMS_PER_PRINCIPAL)
 
+    @property
+    def caller_limits(self) -> CallerLimits:
+        return CallerLimits(
+            per_minute=self._limit(self.rate_limit_per_minute, RATE_PER_MINUTE),
+            at_a_time=self._limit(self.max_runs_per_principal, RUNS_PER_PRINCIPAL),
+        )
+
+    @property
+    def budget_limits(self) -> BudgetLimits:
+        return BudgetLimits(
+            run_tokens=self.max_run_tokens or None,
+            run_usd=self.max_run_usd or None,
+            day_tokens=self.daily_token_limit or None,
+            day_usd=self.daily_usd_limit or None,
+            month_tokens=self.monthly_tenant_token_limit or None,
+            month_usd=self.monthly_tenant_usd_limit or None,
+            answer_tokens=self.budget_answer_tokens,
+        )
+
+    def _limit(self, given: int | None, usual: int) -> int | None:
+        """None: no limit."""
+        if given is None:
+            return None if self.auth == "disabled" else usual
+        return given or None
+
     def _share(self, given: int | None, usual: int) -> int:
         """With AUTH=disabled everyone is one caller, and a caller's share would be everyone's."""
         return given or (sys.maxsize if self.auth == "disabled" else usual)
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        if self.auth == "disabled" and not self.auth_disabled_on_any_address and not _is_loopback(self.host):
+        if self.auth == "disabled" and not self.auth_disabled_on_any_address and not is_loopback(self.host):
             raise ValueError(
                 f"AUTH=disabled lets anyone in: HOST must be a loopback address, not {self.host!r},"
                 " or AUTH_DISABLED_ON_ANY_ADDRESS=true"
@@ -354,7 +380,7 @@ class Settings(BaseModel):
             raise ValueError(f"MODEL={self.model} needs OPENAI_KEY_DIR or OPENAI_API_KEY (without a key: MODEL=offline)")
         if self.port and self.port == self.ops_port and self.ops_address == self.host:
             raise ValueError(f"OPS_PORT={self.ops_port}: PORT is the same; the ops port needs one of its own")
-        if self.langsmith_tracing and not (self.langsmith_api_key or _is_local_url(self.langsmith_endpoint)):
+        if self.langsmith_tracing and not (self.langsmith_api_key or is_local_url(self.langsmith_endpoint)):
             raise ValueError("LANGSMITH_TRACING=true needs LANGSMITH_API_KEY")
         return self
 
@@ -369,14 +395,6 @@ class Settings(BaseModel):
         return tuple(name.strip() for name in self.data_schemas.split(","))
 
 
-def _is_loopback(host: str) -> bool:
-    return host in {"localhost", "::1"} or host.startswith("127.")
-
-
-def _is_local_url(url: str | None) -> bool:
-    return url is not None and _is_loopback(urlsplit(url).hostname or "")
-
-
 def check_folders(settings: Settings) -> None:
     """For the process that reads them: a job of the same release has the variables without the mounts.
 
@@ -387,11 +405,6 @@ def check_folders(settings: Settings) -> None:
         folder: Path | None = getattr(settings, name)
         if folder is not None and not folder.is_dir():
             raise SettingsError(f"{name.upper()}={folder}: no such folder")
-
-
-def settings_of_later_versions(environ: Mapping[str, str]) -> list[str]:
-    """Names that are set and mean nothing to this version."""
-    return [name for name in LATER if environ.get(name)]
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:

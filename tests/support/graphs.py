@@ -27,6 +27,25 @@ def plain(context: Any) -> StateGraph[Any]:
     return create_agent(context.chat_model, tools=[lookup, explode]).builder
 
 
+def sync_plain(context: Any) -> StateGraph[MessagesState]:
+    """One call of the model, from a sync node: in a thread."""
+
+    def say(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [context.chat_model.invoke(state["messages"])]}
+
+    return StateGraph(MessagesState).add_node("say", say).add_edge(START, "say").add_edge("say", END)
+
+
+def two_steps(context: Any) -> StateGraph[MessagesState]:
+    """Two calls of the model, a step each."""
+
+    async def say(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [await context.chat_model.ainvoke(state["messages"])]}
+
+    graph = StateGraph(MessagesState).add_node("first", say).add_node("second", say)
+    return graph.add_edge(START, "first").add_edge("first", "second").add_edge("second", END)
+
+
 class AskState(MessagesState):
     """Messages only."""
 

@@ -90,7 +90,7 @@ class Pod:
         m.http_requests.labels("GET", "/runs/{run_id}", dice.choices(("200", "401", "404"), (95, 3, 2))[0]).inc()
         m.http_seconds.observe(dice.lognormvariate(-4.5, 0.6))
         if dice.random() < 0.08:
-            m.feedback.labels(dice.choices(("0", "1"), (1, 5))[0]).inc()
+            m.feedback.labels(dice.choices(("0", "1"), (1, 5))[0], m.graph_version).inc()
         if dice.random() < 0.05:
             m.stream_resumes.labels(dice.choices(("memory", "log", "finished", "gap"), (60, 30, 20, 1))[0]).inc()
         if dice.random() < 0.01:

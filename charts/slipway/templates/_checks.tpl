@@ -94,6 +94,10 @@
   "ACCEPT_IMAGES" "set model.acceptImages" "ALLOWED_HOSTS" "set auth.allowedHosts" "AUTH" "set auth.mode" "AUTH_DISABLED_ON_ANY_ADDRESS" "set auth.disabledOnAnyAddress" "JWT_SECRET" "set auth.jwt.existingSecret" "JWT_SECRET_DIR" "set auth.jwt.rotatingSecret"
   "JWT_JWKS_URL" "set auth.jwt.jwksUrl" "JWT_ISSUER" "set auth.jwt.issuer" "JWT_AUDIENCE" "set auth.jwt.audience"
   "API_KEYS_DIR" "set auth.apiKeys.existingSecret"
+  "RATE_LIMIT_PER_MINUTE" "set limits.ratePerMinute" "MAX_RUNS_PER_PRINCIPAL" "set limits.runsPerCaller" "REDIS_URL" "set limits.redis.existingSecret"
+  "MAX_RUN_TOKENS" "set budgets.run.tokens" "MAX_RUN_USD" "set budgets.run.usd"
+  "DAILY_TOKEN_LIMIT" "set budgets.userPerDay.tokens" "DAILY_USD_LIMIT" "set budgets.userPerDay.usd"
+  "MONTHLY_TENANT_TOKEN_LIMIT" "set budgets.tenantPerMonth.tokens" "MONTHLY_TENANT_USD_LIMIT" "set budgets.tenantPerMonth.usd"
   "AGENT_GRAPH" "set graph.module" "GRAPH_VERSION" "set graph.version" "AGENT_GRAPH_DIR" "set graph.files, graph.configMap or graph.volume" "PRICE_FILE" "set graph.prices" -}}
 {{- $env := .Values.env | default dict -}}
 {{- range $name, $value := $env -}}

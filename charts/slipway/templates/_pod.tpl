@@ -17,6 +17,7 @@
   value: {{ .Values.streaming.drainMinSeconds | int | quote }}
 - name: MAX_CONCURRENT_RUNS
   value: {{ .Values.streaming.maxConcurrentRuns | int | quote }}
+{{ include "slipway.limitsEnv" . | trim }}
 {{ include "slipway.modelEnv" . }}
 {{ include "slipway.authEnv" . }}
 {{- if .Values.graph.module }}
@@ -49,6 +50,33 @@ What the metrics of quality are told apart by: the image's tag; with graph.files
 {{- .Values.image.tag | default .Chart.AppVersion | trunc 50 -}}
 {{- with .Values.graph.files }}-{{ toJson . | sha256sum | trunc 8 }}{{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{- define "slipway.limitsEnv" -}}
+{{- range $name, $value := dict "RATE_LIMIT_PER_MINUTE" .Values.limits.ratePerMinute "MAX_RUNS_PER_PRINCIPAL" .Values.limits.runsPerCaller
+  "MAX_RUN_TOKENS" .Values.budgets.run.tokens "DAILY_TOKEN_LIMIT" .Values.budgets.userPerDay.tokens
+  "MONTHLY_TENANT_TOKEN_LIMIT" .Values.budgets.tenantPerMonth.tokens }}
+{{- if not (kindIs "invalid" $value) }}
+- name: {{ $name }}
+  value: {{ $value | int64 | quote }}
+{{- end }}
+{{- end }}
+{{- range $name, $value := dict "MAX_RUN_USD" .Values.budgets.run.usd "DAILY_USD_LIMIT" .Values.budgets.userPerDay.usd
+  "MONTHLY_TENANT_USD_LIMIT" .Values.budgets.tenantPerMonth.usd }}
+{{- if $value }}
+- name: {{ $name }}
+  value: {{ $value | toString | quote }}
+{{- end }}
+{{- end }}
+{{- with .Values.limits.redis }}
+{{- if .existingSecret }}
+- name: REDIS_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ .existingSecret | quote }}
+      key: {{ .key | quote }}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{- define "slipway.modelEnv" -}}

@@ -10,16 +10,23 @@ MIN_INPUT_TOKENS = 100_000
 """Tokens sent since the pods started, under which a share of cached ones says nothing."""
 
 
+BUDGETS = ("DAILY_TOKEN_LIMIT", "DAILY_USD_LIMIT", "MONTHLY_TENANT_TOKEN_LIMIT", "MONTHLY_TENANT_USD_LIMIT")
+
+
 def budget_watched(facts: Facts) -> Verdict:
-    """Budgets per user are not in this version of the service: an alert on spending is what bounds the bill."""
+    """Budgets that are set in the database alone do not count: who has none there may spend without a limit."""
     if facts.environment.offline:
         return ok("BuiltIn", "the built-in model costs nothing")
+    if limited := [name for name in BUDGETS if facts.environment.get(name).strip("0.") or name in facts.environment.secret]:
+        return ok("Budget", f"{limited[0]} limits what everyone may spend")
     if facts.prometheus is None or facts.prometheus.error:
         return no_prometheus(facts)
     if any(COST_METRIC in rule.query and f'"{facts.namespace}"' in rule.query for rule in facts.prometheus.rules):
         return ok("CostAlert", "an alert watches what the models cost")
     return fail(
-        "NoCostAlert", "nothing watches what the models cost", "set monitoring.alerts.enabled=true, or use an AlertPolicy"
+        "NoCostAlert",
+        "nothing limits or watches what the models cost",
+        "set budgets.userPerDay or budgets.tenantPerMonth, monitoring.alerts.enabled=true, or use an AlertPolicy",
     )
 
 

@@ -122,16 +122,28 @@ def _tokens() -> Row:
                 PanelText("Tokens by model", "Read and written, per second.", "short"),
                 Query(per_second("agent_tokens_total", "model", where='type=~"input|output"'), MODEL),
                 stacked=True,
+                width=6,
             ),
             graph(
                 PanelText("Tokens per turn by type", "Cached tokens are a part of input.", "short"),
                 Query(per_turn, f"{RELEASE_NAME} {{{{type}}}}"),
+                width=6,
             ),
             graph(
                 PanelText(
                     "Model calls per turn", "Attempts at the model endpoint by turns: retries and loops raise it.", "short"
                 ),
                 Query(per_each(per_second("agent_llm_requests_total"), TURNS), RELEASE_NAME),
+                width=6,
+            ),
+            graph(
+                PanelText(
+                    "Budgets nearly spent",
+                    "Per minute: users and tenants with 80 % of a day or month gone, whom the log names (budget_nearly_spent).",
+                    "opm",
+                ),
+                Query(per_minute("agent_budget_warnings_total", "scope"), f"{RELEASE_NAME} {{{{scope}}}}"),
+                width=6,
             ),
         ),
     )

@@ -14,7 +14,7 @@ from agent_service.middleware.request_id import ContextMiddleware
 from agent_service.middleware.request_limits import LimitsMiddleware
 from agent_service.middleware.unexpected_errors import ErrorMiddleware
 from agent_service.resources import VERSION, Resources
-from agent_service.settings import split_names
+from agent_service.setting_types import split_names
 
 ROUTERS = (chat.router, runs.router, sessions.router, openai.router)
 """All that need authentication."""

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError, 
 
 from agent_service.api.field_types import Body, JsonObject, JsonValue, Text
 from agent_service.errors import InvalidRequest
-from agent_service.runs.run_types import BREAKPOINT, Interrupt
+from agent_service.runs.run_types import Interrupt, Run
 
 MAX_DECISIONS = 50
 
@@ -77,12 +77,14 @@ class ResumeRequest(Body):
 _DECISIONS = TypeAdapter(Annotated[list[Decision], FailFast(), Field(max_length=MAX_DECISIONS)])
 
 
-def check_resume(body: ResumeRequest, interrupts: Sequence[Interrupt]) -> None:
+def check_resume(body: ResumeRequest, run: Run) -> None:
     """Raises InvalidRequest unless each approval that waits gets decisions that fit it, in whichever field they come."""
     given = next(iter(body.model_fields_set), None)
-    if [item["id"] for item in interrupts] == [BREAKPOINT]:
+    interrupts = run.interrupts or []
+    if run.at_breakpoint or run.outcome == "budget":
         if given and (given != "value" or body.value is not None):
-            raise InvalidRequest(f"{given}: a breakpoint waits, which takes no value; expected {{}}", field=given)
+            waits = "a breakpoint waits" if run.at_breakpoint else "the run stopped at its budget"
+            raise InvalidRequest(f"{given}: {waits}, which takes no value; expected {{}}", field=given)
         return
     if given is None:
         raise InvalidRequest("body: expected exactly one of decisions, value, values", field="body")

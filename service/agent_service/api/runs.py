@@ -59,8 +59,8 @@ async def resume_run(
     later: RespondAsync,
     accept: Annotated[str, Header()] = "",
 ) -> Response:
-    """Decides an interrupt: starts the run that goes on from it. `Accept: text/event-stream` streams it."""
-    check_resume(body, (await res.runs.get(principal, run_id)).interrupts or [])
+    """Decides an interrupt, or goes on after a budget: starts the run that does. `Accept: text/event-stream` streams it."""
+    check_resume(body, await res.runs.get(principal, run_id))
     run = run_in_log(
         await res.runs.resume(principal, run_id, values=body.resume_value, by_interrupt=body.by_interrupt, idempotency_key=key)
     )

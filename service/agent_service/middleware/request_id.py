@@ -1,10 +1,12 @@
-"""A request id on every answer and every log line of a request."""
+"""A request id on every answer and every log line of a request; and the headers that code below has for the answer."""
 
 import re
 from uuid import uuid4
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from agent_service.caller_limits import RESPONSE_HEADERS
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -22,9 +24,13 @@ class ContextMiddleware:
         given = next((v for k, v in scope["headers"] if k == b"x-request-id"), b"")
         request_id = given if REQUEST_ID.fullmatch(given) else uuid4().hex.encode()
 
+        told: dict[str, str] = {}
+        RESPONSE_HEADERS.set(told)
+
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+                more = [(name.lower().encode(), value.encode()) for name, value in told.items()]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id), *more]
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):

@@ -26,6 +26,7 @@ EventKind = Literal[
     "custom",
     "interrupt",
     "usage",
+    "budget",
     "reset",
     "gap",
     "error",
@@ -124,6 +125,11 @@ def error(problem: RunError) -> News:
 def usage(outcome: Outcome | None, used: RunUsage) -> News:
     """`used`: model calls, tokens, and the cost in USD, None when a model has no price."""
     return _object("usage", {"outcome": outcome, **used})
+
+
+def budget(state: Mapping[str, Any]) -> News:
+    """Most of it is gone: `scope` (user, tenant), `period`, tokens and USD that are spent, and their limits or None."""
+    return _object("budget", state)
 
 
 def end() -> News:

@@ -14,12 +14,13 @@ from langgraph.errors import GraphDrained, GraphRecursionError
 from langgraph.types import Command
 
 from agent_service.db.pool import until_database_answers
-from agent_service.errors import GraphFailed, LeaseLost, SlipwayError
+from agent_service.errors import BudgetSpent, GraphFailed, LeaseLost, SlipwayError
 from agent_service.logs import frames
 from agent_service.metrics import Metrics
 from agent_service.outcomes import OUTCOMES, Outcome
 from agent_service.prices import PriceTable
 from agent_service.runs import events
+from agent_service.runs.budgets import Budgets
 from agent_service.runs.callback_handler import RunCallbackHandler
 from agent_service.runs.checkpoints import CURRENT_LIVE
 from agent_service.runs.events import Event
@@ -51,6 +52,7 @@ class Executor:
     max_turn_seconds: float
     max_steps: int
     max_attempts: int
+    budgets: Budgets
     history: Callable[[Run], Awaitable[list[Event]]]
     """Reads the logged events of a run's earlier attempts."""
     tracer: Callable[[], BaseCallbackHandler] | None = None
@@ -81,6 +83,8 @@ class Executor:
             case GraphRecursionError():
                 live.said.publish_text(f"\n\n{STEP_LIMIT_ANSWER}" if live.said.text else STEP_LIMIT_ANSWER, "")
                 return Ending("iteration_limit")
+            case BudgetSpent():
+                return _failed("budget", error.code, error.detail, retryable=True)
             case SlipwayError():
                 log.warning("run_failed", code=error.code, detail=error.detail)
                 return _failed("failed", error.code, error.detail, retryable=error.retryable)
@@ -108,7 +112,7 @@ class Executor:
             "run_name": "turn",
             "metadata": {"run_id": str(run.id)},
             "configurable": {"thread_id": run.thread_id, "principal": run.principal, CURRENT_LIVE: live},
-            "callbacks": [handler, *live.trace.handlers(), *([self.tracer()] if self.tracer else [])],
+            "callbacks": [*self.budgets.gates(live), handler, *live.trace.handlers(), *([self.tracer()] if self.tracer else [])],
             "recursion_limit": min(self.max_steps, (self.graph.config or {}).get("recursion_limit", self.max_steps)),
         }
         if run.attempt == 1:

@@ -75,6 +75,7 @@ async def prune(pool: Pool, retention: Retention, *, pause: float = PAUSE_SECOND
         await _erase_sessions(pool, retention.session_days, done, pause)
         await _prune_events(pool, retention.event_hours, done, pause)
         await _compact_threads(pool, done, pause)
+        await _forget_counts(pool)
         return done
 
 
@@ -113,6 +114,13 @@ async def _only_one(pool: Pool) -> AsyncIterator[bool]:
     async with connection(pool) as conn, conn.transaction():
         row = await one(conn, "SELECT pg_try_advisory_xact_lock(%s) AS taken", LOCK_KEY)
         yield bool(row and row["taken"])
+
+
+async def _forget_counts(pool: Pool) -> None:
+    """What callers have begun and spent in times that no limit asks for any more."""
+    async with connection(pool) as conn:
+        await conn.execute("DELETE FROM slipway.callers WHERE minute < now() - interval '1 hour'")
+        await conn.execute("DELETE FROM slipway.spending WHERE period < now() - interval '62 days'")
 
 
 async def _prune_events(pool: Pool, hours: float, done: Pruned, pause: float) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 import orjson
 from psycopg.types.json import Jsonb
 
+from agent_service.caller_limits import StandingRow
 from agent_service.outcomes import Outcome
 from agent_service.runs import steps
 from agent_service.runs.events import TEXT_KINDS, Event, storable
@@ -90,6 +91,13 @@ class StartRow(TypedDict):
     traceparent: str | None
     fresh: str
     """The thread's id, if the session's own is taken."""
+    here: bool
+    """This process has a place for it; else it waits: at most `max_queued` do, and `of_principal` of one caller."""
+    max_queued: int
+    of_principal: int
+    per_minute: int | None
+    at_a_time: int | None
+    """Limits of the caller; None: none, or it is counted elsewhere."""
     holder: NotRequired[str]
     lease: NotRequired[float]
 
@@ -100,6 +108,7 @@ class BegunRow(TypedDict):
     thread_id: str
     created_at: str
     fresh: bool
+    standing: StandingRow | None
 
 
 class NewsRow(TypedDict):

@@ -65,7 +65,10 @@ async def _turn(conn: Connection) -> None:
     writer = Writer(pool, LiveRuns(), holder="rehearsal", lease_seconds=60)
     store = RunStore(pool, writer, holder="rehearsal", lease_seconds=60, limits=QueueLimits(0, 0, 0), on_busy="reject")
     begun = await _written(
-        writer, store.begin(Asked(uuid4(), WHO, WORDS, {"messages": [{"role": "user", "content": WORDS}]}), session, listed=False)
+        writer,
+        store.begin(
+            Asked(uuid4(), WHO, WORDS, {"messages": [{"role": "user", "content": WORDS}]}), session, here=True, listed=False
+        ),
     )
     assert begun is not None  # noqa: S101  # None is for a session that is there
     run, _ = begun

@@ -39,6 +39,8 @@ class Queue:
 
     here: Counter[Owner]
     """Runs that this process accepted and that still wait for a place anywhere, by whose they are."""
+    budgets: bool
+    """Somebody has a budget of their own."""
     next_expiry: float
     """Seconds until the next lease of another process runs out, if nobody renews it; infinite when there is none."""
 
@@ -79,7 +81,9 @@ class Leases:
         left = await look.fetchone()
         assert left is not None  # noqa: S101  # a SELECT without FROM has one row
         here = Counter({(tenant, user): count for tenant, user, count in left["here"] or ()})
-        return claimed, Queue(here, float(left["next_expiry"] if left["next_expiry"] is not None else math.inf))
+        return claimed, Queue(
+            here, bool(left["budgets"]), float(left["next_expiry"] if left["next_expiry"] is not None else math.inf)
+        )
 
     async def forgive(self, run_id: UUID, attempt: int) -> None:
         """Takes back the crash that was counted when a peer adopted this attempt: its process is alive, it was only slow."""
@@ -99,19 +103,25 @@ def _claimed(row: DictRow) -> Claimed:
 # After a restart of the database every lease has run out: holders get the time of one lease to renew before anyone adopts.
 # A run that has one crash left goes alone (`alone`): it is taken with nothing beside it, if the process has room for that.
 # Else the runs that happen to be beside a poisoned one in each process that it kills would be taken for poisoned, too.
+# Callers take turns: first goes whose caller has the fewest runs executing and before it in the queue, so that one who asks
+# 500 times keeps another waiting for one run. What a dead process left goes before all.
 CLAIM = f"""
 WITH free AS (
     SELECT r.id, r.status AS was, r.created_at,
+           CASE r.status WHEN 'queued' THEN coalesce(going.count, 0)
+                + row_number() OVER (PARTITION BY r.tenant, r.user_id, r.status ORDER BY r.created_at) ELSE 0 END AS turn,
            r.crashes + (r.status = 'running')::int BETWEEN %(alone_from)s AND %(max_attempts)s - 1 AS alone
-    FROM slipway.runs r
+    FROM slipway.runs r LEFT JOIN (
+        SELECT tenant, user_id, count(*) FROM slipway.runs WHERE status = 'running' GROUP BY tenant, user_id
+    ) AS going USING (tenant, user_id)
     WHERE (r.status = 'running' AND %(adopt)s AND r.lease_expires_at < now() AND r.id <> ALL(%(held)s)
            AND pg_postmaster_start_time() < now() - %(lease)s * interval '1 second')
        OR ({CLAIMABLE})
 ), candidate AS (
-    (SELECT * FROM free WHERE alone AND %(alone)s ORDER BY created_at LIMIT 1)
+    (SELECT * FROM free WHERE alone AND %(alone)s ORDER BY turn, created_at LIMIT 1)
     UNION ALL
     (SELECT * FROM free WHERE NOT alone AND NOT (%(alone)s AND EXISTS (SELECT 1 FROM free WHERE alone))
-     ORDER BY created_at LIMIT %(places)s)
+     ORDER BY turn, created_at LIMIT %(places)s)
 ), taken AS (
     SELECT r.id, r.status AS was, c.alone FROM slipway.runs r JOIN candidate c USING (id)
     WHERE r.status = c.was AND (r.status = 'queued' OR r.lease_expires_at < now())
@@ -143,6 +153,7 @@ SELECT (SELECT jsonb_agg(jsonb_build_array(tenant, user_id, count)) FROM (
             SELECT r.tenant, r.user_id, count(*) AS count FROM slipway.runs r
             WHERE r.holder = %(holder)s AND {CLAIMABLE}
             GROUP BY r.tenant, r.user_id) AS mine) AS here,
+       EXISTS (SELECT 1 FROM slipway.budgets) AS budgets,
        (SELECT extract(epoch FROM min(lease_expires_at) - now()) FROM slipway.runs
         WHERE status = 'running' AND id <> ALL(%(held)s)) AS next_expiry
 """

@@ -1,14 +1,15 @@
 """Runs in Postgres: reading, starting, cancelling. What a lease is for stands in run_leases.py."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal, get_type_hints
 from uuid import UUID, uuid4
 
-from psycopg import errors
+from psycopg import Rollback, errors
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
+from agent_service.caller_limits import CallerLimits, Standing
 from agent_service.db.pool import Connection, Pool, connection
 from agent_service.errors import (
     NotFound,
@@ -25,7 +26,7 @@ from agent_service.runs.buffer import EventBuffer
 from agent_service.runs.notices import CANCEL_CHANNEL, EVENTS_CHANNEL, WORK_CHANNEL
 from agent_service.runs.records import StartRow, pack
 from agent_service.runs.run_types import Run, RunInput, used
-from agent_service.runs.writer import Writer
+from agent_service.runs.writer import Begun, Writer
 
 EXTERNAL_ID = "coalesce(s.external_id, s.id)"
 """What a session's owner calls it."""
@@ -65,6 +66,8 @@ class Asked:
     idempotency_key: str | None = None
     request_hash: str | None = None
     traceparent: str | None = None
+    limits: CallerLimits = field(default_factory=CallerLimits)
+    """Of the caller, as far as they are to be counted with the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +112,14 @@ class RunStore:
         async with connection(self._pool) as conn:
             return await one(conn, "SELECT 1 FROM slipway.ledger WHERE run_id = %s LIMIT 1", run_id) is not None
 
-    async def begin(self, asked: Asked, session_id: str, *, listed: bool) -> tuple[Run, bool] | None:
-        """Starts a run here, in a session that is new (then also True) or idle; in the same transaction as other runs' news.
+    async def begin(self, asked: Asked, session_id: str, *, here: bool, listed: bool) -> tuple[Run, bool] | None:
+        """Starts a run here, or queues it, in a session that is new (then also True) or idle; in one transaction with
+        other runs' news.
 
         Returns None where there is more to it: `start` then says what.
+
+        Raises:
+            RateLimited, TooManyRuns: the caller has had as many as one may.
         """
         principal = asked.principal
         start: StartRow = {
@@ -126,10 +133,18 @@ class RunStore:
             "listed": listed,
             "traceparent": asked.traceparent,
             "fresh": uuid4().hex,
+            "here": here,
+            "max_queued": self._limits.max_queued,
+            "of_principal": self._limits.of_principal,
+            "per_minute": asked.limits.per_minute,
+            "at_a_time": asked.limits.at_a_time,
         }
         begun = await self._writer.begin(start)
         if begun is None:
             return None
+        if standing := begun.standing if isinstance(begun, Begun) else begun:
+            Standing.of(standing, asked.limits).tell()
+        assert isinstance(begun, Begun)  # noqa: S101  # or its standing has refused it
         run = Run(
             id=asked.id,
             thread_id=begun.thread_id,
@@ -138,13 +153,13 @@ class RunStore:
             user_id=principal.user,
             question=asked.question,
             input=asked.input,
-            status="running",
-            attempt=1,
+            status="running" if here else "queued",
+            attempt=int(here),
             crashes=0,
             cancel_requested=False,
             events_pruned=False,
             created_at=begun.created_at,
-            started_at=begun.created_at,
+            started_at=begun.created_at if here else None,
             traceparent=asked.traceparent,
         )
         return run, begun.fresh
@@ -157,6 +172,7 @@ class RunStore:
         Raises:
             SessionBusy: a run of the session is going, and ON_BUSY is `reject`; or it has had other than `follows` runs.
             SessionInterrupted: the session's last run waits for a decision.
+            RateLimited, TooManyRuns: the caller has had as many as one may.
             Overloaded, TooManyQueued: too many runs wait, of all or of this principal.
         """
         owner = (asked.principal.tenant, asked.principal.user)
@@ -170,11 +186,12 @@ class RunStore:
         for _ in range(START_TRIES):
             try:
                 async with connection(self._pool) as conn, conn.transaction():
+                    await _admit(conn, asked)  # before any session's row is locked, as slipway.begin_run does
                     # The upsert locks the session's row, so that two questions at once take turns from here on.
                     thread = await _session(conn, {**session, "fresh": uuid4().hex})
                     state = await one(conn, SESSION_STATE, *(thread,) * 4) or {}
                     if state["active"] and await one(conn, STARTED, *owner, asked.idempotency_key, asked.id):
-                        return None
+                        raise Rollback
                     if follows is not None and (state["active"] or state["runs"] != follows):
                         raise SessionBusy("the session has gone on meanwhile", retry_after=1)
                     if state["waiting"]:
@@ -189,6 +206,8 @@ class RunStore:
                 if error.diag.constraint_name != "sessions_pkey":
                     await self._raise_unless_joined(error, asked)
                     return None
+            else:
+                return None  # joined, and nothing counted
         raise SessionBusy("another request begins sessions of this id; try again", retry_after=1)
 
     async def start_resume(self, asked: Asked, interrupted: Run, *, here: bool) -> Run | None:
@@ -196,12 +215,15 @@ class RunStore:
 
         Raises:
             NotFound: the session was erased meanwhile.
-            NotInterrupted, SessionBusy, Overloaded
+            NotInterrupted, SessionBusy, Overloaded, RateLimited, TooManyRuns
         """
-        if interrupted.outcome != "interrupted":
+        if interrupted.outcome not in {"interrupted", "budget"}:
             raise NotInterrupted(f"the run does not wait for a decision: its outcome is {interrupted.outcome or 'not known yet'}")
         try:
             async with connection(self._pool) as conn, conn.transaction():
+                await _admit(conn, asked)
+                if interrupted.outcome == "budget":
+                    await _stay(conn, interrupted)
                 return await self._insert(conn, asked, interrupted.thread_id, leased=here)
         except errors.ForeignKeyViolation:
             raise NotFound("no such run") from None
@@ -264,6 +286,22 @@ class RunStore:
             await _cancel(conn, run=run_id)
 
 
+async def _admit(conn: Connection, asked: Asked) -> None:
+    """Counts a start against the caller's limits, and keeps their next one waiting; it is taken back with the transaction."""
+    if limits := asked.limits:
+        who = asked.principal
+        row = await one(conn, ADMIT, who.tenant, who.user, limits.per_minute, limits.at_a_time)
+        assert row is not None  # noqa: S101  # a SELECT without FROM has one row
+        Standing.of(row["standing"], limits).tell()
+
+
+async def _stay(conn: Connection, ended: Run) -> None:
+    """The run's session has not gone on: unlike one that waits for a decision, it may."""
+    await conn.execute("SELECT 1 FROM slipway.sessions WHERE id = %s FOR UPDATE", (ended.thread_id,))
+    if await one(conn, GONE_ON, ended.thread_id, ended.created_at):
+        raise NotInterrupted("the session has gone on after this run")
+
+
 async def _session(conn: Connection, asked: Mapping[str, object]) -> str:
     """The thread of the caller's session, which is made if it is new."""
     row = await (await conn.execute(UPSERT_SESSION.encode(), asked)).fetchone()
@@ -321,9 +359,11 @@ AND (r.resumes IS NOT NULL OR NOT EXISTS (
       AND NOT EXISTS (SELECT 1 FROM slipway.runs later WHERE later.resumes = asked.id)))
 """
 
-# What waits for a decision, or for another run of its session, waits for no place: it takes none from those who do.
+# What waits for a decision, or for another run of its session, waits for no place: it takes none from those who do. To look
+# which these are takes 10 ms for 500 runs, so that is done only when it matters.
 QUEUE = f"""
-SELECT %(max_queued)s - (SELECT count(*) FROM slipway.runs r WHERE {CLAIMABLE}) AS places,
+SELECT %(max_queued)s - CASE WHEN (SELECT count(*) FROM slipway.runs WHERE status = 'queued') < %(max_queued)s THEN 0
+                             ELSE (SELECT count(*) FROM slipway.runs r WHERE {CLAIMABLE}) END AS places,
        (SELECT count(*) FROM slipway.runs WHERE status = 'queued' AND session_id = %(thread_id)s) AS of_session,
        (SELECT count(*) FROM slipway.runs
         WHERE status = 'queued' AND tenant = %(tenant)s AND user_id = %(user_id)s) AS of_principal
@@ -342,6 +382,10 @@ WHERE %(leased)s OR (
     FROM ({QUEUE}) AS queue)
 RETURNING {RUN_COLUMNS}
 """
+
+ADMIT = "SELECT slipway.admit(%s, %s, %s, %s) AS standing"
+
+GONE_ON = "SELECT 1 FROM slipway.runs WHERE session_id = %s AND created_at > %s LIMIT 1"
 
 STARTED = f"""
 SELECT {WITHOUT_ANSWER} FROM slipway.runs r WHERE tenant = %s AND user_id = %s AND (idempotency_key = %s OR id = %s) LIMIT 1

@@ -11,10 +11,12 @@ from uuid import uuid4
 import structlog
 from langchain_core.callbacks import BaseCallbackHandler
 
+from agent_service.caller_limits import CountStart
 from agent_service.db.pool import Pool, make_pool
 from agent_service.errors import GuardrailBlocked
 from agent_service.metrics import Metrics
 from agent_service.prices import PriceTable
+from agent_service.runs.budgets import Budgets
 from agent_service.runs.checkpoints import Checkpointer
 from agent_service.runs.event_log import EventLog
 from agent_service.runs.executor import Executor
@@ -62,6 +64,7 @@ async def open_runtime(
     check_input: Callable[[str], GuardrailBlocked | None],
     tracing: Tracing,
     tracer: Callable[[], BaseCallbackHandler] | None,
+    count_start: CountStart | None,
 ) -> AsyncIterator[Runtime]:
     """Executes runs until it is closed; drain the worker first."""
     holder = f"{socket.gethostname()}-{uuid4().hex[:12]}{VERSION_MARK}{metrics.graph_version}"
@@ -75,7 +78,9 @@ async def open_runtime(
     writer = Writer(keeping, live, holder=holder, lease_seconds=settings.lease_seconds, heard=lambda: notices.heard)
     events = EventLog(pool)
     graph = compile_graph(Checkpointer(pool, writer))
+    budgets = Budgets(pool, writer, limits=settings.budget_limits, prices=prices, metrics=metrics, model=settings.model)
     worker = Worker(
+        budgets=budgets,
         leases=Leases(keeping, holder=holder, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts),
         writer=writer,
         live=live,
@@ -86,6 +91,7 @@ async def open_runtime(
             max_turn_seconds=settings.max_turn_seconds,
             max_steps=settings.max_steps,
             max_attempts=settings.max_attempts,
+            budgets=budgets,
             history=events.before,
             tracer=tracer,
         ),
@@ -116,6 +122,9 @@ async def open_runtime(
         tracing=tracing,
         check_input=check_input,
         context=GraphContext(graph.context_schema, settings.agent_context),
+        limits=settings.caller_limits,
+        budgets=budgets,
+        count_start=count_start,
     )
     loops: dict[str, Callable[[], Coroutine[None, None, None]]] = {
         "writer": writer.run_forever,

@@ -6,22 +6,28 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
+from agent_service.caller_limits import CallerLimits, CountStart
 from agent_service.db.pool import until_database_answers
 from agent_service.errors import (
+    BudgetSpent,
     DatabaseUnavailable,
     GuardrailBlocked,
     IdempotencyConflict,
     InvalidRequest,
     Overloaded,
+    RateLimited,
     TooManyQueued,
+    TooManyRuns,
     Unauthenticated,
 )
 from agent_service.health import RunCounts
 from agent_service.metrics import Metrics
 from agent_service.principal import Principal
+from agent_service.runs.budgets import Budgets
 from agent_service.runs.buffer import EventBuffer
 from agent_service.runs.event_log import WATCH_SECONDS, EventLog
 from agent_service.runs.events import START, Event, Position
@@ -49,6 +55,9 @@ class RunService:
         tracing: Tracing,
         check_input: Callable[[str], GuardrailBlocked | None],
         context: GraphContext,
+        limits: CallerLimits,
+        budgets: Budgets,
+        count_start: CountStart | None,
     ) -> None:
         self._store = store
         self._events = events
@@ -59,6 +68,9 @@ class RunService:
         self._tracing = tracing
         self._check_input = check_input
         self._context = context
+        self._limits = limits
+        self._budgets = budgets
+        self._count_start = count_start
 
     # Starting
 
@@ -87,7 +99,8 @@ class RunService:
             listed: whether the session shows in lists.
 
         Raises:
-            GuardrailBlocked, InvalidRequest, Overloaded, NotFound, SessionBusy, SessionInterrupted, IdempotencyConflict
+            GuardrailBlocked, InvalidRequest, RateLimited, TooManyRuns, BudgetSpent, Overloaded, NotFound, SessionBusy,
+            SessionInterrupted, IdempotencyConflict
         """
         request = _request_hash(idempotency_key or run_id, *(asked or (question, session_id, messages, context)))
         if first := await self._store.first(principal, idempotency_key, run_id):
@@ -107,11 +120,12 @@ class RunService:
             idempotency_key=idempotency_key,
             request_hash=request,
             traceparent=self._tracing.traceparent(),
+            limits=await self._counted(principal),
         )
         session = session_id or uuid4().hex
         with self._turned_away(), self._worker.place(principal) as place:
-            plain = place.here and request is None and follows is None
-            if plain and (begun := await self._store.begin(wanted, session, listed=listed)):
+            plain = request is None and follows is None
+            if plain and (begun := await self._store.begin(wanted, session, here=place.here, listed=listed)):
                 place.run, place.fresh = begun
             else:
                 place.run = await self._store.start(wanted, session, here=place.here, listed=listed, follows=follows)
@@ -147,6 +161,7 @@ class RunService:
             idempotency_key=idempotency_key,
             request_hash=request,
             traceparent=self._tracing.traceparent(),
+            limits=await self._counted(principal),
         )
         with self._turned_away(), self._worker.place(principal) as place:
             place.run = await self._store.start_resume(wanted, interrupted, here=place.here)
@@ -157,9 +172,23 @@ class RunService:
         """Counts who finds no room, and says when there may be some."""
         try:
             yield
-        except (Overloaded, TooManyQueued) as error:
-            self._metrics.rate_limited.labels("queue").inc()
+        except (RateLimited, BudgetSpent) as error:
+            self._metrics.rate_limited.labels("rate" if isinstance(error, RateLimited) else "budget").inc()
+            raise
+        except (Overloaded, TooManyQueued, TooManyRuns) as error:
+            self._metrics.rate_limited.labels("runs" if isinstance(error, TooManyRuns) else "queue").inc()
             raise type(error)(error.detail, retry_after=self._worker.retry_after()) from None
+
+    async def _counted(self, principal: Principal) -> CallerLimits:
+        """What is still to be counted of a start: in Redis it is now. Raises RateLimited, BudgetSpent."""
+        with self._turned_away():
+            self._budgets.refuse_who_has_spent(principal)
+        standing = await self._count_start(principal) if self._count_start else None
+        if standing is None:
+            return self._limits
+        with self._turned_away():
+            standing.tell()
+        return replace(self._limits, per_minute=None)
 
     async def _first(self, principal: Principal, idempotency_key: str | None, run_id: UUID | None = None) -> Run:
         run = await self._store.first(principal, idempotency_key, run_id)

@@ -14,6 +14,7 @@ import structlog
 from agent_service.errors import DatabaseUnavailable
 from agent_service.metrics import Metrics
 from agent_service.principal import Principal
+from agent_service.runs.budgets import Budgets
 from agent_service.runs.executor import Executor
 from agent_service.runs.live_run import LiveRun, LiveRuns
 from agent_service.runs.notices import Notices
@@ -56,6 +57,7 @@ class Worker:
         writer: Writer,
         live: LiveRuns,
         executor: Executor,
+        budgets: Budgets,
         notices: Notices,
         metrics: Metrics,
         tracing: Tracing,
@@ -66,6 +68,7 @@ class Worker:
         self._writer = writer
         self._live = live
         self._executor = executor
+        self._budgets = budgets
         self._notices = notices
         self._metrics = metrics
         self._tracing = tracing
@@ -173,6 +176,7 @@ class Worker:
             places = self._free
             claimed, queue = await self._leases.claim(places, adopt=adopt, alone=alone, held=list(self._jobs))
             self._queue = queue.here
+            self._budgets.any_set = queue.budgets
             if places > 0:
                 self._may_suspect = not any(item.alone for item in claimed)
                 self._overtaken = self._overtaken and not claimed

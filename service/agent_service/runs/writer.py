@@ -22,6 +22,7 @@ import structlog
 from psycopg import errors
 from psycopg.types.json import Jsonb
 
+from agent_service.caller_limits import StandingRow
 from agent_service.db.pool import RETRY_SECONDS, Pool, connection, idle_limit
 from agent_service.errors import DatabaseUnavailable
 from agent_service.runs import records, steps
@@ -69,16 +70,25 @@ class Begun:
     created_at: datetime
     fresh: bool
     """Its session is new."""
+    standing: StandingRow | None
+    """Of its caller, as slipway.standing says it; None without limits."""
 
 
-def _begun(row: BegunRow) -> Begun:
-    return Begun(row["thread_id"], datetime.fromisoformat(row["created_at"]), row["fresh"])
+Refused = StandingRow
+"""Instead of Begun: the caller's standing, which says by which limit."""
+
+
+def _begun(row: BegunRow) -> Begun | Refused:
+    standing = row["standing"]
+    if standing and standing["refused"]:
+        return standing
+    return Begun(row["thread_id"], datetime.fromisoformat(row["created_at"]), row["fresh"], standing)
 
 
 @dataclass(eq=False, slots=True)
 class _Start:
     asked: StartRow
-    done: asyncio.Future[Begun | None]
+    done: asyncio.Future[Begun | Refused | None]
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -135,8 +145,8 @@ class Writer:
 
     # What waits for a commit
 
-    async def begin(self, asked: StartRow) -> Begun | None:
-        """Starts a run here, under this process's lease: slipway.begin_run. None where the plain way is not open.
+    async def begin(self, asked: StartRow) -> Begun | Refused | None:
+        """Starts a run here, under this process's lease, or queues it: slipway.begin_run. None where the plain way is not open.
 
         Raises:
             DatabaseUnavailable: whether it has begun is not known; if so, it is adopted as after a crash.
@@ -307,7 +317,8 @@ class Writer:
                     taken.absorb(run.steps)
                     run.steps = taken
             raise
-        return _Written(row["begun"] or [], row["news"] or [], marks, endings, row["work"])
+        work = row["work"] or any(not start.asked["here"] for start in group.starts)
+        return _Written(row["begun"] or [], row["news"] or [], marks, endings, work)
 
     def _arguments(self, group: _Group) -> dict[str, object]:
         saving = [(run, run.saving) for run in group.runs if run.saving]

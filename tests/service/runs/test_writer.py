@@ -43,7 +43,7 @@ class Process:
         self.saver = Checkpointer(pool, self.writer)
 
     async def begin(self, session: str, run_id: UUID | None = None) -> LiveRun | None:
-        begun = await self.store.begin(Asked(run_id or uuid4(), ANN, "q", INPUT), session, listed=True)
+        begun = await self.store.begin(Asked(run_id or uuid4(), ANN, "q", INPUT), session, here=True, listed=True)
         return self.live.add(begun[0]) if begun else None
 
     async def begin_all(self, *sessions: str) -> list[LiveRun]:
@@ -280,7 +280,7 @@ async def test_an_id_that_a_run_has_starts_no_second_one_and_leaves_no_session(p
 async def test_two_callers_sessions_of_one_name_get_a_thread_each(process: Process) -> None:
     (ann,) = await process.begin_all("s")
     beginning = asyncio.ensure_future(
-        process.store.begin(Asked(uuid4(), Principal("other", "bob"), "q", INPUT), "s", listed=True)
+        process.store.begin(Asked(uuid4(), Principal("other", "bob"), "q", INPUT), "s", here=True, listed=True)
     )
     await asyncio.sleep(0)
     await process.writer.commit()

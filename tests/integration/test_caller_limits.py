@@ -1,0 +1,140 @@
+"""What one caller may begin, at three real replicas on one database: exact, whoever is asked, with and without Redis."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.durability.fleet import Fleet, running_fleet, until
+from tests.support.fake_script import Script
+from tests.support.redis_server import running_redis
+from tests.support.service import JWT_SECRET
+from tests.support.tokens import bearer
+
+LIMIT = 40
+
+
+@asynccontextmanager
+async def three_replicas(admin_url: str, folder: Path, **env: str) -> AsyncIterator[Fleet]:
+    secured = {"AUTH": "required", "JWT_SECRET": JWT_SECRET, "AGENT_GRAPH": "tests.support.graphs:plain"}
+    async with running_fleet(admin_url, folder, 3, each=(), **secured, **env) as fleet:
+        fleet.model.script = Script(token_count=5)
+        yield fleet
+
+
+async def ask(fleet: Fleet, number: int, who: dict[str, str], **body: Any) -> httpx.Response:
+    """Of each three questions one goes to each replica; nobody waits for the answer."""
+    url = f"{fleet.replicas[number % 3].url}/chat"
+    question = {"question": f"question {number}", **body}
+    return await fleet.client.post(url, json=question, headers={"Prefer": "respond-async", **who}, timeout=60)
+
+
+@pytest.mark.parametrize("counted_by", ["postgres", "redis"])
+async def test_of_two_hundred_questions_at_once_exactly_the_limit_begins(admin_url: str, tmp_path: Path, counted_by: str) -> None:
+    async with AsyncExitStack() as stack:
+        env = {"RATE_LIMIT_PER_MINUTE": str(LIMIT), "MAX_QUEUED_RUNS": "500", "MAX_QUEUED_PER_PRINCIPAL": "500"}
+        if counted_by == "redis":
+            env["REDIS_URL"] = (await stack.enter_async_context(running_redis())).url
+        fleet = await stack.enter_async_context(three_replicas(admin_url, tmp_path, **env))
+
+        # At the turn of a minute the share of the one before falls, and another one may begin.
+        await until(lambda: fleet.sql("SELECT 1 WHERE extract(second FROM clock_timestamp()) < 50"), 15)
+        answers = await asyncio.gather(*(ask(fleet, number, bearer("alice")) for number in range(200)))
+
+        statuses = Counter(answer.status_code for answer in answers)
+        print(f"\n{counted_by}: 200 questions at once to 3 replicas, limit {LIMIT} a minute: {dict(statuses)}")
+        assert statuses == {202: LIMIT, 429: 200 - LIMIT}
+        assert fleet.sql("SELECT count(*) FROM slipway.runs") == [(LIMIT,)]
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert {answer.json()["code"] for answer in refused} == {"rate_limited"}
+        assert all(1 <= int(answer.headers["Retry-After"]) <= 120 for answer in refused)
+        assert {answer.headers["RateLimit-Remaining"] for answer in refused} == {"0"}
+        left = {int(answer.headers["RateLimit-Remaining"]) for answer in answers if answer.status_code == 202}
+        assert left <= set(range(LIMIT))
+        assert {answer.headers["RateLimit-Limit"] for answer in answers} == {str(LIMIT)}
+        assert (await ask(fleet, 0, bearer("bob"))).status_code == 202
+        assert (await ask(fleet, 0, bearer("alice", tenant="other"))).status_code == 202
+
+
+async def test_a_caller_has_so_many_runs_at_a_time_and_a_place_again_when_one_ends_or_its_process_dies(
+    admin_url: str, tmp_path: Path
+) -> None:
+    async with three_replicas(admin_url, tmp_path, MAX_RUNS_PER_PRINCIPAL="6", RATE_LIMIT_PER_MINUTE="0") as fleet:
+        fleet.model.script = Script(token_count=1, first_token_seconds=3600)
+        alice = bearer("alice")
+
+        answers = await asyncio.gather(*(ask(fleet, number, alice) for number in range(30)))
+
+        assert Counter(answer.status_code for answer in answers) == {202: 6, 429: 24}
+        refused = next(answer for answer in answers if answer.status_code == 429)
+        assert refused.json()["code"] == "too_many_runs"
+        assert int(refused.headers["Retry-After"]) >= 1
+        assert "RateLimit-Limit" not in refused.headers
+
+        going = [answer.json()["run_id"] for answer in answers if answer.status_code == 202]
+        await fleet.client.post(f"{fleet.replicas[0].url}/runs/{going[0]}/cancel", headers=alice)
+        await until(lambda: fleet.sql("SELECT count(*) FROM slipway.runs WHERE status <> 'finished'") == [(5,)])
+        assert Counter([(await ask(fleet, n, alice)).status_code for n in range(2)]) == {202: 1, 429: 1}
+
+        await fleet.replicas[2].kill()  # its runs go on elsewhere: they still count
+        assert (await ask(fleet, 0, alice)).status_code == 429
+        fleet.model.script = Script(token_count=1)
+        await until(lambda: fleet.sql("SELECT count(*) FROM slipway.runs WHERE attempt > 1 AND status = 'finished'") > [(0,)])
+        async with asyncio.timeout(20):
+            while (await ask(fleet, 0, alice)).status_code != 202:
+                await asyncio.sleep(0.1)
+
+
+async def test_questions_with_a_key_and_decisions_count_and_a_retry_does_not(admin_url: str, tmp_path: Path) -> None:
+    async with three_replicas(admin_url, tmp_path, RATE_LIMIT_PER_MINUTE="4") as fleet:
+        alice = bearer("alice")
+
+        async def keyed(key: str, number: int) -> int:
+            return (await ask(fleet, number, {**alice, "Idempotency-Key": key}, session_id=key)).status_code
+
+        retried = await asyncio.gather(*(keyed("one", 0) for _ in range(20)))
+        assert set(retried) == {202}
+        assert fleet.sql("SELECT recent + earlier FROM slipway.callers") == [(1,)]
+
+        assert sorted(await asyncio.gather(*(keyed(f"k{n}", n) for n in range(1, 7)))) == [202] * 3 + [429] * 3
+        assert fleet.sql("SELECT recent + earlier FROM slipway.callers") == [(4,)]
+
+
+async def test_who_asks_twice_does_not_wait_for_the_five_hundred_of_another(admin_url: str, tmp_path: Path) -> None:
+    env = {
+        "MAX_CONCURRENT_RUNS": "4",
+        "MAX_QUEUED_RUNS": "1000",
+        "MAX_QUEUED_PER_PRINCIPAL": "1000",
+        "MAX_RUNS_PER_PRINCIPAL": "0",
+        "RATE_LIMIT_PER_MINUTE": "0",
+    }
+    async with three_replicas(admin_url, tmp_path, **env) as fleet:
+        fleet.model.script = Script(token_count=5, tokens_per_second=50)  # a tenth of a second
+        few = asyncio.Semaphore(60)  # so that a busy machine does not run out of connections to its database
+
+        async def in_turn(number: int) -> httpx.Response:
+            async with few:
+                return await ask(fleet, number, bearer("alice"))
+
+        flood = await asyncio.gather(*(in_turn(number) for number in range(500)))
+        assert Counter(str(answer.json().get("code", answer.status_code)) for answer in flood) == {"202": 500}
+        both = await asyncio.gather(*(ask(fleet, number, bearer("bob")) for number in range(2)))
+        assert {answer.status_code for answer in both} == {202}
+
+        await until(lambda: fleet.sql("SELECT count(*) FROM slipway.runs WHERE status <> 'finished'") == [(0,)], 120)
+
+        waits = fleet.sql(
+            "SELECT user_id, count(*), max(extract(epoch FROM started_at - created_at))::float8,"
+            " avg(extract(epoch FROM started_at - created_at))::float8 FROM slipway.runs GROUP BY user_id ORDER BY user_id"
+        )
+        print("\ncaller  questions  longest wait  mean wait (seconds)")
+        for user, count, longest, mean in waits:
+            print(f"{user:<7} {count:>9} {longest:>13.2f} {mean:>10.2f}")
+        (_, _, alice, _), (_, _, bob, _) = waits
+        assert bob < alice / 4
+        assert fleet.sql("SELECT count(*) FROM slipway.runs WHERE outcome <> 'completed'") == [(0,)]
