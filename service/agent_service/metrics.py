@@ -40,8 +40,8 @@ OTHER = "other"
 MAX_ROUTES = 20
 """Routes that count by name: the graph's first ones. A graph that makes up a route for each question makes no more series."""
 
-ROUTE = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
-"""What a route may look like to be a label: not like a sentence, which may be a user's."""
+NAME = re.compile(r"[A-Za-z0-9_.:/@+-]{1,100}")
+"""What a name looks like that is a route's label, or logged: not like a sentence, which may be a user's."""
 
 ANSWERS = ("sourced", "unsourced", "refused", "iteration_limit")
 """How a turn was answered: with a tool's citations or without, not at all by a rule or a model's refusal, or not to the end."""
@@ -237,7 +237,7 @@ class Metrics:
 
     def route_label(self, route: str) -> str:
         """A route by its name: of those that the graph takes, the first MAX_ROUTES that look like one."""
-        if route not in self._routes and len(self._routes) < MAX_ROUTES and ROUTE.fullmatch(route):
+        if route not in self._routes and len(self._routes) < MAX_ROUTES and NAME.fullmatch(route):
             self._routes.add(route)
         return route if route in self._routes else self._other("route", route)
 
@@ -255,12 +255,12 @@ class Metrics:
         """A call without a price. Its name is logged once: in the metric it may be `other`."""
         self.unpriced.labels(self.model_label(model)).inc()
         if self._first("unpriced", model):
-            log.warning("model_without_price", model=model[:100])
+            log.warning("model_without_price", model=_shown(model))
 
     def _other(self, label: str, value: str) -> str:
         """Logs an undeclared name once: its series is the shared one, and somebody will look for it."""
         if self._first(label, value):
-            log.info("counted_as_other", label=label, value=value[:100])
+            log.info("counted_as_other", label=label, value=_shown(value))
         return OTHER
 
     def _first(self, kind: str, value: str) -> bool:
@@ -270,6 +270,10 @@ class Metrics:
             return False
         told.add(value)
         return True
+
+
+def _shown(name: str) -> str:
+    return name if NAME.fullmatch(name) else "(no name)"
 
 
 def _value(gauge: Gauge) -> float:

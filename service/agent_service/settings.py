@@ -77,6 +77,11 @@ class Settings(BaseModel):
         " with the id of its last event.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
+    log_content: Literal["on", "off"] = Field(
+        "off",
+        description="Whether lines about failed runs have the messages of what was raised, which may quote questions, answers and"
+        " keys: for development.",
+    )
 
     # State
     database_url: ConnInfo = Field(

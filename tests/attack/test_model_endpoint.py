@@ -117,7 +117,7 @@ async def test_an_error_without_an_end_is_read_up_to_its_limit() -> None:
     async with client_of(server) as client:
         with pytest.raises(ModelRejected) as refused:
             await client.reader.create(model="fake-1", messages=[])
-    assert len(refused.value.detail) < endpoint_errors.MESSAGE_CHARS + 100
+    assert len(refused.value.detail) < 200
     assert server.sent < endpoint_errors.MAX_ERROR_BYTES + SOCKET_BYTES
 
 

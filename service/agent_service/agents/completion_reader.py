@@ -275,7 +275,7 @@ class CompletionsReader:
         try:
             return await self.endpoint.post(PATH, payload, receive)
         except ModelRejected as refused:
-            if USAGE not in payload or not any(name in f"{refused.detail} {refused}" for name in (USAGE, "include_usage")):
+            if USAGE not in payload or not any(name in str(vars(refused).get("message")) for name in (USAGE, "include_usage")):
                 raise
         log.warning("usage_refused", model=payload["model"], effect="the endpoint refuses stream_options; tokens are estimated")
         self.without_usage.add(payload["model"])

@@ -6,6 +6,7 @@ The errors that a graph sees are ours and the OpenAI client's at once: it may ca
 
 import contextlib
 import math
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -34,8 +35,8 @@ BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 8.0
 CLIENT_RETRY_SECONDS = 5
 """Retry-After towards our client when the endpoint named none: its retries are used up, an outage rarely ends sooner."""
 
-MESSAGE_CHARS = 200
-"""Characters of the endpoint's own message that are passed on."""
+REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
+"""Names of errors, such as `context_length_exceeded`; no sentence, no key."""
 
 MAX_ERROR_BYTES = 64 * 2**10
 """Of an error's body that are read; the message stands in the first few hundred."""
@@ -77,8 +78,11 @@ def status_of(error: Failure) -> Status:
     return "auth" if isinstance(error, KeyRefused) else "client_error"
 
 
-def failure(code: int, message: str, retry_after: float | None = None) -> Failure:
-    """The failure that an HTTP status stands for, be it the response's or that of an error inside a stream."""
+def failure(code: int, message: str, retry_after: float | None = None, reason: str = "") -> Failure:
+    """The failure that an HTTP status stands for, be it the response's or that of an error inside a stream.
+
+    `message` is for the graph alone: endpoints quote keys and questions. Callers and logs are told the `reason`, a name.
+    """
     if code == HTTPStatus.UNAUTHORIZED:
         return KeyRefused()
     if code == HTTPStatus.REQUEST_TIMEOUT:
@@ -87,7 +91,8 @@ def failure(code: int, message: str, retry_after: float | None = None) -> Failur
         return AttemptFailed("rate_limited", "HTTP 429, too many requests", retry_after)
     if code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return AttemptFailed("server_error", f"HTTP {code}", retry_after)
-    refused = ModelRejected(f"the model endpoint refused the request (HTTP {code}): {message[:MESSAGE_CHARS]}")
+    refused = ModelRejected(f"the model endpoint refused the request (HTTP {code}{', ' if reason else ''}{reason})")
+    refused.args = (f"{refused.detail}: {message}",)  # langchain looks into it for what is too long
     return with_status(refused, code, message)
 
 
@@ -95,7 +100,7 @@ def stream_failure(error: object) -> Failure:
     """The failure that an error object inside a stream stands for; without a status code, a server error."""
     code = error.get("code") if isinstance(error, dict) else None
     if isinstance(code, int) and code >= HTTPStatus.BAD_REQUEST:
-        return failure(code, error_message({"error": error}))
+        return failure(code, error_message({"error": error}), reason=error_reason({"error": error}))
     return AttemptFailed("server_error", "it sent an error inside the stream")
 
 
@@ -104,6 +109,13 @@ def error_message(body: object) -> str:
     error = body.get("error", body) if isinstance(body, dict) else body
     message = error.get("message", error) if isinstance(error, dict) else error
     return " ".join(str(message).split())
+
+
+def error_reason(body: object) -> str:
+    """The name that OpenAI's error shape has for an error, its `code` or else its `type`; empty unless it looks like a name."""
+    error = body.get("error") if isinstance(body, dict) else None
+    names = [error.get("code"), error.get("type")] if isinstance(error, dict) else []
+    return next((name for name in names if isinstance(name, str) and REASON.fullmatch(name)), "")
 
 
 async def read_start(response: aiohttp.ClientResponse, limit: int) -> bytes:
@@ -117,11 +129,14 @@ async def read_start(response: aiohttp.ClientResponse, limit: int) -> bytes:
 async def response_failure(response: aiohttp.ClientResponse) -> Failure:
     """The failure that a response other than 200 stands for."""
     raw = await read_start(response, MAX_ERROR_BYTES)
+    reason = ""
     try:
-        message = error_message(orjson.loads(raw))
+        body = orjson.loads(raw)
+        message, reason = error_message(body), error_reason(body)
     except orjson.JSONDecodeError:
         message = " ".join(raw.decode(errors="replace").split())
-    return failure(response.status, message, parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC)))
+    wait = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+    return failure(response.status, message, wait, reason)
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:
@@ -200,6 +215,7 @@ def as_raised(stock: openai.APIError) -> Exception:
 def _both(error: E, theirs: type[openai.APIError], **attributes: Any) -> E:
     ours = next(kind for kind in type(error).__mro__ if issubclass(kind, SlipwayError) and not issubclass(kind, openai.APIError))
     made: E = _class_of(ours, theirs)(error.detail)
+    made.args = error.args
     vars(made).update({"request": _request(), "param": None, "type": None, **attributes, **_own(error)})
     return made
 

@@ -38,6 +38,9 @@ ATTEMPTS_OF_THE_LIVING = 10
 STOPPED: Mapping[StopReason | None, Ending] = {"cancel": Ending("cancelled"), "refused": Ending("failed", REFUSED)}
 """How a run ends that was stopped, if it ends here."""
 
+MESSAGE_CHARS = 2_000
+"""Of an error's message in a line of the log."""
+
 STEP_LIMIT_ANSWER = "I stopped because this took more steps than a turn may have. What I found so far stands above."
 
 
@@ -53,6 +56,8 @@ class Executor:
     max_steps: int
     max_attempts: int
     budgets: Budgets
+    log_content: bool
+    """Whether messages of errors are logged: they may quote a question, an answer or a key."""
     history: Callable[[Run], Awaitable[list[Event]]]
     """Reads the logged events of a run's earlier attempts."""
     tracer: Callable[[], BaseCallbackHandler] | None = None
@@ -86,12 +91,14 @@ class Executor:
             case BudgetSpent():
                 return _failed("budget", error.code, error.detail, retryable=True)
             case SlipwayError():
-                log.warning("run_failed", code=error.code, detail=error.detail)
+                log.warning("run_failed", code=error.code, detail=error.detail, **self._content(error))
                 return _failed("failed", error.code, error.detail, retryable=error.retryable)
-        # Not its message, which may quote a question: that is for LOG_LEVEL=debug.
-        log.error("graph_raised", error=type(error).__name__, at=frames(error))
-        log.debug("graph_raised_details", exc_info=error)
+        log.error("graph_raised", error=type(error).__name__, at=frames(error), **self._content(error))
         return _failed("failed", GraphFailed.code, f"the graph raised {type(error).__name__}", retryable=False)
+
+    def _content(self, error: Exception) -> dict[str, str]:
+        message = getattr(error, "message", None) or str(error)
+        return {"message": message[:MESSAGE_CHARS]} if self.log_content else {}
 
     async def _attempt(self, live: LiveRun, handler: RunCallbackHandler) -> Ending:
         run = live.run

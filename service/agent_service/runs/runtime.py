@@ -92,6 +92,7 @@ async def open_runtime(
             max_steps=settings.max_steps,
             max_attempts=settings.max_attempts,
             budgets=budgets,
+            log_content=settings.log_content == "on",
             history=events.before,
             tracer=tracer,
         ),

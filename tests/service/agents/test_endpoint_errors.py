@@ -3,7 +3,15 @@ from datetime import UTC, datetime
 import aiohttp
 import pytest
 
-from agent_service.agents.endpoint_errors import AttemptFailed, error_message, failure, parse_retry_after, pause, transport_errors
+from agent_service.agents.endpoint_errors import (
+    AttemptFailed,
+    error_message,
+    error_reason,
+    failure,
+    parse_retry_after,
+    pause,
+    transport_errors,
+)
 from agent_service.errors import ModelRejected
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -50,10 +58,28 @@ def test_statuses_that_may_pass_are_retried(code: int, status: str) -> None:
 
 
 @pytest.mark.parametrize("code", [302, 400, 403, 404, 422])
-def test_other_statuses_are_a_rejection_with_the_message_cut(code: int) -> None:
-    failed = failure(code, "x" * 500)
+def test_other_statuses_are_a_rejection_whose_message_is_for_the_graph_alone(code: int) -> None:
+    failed = failure(code, "Incorrect API key provided: sk-1", reason="no_such_key")
     assert isinstance(failed, ModelRejected)
-    assert failed.detail.endswith(f"(HTTP {code}): " + "x" * 200)
+    assert failed.detail == f"the model endpoint refused the request (HTTP {code}, no_such_key)"
+    assert vars(failed)["message"].endswith("sk-1")
+    assert str(failed).endswith("sk-1")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ({"code": "context_length_exceeded", "type": "invalid_request_error"}, "context_length_exceeded"),
+        ({"code": None, "type": "invalid_request_error"}, "invalid_request_error"),
+        ({"code": "the key sk-1 is wrong"}, ""),
+        ({"code": 400, "type": ["x"]}, ""),
+        ({"code": "x" * 65}, ""),
+        ("no way", ""),
+        (None, ""),
+    ],
+)
+def test_a_reason_is_a_name_or_nothing(error: object, reason: str) -> None:
+    assert error_reason({"error": error}) == reason
 
 
 @pytest.mark.parametrize("body", [{"error": {"message": "no\n way"}}, {"error": "no way"}, {"message": "no way"}, "no way"])

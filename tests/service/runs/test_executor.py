@@ -23,10 +23,10 @@ async def test_a_turn_over_its_time_limit_ends_as_timeout(serve: Serve, effects:
 
 
 async def test_an_exceptions_text_is_in_no_line_nor_in_the_answer(serve: Serve, database: Database) -> None:
-    """It quotes the question. LOG_LEVEL=debug shows it; info does not."""
+    """It quotes the question. LOG_CONTENT=on shows it, for whoever develops; LOG_LEVEL=debug does not."""
     log = Log()
     with restoring():
-        setup_logging("info", log.stream)
+        setup_logging("debug", log.stream)
         async with serve(graphs.raises(ValueError)) as service:
             run = await database.finished(await begin(service, question=QUESTION))
 
@@ -34,3 +34,9 @@ async def test_an_exceptions_text_is_in_no_line_nor_in_the_answer(serve: Serve, 
     assert log.named("graph_raised")[0]["at"][-1].endswith(" fail")
     assert QUESTION not in log.text
     assert QUESTION not in str(run["error"])
+
+    with restoring():
+        setup_logging("info", log.stream)
+        async with serve(graphs.raises(ValueError), LOG_CONTENT="on") as service:
+            await database.finished(await begin(service, question=QUESTION))
+    assert QUESTION in log.named("graph_raised")[1]["message"]

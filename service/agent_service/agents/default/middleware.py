@@ -158,7 +158,13 @@ def tool_error(error: Exception, request: ToolCallRequest) -> str:
     hold an address or a key.
     """
     name = request.tool_call["name"]
-    told = str(error) if isinstance(error, SlipwayError | ToolException) else type(error).__name__
+    match error:
+        case SlipwayError():
+            told = error.detail
+        case ToolException():
+            told = str(error)
+        case _:
+            told = type(error).__name__
     logger(__name__).warning("tool_failed", tool=name, error=type(error).__name__)
     return f"`{name}` failed: {told}"
 
