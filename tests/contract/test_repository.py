@@ -34,7 +34,7 @@ FORBIDDEN = [
 ALLOWED = {"LICENSE"}
 
 
-MOST_LINES = 450
+MOST_LINES = 440
 """Of one module: it is one thought. CONTRIBUTING.md says about 400."""
 
 
@@ -48,7 +48,9 @@ def test_no_two_modules_of_a_component_have_the_same_name(component: str) -> Non
 
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_no_module_is_longer_than_a_thought(component: str) -> None:
-    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / component).rglob("*.py")}
+    # settings.py is a list, and as long as there are settings
+    modules = (path for path in (ROOT / component).rglob("*.py") if path.name != "settings.py")
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in modules}
 
     assert [str(path) for path, lines in lengths.items() if lines > MOST_LINES] == []
 
