@@ -36,6 +36,14 @@ def test_the_shipped_table_prices_a_call_exactly() -> None:
     assert cost(PriceTable.load(), "gpt-4o-mini", fresh=1000, cached=200, output=10) == Decimal("0.000171")
 
 
+def test_a_call_costs_what_the_worked_example_of_the_docs_says() -> None:
+    page = (Path(__file__).parents[2] / "docs/operations/cost-control.md").read_text(encoding="utf-8")
+    usd = cost(PriceTable.load(), "gpt-4.1-mini", fresh=1_000, cached=2_000, output=400)
+    assert usd is not None
+    assert f"= {usd.normalize()} USD" in page
+    assert f"costs {2 * usd.normalize()} USD" in page
+
+
 def test_the_offline_model_is_free_and_not_unpriced() -> None:
     assert cost(PriceTable.load(), "offline", fresh=1000, output=1000) == 0
 

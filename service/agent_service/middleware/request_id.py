@@ -1,6 +1,7 @@
-"""A request id on every answer and every log line of a request; and the headers that code below has for the answer."""
+"""A request id on every answer and log line of a request; headers that every answer has, and those that code below has for it."""
 
 import re
+from collections.abc import Iterable
 from uuid import uuid4
 
 import structlog
@@ -9,6 +10,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from agent_service.caller_limits import RESPONSE_HEADERS
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+SAFE = {
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"content-security-policy": b"frame-ancestors 'none'",
+}
+"""Of an answer that does not say otherwise, as the chat page does: a browser guesses no type, and frames nothing."""
+
+PRIVATE = {b"cache-control": b"no-store"}
+"""Of JSON: it is one caller's own."""
 
 
 class ContextMiddleware:
@@ -30,8 +41,17 @@ class ContextMiddleware:
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 more = [(name.lower().encode(), value.encode()) for name, value in told.items()]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id), *more]
+                said = message["headers"]
+                message["headers"] = [*said, *_unsaid(said), (b"x-request-id", request_id), *more]
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
             await self._app(scope, receive, send_with_id)
+
+
+def _unsaid(said: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    names = {name.lower(): value for name, value in said}
+    safe = (
+        SAFE | PRIVATE if names.get(b"content-type", b"").startswith((b"application/json", b"application/problem+json")) else SAFE
+    )
+    return [(name, value) for name, value in safe.items() if name not in names]
