@@ -27,6 +27,8 @@ MEMORY_BYTES = 4 * 2**30
 
 SHARED = {
     "fsync": "off",  # nobody wants these files back after a crash of the machine
+    "full_page_writes": "off",  # likewise; each new database is a checkpoint, after which every page would be logged whole
+    "autovacuum": "off",  # databases live for seconds
     "max_connections": "400",  # each worker may run some replicas at once, each with a pool; PostgreSQL's own limit is 100
 }
 
