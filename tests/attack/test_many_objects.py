@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.operator.test_process import KUBECONFIG, EmptyCluster, operator
+from tests.operator.test_main import KUBECONFIG, EmptyCluster, operator
 from tests.support.ports import free_port
 
 KIND, PATH = "AgentHealth", "/apis/slipway.dev/v1alpha1/agenthealths"

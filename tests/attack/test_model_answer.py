@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from playwright.async_api import Request, Route, expect
 
-from tests.service.page.chat import Chat
-from tests.service.page.conftest import OpenChat, Site
+from tests.integration.page.chat import Chat
+from tests.integration.page.conftest import OpenChat, Site
 from tests.support.fake_model import FakeModel
 from tests.support.fake_script import Script, ToolCall
 

@@ -43,7 +43,7 @@ def test_a_script_parses_and_imports_what_is_there(script: Path) -> None:
     text = script.read_text()
     for name in re.findall(r'^import .* from "(.*)";$', text, re.MULTILINE):
         assert (script.parent / name).is_file()
-    if node := shutil.which("node"):  # a browser parses them in any case: tests/service/page
+    if node := shutil.which("node"):  # a browser parses them in any case: tests/integration/page
         subprocess.run([node, "--input-type=module", "--check"], input=text, text=True, check=True)
 
 

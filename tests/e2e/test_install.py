@@ -11,7 +11,7 @@ from playwright.async_api import async_playwright, expect
 
 from tests.e2e.agent import CHART, Agent, default_values, open_door
 from tests.e2e.conftest import Report
-from tests.service.page.chat import Chat
+from tests.integration.page.chat import Chat
 from tests.support.cluster import fresh_namespace
 from tests.support.helm import Release
 

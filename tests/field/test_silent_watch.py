@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.operator.test_process import KUBECONFIG, NAMES, EmptyCluster, operator
+from tests.operator.test_main import KUBECONFIG, NAMES, EmptyCluster, operator
 from tests.support.ports import free_port
 
 KINDS = [f"/apis/slipway.dev/v1alpha1/{name}" for name, _ in NAMES]

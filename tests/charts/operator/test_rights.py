@@ -186,7 +186,7 @@ async def controller(guard: Rights, *objects: Manifest, namespaces: tuple[str, .
 
 
 def kopf_watches(guard: Rights, namespace: str | None) -> None:
-    """tests/operator/test_process.py shows that this, and no other watch, is what kopf asks for."""
+    """tests/operator/test_main.py shows that this, and no other watch, is what kopf asks for."""
     for kind in OWN:
         for verb in ("list", "watch"):
             guard.need(namespace, "slipway.dev", kind.plural, verb, "")

@@ -19,7 +19,7 @@ from tests.support.fake_script import Fault, Script, ToolCall
 from tests.support.prometheus import Prometheus, running_prometheus
 from tests.support.service import RunningService, running_service
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 DASHBOARDS = ROOT / "charts/slipway/files/dashboards"
 
 LABELS = {"namespace": "shop", "job": "bot", "pod": "bot-1"}

@@ -4,8 +4,8 @@ from typing import Literal
 import pytest
 from playwright.async_api import expect
 
-from tests.service.page.chat import Chat
-from tests.service.page.conftest import OpenChat, Site
+from tests.integration.page.chat import Chat
+from tests.integration.page.conftest import OpenChat, Site
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

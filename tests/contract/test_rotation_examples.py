@@ -12,7 +12,7 @@ from agent_operator.manifests.specs import read_spec
 from agent_operator.reconcile.rotation.status import Pending, RotationStatus, dump_status, read_status
 from tests.support.clock import WallClock
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[2]
 CRD = yaml.safe_load((ROOT / "charts/slipway-operator/crds-source/keyrotations.yaml").read_text(encoding="utf-8"))
 SCHEMA = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
 NOW = WallClock().now()

@@ -4,7 +4,7 @@ import pytest
 from playwright.async_api import expect
 
 from agent_service.auth.api_keys import create_key
-from tests.service.page.conftest import OpenChat, Site, running_site
+from tests.integration.page.conftest import OpenChat, Site, running_site
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -15,7 +15,7 @@ from langgraph.types import Command
 from agent_service.agents.loader import CompiledGraph, compile_graph, load_graph
 from tests.support.agents import make_context
 
-EXAMPLES = Path(__file__).parents[3] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 CONFIG: Any = {"configurable": {"thread_id": "1"}}
 
 

@@ -29,7 +29,7 @@ CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TRACE_ID = CALLER.split("-")[1]
 
 AGENT = "tests.support.graphs:plain"
-OWN_SPAN = "tests.service.tracing.graphs:build"
+OWN_SPAN = "tests.integration.traced:build"
 GIVES_UP_SECONDS = 9.0
 """Under the 10 s that the exporter waits for one answer: whoever waited for it would take longer."""
 

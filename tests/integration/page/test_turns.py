@@ -5,8 +5,8 @@ import pytest
 from playwright.async_api import expect
 
 from agent_service.runs.prune import Retention, prune
-from tests.service.page.chat import Chat
-from tests.service.page.conftest import OpenChat, Site
+from tests.integration.page.chat import Chat
+from tests.integration.page.conftest import OpenChat, Site
 from tests.support.fake_model import FakeModel
 from tests.support.fake_script import Fault, Script, ToolCall, echo_tokens
 

@@ -14,7 +14,7 @@ from tests.support.fake_model import FakeModel
 from tests.support.fake_script import Script
 from tests.support.service import RunningService, running_service
 
-GRAPH = "tests.service.test_quality:build"
+GRAPH = "tests.integration.test_quality:build"
 
 
 @tool(response_format="content_and_artifact")

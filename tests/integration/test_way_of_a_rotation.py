@@ -12,7 +12,7 @@ import slipway_clients
 from agent_operator.reconcile.controller import Controller
 from tests.operator.reconcile.rotation.world import KEY, World
 
-PAGE = Path(__file__).parents[4] / "docs/developer/rotation.md"
+PAGE = Path(__file__).parents[2] / "docs/developer/rotation.md"
 HOMES = (Path(agent_operator.__path__[0]), Path(slipway_clients.__path__[0]).parent)
 """What the page's names are relative to: the operator's own files, and those of another package with its name."""
 

@@ -3,7 +3,7 @@ import json
 import pytest
 from playwright.async_api import expect
 
-from tests.service.page.conftest import OpenChat, Site, running_site
+from tests.integration.page.conftest import OpenChat, Site, running_site
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -85,7 +85,7 @@ async def test_a_decision_still_waits_after_a_reload_and_keeps_other_questions_b
 
 
 async def test_values_that_a_graph_asks_for_are_given_each_to_its_question(admin_url: str, open_chat: OpenChat) -> None:
-    async with running_site(admin_url, AGENT_GRAPH="tests.service.page.graphs:build") as site:
+    async with running_site(admin_url, AGENT_GRAPH="tests.integration.page.graphs:build") as site:
         chat = await open_chat(site.service.url)
         await chat.ask("one")
         await expect(chat.decision).to_contain_text("which colour?")

@@ -5,9 +5,9 @@ import httpx
 import pytest
 from playwright.async_api import Route, expect
 
-from tests.service.page.chat import Chat
-from tests.service.page.conftest import OpenChat, Site, fake_model_env
-from tests.service.page.proxy import running_proxy
+from tests.integration.page.chat import Chat
+from tests.integration.page.conftest import OpenChat, Site, fake_model_env
+from tests.integration.page.proxy import running_proxy
 from tests.support.fake_model import FakeModel
 from tests.support.fake_script import echo_tokens
 from tests.support.replicas import running_replicas

@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Route, expect
 
 from tests.attack.test_model_answer import play, sse
-from tests.service.page.conftest import OpenChat, Site
+from tests.integration.page.conftest import OpenChat, Site
 from tests.support.fake_model import FakeModel
 from tests.support.fake_script import Script
 

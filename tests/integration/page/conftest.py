@@ -14,7 +14,7 @@ from playwright.async_api import Browser, ConsoleMessage, async_playwright, expe
 
 from agent_service.child_processes import Workers
 from agent_service.documents.ingest import ingest
-from tests.service.page.chat import Chat
+from tests.integration.page.chat import Chat
 from tests.support.fake_model import FakeModel
 from tests.support.fake_script import Script
 from tests.support.postgres import fresh_database

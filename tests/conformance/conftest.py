@@ -1,0 +1,3 @@
+"""The client as the tests of the API have it."""
+
+from tests.service.api.conftest import client  # noqa: F401  # pytest finds it here
