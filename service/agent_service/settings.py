@@ -151,6 +151,13 @@ class Settings(BaseModel):
     model_timeout: Seconds = Field(
         60.0, description="Seconds one model call may be silent (before the first chunk, or between two)."
     )
+    model_circuit_failures: int = Field(
+        5,
+        ge=0,
+        le=1_000,
+        description="Calls of a model in a row that fail all their retries, after which it is not called for 10 seconds, and "
+        "then by one call first. 0: it always is.",
+    )
     model_max_retries: int = Field(
         3,
         ge=0,

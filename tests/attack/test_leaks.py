@@ -138,6 +138,7 @@ async def plant(database_url: str, folder: Path, graph: str, adopt: str) -> Asyn
                 "OPENAI_BASE_URL": fake.url,
                 "OPENAI_API_KEY": MODEL_KEY,
                 "MODEL_MAX_RETRIES": "1",
+                "MODEL_CIRCUIT_FAILURES": "0",
                 "MODEL_TIMEOUT": "0.4",
                 "LOG_LEVEL": "debug",
                 "PYTHONPATH": str(Path(__file__).parents[2]),

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from pydantic import SecretStr
 
+from agent_service.agents.circuit import CircuitBreaker
 from agent_service.agents.completion_reader import ChunkStream, CompletionsReader
 from agent_service.agents.endpoint import ModelEndpoint, open_endpoint
 from agent_service.agents.model_keys import ApiKeySource
@@ -55,7 +56,13 @@ def model_settings(fake: HasUrl, **changes: Any) -> Settings:
 
 @asynccontextmanager
 async def open_client(
-    fake: HasUrl, *, keys: ApiKeySource | None = None, fallback: str | None = None, share: float = 0.5, **settings: Any
+    fake: HasUrl,
+    *,
+    keys: ApiKeySource | None = None,
+    fallback: str | None = None,
+    share: float = 0.5,
+    circuit: int = 0,
+    **settings: Any,
 ) -> AsyncIterator[Client]:
     """A client that never really sleeps; `share` is its random number."""
     pauses: list[float] = []
@@ -67,5 +74,6 @@ async def open_client(
 
     async with open_endpoint(model_settings(fake, **settings), lambda *count: counts.append(count)) as opened:
         endpoint = replace(opened, sleep=sleep, share=lambda: share, keys=keys or opened.keys)
-        reader = CompletionsReader(endpoint, fallback, clock=lambda: now[0])
+        breaker = CircuitBreaker(circuit, clock=lambda: now[0])
+        reader = CompletionsReader(endpoint, fallback, clock=lambda: now[0], breaker=breaker)
         yield Client(reader, endpoint, pauses, counts, now)

@@ -134,6 +134,7 @@ def _with_limits(model: ChatOpenAI, reader: CompletionsReader) -> CompletionsRea
         reader.load,
         reader.down_until,
         reader.without_usage,
+        reader.breaker,
         stock=model.root_async_client.chat.completions,
     )
 

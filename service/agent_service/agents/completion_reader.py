@@ -14,9 +14,11 @@ from functools import partial
 from typing import Any, Self
 
 import aiohttp
+import openai
 import structlog
 from openai.types.chat import ChatCompletion
 
+from agent_service.agents.circuit import CircuitBreaker
 from agent_service.agents.completion_format import completion
 from agent_service.agents.completion_stream import Answer, Chunk, has_output, is_text
 from agent_service.agents.endpoint import ModelEndpoint
@@ -231,6 +233,7 @@ class CompletionsReader:
     """By model: when, by `clock`, it is to be tried again."""
     without_usage: set[str] = field(default_factory=set)
     """Models whose endpoint refuses `stream_options`, which asks for the usage; their tokens are estimated."""
+    breaker: CircuitBreaker = field(default_factory=lambda: CircuitBreaker(0))
 
     async def create(
         self, *, extra_body: dict[str, Any] | None = None, said: Said | None = None, **payload: Any
@@ -261,6 +264,24 @@ class CompletionsReader:
         return RawCompletionsReader(self)
 
     async def _send(self, payload: dict[str, Any], said: Said | None) -> ChunkStream | dict[str, Any]:
+        """Through the model's circuit, which learns how the call went until its first output."""
+        circuit = self.breaker.enter(payload["model"])
+        try:
+            answer = await self._ask(payload, said)
+        except ModelRejected:
+            self.breaker.succeeded(circuit)
+            raise
+        except ModelUnavailable as error:
+            refused_key = isinstance(error, openai.AuthenticationError)
+            (self.breaker.left if refused_key else self.breaker.failed)(circuit)
+            raise
+        except BaseException:
+            self.breaker.left(circuit)
+            raise
+        self.breaker.succeeded(circuit)
+        return answer
+
+    async def _ask(self, payload: dict[str, Any], said: Said | None) -> ChunkStream | dict[str, Any]:
         if not payload.get("stream"):
             return await self.endpoint.post_json(PATH, payload, completion)
 

@@ -1,0 +1,136 @@
+"""A model that fails call after call is left alone for a while, and then tried by one call."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_openai import ChatOpenAI
+
+from agent_service.agents.circuit import MAX_MODELS, OPEN_SECONDS, CircuitBreaker
+from agent_service.errors import ModelRejected, ModelUnavailable
+from tests.support.fake_model import FakeModel
+from tests.support.fake_script import Fault, FaultKind, Script
+from tests.support.model_client import Client, open_client
+from tests.support.service import running_service
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeModel]:
+    async with FakeModel() as running:
+        yield running
+
+
+async def fail(client: Client) -> ModelUnavailable:
+    with pytest.raises(ModelUnavailable) as failed:
+        await client.answer()
+    return failed.value
+
+
+def down(kind: FaultKind = "server_error", **more: object) -> Script:
+    return Script(faults=[Fault(kind=kind, times=99, **more)])
+
+
+async def test_after_so_many_failures_in_a_row_no_call_is_made_until_one_tries_again(fake: FakeModel) -> None:
+    fake.script = down()
+    async with open_client(fake, circuit=3, model_max_retries=1) as client:
+        for _ in range(3):
+            await fail(client)
+        assert len(fake.requests) == 6
+        refused = await fail(client)
+        assert (len(fake.requests), refused.retry_after) == (6, 10)
+        assert "3 calls in a row" in refused.detail
+
+        client.now[0] += OPEN_SECONDS
+        await fail(client)
+        assert len(fake.requests) == 8  # the trial, with its retry
+        await fail(client)
+        assert len(fake.requests) == 8
+
+        client.now[0] += OPEN_SECONDS
+        fake.script = Script(tokens=["well"])
+        assert [await client.answer() for _ in range(2)] == ["well", "well"]
+        fake.script = down()
+        await fail(client)
+        await fail(client)
+        assert len(fake.requests) == 14  # it counts anew
+
+
+async def test_while_one_call_tries_all_others_are_told_to_come_back(fake: FakeModel) -> None:
+    fake.script = down()
+    async with open_client(fake, circuit=1, model_max_retries=0) as client:
+        await fail(client)
+        client.now[0] += OPEN_SECONDS
+        fake.script = Script(tokens=["well"], first_token_seconds=0.3)
+        trial = asyncio.create_task(client.answer())
+        await fake.request(1)
+        others = [await fail(client) for _ in range(20)]
+        assert {other.retry_after for other in others} == {1}
+        assert (await trial, len(fake.requests)) == ("well", 2)
+
+
+async def test_a_trial_that_is_cancelled_leaves_its_place_to_another(fake: FakeModel) -> None:
+    fake.script = down()
+    async with open_client(fake, circuit=1, model_max_retries=0) as client:
+        await fail(client)
+        client.now[0] += OPEN_SECONDS
+        fake.script = Script(tokens=["well"], faults=[Fault(kind="slow_headers")])
+        trial = asyncio.create_task(client.answer())
+        await fake.request(1)
+        trial.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await trial
+        assert await client.answer() == "well"
+
+
+async def test_what_an_endpoint_refuses_and_a_key_that_it_does_not_take_open_nothing(fake: FakeModel) -> None:
+    async with open_client(fake, circuit=1, model_max_retries=0) as client:
+        fake.script = down("bad_request")
+        for _ in range(3):
+            with pytest.raises(ModelRejected):
+                await client.answer()
+        fake.script = Script(accepted_keys=set())
+        for _ in range(3):
+            assert "refused the key" in (await fail(client)).detail
+        fake.script = Script(tokens=["well"])
+        assert await client.answer() == "well"
+
+
+async def test_each_model_has_a_circuit_so_the_fallback_still_answers(fake: FakeModel) -> None:
+    fake.script = down(model="fake-1")
+    async with open_client(fake, fallback="spare", circuit=1, model_max_retries=0) as client:
+        for _ in range(4):
+            assert await client.answer()
+            client.now[0] += 60.0
+    assert fake.models.count("spare") == 4
+
+
+def test_names_without_end_take_no_memory() -> None:
+    breaker = CircuitBreaker(1)
+    for number in range(10 * MAX_MODELS):
+        breaker.failed(breaker.enter(f"model-{number}"))
+    assert len(breaker._circuits) <= MAX_MODELS
+
+
+def own(context: Any) -> Any:
+    """A graph with a model of its own, which the service adopts."""
+    model = ChatOpenAI(model="fake-1", base_url=context.settings.openai_base_url, api_key="sk-1")
+    return create_agent(model, tools=[]).builder
+
+
+@pytest.mark.parametrize("graph", ["tests.support.graphs:plain", "tests.service.agents.test_circuit:own"])
+async def test_a_service_fails_fast_while_its_endpoint_is_down_with_both_kinds_of_graph(database_url: str, graph: str) -> None:
+    async with FakeModel(down()) as fake:
+        env = {
+            "MODEL": "fake-1",
+            "OPENAI_BASE_URL": fake.url,
+            "OPENAI_API_KEY": "sk-1",
+            "AGENT_GRAPH": graph,
+            "MODEL_MAX_RETRIES": "0",
+            "MODEL_CIRCUIT_FAILURES": "3",
+        }
+        async with running_service(database_url, **env) as service, service.client() as client:
+            runs = [(await client.post("/chat", json={"question": "hi"})).json() for _ in range(6)]
+    assert [run["error"]["code"] for run in runs] == ["model_unavailable"] * 6
+    assert len([request for request in fake.requests if request.path.endswith("completions")]) == 3
