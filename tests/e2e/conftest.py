@@ -44,6 +44,7 @@ def agent() -> Iterator[Agent]:
     values = kit_values(
         replicaCount=REPLICAS,
         streaming={"maxTurnSeconds": 300},
+        limits={"ratePerMinute": 0, "runsPerCaller": 0},  # all scenarios are one caller
         monitoring={
             "serviceMonitor": {"enabled": has_api("servicemonitors.monitoring.coreos.com")},
             "alerts": {"enabled": has_api("prometheusrules.monitoring.coreos.com")},

@@ -103,6 +103,7 @@ def world(makes: Namespace) -> Iterator[World]:
                 # What is counted here is what a key's change breaks. A busy machine must not look like a dead process.
                 "env": {"HEARTBEAT_SECONDS": 2, "LEASE_SECONDS": 60},
                 "model": {"name": "fake", "baseUrl": url, "existingSecret": "model-key"},
+                "limits": {"ratePerMinute": 0},  # one caller begins a thousand runs a minute
                 "operator": {"keyRotation": _rotation()},
                 "networkPolicy": {"operatorNamespace": namespace.name},
             }
