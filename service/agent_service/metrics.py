@@ -26,6 +26,8 @@ LIMITS = ("queue", "streams", "rate", "runs", "budget")
 """What a run can be refused by, with 429 or 503 and a Retry-After."""
 
 BUDGET_SCOPES = ("user", "tenant")
+CACHE_RESULTS = ("hit", "waited", "miss")
+"""`waited`: for another run that made the answer at the time."""
 
 PRUNED = ("runs", "threads", "sessions")
 TABLES = ("checkpoint_blobs", "checkpoint_writes", "checkpoints", "ledger", "passages", "run_events", "runs", "sessions", "store")
@@ -119,6 +121,7 @@ class Metrics:
         # Is somebody attacking, or a rule too strict?
         self.guardrail_blocks = counter("guardrail_blocks_total", "Questions refused by an input rule", ["rule"])
         # Whom do we turn away, and for want of what?
+        self.cache_requests = counter("cache_requests_total", "First questions that the response cache was asked for", ["result"])
         self.budget_warnings = counter("budget_warnings_total", "Budgets of which 80 % are spent, once a period", ["scope"])
         self.rate_limited = counter("rate_limited_total", "Runs refused by a limit", ["limit"])
         # Are processes dying with runs? Hand-overs are rollouts, crashes are not.
@@ -177,6 +180,7 @@ class Metrics:
             self.rate_limited: LIMITS,
             self.price_reloads: RELOADS,
             self.budget_warnings: BUDGET_SCOPES,
+            self.cache_requests: CACHE_RESULTS,
             self.stream_resumes: RESUMES,
             self.connections_cut: CUT_REASONS,
             self.pool_connections: ("in_use", "idle", "waiting"),

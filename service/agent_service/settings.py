@@ -114,6 +114,15 @@ class Settings(BaseModel):
         pattern=r"^([A-Za-z0-9][A-Za-z0-9._+-]{0,63})?$",
         description="Version of the graph, a label of the metrics of quality: an image's tag. Empty: the service's version.",
     )
+    response_cache_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds for which the answer to the first question of a session is given again to who asks the same. 0: off."
+        " Only for graphs whose answers do not depend on who asks, on the time, or on what their tools did.",
+    )
+    response_cache_scope: Literal["principal", "tenant", "everyone"] = Field(
+        "principal", description="Who shares such answers: each caller has their own, a tenant's do, or all."
+    )
     agent_graph_dir: Path | None = Field(
         None, description="Folder put on the module path first, for a graph mounted into the pod."
     )

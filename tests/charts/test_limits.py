@@ -45,6 +45,12 @@ def test_each_value_has_its_setting_and_zero_means_none() -> None:
     assert "e" not in env["MAX_RUN_TOKENS"] + env["MONTHLY_TENANT_TOKEN_LIMIT"]
 
 
+def test_the_response_cache_is_off_until_it_is_asked_for() -> None:
+    assert not any(name.startswith("RESPONSE_CACHE") for name in environment({}))
+    env = environment(values_of("responseCache.seconds=3600", "responseCache.scope=tenant"))
+    assert (env["RESPONSE_CACHE_SECONDS"], env["RESPONSE_CACHE_SCOPE"]) == ("3600", "tenant")
+
+
 def test_redis_comes_from_a_secret() -> None:
     spec = agent(values_of("limits.redis.existingSecret=redis", "limits.redis.key=address"))
     [redis] = [entry for entry in spec["containers"][0]["env"] if entry["name"] == "REDIS_URL"]

@@ -95,6 +95,7 @@
   "JWT_JWKS_URL" "set auth.jwt.jwksUrl" "JWT_ISSUER" "set auth.jwt.issuer" "JWT_AUDIENCE" "set auth.jwt.audience"
   "API_KEYS_DIR" "set auth.apiKeys.existingSecret"
   "RATE_LIMIT_PER_MINUTE" "set limits.ratePerMinute" "MAX_RUNS_PER_PRINCIPAL" "set limits.runsPerCaller" "REDIS_URL" "set limits.redis.existingSecret"
+  "RESPONSE_CACHE_SECONDS" "set responseCache.seconds" "RESPONSE_CACHE_SCOPE" "set responseCache.scope"
   "MAX_RUN_TOKENS" "set budgets.run.tokens" "MAX_RUN_USD" "set budgets.run.usd"
   "DAILY_TOKEN_LIMIT" "set budgets.userPerDay.tokens" "DAILY_USD_LIMIT" "set budgets.userPerDay.usd"
   "MONTHLY_TENANT_TOKEN_LIMIT" "set budgets.tenantPerMonth.tokens" "MONTHLY_TENANT_USD_LIMIT" "set budgets.tenantPerMonth.usd"

@@ -68,6 +68,14 @@ What the metrics of quality are told apart by: the image's tag; with graph.files
   value: {{ $value | toString | quote }}
 {{- end }}
 {{- end }}
+{{- with .Values.responseCache }}
+{{- if .seconds }}
+- name: RESPONSE_CACHE_SECONDS
+  value: {{ .seconds | toString | quote }}
+- name: RESPONSE_CACHE_SCOPE
+  value: {{ .scope | quote }}
+{{- end }}
+{{- end }}
 {{- with .Values.limits.redis }}
 {{- if .existingSecret }}
 - name: REDIS_URL

@@ -122,19 +122,19 @@ def _tokens() -> Row:
                 PanelText("Tokens by model", "Read and written, per second.", "short"),
                 Query(per_second("agent_tokens_total", "model", where='type=~"input|output"'), MODEL),
                 stacked=True,
-                width=6,
+                width=8,
             ),
             graph(
                 PanelText("Tokens per turn by type", "Cached tokens are a part of input.", "short"),
                 Query(per_turn, f"{RELEASE_NAME} {{{{type}}}}"),
-                width=6,
+                width=8,
             ),
             graph(
                 PanelText(
                     "Model calls per turn", "Attempts at the model endpoint by turns: retries and loops raise it.", "short"
                 ),
                 Query(per_each(per_second("agent_llm_requests_total"), TURNS), RELEASE_NAME),
-                width=6,
+                width=8,
             ),
             graph(
                 PanelText(
@@ -143,7 +143,16 @@ def _tokens() -> Row:
                     "opm",
                 ),
                 Query(per_minute("agent_budget_warnings_total", "scope"), f"{RELEASE_NAME} {{{{scope}}}}"),
-                width=6,
+                width=12,
+            ),
+            graph(
+                PanelText(
+                    "Response cache",
+                    "First questions per minute: answered from it, after waiting for a run that made the answer, or not in it.",
+                    "opm",
+                ),
+                Query(per_minute("agent_cache_requests_total", "result"), f"{RELEASE_NAME} {{{{result}}}}"),
+                width=12,
             ),
         ),
     )

@@ -116,6 +116,7 @@ def _usage(spent: RunUsage) -> dict[str, object]:
         "completion_tokens": spent["output_tokens"],
         "total_tokens": spent["input_tokens"] + spent["output_tokens"],
         "prompt_tokens_details": {"cached_tokens": spent["cached_tokens"]},
+        **({"cached_answer": True} if spent.get("cached_answer") else {}),
     }
 
 

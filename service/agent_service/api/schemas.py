@@ -27,6 +27,7 @@ class Usage(BaseModel):
     input_tokens: int
     cached_tokens: int
     output_tokens: int
+    cached_answer: bool = Field(False, description="The answer was made by another run, and cost nothing here.")
 
 
 class RunState(BaseModel):

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -27,6 +28,7 @@ from agent_service.runs.events import Event
 from agent_service.runs.history import mend
 from agent_service.runs.live_run import LiveRun, StopReason
 from agent_service.runs.recovery import Checkpointed, Graph, checkpointed, kept_text, next_nodes
+from agent_service.runs.response_cache import ResponseCache
 from agent_service.runs.run_types import BREAKPOINT, Ending, Interrupt, Run, used
 from agent_service.runs.writer import REFUSED
 
@@ -61,6 +63,7 @@ class Executor:
     history: Callable[[Run], Awaitable[list[Event]]]
     """Reads the logged events of a run's earlier attempts."""
     tracer: Callable[[], BaseCallbackHandler] | None = None
+    cache: ResponseCache | None = None
 
     async def execute(self, live: LiveRun) -> Ending | None:
         """Runs the graph to an outcome; None when the run stopped here without one: it was handed over or lost."""
@@ -129,7 +132,9 @@ class Executor:
             if saved.stopped_before:
                 return _at_breakpoint(saved.stopped_before)
             given = None if saved.started else graph_input(run, saved.waiting)
-        return await self._drive(live, handler, await self._mended(run, given, config), config)
+        given = await self._mended(run, given, config)
+        drive = partial(self._drive, live, handler, given, config)
+        return await (self.cache.through(live, config, drive) if self.cache else drive())
 
     async def _begin(self, run: Run, config: RunnableConfig, handler: RunCallbackHandler) -> Any:
         if "resume" in run.input:
@@ -223,5 +228,8 @@ def _publish(live: LiveRun, ending: Ending) -> None:
         live.said.publish(events.interrupt(ending.interrupts))
     if ending.error:
         live.said.publish(events.error(ending.error))
-    live.said.publish(events.usage(ending.outcome, used(live.calls)))
+    spent = used(live.calls)
+    if live.cached:
+        spent["cached_answer"] = True
+    live.said.publish(events.usage(ending.outcome, spent))
     live.said.publish(events.end())

@@ -28,6 +28,8 @@ class LiveRun:
         self.logged_events = 0
         self.logged_calls = 0
         self.route = run.route
+        self.cached = False
+        """Its answer is that of another run."""
         """That the graph took; a run that goes on after a decision begins with that of the run before."""
         self.sourced = False
         """A tool has cited a source."""

@@ -117,9 +117,10 @@ async def _only_one(pool: Pool) -> AsyncIterator[bool]:
 
 
 async def _forget_counts(pool: Pool) -> None:
-    """What callers have begun and spent in times that no limit asks for any more."""
+    """What callers have begun and spent in times that no limit asks for any more, and answers that are not given again."""
     async with connection(pool) as conn:
         await conn.execute("DELETE FROM slipway.callers WHERE minute < now() - interval '1 hour'")
+        await conn.execute("DELETE FROM slipway.answers WHERE expires_at < now()")
         await conn.execute("DELETE FROM slipway.spending WHERE period < now() - interval '62 days'")
 
 

@@ -52,6 +52,8 @@ class RunUsage(TypedDict):
     cached_tokens: int
     output_tokens: int
     cost_usd: float | None
+    cached_answer: NotRequired[bool]
+    """The answer is that of another run (RESPONSE_CACHE_SECONDS); not there when it is not."""
 
 
 class LogFields(TypedDict):

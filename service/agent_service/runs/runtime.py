@@ -25,6 +25,7 @@ from agent_service.runs.live_run import LiveRuns
 from agent_service.runs.notices import Notices
 from agent_service.runs.prune import Retention, prune_forever
 from agent_service.runs.recovery import Graph
+from agent_service.runs.response_cache import ResponseCache
 from agent_service.runs.run_leases import Leases
 from agent_service.runs.run_store import QueueLimits, RunStore
 from agent_service.runs.service import RunService
@@ -95,6 +96,7 @@ async def open_runtime(
             log_content=settings.log_content == "on",
             history=events.before,
             tracer=tracer,
+            cache=_response_cache(settings, pool, graph, metrics),
         ),
         notices=notices,
         metrics=metrics,
@@ -147,6 +149,15 @@ async def open_runtime(
                     await task
             writer.close()
             watchdog.stop()
+
+
+def _response_cache(settings: Settings, pool: Pool, graph: Graph, metrics: Metrics) -> ResponseCache | None:
+    if not settings.response_cache_seconds:
+        return None
+    version = (settings.agent_graph, metrics.graph_version, settings.model)
+    return ResponseCache(
+        pool, graph, metrics, seconds=settings.response_cache_seconds, scope=settings.response_cache_scope, version=version
+    )
 
 
 async def _keep_going(name: str, loop: Callable[[], Coroutine[None, None, None]]) -> None:

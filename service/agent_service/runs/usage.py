@@ -171,7 +171,7 @@ GROUP BY t.begins
 async def run_usage(pool: Pool, run_id: UUID) -> RunUsage:
     """Tokens and cost of one run, over all its attempts; cost is None when a call has no price."""
     async with connection(pool) as conn:
-        row = await (await conn.execute(RUN_USAGE, (run_id,))).fetchone()
+        row = await (await conn.execute(RUN_USAGE, {"run": run_id})).fetchone()
     assert row is not None  # noqa: S101  # aggregates without GROUP BY have one row
     return {
         "model_calls": row["model_calls"],
@@ -179,12 +179,14 @@ async def run_usage(pool: Pool, run_id: UUID) -> RunUsage:
         "cached_tokens": row["cached_tokens"],
         "output_tokens": row["output_tokens"],
         "cost_usd": row["cost_usd"],
+        "cached_answer": bool(row["cached"]),
     }
 
 
 RUN_USAGE = """
 SELECT count(*) AS model_calls, coalesce(sum(input_tokens), 0)::bigint AS input_tokens,
        coalesce(sum(cached_tokens), 0)::bigint AS cached_tokens, coalesce(sum(output_tokens), 0)::bigint AS output_tokens,
-       CASE WHEN count(*) = count(cost_usd) THEN coalesce(sum(cost_usd), 0)::float8 END AS cost_usd
-FROM slipway.ledger WHERE run_id = %s
+       CASE WHEN count(*) = count(cost_usd) THEN coalesce(sum(cost_usd), 0)::float8 END AS cost_usd,
+       (SELECT r.cached FROM slipway.runs r WHERE r.id = %(run)s) AS cached
+FROM slipway.ledger WHERE run_id = %(run)s
 """

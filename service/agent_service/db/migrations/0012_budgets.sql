@@ -14,17 +14,17 @@ CREATE TABLE slipway.spending (
     user_id text NOT NULL,                       -- '': the tenant
     period  date NOT NULL,                       -- the day; the first of the tenant's month
     tokens  bigint NOT NULL,
-    usd     numeric(18, 8) NOT NULL,             -- of models with a price
+    usd     numeric NOT NULL,                    -- of models with a price
     warned  boolean NOT NULL DEFAULT false,      -- that most of the budget is gone
     PRIMARY KEY (tenant, user_id, period)
 ) WITH (fillfactor = 80);
 
 -- What has been spent since the period began: whoever sets a budget expects it to count.
 INSERT INTO slipway.spending (tenant, user_id, period, tokens, usd)
-SELECT tenant, '', date_trunc('month', now() AT TIME ZONE 'UTC'), sum(input_tokens + output_tokens), coalesce(sum(cost_usd), 0)
+SELECT tenant, '', date_trunc('month', now() AT TIME ZONE 'UTC'), sum(input_tokens::bigint + output_tokens), coalesce(sum(cost_usd), 0)
 FROM slipway.ledger WHERE created_at >= date_trunc('month', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' GROUP BY tenant
 UNION ALL
-SELECT tenant, user_id, date_trunc('day', now() AT TIME ZONE 'UTC'), sum(input_tokens + output_tokens), coalesce(sum(cost_usd), 0)
+SELECT tenant, user_id, date_trunc('day', now() AT TIME ZONE 'UTC'), sum(input_tokens::bigint + output_tokens), coalesce(sum(cost_usd), 0)
 FROM slipway.ledger WHERE created_at >= date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' GROUP BY tenant, user_id;
 
 -- Model calls of a run that have reserved and are not in the ledger, each so much. They count while the run is executed.
@@ -42,10 +42,10 @@ BEGIN
     INSERT INTO slipway.spending AS s (tenant, user_id, period, tokens, usd)
     SELECT * FROM (
         SELECT tenant, '' AS user_id, date_trunc('month', now() AT TIME ZONE 'UTC')::date AS period,
-               sum(input_tokens + output_tokens), coalesce(sum(cost_usd), 0) FROM settled GROUP BY tenant
+               sum(input_tokens::bigint + output_tokens), coalesce(sum(cost_usd), 0) FROM settled GROUP BY tenant
         UNION ALL
         SELECT tenant, user_id, (now() AT TIME ZONE 'UTC')::date,
-               sum(input_tokens + output_tokens), coalesce(sum(cost_usd), 0) FROM settled GROUP BY tenant, user_id
+               sum(input_tokens::bigint + output_tokens), coalesce(sum(cost_usd), 0) FROM settled GROUP BY tenant, user_id
     ) AS n ORDER BY tenant, user_id              -- in one order, so that no two commits wait for each other
     ON CONFLICT (tenant, user_id, period) DO UPDATE SET tokens = s.tokens + EXCLUDED.tokens, usd = s.usd + EXCLUDED.usd;
     RETURN NULL;

@@ -1,0 +1,157 @@
+"""The response cache at three real replicas: one answer is made however many ask, and it is given as if it had been made anew."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.durability.fleet import Fleet, running_fleet, until
+from tests.support import sse
+from tests.support.fake_script import Fault, Script, echo_tokens
+from tests.support.service import JWT_SECRET
+from tests.support.tokens import bearer
+
+ALICE, BOB = bearer("alice"), bearer("bob")
+
+
+@asynccontextmanager
+async def three_replicas(admin_url: str, folder: Path, **env: str) -> AsyncIterator[Fleet]:
+    usual = {
+        "AUTH": "required",
+        "JWT_SECRET": JWT_SECRET,
+        "AGENT_GRAPH": "tests.support.graphs:plain",
+        "RESPONSE_CACHE_SECONDS": "60",
+        "MODEL_MAX_RETRIES": "0",
+    }
+    async with running_fleet(admin_url, folder, 3, each=(), **{**usual, **env}) as fleet:
+        fleet.model.script = Script(token_count=20)
+        yield fleet
+
+
+async def ask(
+    fleet: Fleet, number: int = 0, question: str = "What is it?", who: dict[str, str] = ALICE, **body: Any
+) -> dict[str, Any]:
+    url = f"{fleet.replicas[number % 3].url}/chat"
+    response = await fleet.client.post(url, json={"question": question, **body}, headers=who, timeout=90)
+    assert response.status_code == 200, response.text
+    run: dict[str, Any] = response.json()
+    return run
+
+
+def model_calls(fleet: Fleet) -> int:
+    return sum(request.path.endswith("/chat/completions") for request in fleet.model.requests)
+
+
+async def results(fleet: Fleet) -> Counter[str]:
+    """agent_cache_requests_total of all replicas together."""
+    counted: Counter[str] = Counter()
+    for replica in fleet.replicas:
+        for line in (await fleet.client.get(f"{replica.ops_url}/metrics")).text.splitlines():
+            if line.startswith("agent_cache_requests_total{"):
+                counted[line.split('"')[1]] += int(float(line.rpartition(" ")[2]))
+    return +counted
+
+
+async def test_a_hundred_who_ask_the_same_at_once_get_one_answer_that_cost_one_call(admin_url: str, tmp_path: Path) -> None:
+    async with three_replicas(admin_url, tmp_path) as fleet:
+        fleet.model.script = Script(token_count=20, tokens_per_second=40)
+
+        runs = await asyncio.gather(*(ask(fleet, number) for number in range(100)))
+
+        assert {run["answer"] for run in runs} == {"".join(echo_tokens("What is it?", 20))}
+        assert {run["outcome"] for run in runs} == {"completed"}
+        assert model_calls(fleet) == 1
+        assert Counter(run["usage"]["cached_answer"] for run in runs) == {True: 99, False: 1}
+        assert sum(run["cost_usd"] for run in runs) == max(run["cost_usd"] for run in runs) > 0
+        counted = await results(fleet)
+        print(f"\na stampede of 100 at 3 replicas: {model_calls(fleet)} model call, {dict(counted)}")
+        assert counted["miss"] == 1
+        assert counted["hit"] + counted["waited"] == 99
+
+
+async def test_a_cached_answer_streams_and_its_session_goes_on_like_any_other(admin_url: str, tmp_path: Path) -> None:
+    async with three_replicas(admin_url, tmp_path) as fleet:
+        await ask(fleet, 0)
+        body = {"question": "What is it?", "session_id": "s"}
+        stream = await sse.read(fleet.client, "POST", f"{fleet.replicas[1].url}/chat/stream", json=body, headers=ALICE)
+
+        assert stream.text == "".join(echo_tokens("What is it?", 20))
+        assert stream.done
+        [usage] = stream.named("usage")
+        assert (usage["cached_answer"], usage["model_calls"], usage["cost_usd"], usage["outcome"]) == (True, 0, 0, "completed")
+        assert model_calls(fleet) == 1
+
+        further = await ask(fleet, 2, "And then?", session_id="s")
+        assert further["usage"]["cached_answer"] is False
+        asked = fleet.model.requests[-1].payload["messages"]
+        assert [(m["role"], m["content"]) for m in asked if m["role"] != "system"] == [
+            ("user", "What is it?"),
+            ("assistant", stream.text),
+            ("user", "And then?"),
+        ]
+        history = (await fleet.client.get(f"{fleet.replicas[0].url}/sessions/s/messages", headers=ALICE)).json()
+        assert [message["role"] for message in history["messages"]] == ["user", "assistant"] * 2
+
+
+async def test_it_is_asked_by_scope_question_and_only_at_the_start_of_a_session(admin_url: str, tmp_path: Path) -> None:
+    async with three_replicas(admin_url, tmp_path) as fleet:
+        await ask(fleet, session_id="s")
+        for number, kept in enumerate(
+            [(await ask(fleet, 1, "What is it ?")), (await ask(fleet, 1, who=BOB)), (await ask(fleet, session_id="s"))]
+        ):
+            assert kept["usage"]["cached_answer"] is False, number
+        assert (await ask(fleet, 2))["usage"]["cached_answer"] is True
+        assert model_calls(fleet) == 4
+
+
+async def test_a_tenant_may_share_answers_and_no_other_tenant_gets_them(admin_url: str, tmp_path: Path) -> None:
+    async with three_replicas(admin_url, tmp_path, RESPONSE_CACHE_SCOPE="tenant") as fleet:
+        await ask(fleet)
+        assert (await ask(fleet, 1, who=BOB))["usage"]["cached_answer"] is True
+        assert (await ask(fleet, 1, who=bearer("bob", tenant="other")))["usage"]["cached_answer"] is False
+
+
+async def test_an_answer_is_given_for_its_time_and_not_after_its_session_was_erased(admin_url: str, tmp_path: Path) -> None:
+    async with three_replicas(admin_url, tmp_path, RESPONSE_CACHE_SECONDS="2") as fleet:
+        first = await ask(fleet)
+        assert (await ask(fleet))["usage"]["cached_answer"] is True
+        await until(lambda: fleet.sql("SELECT 1 FROM slipway.answers WHERE expires_at < now()"))
+        again = await ask(fleet)
+        assert again["usage"]["cached_answer"] is False
+        assert (await ask(fleet))["usage"]["cached_answer"] is True
+
+        for run in (first, again):
+            await fleet.client.delete(f"{fleet.replicas[0].url}/sessions/{run['session_id']}", headers=ALICE)
+        assert fleet.sql("SELECT count(*) FROM slipway.answers") == [(0,)]
+        assert (await ask(fleet))["usage"]["cached_answer"] is False
+
+
+async def test_a_failed_answer_is_not_kept_and_whoever_waits_makes_another(admin_url: str, tmp_path: Path) -> None:
+    async with three_replicas(admin_url, tmp_path) as fleet:
+        fleet.model.script = Script(token_count=20, faults=[Fault(kind="bad_request")])
+
+        runs = await asyncio.gather(*(ask(fleet, number) for number in range(9)))
+
+        assert Counter(run["outcome"] for run in runs) == {"failed": 1, "completed": 8}
+        assert model_calls(fleet) == 2
+
+
+async def test_the_answer_of_a_killed_replica_is_made_by_its_heir_and_comes_to_all_who_wait(
+    admin_url: str, tmp_path: Path
+) -> None:
+    async with three_replicas(admin_url, tmp_path) as fleet:
+        fleet.model.script = Script(token_count=20, first_token_seconds=3600)
+        url = f"{fleet.replicas[0].url}/chat"
+        later = {**ALICE, "Prefer": "respond-async"}
+        await fleet.client.post(url, json={"question": "What is it?"}, headers=later)
+        await until(lambda: model_calls(fleet) == 1 or None)
+        waiting = [asyncio.create_task(ask(fleet, number)) for number in (1, 2, 4)]
+        await until(lambda: fleet.sql("SELECT count(*) FROM slipway.runs WHERE status = 'running'") == [(4,)])
+
+        fleet.model.script = Script(token_count=20)
+        await fleet.replicas[0].kill()
+
+        assert {(await each)["usage"]["cached_answer"] for each in waiting} == {True}
+        assert model_calls(fleet) == 2
