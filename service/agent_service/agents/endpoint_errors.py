@@ -32,6 +32,9 @@ MAX_RETRY_AFTER_SECONDS = 30.0
 BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 8.0
 """First and longest upper bound of a wait drawn at random (full jitter), as OpenAI's own client doubles it."""
 
+RETRY_AFTER_SPREAD = 0.25
+"""Of what an endpoint asks for, the most that is added at random: all whom it refused at once must not come back at once."""
+
 CLIENT_RETRY_SECONDS = 5
 """Retry-After towards our client when the endpoint named none: its retries are used up, an outage rarely ends sooner."""
 
@@ -156,7 +159,7 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
 def pause(retry: int, retry_after: float | None, share: float) -> float:
     """Seconds before retry number `retry` (from 0); `share` in [0, 1) is the random part."""
     if retry_after is not None:
-        return retry_after
+        return retry_after * (1 + share * RETRY_AFTER_SPREAD)
     return share * min(BACKOFF_SECONDS * 2.0**retry, MAX_BACKOFF_SECONDS)
 
 

@@ -88,11 +88,11 @@ async def test_the_connection_is_used_again_after_a_whole_answer(fake: FakeModel
         assert [protocol for held in connector._conns.values() for protocol, _ in held] == kept != []
 
 
-async def test_a_429_waits_as_long_as_it_asks(fake: FakeModel) -> None:
+async def test_a_429_waits_as_long_as_it_asks_and_up_to_a_quarter_more(fake: FakeModel) -> None:
     fake.script = Script(faults=[Fault(kind="rate_limited", retry_after="7"), Fault(kind="rate_limited", retry_after="3600")])
     async with open_client(fake) as client:
         assert await client.answer() == ECHO
-    assert client.pauses == [7.0, 30.0]
+    assert client.pauses == [7.0 * 1.125, 30.0 * 1.125]
     assert client.statuses == ["rate_limited", "rate_limited", "ok"]
 
 

@@ -43,8 +43,8 @@ def test_waits_double_up_to_a_limit_and_are_drawn_from_the_whole_range() -> None
     assert pause(3, None, 0.0) == 0.0
 
 
-def test_what_the_endpoint_asks_for_goes_before_the_backoff() -> None:
-    assert pause(0, 12.0, 0.1) == 12.0
+def test_what_the_endpoint_asks_for_goes_before_the_backoff_and_is_spread() -> None:
+    assert [pause(retry, 12.0, share) for retry, share in ((0, 0.0), (5, 0.0), (0, 1.0))] == [12.0, 12.0, 15.0]
 
 
 @pytest.mark.parametrize(
