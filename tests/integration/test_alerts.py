@@ -110,14 +110,14 @@ async def complete(client: httpx.AsyncClient) -> httpx.Response:
 
 @asynccontextmanager
 async def users(service: RunningService, ask: Ask) -> AsyncIterator[None]:
-    """Six, who ask again as soon as they are answered."""
+    """Three, who ask again as soon as they are answered."""
 
     async def one() -> None:
         while True:
             await ask(client)
 
     async with service.client() as client, asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one()) for _ in range(6)]
+        tasks = [group.create_task(one()) for _ in range(3)]
         try:
             yield
         finally:
