@@ -33,6 +33,7 @@ from tests.support.fake_cluster import FakeCluster
 from tests.support.fake_openai_admin import FakeOpenAI, serving
 from tests.support.fake_openai_state import ADMIN_KEY, OpenAIState
 from tests.support.fake_script import Script
+from tests.support.http_server import http_server
 
 pytestmark = pytest.mark.timeout(300)  # hundreds of objects: seconds, or a minute and more on a machine that does much else
 
@@ -67,16 +68,9 @@ class Collector:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self.handle)
-        runner = web.AppRunner(app, shutdown_timeout=0, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.port = runner.addresses[0][1]
-        try:
+        async with http_server(self.handle) as url:
+            self.port = int(url.rpartition(":")[2])
             yield
-        finally:
-            await runner.cleanup()
 
 
 @dataclass
@@ -321,19 +315,11 @@ async def test_a_redirect_of_a_host_that_is_meant_takes_no_key_along(attack: Att
     async def redirect(_: web.Request) -> web.Response:
         raise web.HTTPTemporaryRedirect(f"http://127.0.0.1:{attack.collector.port}/")
 
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", redirect)
-    runner = web.AppRunner(app, shutdown_timeout=0, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with http_server(redirect) as base:
         annotations = {"slipway.dev/allow": f"{TENANT}/proj_1"}
         attack.api.cluster.put(
             secret(OPERATOR, "redirected", {"admin-key": ADMIN_KEY, "base-url": base}, annotations=annotations)
         )
         provider = {"openAI": {"projectID": "proj_1", "adminKey": {"secretName": "redirected"}}}
         await attack.write("KeyRotation", rotation(provider), rounds=2)
-    finally:
-        await runner.cleanup()
     report(attack, "redirects", 1)

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 import httpx
 from aiohttp import web
 
+from tests.support.http_server import http_server
+
 HOP_HEADERS = {"connection", "transfer-encoding", "content-length", "keep-alive"}
 
 
@@ -25,13 +27,5 @@ async def running_proxy(
                 made.enable_compression()  # for who takes it
             return made
 
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", carry)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        try:
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-        finally:
-            await runner.cleanup()
+        async with http_server(carry) as url:
+            yield url

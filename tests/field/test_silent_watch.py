@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from tests.operator.test_main import KUBECONFIG, NAMES, EmptyCluster, operator
+from tests.support.http_server import http_server
 from tests.support.ports import free_port
 
 KINDS = [f"/apis/slipway.dev/v1alpha1/{name}" for name, _ in NAMES]
@@ -48,18 +49,13 @@ class BadWatches(EmptyCluster):
 
 @asynccontextmanager
 async def serving(cluster: BadWatches, folder: Path) -> AsyncIterator[Path]:
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", cluster.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    path = folder / "kubeconfig"
-    path.write_text(KUBECONFIG.format(url=f"http://127.0.0.1:{runner.addresses[0][1]}"), encoding="utf-8")
-    try:
-        yield path
-    finally:
-        cluster.closing.set()
-        await runner.cleanup()
+    async with http_server(cluster.answer) as url:
+        path = folder / "kubeconfig"
+        path.write_text(KUBECONFIG.format(url=url), encoding="utf-8")
+        try:
+            yield path
+        finally:
+            cluster.closing.set()
 
 
 @pytest.mark.parametrize("kind", ["silent", "ended", "cut"])

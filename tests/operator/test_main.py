@@ -13,6 +13,7 @@ import httpx
 import pytest
 from aiohttp import web
 
+from tests.support.http_server import http_server
 from tests.support.ports import free_port
 
 KUBECONFIG = """\
@@ -75,16 +76,12 @@ class EmptyCluster:
 
 @asynccontextmanager
 async def empty_cluster() -> AsyncIterator[tuple[str, EmptyCluster]]:
-    cluster, app = EmptyCluster(), web.Application()
-    app.router.add_route("*", "/{path:.*}", cluster.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}", cluster
-    finally:
-        cluster.closing.set()
-        await runner.cleanup()
+    cluster = EmptyCluster()
+    async with http_server(cluster.answer) as url:
+        try:
+            yield url, cluster
+        finally:
+            cluster.closing.set()
 
 
 @asynccontextmanager

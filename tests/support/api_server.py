@@ -13,6 +13,7 @@ from lightkube.config.models import User
 from slipway_clients.cluster import Conflict, Kind, Manifest
 from slipway_clients.cluster.kinds import ALL
 from tests.support.fake_cluster import FakeCluster
+from tests.support.http_server import http_server
 
 READS = frozenset({"GET", "HEAD"})
 
@@ -35,18 +36,8 @@ class ApiServer:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[SingleConfig]:
         """How the client is to connect."""
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._handle)
-        runner = web.AppRunner(app, shutdown_timeout=0, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        address = ClusterConfig(server=f"http://127.0.0.1:{runner.addresses[0][1]}")
-        config = KubeConfig.from_one(cluster=address, user=User(token="t0ken")).get()
-        assert config is not None
-        try:
-            yield config
-        finally:
-            await runner.cleanup()
+        async with http_server(self._handle) as url:
+            yield config_of(url)
 
     async def _handle(self, request: web.Request) -> web.Response:
         path = request.raw_path.partition("?")[0]
@@ -82,6 +73,13 @@ class ApiServer:
                 write: Callable[[Manifest], Any] = cluster.replace_status if subresource == "status" else cluster.replace
                 done = await write(body)
         return web.json_response(done) if done else refused(404, "not found")
+
+
+def config_of(url: str) -> SingleConfig:
+    """How a client connects to an API server there."""
+    config = KubeConfig.from_one(cluster=ClusterConfig(server=url), user=User(token="t0ken")).get()
+    assert config is not None
+    return config
 
 
 def route(path: str) -> tuple[Kind | None, str | None, str | None, str]:

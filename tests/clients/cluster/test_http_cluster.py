@@ -15,7 +15,9 @@ from lightkube.config.models import User
 from slipway_clients.cluster import ClusterError, Conflict, Forbidden, Invalid, TooLarge, Unavailable, http_cluster
 from slipway_clients.cluster.http_cluster import EVENT_BURST, EVENT_OBJECTS, EventAllowance, HttpCluster, connect
 from slipway_clients.cluster.kinds import ALERT_POLICY, CONFIG_MAP, POD
+from tests.support.api_server import config_of
 from tests.support.clock import WallClock
+from tests.support.http_server import http_server
 
 POLICY = {
     "apiVersion": "slipway.dev/v1alpha1",
@@ -46,18 +48,9 @@ class Server:
 
 @pytest.fixture
 async def server() -> AsyncIterator[tuple[Server, SingleConfig]]:
-    handler, app = Server(), web.Application()
-    app.router.add_route("*", "/{path:.*}", handler.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    address = ClusterConfig(server=f"http://127.0.0.1:{runner.addresses[0][1]}")
-    config = KubeConfig.from_one(cluster=address, user=User(token="t0ken")).get()
-    assert config is not None
-    try:
-        yield handler, config
-    finally:
-        await runner.cleanup()
+    handler = Server()
+    async with http_server(handler.handle) as url:
+        yield handler, config_of(url)
 
 
 @pytest.fixture

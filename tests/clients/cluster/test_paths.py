@@ -8,14 +8,13 @@ import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
-from lightkube.config.kubeconfig import KubeConfig
-from lightkube.config.models import Cluster as ClusterConfig
-from lightkube.config.models import User
 
 from slipway_clients.cluster import Cluster, InvalidName, Manifest, WrongAnswer
 from slipway_clients.cluster.http_cluster import PAGE, HttpCluster, connect
 from slipway_clients.cluster.kinds import ALERT_POLICY, NAMESPACE, POD, SECRET, SERVICE, Kind
 from slipway_clients.cluster.paths import collection_path, label_selector, object_path, path_of, proxy_path
+from tests.support.api_server import config_of
+from tests.support.http_server import http_server
 
 HOSTILE = [
     "../../victim/secrets/db",
@@ -88,18 +87,9 @@ class Server:
 
 @pytest.fixture
 async def server() -> AsyncIterator[tuple[Server, HttpCluster]]:
-    handler, app = Server(), web.Application()
-    app.router.add_route("*", "/{path:.*}", handler.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    address = ClusterConfig(server=f"http://127.0.0.1:{runner.addresses[0][1]}")
-    config = KubeConfig.from_one(cluster=address, user=User(token="t0ken")).get()
-    try:
-        async with connect(config) as cluster:
-            yield handler, cluster
-    finally:
-        await runner.cleanup()
+    handler = Server()
+    async with http_server(handler.handle) as url, connect(config_of(url)) as cluster:
+        yield handler, cluster
 
 
 def test_paths_follow_group_scope_and_subresource() -> None:
