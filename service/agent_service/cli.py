@@ -260,8 +260,8 @@ def _whose(command: _Function) -> _Function:
     epilog="\b\nExample:\n  slipway budgets set --user alice --usd 5 --tokens 2000000",
 )
 @_whose
-@click.option("--tokens", type=click.IntRange(0), help="Input and output together. Without: no limit.")
-@click.option("--usd", type=click.FloatRange(0, 1e6), help="By the price table. Without: no limit.")
+@click.option("--tokens", type=click.IntRange(0, 2**63 - 1), help="Input and output together. Without: no limit.")
+@click.option("--usd", type=float, help="By the price table. Without: no limit.")
 def set_budget(tenant: str, user: str, tokens: int | None, usd: float | None) -> None:
     """Sets a budget, in place of the one before; it holds within 5 s, also for runs that are going."""
     from agent_service.commands.budgeting import set_budget as apply  # noqa: PLC0415  # see _run

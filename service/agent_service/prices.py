@@ -134,7 +134,7 @@ class PriceTable:
     def parse(cls, text: bytes, name: str) -> Self:
         """Raises SettingsError as `load` does; `name` is the file's."""
         try:
-            table = _TABLE.validate_python(yaml.safe_load(text.decode()))
+            table = _TABLE.validate_python(yaml.load(text.decode(), Loader=yaml.CSafeLoader))
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             raise SettingsError(f"PRICE_FILE {name}: {_key(first['loc'])}: {first['msg']}") from None

@@ -52,7 +52,6 @@ ELSEWHERE = {
     "attack/test_model_endpoint.py": ["agents/endpoint"],
     "integration/test_access.py": ["api/app", "api/deps", "api/runs", "api/sessions", "runs/session_store"],
     "integration/test_bad_input.py": ["api/error_handlers"],
-    "integration/test_budgets.py": ["runs/budgets"],
     "integration/test_response_cache.py": ["runs/response_cache"],
     "integration/test_outcomes.py": ["api/sse"],
     "service/api/test_openai.py": ["api/openai_input"],

@@ -36,6 +36,30 @@ def sync_plain(context: Any) -> StateGraph[MessagesState]:
     return StateGraph(MessagesState).add_node("say", say).add_edge(START, "say").add_edge("say", END)
 
 
+def fan_out(context: Any) -> StateGraph[MessagesState]:
+    """Ten calls of the model at once, in one step."""
+
+    async def say(state: MessagesState) -> dict[str, Any]:
+        answers = await context.chat_model.abatch([state["messages"]] * 10)
+        return {"messages": answers[0]}
+
+    return StateGraph(MessagesState).add_node("say", say).add_edge(START, "say").add_edge("say", END)
+
+
+def staggered(context: Any) -> StateGraph[MessagesState]:
+    """Two branches at once, of which the second calls the model a little later."""
+
+    async def first(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [await context.chat_model.ainvoke(state["messages"])]}
+
+    async def second(state: MessagesState) -> dict[str, Any]:
+        await asyncio.sleep(0.05)
+        return {"messages": [await context.chat_model.ainvoke(state["messages"])]}
+
+    graph = StateGraph(MessagesState).add_node("first", first).add_node("second", second)
+    return graph.add_edge(START, "first").add_edge(START, "second").add_edge("first", END).add_edge("second", END)
+
+
 def two_steps(context: Any) -> StateGraph[MessagesState]:
     """Two calls of the model, a step each."""
 

@@ -6,6 +6,9 @@ from slipway_doctor.checks.live import no_prometheus
 
 COST_METRIC = "agent_cost_usd_total"
 
+MIN_CACHE_REQUESTS = 100
+"""First questions since the pods started, under which none that was answered from the cache says nothing."""
+
 MIN_INPUT_TOKENS = 100_000
 """Tokens sent since the pods started, under which a share of cached ones says nothing."""
 
@@ -55,6 +58,20 @@ def prompt_cache(facts: Facts) -> Verdict:
         fix = "keep the beginning of prompts the same from call to call: instructions and tools first, what changes last"
         return warn("CacheUnused", "the endpoint has served no input token from its prompt cache", fix)
     return ok("CacheUsed", "the endpoint serves input tokens from its prompt cache")
+
+
+def response_cache(facts: Facts) -> Verdict:
+    """Off is as good as on: only who wrote the graph knows whether its answers may be given twice."""
+    if not facts.environment.get("RESPONSE_CACHE_SECONDS").strip("0."):
+        return ok("Off", "each question is answered anew")
+    asked = [facts.pod_total("agent_cache_requests_total", result=result) for result in ("hit", "waited", "miss")]
+    hit, waited, miss = (count or 0 for count in asked)
+    if all(count is None for count in asked) or hit + waited + miss < MIN_CACHE_REQUESTS:
+        return unknown("LittleTraffic", "too few first questions have been asked to tell")
+    if not hit + waited:
+        fix = "set responseCache.scope to tenant or everyone, if answers may be shared, or turn it off"
+        return warn("CacheUnused", "no first question was answered from the response cache", fix)
+    return ok("CacheUsed", "the response cache answers first questions that were asked before")
 
 
 def cheap_model(facts: Facts) -> Verdict:

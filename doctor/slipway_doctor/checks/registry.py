@@ -57,6 +57,7 @@ CHECKS: Sequence[Check] = (
     Check("BudgetWatched", Area.COST, cost.budget_watched),
     Check("PricesKnown", Area.COST, cost.prices_known),
     Check("PromptCacheUsed", Area.COST, cost.prompt_cache),
+    Check("ResponseCache", Area.COST, cost.response_cache),
     Check("CheapModel", Area.COST, cost.cheap_model, settings_only=True),
     Check("AuthRequired", Area.SECURITY, security.auth_required, settings_only=True),
     Check("Guardrails", Area.SECURITY, security.guardrails, settings_only=True),

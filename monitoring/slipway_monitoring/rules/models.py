@@ -18,6 +18,7 @@ def alerts(limits: Thresholds, scope: Scope) -> Iterator[Alert]:
     yield _cost(limits, scope)
     if limits.daily_budget_usd is not None:
         yield _budget(limits.daily_budget_usd, limits.budget_ratio, scope)
+    yield _callers_near_their_budgets(scope)
     yield _unpriced(scope)
     yield _price_file_refused(scope)
 
@@ -79,6 +80,20 @@ def _budget(budget: float, ratio: float, scope: Scope) -> Alert:
         keep=900,
         summary=f"{RELEASE}: {PERCENT} of the daily budget of {budget:g} USD is spent",
         description=f"In the last 24 hours, more than {ratio * 100:g}% of the budget went to models.",
+        dashboard="cost-quality",
+    )
+
+
+def _callers_near_their_budgets(scope: Scope) -> Alert:
+    warned = increase(scope.select("agent_budget_warnings_total"), scope.over(3600), "scope")
+    return Alert(
+        name="AgentCallerNearBudget",
+        expr=f"{warned} > 0",
+        severity="warning",
+        hold=0,
+        keep=900,
+        summary=f"{RELEASE}: a {{{{ $labels.scope }}}} has spent 80% of its budget",
+        description="Once all is spent, runs end with outcome budget and new ones are refused until the day or month is over.",
         dashboard="cost-quality",
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 from agent_service.commands.database import command_pool
 from agent_service.db.pool import connection
 from agent_service.errors import SettingsError
+from agent_service.prices import MOST_USD
 from agent_service.settings import Settings
 
 
@@ -13,6 +14,8 @@ async def set_budget(settings: Settings, tenant: str, user: str, *, tokens: int 
     """`user` empty: the tenant's month. None: no limit."""
     if tokens is None and usd is None:
         raise SettingsError("expected --tokens, --usd or both")
+    if usd is not None and not 0 <= usd <= MOST_USD:  # nor NaN, which compares with nothing
+        raise SettingsError(f"--usd: expected 0 to {MOST_USD}")
     async with command_pool(settings) as pool, connection(pool) as conn:
         await conn.execute(SET, (tenant, user, tokens, usd))
 

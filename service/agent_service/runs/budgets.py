@@ -16,17 +16,18 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
-from langchain_core.messages import BaseMessage
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, BaseMessage
 
 from agent_service.caller_limits import BudgetLimits
-from agent_service.db.pool import Pool, connection
+from agent_service.db.pool import Pool, connection, until_database_answers
 from agent_service.errors import BudgetSpent, LeaseLost
 from agent_service.metrics import Metrics
-from agent_service.prices import PriceTable, TokensUsed
+from agent_service.prices import MOST_USD, PriceTable, TokensUsed
 from agent_service.principal import Principal
 from agent_service.runs import events
 from agent_service.runs.live_run import LiveRun
+from agent_service.runs.run_types import Run
 from agent_service.runs.writer import Writer
 
 log = structlog.stdlib.get_logger(__name__)
@@ -34,8 +35,11 @@ log = structlog.stdlib.get_logger(__name__)
 WARN_AT = Decimal("0.8")
 """Share of a budget at which its owner is told, once a period."""
 
-CHARS_PER_TOKEN = 3
-"""Of a prompt, to be on the safe side: English has four."""
+BYTES_PER_TOKEN = 3
+"""Of a prompt, to be on the safe side: English has four, Chinese about three."""
+
+PART_BYTES = 4_500
+"""For a part of a message that is no text, such as a picture: 1,500 tokens."""
 
 FIRST_WAIT_SECONDS, MOST_WAIT_SECONDS = 0.02, 0.5
 """Between two looks of a call that waits for what others have reserved; doubled each time."""
@@ -73,32 +77,36 @@ class Budgets:
         self._prices = prices
         self._metrics = metrics
         self._model = model
-        self._spent: OrderedDict[tuple[str, str], tuple[float, BudgetSpent]] = OrderedDict()
+        self._spent: OrderedDict[tuple[str, str], tuple[float, str]] = OrderedDict()
+        """By caller: until when it is remembered, and whose budget it was."""
         self.any_set = False
         """Whether slipway.budgets has a row, as last looked."""
 
     def refuse_who_has_spent(self, principal: Principal) -> None:
         """Raises BudgetSpent for a caller of whom this process has just seen that nothing is left."""
         owner = (principal.tenant, principal.user)
-        until, error = self._spent.get(owner, (0.0, None))
-        if error and time.monotonic() < until:
-            raise error
+        until, scope = self._spent.get(owner, (0.0, ""))
+        if time.monotonic() < until:
+            raise _spent(scope)
         self._spent.pop(owner, None)
 
-    def gates(self, live: LiveRun) -> list[BaseCallbackHandler]:
-        """Handlers that keep the run's model calls within its budgets; they come before all others."""
-        limits = self._limits
-        if not (limits.of_period or self.any_set or limits.run_tokens is not None or limits.run_usd is not None):
-            return []
-        gate = Gate(self, live)
-        return [gate, _ThreadGate(gate)]
+    def estimate(self, messages: Sequence[Sequence[BaseMessage]], asked: Mapping[str, Any]) -> Estimate:
+        """Of a call that is about to begin; `asked` is what goes to the endpoint beside the messages."""
+        prompt = sum(_size(message) for each in messages for message in each) + len(str(asked.get("tools") or ""))
+        used = TokensUsed(input=prompt // BYTES_PER_TOKEN + 1, output=self._limits.answer_tokens)
+        prices = self._prices()
+        name = str(asked.get("model") or asked.get("model_name") or self._model)
+        usd = prices.cost_usd(name, used)
+        if usd is None:  # it may be answered under a name that has one
+            usd = max((price.cost(used) for price in prices.prices.values()), default=Decimal(0))
+        return Estimate(used.input + used.output, min(usd, MOST_USD))
 
-    def estimate(self, messages: Sequence[Sequence[BaseMessage]]) -> Estimate:
-        """Of a call that is about to begin."""
-        prompt = sum(len(message.text) for each in messages for message in each) // CHARS_PER_TOKEN + 1
-        answer = self._limits.answer_tokens
-        usd = self._prices().cost_usd(self._model, TokensUsed(input=prompt, output=answer))
-        return Estimate(prompt + answer, usd or Decimal(0))
+    async def used_before(self, run: Run) -> Estimate:
+        """By earlier attempts at the run."""
+        if run.attempt == 1:
+            return Estimate(0, Decimal(0))
+        row = await until_database_answers(lambda: self._read(USED_BEFORE, run.id, run.attempt), "budget")
+        return Estimate(row["tokens"], row["usd"])
 
     def check_run(self, tokens: int, usd: Decimal) -> None:
         """Raises BudgetSpent when a run has used what one may use."""
@@ -108,8 +116,8 @@ class Budgets:
         if limits.run_usd is not None and usd >= limits.run_usd:
             raise BudgetSpent(f"the run has cost {usd:.4f} USD, of at most {limits.run_usd:f} (MAX_RUN_USD)")
 
-    async def reserve(self, live: LiveRun, calls: int, most: Estimate) -> None:
-        """Returns once `calls` model calls of the run may be open, each of at most so much.
+    async def reserve(self, live: LiveRun, others: Callable[[], int], most: Estimate) -> None:
+        """Returns once one more model call of the run may be open beside its `others`, each of at most so much.
 
         Raises:
             BudgetSpent: nothing is left of the day or the month.
@@ -119,10 +127,10 @@ class Budgets:
             return
         pause = FIRST_WAIT_SECONDS
         while True:
-            await self._writer.settled(live)  # what it has used before is in the ledger
+            await self._writer.billed(live)  # what it has used before is in the ledger
             if live.stopped:
                 raise asyncio.CancelledError
-            row = await self._look(live, calls, most)
+            row = await until_database_answers(lambda: self._look(live, others() + 1, most), "budget")
             for budget in row["budgets"]:
                 if budget["warns"]:
                     self._warn(live, budget)
@@ -138,11 +146,13 @@ class Budgets:
 
     async def _look(self, live: LiveRun, calls: int, most: Estimate) -> Mapping[str, Any]:
         limits = self._limits
-        values = (live.run.id, live.run.attempt, calls, most.tokens, most.usd)
         usual = (limits.day_tokens, limits.day_usd, limits.month_tokens, limits.month_usd)
+        return await self._read(RESERVE, live.run.id, live.run.attempt, calls, most.tokens, most.usd, *usual, WARN_AT)
+
+    async def _read(self, query: str, *values: object) -> Mapping[str, Any]:
         async with connection(self._pool) as conn:
-            row = await (await conn.execute(RESERVE, (*values, *usual, WARN_AT))).fetchone()
-        assert row is not None  # noqa: S101  # a function without a set has one
+            row = await (await conn.execute(query.encode(), values)).fetchone()
+        assert row is not None  # noqa: S101  # aggregates, and functions without a set, have one
         return row
 
     def _warn(self, live: LiveRun, budget: Mapping[str, Any]) -> None:
@@ -151,93 +161,111 @@ class Budgets:
         log.warning(
             "budget_nearly_spent", scope=scope, **{key: budget[key] for key in ("tokens", "max_tokens", "usd", "max_usd")}
         )
-        told = {key: budget[key] for key in ("scope", "period", "tokens", "max_tokens", "usd", "max_usd")}
-        live.said.publish(events.budget(told))
+        # What a tenant has spent is for its admins: docs/operations/authentication.md.
+        told = ("scope", "period") if scope == "tenant" else ("scope", "period", "tokens", "max_tokens", "usd", "max_usd")
+        live.said.publish(events.budget({key: budget[key] for key in told}))
 
     def _remember(self, principal: Principal, budget: Mapping[str, Any]) -> BudgetSpent:
-        whose, setting = {
-            "user": ("your budget of today", "DAILY_TOKEN_LIMIT, DAILY_USD_LIMIT"),
-            "tenant": ("your tenant's budget of this month", "MONTHLY_TENANT_TOKEN_LIMIT, MONTHLY_TENANT_USD_LIMIT"),
-        }[budget["scope"]]
-        error = BudgetSpent(
-            f"{whose} is spent ({setting} or `slipway budgets`)",
-            retry_after=seconds_left(budget["scope"], datetime.now(UTC)),
-        )
-        self._spent[(principal.tenant, principal.user)] = (time.monotonic() + REMEMBERED_SECONDS, error)
+        self._spent[(principal.tenant, principal.user)] = (time.monotonic() + REMEMBERED_SECONDS, budget["scope"])
         while len(self._spent) > REMEMBERED_CALLERS:
             self._spent.popitem(last=False)
-        return error
+        return _spent(budget["scope"])
 
 
-class Gate(AsyncCallbackHandler):
-    """Of one run: its model calls that are awaited wait here before they begin."""
+class Gate(BaseCallbackHandler):
+    """Keeps the model calls of one run within its budgets. It stands behind all other handlers, and tells them of a refusal:
+    langchain would leave those behind it with coroutines that nobody awaits.
+
+    Args:
+        before: the other handlers of the run.
+    """
 
     run_inline = True
     raise_error = True
 
-    def __init__(self, budgets: Budgets, live: LiveRun) -> None:
+    def __init__(self, budgets: Budgets, live: LiveRun, before: Sequence[BaseCallbackHandler]) -> None:
         self._budgets = budgets
         self._live = live
+        self._others = before
         self._most = Estimate(0, Decimal(0))
-        self._open: set[UUID] = set()
-        self.loop = asyncio.get_running_loop()
+        self._before: Estimate | None = None
+        self._open: dict[UUID, asyncio.Task[Any] | None] = {}
+        """Calls that have reserved, and who makes them: langchain tells of no end when one is cancelled alone."""
+        self._turn = asyncio.Lock()
+        self._loop = asyncio.get_running_loop()
 
-    async def on_chat_model_start(
-        self,
-        serialized: dict[str, Any],  # noqa: ARG002  # langchain's signature
-        messages: list[list[BaseMessage]],
-        *,
-        run_id: UUID,
-        **_: Any,
-    ) -> None:
-        if asyncio.get_running_loop() is self.loop:  # else a thread calls, and _ThreadGate waits there
-            await self.enter(run_id, messages)
-
-    async def enter(self, call: UUID, messages: Sequence[Sequence[BaseMessage]]) -> None:
-        used = self._live.calls
-        self._budgets.check_run(
-            sum(each.input_tokens + each.output_tokens for each in used),
-            sum((Decimal(str(each.cost_usd or 0)) for each in used), Decimal(0)),
-        )
-        self._most = self._most.at_least(self._budgets.estimate(messages))
-        self._open.add(call)
-        try:
-            await self._budgets.reserve(self._live, len(self._open), self._most)
-        except BaseException:
-            self._open.discard(call)
-            raise
-
-    def left(self, call: UUID) -> None:
-        self._open.discard(call)
-
-
-class _ThreadGate(BaseCallbackHandler):
-    """The same for calls from threads (sync nodes), where langchain swallows what an async handler raises; and the way out."""
-
-    run_inline = True
-    raise_error = True
-
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
-
-    def on_chat_model_start(
-        self,
-        serialized: dict[str, Any],  # noqa: ARG002  # langchain's signature
-        messages: list[list[BaseMessage]],
-        *,
-        run_id: UUID,
-        **_: Any,
-    ) -> None:
+    @property
+    def on_chat_model_start(self) -> Callable[..., Any]:
+        """What waits: on the loop a coroutine, in a thread (sync nodes) a function, as langchain swallows there what a
+        coroutine raises. A blocking call on the loop cannot wait."""
         try:
             asyncio.get_running_loop()
-        except RuntimeError:  # a thread without a loop
-            asyncio.run_coroutine_threadsafe(self._gate.enter(run_id, messages), self._gate.loop).result()
+        except RuntimeError:
+            return self._start_in_thread
+        return self._start
+
+    async def _start(self, _: Any, messages: list[list[BaseMessage]], *, run_id: UUID, **kwargs: Any) -> None:
+        if asyncio.get_running_loop() is self._loop:
+            await self._enter(run_id, messages, kwargs, asyncio.current_task())
+
+    def _start_in_thread(self, _: Any, messages: list[list[BaseMessage]], *, run_id: UUID, **kwargs: Any) -> None:
+        asyncio.run_coroutine_threadsafe(self._enter(run_id, messages, kwargs, None), self._loop).result()
+
+    async def _enter(
+        self, call: UUID, messages: list[list[BaseMessage]], kwargs: Mapping[str, Any], task: asyncio.Task[Any] | None
+    ) -> None:
+        try:
+            await self.enter(call, messages, kwargs.get("invocation_params") or {}, task)
+        except BudgetSpent as error:
+            for other in self._others:
+                other.on_llm_error(error, run_id=call)
+            raise
+
+    async def enter(
+        self, call: UUID, messages: Sequence[Sequence[BaseMessage]], asked: Mapping[str, Any], task: asyncio.Task[Any] | None
+    ) -> None:
+        """Waits until the call may begin. One at a time, as each reserves for all that are open."""
+        async with self._turn:
+            if self._before is None:
+                self._before = await self._budgets.used_before(self._live.run)
+            self.check_run()
+            self._most = self._most.at_least(self._budgets.estimate(messages, asked))
+            await self._budgets.reserve(self._live, self._still_open, self._most)
+            self._open[call] = task
+
+    def _still_open(self) -> int:
+        self._open = {each: by for each, by in self._open.items() if by is None or not by.done()}
+        return len(self._open)
+
+    def check_run(self) -> None:
+        """Raises BudgetSpent when the run has used, in all its attempts, what one may use."""
+        used, before = self._live.calls, self._before or Estimate(0, Decimal(0))
+        self._budgets.check_run(
+            before.tokens + sum(each.input_tokens + each.output_tokens for each in used),
+            before.usd + sum((Decimal(str(each.cost_usd or 0)) for each in used), Decimal(0)),
+        )
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002  # langchain's signature
-        self._gate.left(run_id)
+        self._open.pop(run_id, None)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002  # langchain's signature
-        self._gate.left(run_id)
+        self._open.pop(run_id, None)
+
+
+def _size(message: BaseMessage) -> int:
+    """Bytes that a message stands for: its text, the calls of tools in it, and a good deal for each picture."""
+    parts = message.content if isinstance(message.content, list) else []
+    others = len([part for part in parts if isinstance(part, dict) and part.get("type") != "text"])
+    calls = str(message.tool_calls) if isinstance(message, AIMessage) and message.tool_calls else ""
+    return len(f"{message.text}{calls}".encode(errors="replace")) + others * PART_BYTES
+
+
+def _spent(scope: str) -> BudgetSpent:
+    whose, setting = {
+        "user": ("your budget of today", "DAILY_TOKEN_LIMIT, DAILY_USD_LIMIT"),
+        "tenant": ("your tenant's budget of this month", "MONTHLY_TENANT_TOKEN_LIMIT, MONTHLY_TENANT_USD_LIMIT"),
+    }[scope]
+    return BudgetSpent(f"{whose} is spent ({setting} or `slipway budgets`)", retry_after=seconds_left(scope, datetime.now(UTC)))
 
 
 def seconds_left(scope: str, now: datetime) -> int:
@@ -248,3 +276,8 @@ def seconds_left(scope: str, now: datetime) -> int:
 
 
 RESERVE = "SELECT verdict, budgets FROM slipway.reserve(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+
+USED_BEFORE = """
+SELECT coalesce(sum(input_tokens::bigint + output_tokens), 0)::bigint AS tokens, coalesce(sum(cost_usd), 0) AS usd
+FROM slipway.ledger WHERE run_id = %s AND attempt < %s
+"""

@@ -21,7 +21,7 @@ from agent_service.metrics import Metrics
 from agent_service.outcomes import OUTCOMES, Outcome
 from agent_service.prices import PriceTable
 from agent_service.runs import events
-from agent_service.runs.budgets import Budgets
+from agent_service.runs.budgets import Budgets, Gate
 from agent_service.runs.callback_handler import RunCallbackHandler
 from agent_service.runs.checkpoints import CURRENT_LIVE
 from agent_service.runs.events import Event
@@ -117,14 +117,16 @@ class Executor:
         if run.attempt > self.max_attempts * ATTEMPTS_OF_THE_LIVING:
             message = f"{run.attempt - 1} attempts at this run were lost or handed over"
             return _failed("failed", "too_many_attempts", message, retryable=False)
+        told: list[BaseCallbackHandler] = [handler, *live.trace.handlers(), *([self.tracer()] if self.tracer else [])]
         config: RunnableConfig = {
             "run_id": run.id,
             "run_name": "turn",
             "metadata": {"run_id": str(run.id)},
             "configurable": {"thread_id": run.thread_id, "principal": run.principal, CURRENT_LIVE: live},
-            "callbacks": [*self.budgets.gates(live), handler, *live.trace.handlers(), *([self.tracer()] if self.tracer else [])],
+            "callbacks": [*told, Gate(self.budgets, live, told)],
             "recursion_limit": min(self.max_steps, (self.graph.config or {}).get("recursion_limit", self.max_steps)),
         }
+        said: set[str] = set()
         if run.attempt == 1:
             given = await self._begin(run, config, handler)
         else:
@@ -132,9 +134,10 @@ class Executor:
             if saved.stopped_before:
                 return _at_breakpoint(saved.stopped_before)
             given = None if saved.started else graph_input(run, saved.waiting)
+            said = saved.messages
         given = await self._mended(run, given, config)
         drive = partial(self._drive, live, handler, given, config)
-        return await (self.cache.through(live, config, drive) if self.cache else drive())
+        return await (self.cache.through(live, config, given, said, drive) if self.cache else drive())
 
     async def _begin(self, run: Run, config: RunnableConfig, handler: RunCallbackHandler) -> Any:
         if "resume" in run.input:

@@ -119,8 +119,8 @@ async def _only_one(pool: Pool) -> AsyncIterator[bool]:
 async def _forget_counts(pool: Pool) -> None:
     """What callers have begun and spent in times that no limit asks for any more, and answers that are not given again."""
     async with connection(pool) as conn:
-        await conn.execute("DELETE FROM slipway.callers WHERE minute < now() - interval '1 hour'")
-        await conn.execute("DELETE FROM slipway.answers WHERE expires_at < now()")
+        await conn.execute(FORGET_CALLERS)
+        await conn.execute(FORGET_ANSWERS)
         await conn.execute("DELETE FROM slipway.spending WHERE period < now() - interval '62 days'")
 
 
@@ -252,6 +252,17 @@ FROM (
     SELECT (SELECT count(*) FROM slipway.run_events e WHERE e.run_id = r.id) AS events FROM slipway.runs r
     WHERE r.status = 'finished' AND NOT r.events_pruned AND r.finished_at < now() - %(event_hours)s * interval '1 hour'
 ) AS expired
+"""
+
+# Rows that a start holds are left for the next pass: a commit that wants two of them must not wait for us in another order.
+FORGET_CALLERS = """
+DELETE FROM slipway.callers WHERE (tenant, user_id) IN (
+    SELECT tenant, user_id FROM slipway.callers WHERE minute < now() - interval '1 hour' FOR UPDATE SKIP LOCKED)
+"""
+
+FORGET_ANSWERS = """
+DELETE FROM slipway.answers a WHERE a.expires_at < now()
+    OR (a.expires_at IS NULL AND EXISTS (SELECT 1 FROM slipway.runs r WHERE r.id = a.maker AND r.status = 'finished'))
 """
 
 TABLE_BYTES = """

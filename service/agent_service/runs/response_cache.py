@@ -10,15 +10,15 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
-from weakref import WeakValueDictionary
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.constants import END, START
 from psycopg.types.json import Jsonb
 
-from agent_service.db.pool import Pool, connection
+from agent_service.db.pool import Pool, connection, until_database_answers
 from agent_service.metrics import Metrics
+from agent_service.runs import events
 from agent_service.runs.events import News, storable
 from agent_service.runs.live_run import LiveRun
 from agent_service.runs.recovery import Graph
@@ -27,7 +27,7 @@ from agent_service.runs.run_types import Ending
 Scope = Literal["principal", "tenant", "everyone"]
 
 FIRST_WAIT_SECONDS, MOST_WAIT_SECONDS = 0.05, 0.5
-"""Between two looks for the answer that a run on another process makes; doubled each time."""
+"""Between two looks for the answer that another run makes; doubled each time."""
 
 SOURCE = "cache"
 """Where the text of such an answer comes from, in the place of a node."""
@@ -59,26 +59,32 @@ class ResponseCache:
         self._seconds = seconds
         self._scope = scope
         self._version = version
-        self._turns: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
-        """Runs of this process that want one key take turns, so that one of them asks the database."""
 
-    async def through(self, live: LiveRun, config: RunnableConfig, drive: Callable[[], Awaitable[Ending]]) -> Ending:
-        """The run's ending, by the cache or by `drive`."""
+    async def through(
+        self, live: LiveRun, config: RunnableConfig, given: Any, said: set[str], drive: Callable[[], Awaitable[Ending]]
+    ) -> Ending:
+        """The run's ending, by the cache or by `drive`.
+
+        Args:
+            given: what the graph is to be given; None when an earlier attempt has.
+            said: ids of the messages that the session's state has from earlier attempts.
+        """
         key = self._key(live)
         if key is None:
             return await drive()
-        if live.run.attempt > 1:
+        if _message_id(live) in said:  # an earlier attempt had got so far
+            live.cached = True
+            return await self._idle(config)
+        if given is None:
             return await self._kept(live, key, await drive())
-        turn = self._turns.setdefault(key, asyncio.Lock())
-        async with turn:
-            found, waited = await self._find(live, key)
-            if found.state == "make":
-                self._metrics.cache_requests.labels("miss").inc()
-                return await self._kept(live, key, await drive())
-        if found.state == "none":
-            return await drive()
-        self._metrics.cache_requests.labels("waited" if waited else "hit").inc()
-        return await self._say(live, config, found)
+        found, waited = await self._find(live, key)
+        if found.state == "hit":
+            self._metrics.cache_requests.labels("waited" if waited else "hit").inc()
+            return await self._say(live, config, given["messages"], found)
+        if found.state == "make":
+            self._metrics.cache_requests.labels("miss").inc()
+            return await self._kept(live, key, await drive())
+        return await drive()
 
     def _key(self, live: LiveRun) -> bytes | None:
         """None for what is no question alone, as a decision or a history of messages is."""
@@ -90,40 +96,55 @@ class ResponseCache:
         return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).digest()
 
     async def _find(self, live: LiveRun, key: bytes) -> tuple[Found, bool]:
-        """What to do, and whether that took waiting."""
-        pause, waited = FIRST_WAIT_SECONDS, False
+        """What to do, and whether that took waiting: for as long as another run is executed that makes the answer."""
+        pause = FIRST_WAIT_SECONDS
         while True:
-            async with connection(self._pool) as conn:
-                row = await (await conn.execute(FIND, (key, live.run.id, live.run.thread_id))).fetchone()
-            assert row is not None  # noqa: S101  # a function without a set has one
-            if row["state"] != "wait":
-                return Found(**row), waited
-            waited = True
+            found = await until_database_answers(lambda: self._look(live, key), "response cache")
+            if found.state != "wait":
+                return found, pause > FIRST_WAIT_SECONDS
             await asyncio.sleep(pause)
             pause = min(2 * pause, MOST_WAIT_SECONDS)
 
+    async def _look(self, live: LiveRun, key: bytes) -> Found:
+        async with connection(self._pool) as conn:
+            row = await (await conn.execute(FIND, (key, live.run.id, live.run.thread_id))).fetchone()
+        assert row is not None  # noqa: S101  # a function without a set has one
+        return Found(**row)
+
     async def _kept(self, live: LiveRun, key: bytes, ending: Ending) -> Ending:
         """Keeps the answer of a run that was to make it and has; for any other there is nothing to keep."""
-        if ending.outcome == "completed" and (answer := live.said.answer):
+        if ending.outcome == "completed" and not live.refused and (answer := live.said.answer):
             shown = [(e.kind, e.node, e.payload) for e in live.said.events if e.kind in {"tool_start", "tool_end"}]
-            values = (answer, Jsonb(shown), storable(live.route), self._seconds, key, live.run.id)
-            async with connection(self._pool) as conn:
-                await conn.execute(KEEP, values)
+            values = (storable(answer), Jsonb(storable(shown)), storable(live.route), self._seconds, key, live.run.id)
+            await until_database_answers(lambda: self._keep(values), "response cache")
         return ending
 
-    async def _say(self, live: LiveRun, config: RunnableConfig, found: Found) -> Ending:
+    async def _keep(self, values: tuple[Any, ...]) -> None:
+        async with connection(self._pool) as conn:
+            await conn.execute(KEEP, values)
+
+    async def _say(self, live: LiveRun, config: RunnableConfig, question: list[BaseMessage], found: Found) -> Ending:
         """Tells the answer as if it had been made, and puts it into the session, for the questions that follow."""
         live.cached, live.route = True, found.route
+        live.sourced = any(payload.get("sources") for _, _, payload in found.shown or ())
         for kind, node, payload in found.shown or ():
             live.said.publish(News(kind, payload, node))
         answer = found.answer or ""
         live.said.publish_text(answer, SOURCE)
-        question = {"role": "user", "content": live.run.question}
-        said = {"messages": [question, AIMessage(answer, id=f"cached-{live.run.id}")]}
+        live.said.publish(events.message(_message_id(live), SOURCE))
+        said = {"messages": [*question, AIMessage(answer, id=_message_id(live))]}
         saved = await self._graph.aupdate_state(config, said, START)
-        here: RunnableConfig = {**config, "configurable": {**config["configurable"], **saved["configurable"]}}
-        await self._graph.aupdate_state(here, None, END)  # or the graph would be about to answer, as after any input
+        return await self._idle({**config, "configurable": {**config["configurable"], **saved["configurable"]}})
+
+    async def _idle(self, config: RunnableConfig) -> Ending:
+        """Or the graph would be about to answer, as after any input."""
+        await self._graph.aupdate_state(config, None, END)
         return Ending("completed")
+
+
+def _message_id(live: LiveRun) -> str:
+    """Of the answer's message in the state of the run's session."""
+    return f"cached-{live.run.id}"
 
 
 FIND = "SELECT state, answer, shown, route FROM slipway.find_answer(%s, %s, %s)"

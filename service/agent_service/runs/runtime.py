@@ -154,7 +154,8 @@ async def open_runtime(
 def _response_cache(settings: Settings, pool: Pool, graph: Graph, metrics: Metrics) -> ResponseCache | None:
     if not settings.response_cache_seconds:
         return None
-    version = (settings.agent_graph, metrics.graph_version, settings.model)
+    models = (settings.openai_base_url, settings.model, settings.cheap_model, settings.fallback_model)
+    version = (settings.agent_graph, metrics.graph_version, *(str(each) for each in models))
     return ResponseCache(
         pool, graph, metrics, seconds=settings.response_cache_seconds, scope=settings.response_cache_scope, version=version
     )

@@ -179,7 +179,8 @@ async def run_usage(pool: Pool, run_id: UUID) -> RunUsage:
         "cached_tokens": row["cached_tokens"],
         "output_tokens": row["output_tokens"],
         "cost_usd": row["cost_usd"],
-        "cached_answer": bool(row["cached"]),
+        # A run that crashed with a cached answer makes its own.
+        "cached_answer": bool(row["cached"]) and not row["model_calls"],
     }
 
 

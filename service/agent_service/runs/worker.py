@@ -122,7 +122,6 @@ class Worker:
         """Keeps a place, if there is one, for a run that is about to be stored; what `place.run` then is, is executed here.
 
         Who has nothing in the queue may overtake it, every other place: neither can keep the other waiting for ever.
-        (Here a fair share between principals belongs, once the queue has one.)
         """
         place = Place(here=self._reserve(principal))
         try:

@@ -177,6 +177,14 @@ class Writer:
             self._committed.clear()
             await self._committed.wait()
 
+    async def billed(self, run: LiveRun) -> None:
+        """Waits until the model calls that the run has made are in the ledger, or it is stopped; not for what others say."""
+        made = len(run.calls)
+        while run.logged_calls < made and not run.stopped and not self._closed:
+            self._ask(0)
+            self._committed.clear()
+            await self._committed.wait()
+
     async def finish(self, run: LiveRun, ending: Ending | HandOver) -> bool:
         """Writes the rest of the run and its outcome, or puts it back into the queue; waits while the database is away.
 
@@ -289,8 +297,9 @@ class Writer:
             began = time.time_ns()
             try:
                 written = await self._transact(group)
-            except errors.DeadlockDetected:
-                continue  # the other side has gone on
+            except DatabaseUnavailable as error:
+                if not isinstance(error.__cause__, errors.DeadlockDetected):  # the other side has gone on
+                    raise
             except psycopg.Error as error:
                 if error.sqlstate != FENCE_STATE:
                     raise

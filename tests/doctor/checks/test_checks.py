@@ -89,6 +89,11 @@ def metric(name: str, value: float, **labels: str) -> Change:
     return every_pod(lambda pod: replace(pod, samples={**(pod.samples or {}), name: [(labels, value)]}))
 
 
+def cached(result: str, each: float) -> Change:
+    """The response cache is on, and each pod has counted so many of a result."""
+    return lambda facts: metric("agent_cache_requests_total", each, result=result)(env(RESPONSE_CACHE_SECONDS="60")(facts))
+
+
 def condition(kind: str, reason: str) -> Change:
     found = [{"type": kind, "status": "False", "reason": reason}]
     return edited("horizontalpodautoscalers", lambda hpa: hpa.update(status={"conditions": found}))
@@ -201,6 +206,11 @@ SPOILED: list[tuple[str, Change, Status, str]] = [
     ("PromptCacheUsed", metric("agent_tokens_total", 1e6, type="input"), WARN, "CacheUnused"),
     ("PromptCacheUsed", metric("agent_tokens_total", 10, type="input"), UNKNOWN, "LittleTraffic"),
     ("CheapModel", env(CHEAP_MODEL=""), WARN, "NoCheapModel"),
+    ("ResponseCache", env(RESPONSE_CACHE_SECONDS="0"), OK, "Off"),
+    ("ResponseCache", env(RESPONSE_CACHE_SECONDS="60"), UNKNOWN, "LittleTraffic"),
+    ("ResponseCache", cached("miss", 99), WARN, "CacheUnused"),
+    ("ResponseCache", cached("waited", 99), OK, "CacheUsed"),
+    ("ResponseCache", cached("hit", 10), UNKNOWN, "LittleTraffic"),
     ("AuthRequired", env(AUTH="disabled"), FAIL, "Disabled"),
     ("AuthRequired", env(API_KEYS_DIR=""), FAIL, "NobodyKnown"),
     ("Guardrails", env(GUARDRAILS="off"), FAIL, "Off"),

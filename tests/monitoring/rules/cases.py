@@ -147,6 +147,7 @@ def rising_then_falling(high: float, low: float, seconds: float) -> list[float]:
 def absolute() -> Iterator[Case]:
     """Alerts on an amount, which need no guard."""
     yield from _cost()
+    yield from _callers()
     yield from _unpriced()
     yield from _price_file()
     yield from _pool()
@@ -171,6 +172,14 @@ def _cost() -> Iterator[Case]:
     yield gauge(name, "is silent about one expensive run", {spent: one_run}, Sighting(HOUR + 12 * MINUTE))
     ends = growing((1.0, HOUR), (0.1, HOUR), step=MINUTE)
     yield gauge(name, "resolves", {spent: ends}, of_release(HOUR, "models cost 60.00 USD an hour"), Sighting(2 * HOUR))
+
+
+def _callers() -> Iterator[Case]:
+    warned = Series("agent_budget_warnings_total", {"scope": "user"})
+    one = growing((0, 10 * MINUTE), (1, MINUTE), (0, 2 * HOUR), step=MINUTE)
+    seen = of_release(12 * MINUTE, "a user has spent 80% of its budget", scope="user")
+    yield gauge("AgentCallerNearBudget", "fires when one is told, and resolves", {warned: one}, seen, Sighting(2 * HOUR))
+    yield gauge("AgentCallerNearBudget", "is silent while nobody is", {warned: steady(3, HOUR)}, Sighting(HOUR))
 
 
 def _unpriced() -> Iterator[Case]:

@@ -19,6 +19,9 @@ CREATE TABLE slipway.spending (
     PRIMARY KEY (tenant, user_id, period)
 ) WITH (fillfactor = 80);
 
+-- What other processes write meanwhile waits, and then meets the trigger.
+LOCK TABLE slipway.ledger IN SHARE ROW EXCLUSIVE MODE;
+
 -- What has been spent since the period began: whoever sets a budget expects it to count.
 INSERT INTO slipway.spending (tenant, user_id, period, tokens, usd)
 SELECT tenant, '', date_trunc('month', now() AT TIME ZONE 'UTC'), sum(input_tokens::bigint + output_tokens), coalesce(sum(cost_usd), 0)
@@ -54,8 +57,8 @@ $$;
 CREATE TRIGGER settle AFTER INSERT ON slipway.ledger
     REFERENCING NEW TABLE AS settled FOR EACH STATEMENT EXECUTE FUNCTION slipway.settle();
 
--- A model call of a run wants to begin. It may when it fits beside what is spent and what others have reserved; or when nobody
--- else has reserved and anything is left, so that the estimate alone keeps nobody out.
+-- A model call of a run wants to begin. It may when it fits beside what is spent and what others have reserved; or when no other
+-- call is open and anything is left, so that the estimate alone keeps nobody out.
 CREATE FUNCTION slipway.reserve(
     run uuid, token integer,
     calls integer,                               -- of the run that are open, with this one
@@ -78,7 +81,7 @@ BEGIN
         RETURN;
     END IF;
     verdict := 'go';
-    -- The tenant's first, everywhere. The lock is for who reserves; commits do not wait for it.
+    -- One for all of a tenant, whose budget is everyone's. Commits do not ask for it: they wait for the row of spending only.
     PERFORM pg_advisory_xact_lock(hashtextextended('slipway budget of ' || me.tenant, 0));
     FOR b IN
         SELECT usual.scope, usual.of_user, usual.period, l.tokens AS max_tokens, l.usd AS max_usd,
@@ -100,8 +103,9 @@ BEGIN
     LOOP
         IF b.tokens >= b.max_tokens OR b.usd >= b.max_usd THEN
             verdict := 'spent';
-        ELSIF verdict = 'go' AND ((b.other_tokens > 0 AND b.tokens + b.other_tokens + calls * reserve.tokens > b.max_tokens)
-                               OR (b.other_usd > 0 AND b.usd + b.other_usd + calls * reserve.usd > b.max_usd)) THEN
+        ELSIF verdict = 'go' AND (b.other_tokens > 0 OR b.other_usd > 0 OR calls > 1)
+              AND (b.tokens + b.other_tokens + calls * reserve.tokens > b.max_tokens
+                   OR b.usd + b.other_usd + calls * reserve.usd > b.max_usd) THEN
             verdict := 'wait';
         END IF;
         warns := NOT b.warned AND (b.tokens >= warn_at * b.max_tokens OR b.usd >= warn_at * b.max_usd);
@@ -112,7 +116,10 @@ BEGIN
     -- The run's row first, then the sums: as a commit does.
     UPDATE slipway.runs r
     SET open_calls = CASE verdict WHEN 'go' THEN calls ELSE calls - 1 END, call_tokens = reserve.tokens, call_usd = reserve.usd
-    WHERE r.id = run;
+    WHERE r.id = run AND r.attempt = token AND r.status = 'running';
+    IF NOT FOUND THEN
+        verdict := 'lost';
+    END IF;
     UPDATE slipway.spending s SET warned = true
     FROM jsonb_to_recordset(budgets) AS told (of_user text, period date, warns boolean)
     WHERE told.warns AND s.tenant = me.tenant AND s.user_id = told.of_user AND s.period = told.period;

@@ -12,7 +12,8 @@ CREATE INDEX answers_of_maker ON slipway.answers (maker);
 ALTER TABLE slipway.runs ADD COLUMN cached boolean NOT NULL DEFAULT false;  -- its answer is that of another run
 
 -- What a run is to do that begins with a first question. Two at once make one answer: the run that is told `make` has the key
--- until it ends, wherever it then executes.
+-- while it is executed, in ten seconds after its lease by an heir. Should it wait for a place, one that waits for it makes the
+-- answer instead.
 CREATE FUNCTION slipway.find_answer(
     wanted bytea, run uuid, thread text,
     OUT state text,                              -- none (not a first question), hit, make, wait (another run makes it)
@@ -37,7 +38,11 @@ BEGIN
         answer := a.answer;
         shown := a.shown;
         route := a.route;
-    ELSIF a.expires_at IS NULL AND EXISTS (SELECT 1 FROM slipway.runs r WHERE r.id = a.maker AND r.status <> 'finished') THEN
+    ELSIF a.maker = run THEN
+        state := 'make';
+    ELSIF a.expires_at IS NULL AND EXISTS (
+        SELECT 1 FROM slipway.runs r
+        WHERE r.id = a.maker AND r.status = 'running' AND r.lease_expires_at > now() - interval '10 seconds') THEN
         state := 'wait';
     ELSE
         UPDATE slipway.answers SET maker = run, answer = NULL, expires_at = NULL WHERE key = wanted AND maker = a.maker;

@@ -1,0 +1,68 @@
+"""Model calls at the gate of a budget: those of one run among each other, and what a caller is told."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+
+from agent_service.runs.budgets import seconds_left
+from tests.support.fake_model import FakeModel
+from tests.support.fake_script import Script
+from tests.support.service import running_service
+
+CALL = 50
+"""Tokens of an answer; the question has two more, and a call reserves 4,096 and a few."""
+
+
+async def serve_and_ask(database_url: str, graph: str, runs: int, **env: str) -> list[str]:
+    """Outcomes of so many runs that are asked for at once."""
+    async with (
+        FakeModel(Script(token_count=CALL, tokens_per_second=500)) as model,
+        running_service(
+            database_url,
+            AGENT_GRAPH=f"tests.support.graphs:{graph}",
+            MODEL="gpt-4o",
+            OPENAI_BASE_URL=model.url,
+            OPENAI_API_KEY="sk-test",
+            MAX_TURN_SECONDS="20",
+            **env,
+        ) as service,
+        service.client() as client,
+    ):
+        answers = await asyncio.gather(*(client.post("/chat", json={"question": "go on"}) for _ in range(runs)))
+        return [answer.json().get("outcome") or answer.json()["code"] for answer in answers]
+
+
+def used(database_url: str) -> int:
+    with psycopg.connect(database_url) as conn:
+        row = conn.execute("SELECT coalesce(sum(input_tokens + output_tokens), 0) FROM slipway.ledger").fetchone()
+    assert row
+    return int(row[0])
+
+
+async def test_calls_of_one_step_that_go_at_once_pass_the_limit_by_one_of_them(database_url: str) -> None:
+    assert await serve_and_ask(database_url, "fan_out", 1, DAILY_TOKEN_LIMIT="120") == ["budget"]
+    assert 120 <= used(database_url) <= 120 + CALL + 10
+
+
+async def test_runs_with_parallel_branches_do_not_wait_for_each_other_for_ever(database_url: str) -> None:
+    assert await serve_and_ask(database_url, "staggered", 4, DAILY_TOKEN_LIMIT="10000") == ["completed"] * 4
+
+
+async def test_the_run_s_limit_counts_all_its_calls(database_url: str) -> None:
+    assert await serve_and_ask(database_url, "two_steps", 1, MAX_RUN_TOKENS="60") == ["completed"]
+    assert await serve_and_ask(database_url, "two_steps", 1, MAX_RUN_TOKENS="50") == ["budget"]
+
+
+@pytest.mark.parametrize(
+    ("scope", "now", "left"),
+    [
+        ("user", datetime(2026, 11, 28, 23, 59, 30, tzinfo=UTC), 30),
+        ("user", datetime(2026, 12, 31, 0, 0, 0, tzinfo=UTC), 86_400),
+        ("tenant", datetime(2026, 12, 31, 23, 0, 0, tzinfo=UTC), 3_600),
+        ("tenant", datetime(2026, 2, 1, 0, 0, 0, tzinfo=UTC), 28 * 86_400),
+    ],
+)
+def test_the_wait_is_until_the_day_or_the_month_is_over(scope: str, now: datetime, left: int) -> None:
+    assert seconds_left(scope, now) == left
