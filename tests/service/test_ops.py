@@ -42,7 +42,7 @@ async def samples(ops: httpx.AsyncClient) -> list[Sample]:
 
 
 def value(found: list[Sample], name: str, **labels: str) -> float:
-    (match,) = [s.value for s in found if s.name == name and s.labels == labels]
+    (match,) = [s.value for s in found if s.name == name and {k: v for k, v in s.labels.items() if k != "version"} == labels]
     return match
 
 

@@ -141,6 +141,7 @@ def _tokens() -> Row:
                     "Budgets nearly spent",
                     "Per minute: users and tenants with 80 % of a day or month gone, whom the log names (budget_nearly_spent).",
                     "opm",
+                    ("AgentCallerNearBudget",),
                 ),
                 Query(per_minute("agent_budget_warnings_total", "scope"), f"{RELEASE_NAME} {{{{scope}}}}"),
                 width=12,
