@@ -224,9 +224,10 @@ class FakeModel:
         key = request.headers.get("Authorization", "").removeprefix("Bearer ")
         payload = orjson.loads(await request.read()) if request.can_read_body else {}
         record = Recorded(request.path, key, payload)
-        async with self._arrived:
-            self.requests.append(record)
-            self._arrived.notify_all()
+        if not request.path.endswith(MODELS):  # the service looks at the list when it wants to: no test counts on that
+            async with self._arrived:
+                self.requests.append(record)
+                self._arrived.notify_all()
         return record
 
     def _accepts(self, key: str) -> bool:
