@@ -288,7 +288,9 @@ def show_budgets(as_json: bool) -> None:
     """Budgets that were set, and whoever has spent anything in this day or month, with what is left."""
     from agent_service.commands.budgeting import all_budgets  # noqa: PLC0415  # see _run
 
-    rows = asyncio.run(all_budgets(_command_settings()))
+    rows, truncated = asyncio.run(all_budgets(_command_settings()))
+    if truncated:
+        click.echo(f"only the first {len(rows)} rows are shown", err=True)
     if as_json:
         click.echo(json.dumps(rows, default=_plain))
         return

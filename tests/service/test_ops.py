@@ -10,6 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.samples import Sample
 
+from agent_service.resources import VERSION
 from tests.service.api.conftest import plain_service
 from tests.support.fake_model import FakeModel
 from tests.support.fake_script import Script, ToolCall
@@ -42,7 +43,7 @@ async def samples(ops: httpx.AsyncClient) -> list[Sample]:
 
 
 def value(found: list[Sample], name: str, **labels: str) -> float:
-    (match,) = [s.value for s in found if s.name == name and {k: v for k, v in s.labels.items() if k != "version"} == labels]
+    (match,) = [s.value for s in found if s.name == name and s.labels == labels]
     return match
 
 
@@ -71,7 +72,7 @@ async def test_children_stand_at_zero_before_the_first_run(ops: httpx.AsyncClien
     for kind in ("input", "cached", "output"):
         assert value(found, "agent_tokens_total", model="gpt-4o", type=kind) == 0
     assert value(found, "agent_runs_in_flight") == value(found, "agent_draining") == value(found, "agent_streams_open") == 0
-    assert value(found, "agent_feedback_total", score="0") == 0
+    assert value(found, "agent_feedback_total", score="0", version=VERSION) == 0
 
 
 async def test_a_turn_counts_its_parts_by_their_names(ops: httpx.AsyncClient, service: RunningService, model: FakeModel) -> None:
@@ -100,7 +101,7 @@ async def test_a_turn_counts_its_parts_by_their_names(ops: httpx.AsyncClient, se
     assert value(found, "agent_tokens_total", model="gpt-4o", type="output") == run["usage"]["output_tokens"]
     assert value(found, "agent_cost_usd_total", model="gpt-4o") == pytest.approx(run["cost_usd"])
     assert value(found, "agent_node_duration_seconds_count", node="model") == 2
-    assert value(found, "agent_feedback_total", score="0") == 1
+    assert value(found, "agent_feedback_total", score="0", version=VERSION) == 1
     requests = {tuple(sorted(s.labels.items())): s.value for s in found if s.name == "agent_http_requests_total" and s.value}
     assert {(dict(key)["method"], dict(key)["route"], dict(key)["code"]): n for key, n in requests.items()} == {
         ("POST", "/chat", "200"): 1,

@@ -20,7 +20,7 @@ def budget_watched(facts: Facts) -> Verdict:
     """Budgets that are set in the database alone do not count: who has none there may spend without a limit."""
     if facts.environment.offline:
         return ok("BuiltIn", "the built-in model costs nothing")
-    if limited := [name for name in BUDGETS if facts.environment.get(name).strip("0.") or name in facts.environment.secret]:
+    if limited := [name for name in BUDGETS if _is_on(facts, name)]:
         return ok("Budget", f"{limited[0]} limits what everyone may spend")
     if facts.prometheus is None or facts.prometheus.error:
         return no_prometheus(facts)
@@ -62,7 +62,7 @@ def prompt_cache(facts: Facts) -> Verdict:
 
 def response_cache(facts: Facts) -> Verdict:
     """Off is as good as on: only who wrote the graph knows whether its answers may be given twice."""
-    if not facts.environment.get("RESPONSE_CACHE_SECONDS").strip("0."):
+    if not _is_on(facts, "RESPONSE_CACHE_SECONDS"):
         return ok("Off", "each question is answered anew")
     asked = [facts.pod_total("agent_cache_requests_total", result=result) for result in ("hit", "waited", "miss")]
     hit, waited, miss = (count or 0 for count in asked)
@@ -84,3 +84,8 @@ def cheap_model(facts: Facts) -> Verdict:
             "NoCheapModel", "MODEL also does the small jobs: routing, guardrails", "set model.cheapName to a smaller model"
         )
     return ok("Set", "small jobs go to a cheaper model")
+
+
+def _is_on(facts: Facts, name: str) -> bool:
+    """Whether a setting that is off at 0 has another value, or one that is not for us to read."""
+    return bool(facts.environment.get(name).strip("0.")) or name in facts.environment.secret

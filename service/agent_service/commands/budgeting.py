@@ -7,6 +7,7 @@ from agent_service.commands.database import command_pool
 from agent_service.db.pool import connection
 from agent_service.errors import SettingsError
 from agent_service.prices import MOST_USD
+from agent_service.runs.usage import ROW_LIMIT
 from agent_service.settings import Settings
 
 
@@ -26,12 +27,13 @@ async def unset_budget(settings: Settings, tenant: str, user: str) -> bool:
         return (await conn.execute(UNSET, (tenant, user))).rowcount > 0
 
 
-async def all_budgets(settings: Settings) -> list[dict[str, Any]]:
-    """What was set or spent in this day or month; limits are None where there is none."""
+async def all_budgets(settings: Settings) -> tuple[list[dict[str, Any]], bool]:
+    """What was set or spent in this day or month (limits are None where there is none), and whether ROW_LIMIT cut it."""
     limits = settings.budget_limits
     usual = (limits.month_tokens, limits.month_usd, limits.day_tokens, limits.day_usd)
     async with command_pool(settings) as pool, connection(pool) as conn:
-        return await (await conn.execute(SHOW, usual)).fetchall()
+        rows = await (await conn.execute(SHOW, (*usual, ROW_LIMIT + 1))).fetchall()
+    return rows[:ROW_LIMIT], len(rows) > ROW_LIMIT
 
 
 SET = """
@@ -53,5 +55,5 @@ FULL JOIN (
 ) AS s USING (tenant, user_id)
 JOIN (VALUES (true, %s::bigint, %s::numeric), (false, %s::bigint, %s::numeric)) AS usual (of_tenant, tokens, usd)
   ON usual.of_tenant = (user_id = '')
-ORDER BY tenant, user_id
+ORDER BY tenant, user_id LIMIT %s
 """

@@ -27,6 +27,7 @@ from agent_service.prices import MOST_USD, PriceTable, TokensUsed
 from agent_service.principal import Principal
 from agent_service.runs import events
 from agent_service.runs.live_run import LiveRun
+from agent_service.runs.run_store import one
 from agent_service.runs.run_types import Run
 from agent_service.runs.writer import Writer
 
@@ -90,6 +91,11 @@ class Budgets:
             raise _spent(scope)
         self._spent.pop(owner, None)
 
+    @property
+    def of_period(self) -> bool:
+        """Whether anybody has a budget of a day or a month, so that calls have to reserve."""
+        return self._limits.of_period or self.any_set
+
     def estimate(self, messages: Sequence[Sequence[BaseMessage]], asked: Mapping[str, Any]) -> Estimate:
         """Of a call that is about to begin; `asked` is what goes to the endpoint beside the messages."""
         prompt = sum(_size(message) for each in messages for message in each) + len(str(asked.get("tools") or ""))
@@ -123,8 +129,6 @@ class Budgets:
             BudgetSpent: nothing is left of the day or the month.
             LeaseLost: the run is not this process's any more.
         """
-        if not (self._limits.of_period or self.any_set):
-            return
         pause = FIRST_WAIT_SECONDS
         while True:
             await self._writer.billed(live)  # what it has used before is in the ledger
@@ -151,19 +155,17 @@ class Budgets:
 
     async def _read(self, query: str, *values: object) -> Mapping[str, Any]:
         async with connection(self._pool) as conn:
-            row = await (await conn.execute(query.encode(), values)).fetchone()
+            row = await one(conn, query, *values)
         assert row is not None  # noqa: S101  # aggregates, and functions without a set, have one
         return row
 
     def _warn(self, live: LiveRun, budget: Mapping[str, Any]) -> None:
-        scope = budget["scope"]
-        self._metrics.budget_warnings.labels(scope).inc()
-        log.warning(
-            "budget_nearly_spent", scope=scope, **{key: budget[key] for key in ("tokens", "max_tokens", "usd", "max_usd")}
-        )
+        whose = {key: budget[key] for key in ("scope", "period")}
+        spent = {key: budget[key] for key in ("tokens", "max_tokens", "usd", "max_usd")}
+        self._metrics.budget_warnings.labels(budget["scope"]).inc()
+        log.warning("budget_nearly_spent", **whose, **spent)
         # What a tenant has spent is for its admins: docs/operations/authentication.md.
-        told = ("scope", "period") if scope == "tenant" else ("scope", "period", "tokens", "max_tokens", "usd", "max_usd")
-        live.said.publish(events.budget({key: budget[key] for key in told}))
+        live.said.publish(events.budget(whose if budget["scope"] == "tenant" else whose | spent))
 
     def _remember(self, principal: Principal, budget: Mapping[str, Any]) -> BudgetSpent:
         self._spent[(principal.tenant, principal.user)] = (time.monotonic() + REMEMBERED_SECONDS, budget["scope"])
@@ -214,36 +216,33 @@ class Gate(BaseCallbackHandler):
     async def _enter(
         self, call: UUID, messages: list[list[BaseMessage]], kwargs: Mapping[str, Any], task: asyncio.Task[Any] | None
     ) -> None:
+        """Waits until the call may begin. One at a time, as each reserves for all that are open."""
         try:
-            await self.enter(call, messages, kwargs.get("invocation_params") or {}, task)
+            async with self._turn:
+                await self._check_run()
+                if self._budgets.of_period:
+                    estimate = self._budgets.estimate(messages, kwargs.get("invocation_params") or {})
+                    self._most = self._most.at_least(estimate)
+                    await self._budgets.reserve(self._live, self._still_open, self._most)
+                self._open[call] = task
         except BudgetSpent as error:
             for other in self._others:
                 other.on_llm_error(error, run_id=call)
             raise
 
-    async def enter(
-        self, call: UUID, messages: Sequence[Sequence[BaseMessage]], asked: Mapping[str, Any], task: asyncio.Task[Any] | None
-    ) -> None:
-        """Waits until the call may begin. One at a time, as each reserves for all that are open."""
-        async with self._turn:
-            if self._before is None:
-                self._before = await self._budgets.used_before(self._live.run)
-            self.check_run()
-            self._most = self._most.at_least(self._budgets.estimate(messages, asked))
-            await self._budgets.reserve(self._live, self._still_open, self._most)
-            self._open[call] = task
-
     def _still_open(self) -> int:
         self._open = {each: by for each, by in self._open.items() if by is None or not by.done()}
         return len(self._open)
 
-    def check_run(self) -> None:
+    async def _check_run(self) -> None:
         """Raises BudgetSpent when the run has used, in all its attempts, what one may use."""
-        used, before = self._live.calls, self._before or Estimate(0, Decimal(0))
-        self._budgets.check_run(
-            before.tokens + sum(each.input_tokens + each.output_tokens for each in used),
-            before.usd + sum((Decimal(str(each.cost_usd or 0)) for each in used), Decimal(0)),
-        )
+        if self._before is None:
+            self._before = await self._budgets.used_before(self._live.run)
+        tokens, usd = self._before.tokens, self._before.usd
+        for call in self._live.calls:
+            tokens += call.input_tokens + call.output_tokens
+            usd += call.cost_usd or 0
+        self._budgets.check_run(tokens, usd)
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002  # langchain's signature
         self._open.pop(run_id, None)

@@ -22,6 +22,7 @@ from agent_service.runs import events
 from agent_service.runs.events import News, storable
 from agent_service.runs.live_run import LiveRun
 from agent_service.runs.recovery import Graph
+from agent_service.runs.run_store import one
 from agent_service.runs.run_types import Ending
 
 Scope = Literal["principal", "tenant", "everyone"]
@@ -107,7 +108,7 @@ class ResponseCache:
 
     async def _look(self, live: LiveRun, key: bytes) -> Found:
         async with connection(self._pool) as conn:
-            row = await (await conn.execute(FIND, (key, live.run.id, live.run.thread_id))).fetchone()
+            row = await one(conn, FIND, key, live.run.id, live.run.thread_id)
         assert row is not None  # noqa: S101  # a function without a set has one
         return Found(**row)
 

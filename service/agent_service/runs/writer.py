@@ -172,15 +172,15 @@ class Writer:
 
     async def settled(self, run: LiveRun) -> None:
         """Waits until all that the run has is committed, or it is stopped."""
-        while run.unwritten and not run.stopped and not self._closed:
-            self._ask(0)
-            self._committed.clear()
-            await self._committed.wait()
+        await self._until(run, lambda: not run.unwritten)
 
     async def billed(self, run: LiveRun) -> None:
         """Waits until the model calls that the run has made are in the ledger, or it is stopped; not for what others say."""
         made = len(run.calls)
-        while run.logged_calls < made and not run.stopped and not self._closed:
+        await self._until(run, lambda: run.logged_calls >= made)
+
+    async def _until(self, run: LiveRun, done: Callable[[], bool]) -> None:
+        while not (done() or run.stopped or self._closed):
             self._ask(0)
             self._committed.clear()
             await self._committed.wait()
@@ -326,8 +326,11 @@ class Writer:
                     taken.absorb(run.steps)
                     run.steps = taken
             raise
-        work = row["work"] or any(not start.asked["here"] for start in group.starts)
-        return _Written(row["begun"] or [], row["news"] or [], marks, endings, work)
+        begun = row["begun"] or []
+        queued = (
+            each and each["created_at"] and not start.asked["here"] for start, each in zip(group.starts, begun, strict=True)
+        )
+        return _Written(begun, row["news"] or [], marks, endings, row["work"] or any(queued))
 
     def _arguments(self, group: _Group) -> dict[str, object]:
         saving = [(run, run.saving) for run in group.runs if run.saving]
