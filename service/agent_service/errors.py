@@ -95,6 +95,13 @@ class SessionInterrupted(SlipwayError):
     status = 409
 
 
+class OtherGraph(SlipwayError):
+    """The session belongs to another graph, which `extra` has as `graph`: checkpoints of two graphs never mix."""
+
+    code = "other_graph"
+    status = 409
+
+
 class NotInterrupted(SlipwayError):
     """The run waits for no decision."""
 

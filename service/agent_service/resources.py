@@ -33,8 +33,11 @@ from agent_service.metrics import Metrics
 from agent_service.open_streams import Streams
 from agent_service.prices import PriceFile
 from agent_service.runs.checkpoints import Checkpointer
+from agent_service.runs.graph_context import GraphContext
+from agent_service.runs.graphs import Graphs, ServedGraph
 from agent_service.runs.recovery import Graph
 from agent_service.runs.rehearsal import rehearse
+from agent_service.runs.run_types import DEFAULT_GRAPH
 from agent_service.runs.runtime import open_runtime
 from agent_service.runs.service import RunService
 from agent_service.runs.session_store import SessionStore
@@ -128,10 +131,10 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
         await _until_database_answers(pool)
         store = await stack.enter_async_context(GraphStore(pool))
 
-        def compiled(checkpointer: Checkpointer) -> Graph:
+        def compiled(checkpointer: Checkpointer) -> Graphs:
             ready = compile_graph(graph, checkpointer=checkpointer, store=store)
             declare_names(metrics, ready, _known_routes(settings))
-            return ready
+            return Graphs([ServedGraph(DEFAULT_GRAPH, ready, context=GraphContext(ready.context_schema, settings.agent_context))])
 
         authenticator = build_authenticator(settings, await _stream_secret(pool))
         keys = _key_sources(authenticator, models)

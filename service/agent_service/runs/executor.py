@@ -25,6 +25,7 @@ from agent_service.runs.budgets import Budgets, Gate
 from agent_service.runs.callback_handler import RunCallbackHandler
 from agent_service.runs.checkpoints import CURRENT_LIVE
 from agent_service.runs.events import Event
+from agent_service.runs.graphs import Graphs
 from agent_service.runs.history import mend
 from agent_service.runs.live_run import LiveRun, StopReason
 from agent_service.runs.recovery import Checkpointed, Graph, checkpointed, kept_text, next_nodes
@@ -50,7 +51,7 @@ STEP_LIMIT_ANSWER = "I stopped because this took more steps than a turn may have
 class Executor:
     """Everything that an attempt needs. `tracer` makes LangSmith's handler for a run, when it is on."""
 
-    graph: Graph
+    graphs: Graphs
     metrics: Metrics
     prices: Callable[[], PriceTable]
     """The table in force: a run is priced by the one of its beginning."""
@@ -117,6 +118,10 @@ class Executor:
         if run.attempt > self.max_attempts * ATTEMPTS_OF_THE_LIVING:
             message = f"{run.attempt - 1} attempts at this run were lost or handed over"
             return _failed("failed", "too_many_attempts", message, retryable=False)
+        served = self.graphs.by_name.get(run.graph)
+        if served is None:
+            return _failed("failed", "graph_not_served", f"nobody serves the graph {run.graph} any more", retryable=False)
+        graph = served.graph
         told: list[BaseCallbackHandler] = [handler, *live.trace.handlers(), *([self.tracer()] if self.tracer else [])]
         config: RunnableConfig = {
             "run_id": run.id,
@@ -124,30 +129,30 @@ class Executor:
             "metadata": {"run_id": str(run.id)},
             "configurable": {"thread_id": run.thread_id, "principal": run.principal, CURRENT_LIVE: live},
             "callbacks": [*told, Gate(self.budgets, live, told)],
-            "recursion_limit": min(self.max_steps, (self.graph.config or {}).get("recursion_limit", self.max_steps)),
+            "recursion_limit": min(self.max_steps, (graph.config or {}).get("recursion_limit", self.max_steps)),
         }
         said: set[str] = set()
         if run.attempt == 1:
-            given = await self._begin(run, config, handler)
+            given = await self._begin(graph, run, config, handler)
         else:
-            saved = await self._recover(live, config, handler)
+            saved = await self._recover(graph, live, config, handler)
             if saved.stopped_before:
                 return _at_breakpoint(saved.stopped_before)
             given = None if saved.started else graph_input(run, saved.waiting)
             said = saved.messages
-        given = await self._mended(run, given, config)
-        drive = partial(self._drive, live, handler, given, config)
-        return await (self.cache.through(live, config, given, said, drive) if self.cache else drive())
+        given = await self._mended(graph, run, given, config)
+        drive = partial(self._drive, graph, live, handler, given, config)
+        return await (self.cache.through(graph, live, config, given, said, drive) if self.cache else drive())
 
-    async def _begin(self, run: Run, config: RunnableConfig, handler: RunCallbackHandler) -> Any:
+    async def _begin(self, graph: Graph, run: Run, config: RunnableConfig, handler: RunCallbackHandler) -> Any:
         if "resume" in run.input:
             # What was said before the decision is not to be said again when a node returns it beside the rest.
-            handler.keep((await checkpointed(self.graph, config, run)).messages)
+            handler.keep((await checkpointed(graph, config, run)).messages)
         return graph_input(run)
 
-    async def _recover(self, live: LiveRun, config: RunnableConfig, handler: RunCallbackHandler) -> Checkpointed:
+    async def _recover(self, graph: Graph, live: LiveRun, config: RunnableConfig, handler: RunCallbackHandler) -> Checkpointed:
         """Where the attempts before came to. Tells readers which text still stands."""
-        saved = await checkpointed(self.graph, config, live.run)
+        saved = await checkpointed(graph, config, live.run)
         history = await until_database_answers(lambda: self.history(live.run), "history")
         if saved.started:
             live.route = live.route or saved.route
@@ -155,20 +160,22 @@ class Executor:
         live.said.reset(kept_text(history, saved.messages))
         return saved
 
-    async def _mended(self, run: Run, given: Any, config: RunnableConfig) -> Any:
+    async def _mended(self, graph: Graph, run: Run, given: Any, config: RunnableConfig) -> Any:
         """The question behind whatever makes the history of a session whose last run was stopped valid again."""
         if not (run.input.get("mend") and isinstance(given, dict)):
             return given
-        latest = await self.graph.aget_state(config)
+        latest = await graph.aget_state(config)
         # By its id: without, LangGraph shows what tasks of the stopped step had written, and drops that at the next input.
-        state = await self.graph.aget_state({"configurable": {**config["configurable"], **latest.config["configurable"]}})
+        state = await graph.aget_state({"configurable": {**config["configurable"], **latest.config["configurable"]}})
         return {**given, "messages": [*mend(state.values.get("messages") or ()), *given["messages"]]}
 
-    async def _drive(self, live: LiveRun, handler: RunCallbackHandler, given: Any, config: RunnableConfig) -> Ending:
+    async def _drive(
+        self, graph: Graph, live: LiveRun, handler: RunCallbackHandler, given: Any, config: RunnableConfig
+    ) -> Ending:
         interrupts: dict[str, Interrupt] = {}
         outcome: Outcome = "completed"
         stopped = False
-        stream = self.graph.astream(
+        stream = graph.astream(
             given,
             config,
             context=live.run.input.get("context"),
@@ -195,7 +202,7 @@ class Executor:
                     outcome = value["outcome"]
         if interrupts:
             return Ending("interrupted", interrupts=list(interrupts.values()))
-        return _at_breakpoint(await next_nodes(self.graph, config)) if stopped else Ending(outcome)
+        return _at_breakpoint(await next_nodes(graph, config)) if stopped else Ending(outcome)
 
 
 def _at_breakpoint(nodes: list[str]) -> Ending:

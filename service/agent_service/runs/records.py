@@ -89,6 +89,7 @@ class StartRow(TypedDict):
     input: RunInput
     listed: bool
     traceparent: str | None
+    graph: str
     fresh: str
     """The thread's id, if the session's own is taken."""
     here: bool

@@ -48,21 +48,24 @@ class ResponseCache:
     """Of one process.
 
     Args:
-        version: of the graph and its model; another one has answers of its own.
+        version: of the graphs and their models; another one has answers of its own.
     """
 
-    def __init__(
-        self, pool: Pool, graph: Graph, metrics: Metrics, *, seconds: float, scope: Scope, version: tuple[str, ...]
-    ) -> None:
+    def __init__(self, pool: Pool, metrics: Metrics, *, seconds: float, scope: Scope, version: tuple[str, ...]) -> None:
         self._pool = pool
-        self._graph = graph
         self._metrics = metrics
         self._seconds = seconds
         self._scope = scope
         self._version = version
 
     async def through(
-        self, live: LiveRun, config: RunnableConfig, given: Any, said: set[str], drive: Callable[[], Awaitable[Ending]]
+        self,
+        graph: Graph,
+        live: LiveRun,
+        config: RunnableConfig,
+        given: Any,
+        said: set[str],
+        drive: Callable[[], Awaitable[Ending]],
     ) -> Ending:
         """The run's ending, by the cache or by `drive`.
 
@@ -70,30 +73,30 @@ class ResponseCache:
             given: what the graph is to be given; None when an earlier attempt has.
             said: ids of the messages that the session's state has from earlier attempts.
         """
-        key = self._key(live)
+        key = self._key(graph, live)
         if key is None:
             return await drive()
         if _message_id(live) in said:  # an earlier attempt had got so far
             live.cached = True
-            return await self._idle(config)
+            return await _idle(graph, config)
         if given is None:
             return await self._kept(live, key, await drive())
         found, waited = await self._find(live, key)
         if found.state == "hit":
             self._metrics.cache_requests.labels("waited" if waited else "hit").inc()
-            return await self._say(live, config, given["messages"], found)
+            return await self._say(graph, live, config, given["messages"], found)
         if found.state == "make":
             self._metrics.cache_requests.labels("miss").inc()
             return await self._kept(live, key, await drive())
         return await drive()
 
-    def _key(self, live: LiveRun) -> bytes | None:
+    def _key(self, graph: Graph, live: LiveRun) -> bytes | None:
         """None for what is no question alone, as a decision or a history of messages is."""
         run = live.run
-        if run.input.get("messages") != [{"role": "user", "content": run.question}] or "messages" not in self._graph.channels:
+        if run.input.get("messages") != [{"role": "user", "content": run.question}] or "messages" not in graph.channels:
             return None
         scope = {"principal": (run.tenant, run.user_id), "tenant": (run.tenant,), "everyone": ()}[self._scope]
-        asked = [self._scope, *scope, *self._version, run.question, run.input.get("context")]
+        asked = [self._scope, *scope, *self._version, run.graph, run.question, run.input.get("context")]
         return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).digest()
 
     async def _find(self, live: LiveRun, key: bytes) -> tuple[Found, bool]:
@@ -124,7 +127,9 @@ class ResponseCache:
         async with connection(self._pool) as conn:
             await conn.execute(KEEP, values)
 
-    async def _say(self, live: LiveRun, config: RunnableConfig, question: list[BaseMessage], found: Found) -> Ending:
+    async def _say(
+        self, graph: Graph, live: LiveRun, config: RunnableConfig, question: list[BaseMessage], found: Found
+    ) -> Ending:
         """Tells the answer as if it had been made, and puts it into the session, for the questions that follow."""
         live.cached, live.route = True, found.route
         live.sourced = any(payload.get("sources") for _, _, payload in found.shown or ())
@@ -134,13 +139,14 @@ class ResponseCache:
         live.said.publish_text(answer, SOURCE)
         live.said.publish(events.message(_message_id(live), SOURCE))
         said = {"messages": [*question, AIMessage(answer, id=_message_id(live))]}
-        saved = await self._graph.aupdate_state(config, said, START)
-        return await self._idle({**config, "configurable": {**config["configurable"], **saved["configurable"]}})
+        saved = await graph.aupdate_state(config, said, START)
+        return await _idle(graph, {**config, "configurable": {**config["configurable"], **saved["configurable"]}})
 
-    async def _idle(self, config: RunnableConfig) -> Ending:
-        """Or the graph would be about to answer, as after any input."""
-        await self._graph.aupdate_state(config, None, END)
-        return Ending("completed")
+
+async def _idle(graph: Graph, config: RunnableConfig) -> Ending:
+    """Or the graph would be about to answer, as after any input."""
+    await graph.aupdate_state(config, None, END)
+    return Ending("completed")
 
 
 def _message_id(live: LiveRun) -> str:

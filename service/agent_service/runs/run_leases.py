@@ -6,7 +6,7 @@ docs/developer/durable-runs.md has the state diagram.
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
@@ -15,7 +15,7 @@ from psycopg.rows import DictRow
 
 from agent_service.db.pool import Pool, connection
 from agent_service.runs.run_store import CLAIMABLE, RUN_COLUMNS, as_run
-from agent_service.runs.run_types import Run
+from agent_service.runs.run_types import DEFAULT_GRAPH, Run
 
 Owner = tuple[str, str]
 """Tenant and user."""
@@ -46,13 +46,26 @@ class Queue:
 
 
 class Leases:
-    """Which runs this process (`holder`) executes, for `lease_seconds` at a time; the writer renews them."""
+    """Which runs this process (`holder`) executes, for `lease_seconds` at a time; the writer renews them.
 
-    def __init__(self, pool: Pool, *, holder: str, lease_seconds: float, max_attempts: int) -> None:
+    Args:
+        graphs: names of those whose runs it may take. A run that is cancelled needs none.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        holder: str,
+        lease_seconds: float,
+        max_attempts: int,
+        graphs: Callable[[], Sequence[str]] = lambda: [DEFAULT_GRAPH],
+    ) -> None:
         self._pool = pool
         self._holder = holder
         self._lease_seconds = lease_seconds
         self._max_attempts = max_attempts
+        self._graphs = graphs
 
     async def claim(
         self, places: int, *, adopt: bool, alone: bool = True, held: Sequence[UUID] = ()
@@ -72,6 +85,7 @@ class Leases:
             "alone_from": max(1, self._max_attempts - 1),
             "max_attempts": self._max_attempts,
             "held": list(held),
+            "graphs": list(self._graphs()),
         }
         # Sent as a whole: the server gets to the commit by itself, whatever blocks this process meanwhile.
         async with connection(self._pool) as conn, conn.pipeline(), conn.transaction():
@@ -114,9 +128,10 @@ WITH free AS (
     FROM slipway.runs r LEFT JOIN (
         SELECT tenant, user_id, count(*) FROM slipway.runs WHERE status = 'running' GROUP BY tenant, user_id
     ) AS going USING (tenant, user_id)
-    WHERE (r.status = 'running' AND %(adopt)s AND r.lease_expires_at < now() AND r.id <> ALL(%(held)s)
-           AND pg_postmaster_start_time() < now() - %(lease)s * interval '1 second')
-       OR ({CLAIMABLE})
+    WHERE ((r.status = 'running' AND %(adopt)s AND r.lease_expires_at < now() AND r.id <> ALL(%(held)s)
+            AND pg_postmaster_start_time() < now() - %(lease)s * interval '1 second')
+           OR ({CLAIMABLE}))
+      AND (r.graph = ANY(%(graphs)s) OR r.cancel_requested)
 ), candidate AS (
     (SELECT * FROM free WHERE alone AND %(alone)s ORDER BY turn, created_at LIMIT 1)
     UNION ALL
@@ -155,5 +170,5 @@ SELECT (SELECT jsonb_agg(jsonb_build_array(tenant, user_id, count)) FROM (
             GROUP BY r.tenant, r.user_id) AS mine) AS here,
        EXISTS (SELECT 1 FROM slipway.budgets) AS budgets,
        (SELECT extract(epoch FROM min(lease_expires_at) - now()) FROM slipway.runs
-        WHERE status = 'running' AND id <> ALL(%(held)s)) AS next_expiry
+        WHERE status = 'running' AND id <> ALL(%(held)s) AND graph = ANY(%(graphs)s)) AS next_expiry
 """

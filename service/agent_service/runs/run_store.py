@@ -14,6 +14,7 @@ from agent_service.db.pool import Connection, Pool, connection
 from agent_service.errors import (
     NotFound,
     NotInterrupted,
+    OtherGraph,
     Overloaded,
     SessionBusy,
     SessionInterrupted,
@@ -25,7 +26,7 @@ from agent_service.runs import events
 from agent_service.runs.buffer import EventBuffer
 from agent_service.runs.notices import CANCEL_CHANNEL, EVENTS_CHANNEL, WORK_CHANNEL
 from agent_service.runs.records import StartRow, pack
-from agent_service.runs.run_types import Run, RunInput, used
+from agent_service.runs.run_types import DEFAULT_GRAPH, Run, RunInput, used
 from agent_service.runs.writer import Begun, Writer
 
 EXTERNAL_ID = "coalesce(s.external_id, s.id)"
@@ -66,6 +67,7 @@ class Asked:
     idempotency_key: str | None = None
     request_hash: str | None = None
     traceparent: str | None = None
+    graph: str = DEFAULT_GRAPH
     limits: CallerLimits = field(default_factory=CallerLimits)
     """Of the caller, as far as they are to be counted with the start."""
 
@@ -107,6 +109,12 @@ class RunStore:
         async with connection(self._pool) as conn:
             return as_run(await one(conn, STARTED, principal.tenant, principal.user, key, run_id))
 
+    async def graph_of(self, principal: Principal, session_id: str) -> str | None:
+        """Name of the graph that the principal's session belongs to; None for one that has had no run."""
+        async with connection(self._pool) as conn:
+            row = await one(conn, GRAPH_OF, principal.tenant, principal.user, session_id)
+        return row["graph"] if row else None
+
     async def spent_on(self, run_id: UUID) -> bool:
         """Whether the ledger knows the run: it does after the run was erased, too."""
         async with connection(self._pool) as conn:
@@ -132,6 +140,7 @@ class RunStore:
             "input": asked.input,
             "listed": listed,
             "traceparent": asked.traceparent,
+            "graph": asked.graph,
             "fresh": uuid4().hex,
             "here": here,
             "max_queued": self._limits.max_queued,
@@ -161,6 +170,7 @@ class RunStore:
             created_at=begun.created_at,
             started_at=begun.created_at if here else None,
             traceparent=asked.traceparent,
+            graph=asked.graph,
         )
         return run, begun.fresh
 
@@ -172,6 +182,7 @@ class RunStore:
         Raises:
             SessionBusy: a run of the session is going, and ON_BUSY is `reject`; or it has had other than `follows` runs.
             SessionInterrupted: the session's last run waits for a decision.
+            OtherGraph: the session is another graph's.
             RateLimited, TooManyRuns: the caller has had as many as one may.
             Overloaded, TooManyQueued: too many runs wait, of all or of this principal.
         """
@@ -182,6 +193,7 @@ class RunStore:
             "user": owner[1],
             "listed": listed,
             "title": asked.question[:TITLE_CHARS],
+            "graph": asked.graph,
         }
         for _ in range(START_TRIES):
             try:
@@ -259,6 +271,7 @@ class RunStore:
             "idempotency_key": asked.idempotency_key,
             "request_hash": asked.request_hash,
             "traceparent": asked.traceparent,
+            "graph": asked.graph,
             "leased": leased,
             "holder": self._holder,
             "lease": self._lease_seconds,
@@ -303,9 +316,13 @@ async def _stay(conn: Connection, ended: Run) -> None:
 
 
 async def _session(conn: Connection, asked: Mapping[str, object]) -> str:
-    """The thread of the caller's session, which is made if it is new."""
+    """The thread of the caller's session, which is made if it is new. Raises OtherGraph."""
     row = await (await conn.execute(UPSERT_SESSION.encode(), asked)).fetchone()
-    return str(row["id"]) if row else ""
+    assert row is not None  # noqa: S101  # inserted or updated
+    if row["graph"] != asked["graph"]:
+        detail = f"the session belongs to graph {row['graph']}, and {asked['graph']} cannot go on with it"
+        raise OtherGraph(detail, graph=row["graph"])
+    return str(row["id"])
 
 
 async def _cancel(conn: Connection, *, run: UUID | None = None, thread: str | None = None) -> None:
@@ -326,12 +343,13 @@ async def one(conn: Connection, query: str, *args: object) -> DictRow | None:
 
 # The caller's id is the thread's too, if nobody has it: what a version before external ids can read stays so.
 UPSERT_SESSION = """
-INSERT INTO slipway.sessions AS s (id, external_id, tenant, user_id, title, listed)
+INSERT INTO slipway.sessions AS s (id, external_id, tenant, user_id, title, listed, graph)
 SELECT CASE WHEN taken THEN %(fresh)s ELSE %(name)s END, CASE WHEN taken THEN %(name)s END,
-       %(tenant)s, %(user)s, %(title)s, %(listed)s
+       %(tenant)s, %(user)s, %(title)s, %(listed)s, %(graph)s
 FROM (SELECT EXISTS (SELECT 1 FROM slipway.sessions WHERE id = %(name)s) AS taken) AS known
-ON CONFLICT (tenant, user_id, (coalesce(external_id, id))) DO UPDATE SET last_active_at = now()
-RETURNING s.id
+ON CONFLICT (tenant, user_id, (coalesce(external_id, id))) DO UPDATE
+SET last_active_at = now(), graph = coalesce(s.graph, EXCLUDED.graph)
+RETURNING s.id, s.graph
 """
 
 SESSION_STATE = """
@@ -372,10 +390,10 @@ SELECT %(max_queued)s - CASE WHEN (SELECT count(*) FROM slipway.runs WHERE statu
 INSERT_RUN = f"""
 INSERT INTO slipway.runs AS r
     (id, session_id, tenant, user_id, question, input, resumes, route, idempotency_key, request_hash, traceparent,
-     status, attempt, holder, lease_expires_at, started_at)
+     graph, status, attempt, holder, lease_expires_at, started_at)
 SELECT %(id)s, %(thread_id)s, %(tenant)s, %(user_id)s, %(question)s, %(input)s, %(resumes)s,
        (SELECT route FROM slipway.runs WHERE id = %(resumes)s), %(idempotency_key)s, %(request_hash)s, %(traceparent)s,
-       CASE WHEN %(leased)s THEN 'running' ELSE 'queued' END, %(leased)s::int, %(holder)s,
+       %(graph)s, CASE WHEN %(leased)s THEN 'running' ELSE 'queued' END, %(leased)s::int, %(holder)s,
        CASE WHEN %(leased)s THEN now() + %(lease)s * interval '1 second' END, CASE WHEN %(leased)s THEN now() END
 WHERE %(leased)s OR (
     SELECT queue.places > 0 AND queue.of_session < %(of_session)s AND queue.of_principal < %(of_principal)s
@@ -384,6 +402,8 @@ RETURNING {RUN_COLUMNS}
 """
 
 ADMIT = "SELECT slipway.admit(%s, %s, %s, %s) AS standing"
+
+GRAPH_OF = f"SELECT s.graph FROM slipway.sessions s WHERE s.tenant = %s AND s.user_id = %s AND {EXTERNAL_ID} = %s"
 
 GONE_ON = "SELECT 1 FROM slipway.runs WHERE session_id = %s AND created_at > %s LIMIT 1"
 

@@ -13,6 +13,9 @@ from agent_service.principal import Principal
 BREAKPOINT = "breakpoint"
 """Id, among a run's interrupts, of a stop that asks for nothing but to go on."""
 
+DEFAULT_GRAPH = "agent"
+"""Name of the graph that AGENT_GRAPH leads to; of every run and session from before graphs had names."""
+
 Status = Literal["queued", "running", "finished"]
 
 
@@ -96,6 +99,8 @@ class Run:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     traceparent: str | None = None
+    graph: str = DEFAULT_GRAPH
+    """Name of the graph that executes it."""
     request_hash: str | None = None
     """Of what was asked for under its idempotency key; None without a key."""
 

@@ -20,16 +20,15 @@ from agent_service.runs.budgets import Budgets
 from agent_service.runs.checkpoints import Checkpointer
 from agent_service.runs.event_log import EventLog
 from agent_service.runs.executor import Executor
-from agent_service.runs.graph_context import GraphContext
+from agent_service.runs.graphs import Graphs
 from agent_service.runs.live_run import LiveRuns
 from agent_service.runs.notices import Notices
 from agent_service.runs.prune import Retention, prune_forever
-from agent_service.runs.recovery import Graph
 from agent_service.runs.response_cache import ResponseCache
 from agent_service.runs.run_leases import Leases
 from agent_service.runs.run_store import QueueLimits, RunStore
 from agent_service.runs.service import RunService
-from agent_service.runs.session_store import VERSION_MARK
+from agent_service.runs.session_store import KNOWS_GRAPHS, VERSION_MARK
 from agent_service.runs.watchdog import Watchdog
 from agent_service.runs.worker import Worker
 from agent_service.runs.writer import Writer
@@ -58,7 +57,7 @@ class Runtime:
 async def open_runtime(
     settings: Settings,
     pool: Pool,
-    compile_graph: Callable[[Checkpointer], Graph],
+    compile_graphs: Callable[[Checkpointer], Graphs],
     *,
     metrics: Metrics,
     prices: Callable[[], PriceTable],
@@ -68,7 +67,7 @@ async def open_runtime(
     count_start: CountStart | None,
 ) -> AsyncIterator[Runtime]:
     """Executes runs until it is closed; drain the worker first."""
-    holder = f"{socket.gethostname()}-{uuid4().hex[:12]}{VERSION_MARK}{metrics.graph_version}"
+    holder = f"{socket.gethostname()}-{uuid4().hex[:12]}{KNOWS_GRAPHS}{VERSION_MARK}{metrics.graph_version}"
     live = LiveRuns()
     threads = LaneThreads()
     asyncio.get_running_loop().set_default_executor(threads)
@@ -78,15 +77,21 @@ async def open_runtime(
     notices = Notices(url, live, pooler)
     writer = Writer(keeping, live, holder=holder, lease_seconds=settings.lease_seconds, heard=lambda: notices.heard)
     events = EventLog(pool)
-    graph = compile_graph(Checkpointer(pool, writer))
+    graphs = compile_graphs(Checkpointer(pool, writer))
     budgets = Budgets(pool, writer, limits=settings.budget_limits, prices=prices, metrics=metrics, model=settings.model)
     worker = Worker(
         budgets=budgets,
-        leases=Leases(keeping, holder=holder, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts),
+        leases=Leases(
+            keeping,
+            holder=holder,
+            lease_seconds=settings.lease_seconds,
+            max_attempts=settings.max_attempts,
+            graphs=lambda: graphs.names,
+        ),
         writer=writer,
         live=live,
         executor=Executor(
-            graph=graph,
+            graphs=graphs,
             metrics=metrics,
             prices=prices,
             max_turn_seconds=settings.max_turn_seconds,
@@ -96,7 +101,7 @@ async def open_runtime(
             log_content=settings.log_content == "on",
             history=events.before,
             tracer=tracer,
-            cache=_response_cache(settings, pool, graph, metrics),
+            cache=_response_cache(settings, pool, metrics),
         ),
         notices=notices,
         metrics=metrics,
@@ -124,7 +129,7 @@ async def open_runtime(
         metrics=metrics,
         tracing=tracing,
         check_input=check_input,
-        context=GraphContext(graph.context_schema, settings.agent_context),
+        graphs=graphs,
         limits=settings.caller_limits,
         budgets=budgets,
         count_start=count_start,
@@ -151,13 +156,13 @@ async def open_runtime(
             watchdog.stop()
 
 
-def _response_cache(settings: Settings, pool: Pool, graph: Graph, metrics: Metrics) -> ResponseCache | None:
+def _response_cache(settings: Settings, pool: Pool, metrics: Metrics) -> ResponseCache | None:
     if not settings.response_cache_seconds:
         return None
     models = (settings.openai_base_url, settings.model, settings.cheap_model, settings.fallback_model)
     version = (settings.agent_graph, metrics.graph_version, *(str(each) for each in models))
     return ResponseCache(
-        pool, graph, metrics, seconds=settings.response_cache_seconds, scope=settings.response_cache_scope, version=version
+        pool, metrics, seconds=settings.response_cache_seconds, scope=settings.response_cache_scope, version=version
     )
 
 

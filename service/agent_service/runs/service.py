@@ -31,7 +31,7 @@ from agent_service.runs.budgets import Budgets
 from agent_service.runs.buffer import EventBuffer
 from agent_service.runs.event_log import WATCH_SECONDS, EventLog
 from agent_service.runs.events import START, Event, Position
-from agent_service.runs.graph_context import GraphContext
+from agent_service.runs.graphs import Graphs, ServedGraph
 from agent_service.runs.live_run import LiveRuns
 from agent_service.runs.notices import Notices
 from agent_service.runs.run_store import WITHOUT_ANSWER, Asked, RunStore
@@ -54,7 +54,7 @@ class RunService:
         metrics: Metrics,
         tracing: Tracing,
         check_input: Callable[[str], GuardrailBlocked | None],
-        context: GraphContext,
+        graphs: Graphs,
         limits: CallerLimits,
         budgets: Budgets,
         count_start: CountStart | None,
@@ -67,7 +67,7 @@ class RunService:
         self._metrics = metrics
         self._tracing = tracing
         self._check_input = check_input
-        self._context = context
+        self.graphs = graphs
         self._limits = limits
         self._budgets = budgets
         self._count_start = count_start
@@ -79,6 +79,7 @@ class RunService:
         principal: Principal,
         question: str,
         *,
+        graph: str | None = None,
         session_id: str | None = None,
         messages: list[dict[str, Any]] | None = None,
         context: Mapping[str, object] | None = None,
@@ -91,6 +92,7 @@ class RunService:
         """Starts a run, or joins the one that the same idempotency key or the same run id started.
 
         Args:
+            graph: the session's own by default, and in a new one the default graph.
             run_id: of a stream token, which starts this run and no other.
             follows: runs that the session has had, or it is SessionBusy; whatever ON_BUSY says.
             asked: what a retry under the same key repeats, if not these arguments.
@@ -100,23 +102,23 @@ class RunService:
 
         Raises:
             GuardrailBlocked, InvalidRequest, RateLimited, TooManyRuns, BudgetSpent, Overloaded, NotFound, SessionBusy,
-            SessionInterrupted, IdempotencyConflict
+            SessionInterrupted, OtherGraph, IdempotencyConflict
         """
-        request = _request_hash(idempotency_key or run_id, *(asked or (question, session_id, messages, context)))
+        named = () if graph is None else (graph,)
+        request = _request_hash(idempotency_key or run_id, *(asked or (question, session_id, messages, context)), *named)
         if first := await self._store.first(principal, idempotency_key, run_id):
             return _joined(first, request)
         if run_id and await self._store.spent_on(run_id):
             raise Unauthenticated("the stream token has started a run before")
+        served = await self._graph_for(principal, graph, session_id)
         self._refuse_bad_input(question)
-        run_input: RunInput = {
-            "messages": messages or [{"role": "user", "content": question}],
-            "context": self._context.of(context),
-        }
+        said = messages or [{"role": "user", "content": question}]
         wanted = Asked(
             run_id or uuid4(),
             principal,
             question,
-            run_input,
+            _run_input(served, said, context),
+            graph=served.name,
             idempotency_key=idempotency_key,
             request_hash=request,
             traceparent=self._tracing.traceparent(),
@@ -130,6 +132,13 @@ class RunService:
             else:
                 place.run = await self._store.start(wanted, session, here=place.here, listed=listed, follows=follows)
         return place.run or _joined(await self._first(principal, idempotency_key, run_id), request)
+
+    async def _graph_for(self, principal: Principal, name: str | None, session_id: str | None) -> ServedGraph:
+        """The graph that is named, or the session's own. Raises InvalidRequest, OtherGraph."""
+        if name is None and session_id and len(self.graphs.names) > 1:
+            own = await self._store.graph_of(principal, session_id)
+            return self.graphs.of_session(own) if own else self.graphs.default
+        return self.graphs.named(name)
 
     async def resume(
         self, principal: Principal, run_id: UUID, *, values: Any, by_interrupt: bool, idempotency_key: str | None = None
@@ -157,6 +166,7 @@ class RunService:
             principal,
             interrupted.question,
             {"resume": resume, "context": interrupted.input.get("context")},
+            graph=self.graphs.of_session(interrupted.graph).name,
             resumes=interrupted.id,
             idempotency_key=idempotency_key,
             request_hash=request,
@@ -319,6 +329,13 @@ def _request_hash(key: str | UUID | None, *asked: object) -> str | None:
     if key is None:
         return None
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _run_input(served: ServedGraph, messages: list[dict[str, Any]], context: Mapping[str, object] | None) -> RunInput:
+    """Raises InvalidRequest: the graph takes no messages, or not this context."""
+    if not served.chats:
+        raise InvalidRequest(f"graph: {served.name} takes no question: its state has no `messages`", field="graph")
+    return {"messages": messages, "context": served.context.of(context)}
 
 
 def _joined(run: Run, request_hash: str | None) -> Run:

@@ -20,6 +20,9 @@ from agent_service.runs.run_types import Interrupt
 VERSION_MARK = "@"
 """In the name of a holder, before the version of the graph that it runs: whose answers were rated is told by the run's row."""
 
+KNOWS_GRAPHS = "+"
+"""In the name of a holder, before that mark: it keeps each session to its graph. Migration 0014 hinders whoever does not."""
+
 ERASE_TRIES = 5
 """Each deadlock means that the other side went on: a second one in a row was never seen."""
 

@@ -1,0 +1,50 @@
+"""The graphs of a process by name. Each session belongs to one of them, and each run to its session's."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from agent_service.errors import InvalidRequest, OtherGraph
+from agent_service.runs.graph_context import GraphContext
+from agent_service.runs.recovery import Graph
+
+
+@dataclass(frozen=True, slots=True)
+class ServedGraph:
+    """A compiled graph, and what its users are told of it."""
+
+    name: str
+    graph: Graph
+    description: str = ""
+    context: GraphContext = field(default_factory=GraphContext)
+
+    @property
+    def chats(self) -> bool:
+        """Whether it takes a question: its state has `messages`."""
+        return "messages" in self.graph.channels
+
+
+class Graphs:
+    """What this process serves. The first one is the default: of a request that names none."""
+
+    def __init__(self, served: Iterable[ServedGraph]) -> None:
+        self.by_name = {each.name: each for each in served}
+        self.default = next(iter(self.by_name.values()))
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.by_name)
+
+    def named(self, name: str | None) -> ServedGraph:
+        """The default one for None. Raises InvalidRequest, which lists what is served."""
+        found = self.default if name is None else self.by_name.get(name)
+        if found is None:
+            raise InvalidRequest(f"graph: expected one of {', '.join(self.by_name)}", field="graph")
+        return found
+
+    def of_session(self, name: str) -> ServedGraph:
+        """Of a session or a run that is there. Raises OtherGraph when another process serves it, or none any more."""
+        found = self.by_name.get(name)
+        if found is None:
+            served = ", ".join(self.by_name)
+            raise OtherGraph(f"the session belongs to graph {name}, which is not served here; {served} is", graph=name)
+        return found
