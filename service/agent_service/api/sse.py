@@ -18,7 +18,7 @@ from agent_service.errors import ClientGone, Forbidden, InvalidRequest, ServerLe
 from agent_service.open_streams import Streams
 from agent_service.principal import Principal
 from agent_service.resources import Resources
-from agent_service.runs.events import START, Event, EventId, Position
+from agent_service.runs.events import HIDDEN_KINDS, START, Event, EventId, Position
 from agent_service.runs.run_types import Run
 from agent_service.server.protocol import FLUSHED
 
@@ -42,7 +42,7 @@ def encode(run_id: str, event: Event) -> bytes:
     event_id = f"id: {run_id}-{attempt}-{seq}\n"
     if kind == "text":
         return f"{event_id}data: {payload.replace(chr(10), chr(10) + 'data: ')}\n\n".encode()
-    if kind == "message":
+    if kind in HIDDEN_KINDS:
         return b""
     if kind == "end":
         return f"{event_id}data: [DONE]\n\n".encode()

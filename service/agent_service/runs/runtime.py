@@ -29,6 +29,7 @@ from agent_service.runs.run_leases import Leases
 from agent_service.runs.run_store import QueueLimits, RunStore
 from agent_service.runs.service import RunService
 from agent_service.runs.session_store import KNOWS_GRAPHS, VERSION_MARK
+from agent_service.runs.usage import billed_before
 from agent_service.runs.watchdog import Watchdog
 from agent_service.runs.worker import Worker
 from agent_service.runs.writer import Writer
@@ -100,6 +101,7 @@ async def open_runtime(
             budgets=budgets,
             log_content=settings.log_content == "on",
             history=events.before,
+            billed=partial(billed_before, pool),
             tracer=tracer,
             cache=_response_cache(settings, pool, metrics),
         ),
