@@ -38,6 +38,12 @@ class InvalidRequest(SlipwayError):
     status = 422
 
 
+class BothContexts(InvalidRequest):
+    """`context` and `config.configurable` at once: clients of LangGraph know the status."""
+
+    status = 400
+
+
 class TooLarge(SlipwayError):
     """The body of a request, or a part of it, is beyond its limit."""
 
@@ -78,6 +84,13 @@ class ModelNotFound(NotFound):
     """The OpenAI wire has one model; clients know this code."""
 
     code = "model_not_found"
+
+
+class AlreadyExists(SlipwayError):
+    """A thread with this id is there."""
+
+    code = "already_exists"
+    status = 409
 
 
 class SessionBusy(SlipwayError):

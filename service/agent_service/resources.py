@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 import psycopg
@@ -41,6 +42,8 @@ from agent_service.runs.run_types import DEFAULT_GRAPH
 from agent_service.runs.runtime import open_runtime
 from agent_service.runs.service import RunService
 from agent_service.runs.session_store import SessionStore
+from agent_service.runs.thread_runs import ThreadRuns
+from agent_service.runs.thread_store import ThreadStore
 from agent_service.runs.worker import Worker
 from agent_service.settings import OFFLINE_MODEL, Settings, check_folders
 from agent_service.token_counts import count_tokens
@@ -71,6 +74,10 @@ class Resources:
     worker: Worker
     streams: Streams
     sessions: SessionStore
+    threads: ThreadStore
+    thread_runs: ThreadRuns
+    graphs: Graphs
+    started_at: datetime
     authenticator: Authenticator
     langsmith: LangSmith | None
     tracing: Tracing
@@ -176,6 +183,10 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
             worker=runtime.worker,
             streams=Streams(metrics, most_of_one=settings.streams_of_principal),
             sessions=SessionStore(pool),
+            threads=runtime.threads,
+            thread_runs=runtime.thread_runs,
+            graphs=runtime.graphs,
+            started_at=datetime.now(UTC),
             authenticator=authenticator,
             langsmith=langsmith,
             tracing=tracing,

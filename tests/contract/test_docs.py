@@ -75,11 +75,13 @@ def test_the_metrics_page_lists_every_metric_with_its_type_and_labels_and_no_oth
     assert documented == declared
 
 
-async def test_the_readme_lists_every_route_and_no_other(database_url: str) -> None:
+async def test_the_readme_with_the_page_of_langgraph_lists_every_route_and_no_other(database_url: str) -> None:
     async with running_service(database_url) as service:
         described = create_app(service.resources).openapi()["paths"]
     served = {(method.upper(), path) for path, methods in described.items() for method in methods}
-    listed = {(method, path) for cells in rows(ROOT / "README.md") for method, path in re.findall(r"`([A-Z]+) (/\S*)`", cells[0])}
+    pages = [ROOT / "README.md", ROOT / "docs/user/langgraph-sdk.md"]
+    cells = [each[0] for page in pages for each in rows(page)]
+    listed = {(method, path) for cell in cells for method, path in re.findall(r"`([A-Z]+) (/\S*)`", cell)}
 
     assert listed - NOT_DESCRIBED == served
 

@@ -70,6 +70,26 @@ def two_steps(context: Any) -> StateGraph[MessagesState]:
     return graph.add_edge(START, "first").add_edge("first", "second").add_edge("second", END)
 
 
+class NotedState(MessagesState):
+    """Messages, and a note."""
+
+    note: str
+
+
+def gated(context: Any) -> StateGraph[NotedState]:
+    """A gate that asks when it is told to, then the model."""
+
+    async def gate(state: NotedState) -> dict[str, Any]:
+        asked = str(state["messages"][-1].content)
+        return {"note": interrupt({"ask": asked}) if asked.startswith("ask") else "plain"}
+
+    async def say(state: NotedState) -> dict[str, Any]:
+        return {"messages": [await context.chat_model.ainvoke(state["messages"])]}
+
+    graph = StateGraph(NotedState).add_node("gate", gate).add_node("model", say)
+    return graph.add_edge(START, "gate").add_edge("gate", "model").add_edge("model", END)
+
+
 class AskState(MessagesState):
     """Messages only."""
 

@@ -15,6 +15,7 @@ from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.chat_models import generate_from_stream
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.utils.utils import LC_ID_PREFIX
 from langchain_openai import ChatOpenAI
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel
@@ -113,7 +114,10 @@ class EndpointChatModel(ChatOpenAI):
         async for chunk in self._astream(messages, stop, said=audience.hear, **kwargs):
             audience.see(chunk)
             chunks.append(chunk)
-        return generate_from_stream(iter(chunks))
+        result = generate_from_stream(iter(chunks))
+        message = result.generations[0].message
+        message.id = message.id or f"{LC_ID_PREFIX}-{audience.run_id}"  # as when langchain streams: readers know it by then
+        return result
 
     def _stream(
         self,

@@ -68,6 +68,11 @@ class JsonRoute(APIRoute):
         """Names of the query parameters that the route and its dependencies declare."""
         return frozenset(_query_names(self.dependant))
 
+    @cached_property
+    def query_lists(self) -> frozenset[str]:
+        """Those that may be given several times."""
+        return frozenset(field.alias for field in self.dependant.query_params if "list" in str(field.field_info.annotation))
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's hook: its handler with our request class."""
         handler = super().get_route_handler()
@@ -98,7 +103,7 @@ def check_query(request: Request) -> None:
         if name not in route.query_names:
             known = ", ".join(sorted(route.query_names)) or "none"
             raise InvalidRequest(f"{name}: unknown query parameter, expected {known}", field=name)
-        if count > 1:
+        if count > 1 and name not in route.query_lists:
             raise InvalidRequest(f"{name}: expected once, got {count} times", field=name)
 
 

@@ -6,10 +6,10 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Discriminator, FailFast, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag, model_validator
 from typing_extensions import TypeAliasType
 
-from agent_service.api.field_types import Lenient, Text
+from agent_service.api.field_types import Text
 
 MODEL_ID = "slipway"
 
@@ -23,22 +23,31 @@ MAX_CALLS = 128
 """Of one message of the assistant: as many as OpenAI takes tools in one request."""
 
 
-class TextPart(Lenient):
+class _Lenient(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_the_default(cls, given: Any) -> Any:
+        return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
+
+
+class TextPart(_Lenient):
     type: Literal["text"]
     text: Text = ""
 
 
-class RefusalPart(Lenient):
+class RefusalPart(_Lenient):
     type: Literal["refusal"]
     refusal: Text = ""
 
 
-class ImageUrl(Lenient):
+class ImageUrl(_Lenient):
     url: Text = Field(min_length=1)
     detail: Text = "auto"
 
 
-class ImagePart(Lenient):
+class ImagePart(_Lenient):
     type: Literal["image_url"]
     image_url: ImageUrl
 
@@ -56,17 +65,17 @@ Part = Annotated[
 Parts = TypeAliasType("Parts", Annotated[list[Part], FailFast(), Field(max_length=MAX_PARTS)])
 
 
-class FunctionCall(Lenient):
+class FunctionCall(_Lenient):
     name: Text = Field(min_length=1)
     arguments: Text = "{}"
 
 
-class ToolCall(Lenient):
+class ToolCall(_Lenient):
     id: Text = Field(min_length=1)
     function: FunctionCall
 
 
-class ChatMessage(Lenient):
+class ChatMessage(_Lenient):
     """Calls of the client's own tools, and their results, are history: the agent calls none of them."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -75,7 +84,7 @@ class ChatMessage(Lenient):
         Discriminator(lambda content: "text" if isinstance(content, str) else "parts"),
     ] = ""
     refusal: Text = ""
-    tool_calls: Annotated[list[ToolCall], FailFast(), Field(max_length=MAX_CALLS)] = Field(default_factory=list)
+    tool_calls: Annotated[list[ToolCall], FailFast(), Field(max_length=MAX_CALLS)] = []
     tool_call_id: Text = ""
 
     @property
@@ -106,13 +115,13 @@ class ChatMessage(Lenient):
         ]
 
 
-class StreamOptions(Lenient):
+class StreamOptions(_Lenient):
     """`include_usage`: a last chunk tells the tokens."""
 
     include_usage: bool = False
 
 
-class CompletionRequest(Lenient):
+class CompletionRequest(_Lenient):
     """Fields that tune a model (temperature, …) are accepted and left to the graph."""
 
     model: Text = MODEL_ID

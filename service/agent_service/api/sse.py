@@ -18,7 +18,7 @@ from agent_service.errors import ClientGone, Forbidden, InvalidRequest, ServerLe
 from agent_service.open_streams import Streams
 from agent_service.principal import Principal
 from agent_service.resources import Resources
-from agent_service.runs.events import HIDDEN_KINDS, START, Event, EventId, Position
+from agent_service.runs.events import START, Event, EventId, EventKind, Position
 from agent_service.runs.run_types import Run
 from agent_service.server.protocol import FLUSHED
 
@@ -36,13 +36,17 @@ RECONNECT = f'event: reconnect\ndata: {{"retry_ms":{RETRY_MILLISECONDS}}}\n\n'.e
 """The server is going away: come back now, with the last event's id."""
 
 
+NOT_SHOWN = frozenset[EventKind]({"message", "graph", "speak", "piece", "whole"})
+"""For recoveries, and for clients of LangGraph."""
+
+
 def encode(run_id: str, event: Event) -> bytes:
     """One event of a run. Text is unnamed; a newline in it becomes a second `data:` line, as the standard says."""
     attempt, seq, kind, _, payload = event
     event_id = f"id: {run_id}-{attempt}-{seq}\n"
     if kind == "text":
         return f"{event_id}data: {payload.replace(chr(10), chr(10) + 'data: ')}\n\n".encode()
-    if kind in HIDDEN_KINDS:
+    if kind in NOT_SHOWN:
         return b""
     if kind == "end":
         return f"{event_id}data: [DONE]\n\n".encode()
@@ -77,7 +81,8 @@ class StreamResponse(Response):
     """Sends chunks as they come, and stops as soon as the client has gone. No framework object per token.
 
     Args:
-        goodbye: sent when the process closes its streams before the last chunk.
+        goodbye: sent when the process closes its streams before the last chunk; None: the connection is cut, so that nobody
+            takes what was sent for the whole.
         on_leave: called when the client has gone before the last chunk.
     """
 
@@ -88,7 +93,7 @@ class StreamResponse(Response):
         chunks: AsyncIterator[bytes],
         streams: Streams,
         *,
-        goodbye: bytes,
+        goodbye: bytes | None,
         on_leave: Callable[[], Awaitable[None]] | None = None,
         status_code: int = 200,  # FastAPI reads the default when it writes the OpenAPI document
     ) -> None:
@@ -113,7 +118,9 @@ class StreamResponse(Response):
                 await asyncio.gather(sending, leaving, return_exceptions=True)
             if sending in done:
                 sending.result()
-            elif closing in done:
+            elif closing in done and self._goodbye is None:
+                return
+            elif closing in done and self._goodbye is not None:
                 await _write(send, self._goodbye)
             elif self._on_leave:
                 await self._on_leave()

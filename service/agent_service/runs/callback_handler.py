@@ -5,10 +5,9 @@ and `astream_events` costs twice that mode.
 """
 
 import asyncio
-import itertools
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,6 +17,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
 from langchain_core.tracers._streaming import _StreamingCallbackHandler  # asks `invoke` to stream, as LangGraph's own does
+from langchain_core.utils.utils import LC_ID_PREFIX
 from langgraph.constants import TAG_HIDDEN
 from langgraph.errors import GraphBubbleUp
 
@@ -25,8 +25,8 @@ from agent_service.listeners import TextListener
 from agent_service.metrics import Metrics
 from agent_service.prices import PriceTable
 from agent_service.runs import events
-from agent_service.runs.billing import Billing, CallBegun
-from agent_service.runs.cut_off import CutOff
+from agent_service.runs.billing import Billing
+from agent_service.runs.events import News
 from agent_service.runs.extract import (
     ai_message,
     citations,
@@ -38,9 +38,9 @@ from agent_service.runs.extract import (
     plain_args,
     reasoning_of,
     text_of,
-    tool_call_text,
 )
 from agent_service.runs.live_run import LiveRun
+from agent_service.runs.recorder import MessageRecorder
 from agent_service.runs.speakers import Speakers
 
 log = structlog.stdlib.get_logger(__name__)
@@ -49,32 +49,26 @@ TOOL_OUTPUT_EVENT_CHARS = 2_000
 """Characters of a tool's output in its event; the whole output stays in the state."""
 
 
-UNSEEN_TOKENS = 250
-"""That a call may produce before the log is told of them: what the bill of a process that dies may lack of hidden text."""
-
-CHARS_PER_TOKEN = 4
-"""Of what no event shows, should the process die; else it is counted."""
-
-SERVED = frozenset({"CancelledError", "TimeoutError", "APITimeoutError", "ReadTimeout"})
-"""Errors of calls that the endpoint had begun to serve, and bills; by name, as each provider's library has its own."""
-
-
 @dataclass(slots=True)
-class _OpenModelCall(CallBegun):
+class _OpenModelCall:
+    node: str
+    model: str
+    started: float
+    prompt: Sequence[BaseMessage]
     visible: bool
     source: str
     """Where its text comes from, as LiveRun.publish_text has it."""
     place: str
     """The node's task and those around it: LangGraph's checkpoint namespace."""
     spoke: bool = False
+    meta: Mapping[str, Any] | None = None
+    """Of a call that is recorded."""
+    begun: bool = False
+    """The recorder has told of it."""
     heard: bool = False
     """Its text came by `on_model_text`: what its chunks hold of it is a repetition."""
     said: list[str] = field(default_factory=list)
     """What it produced so far, shown or not: the bill of a call that never ends."""
-    sent: bool = False
-    """No budget keeps it from the endpoint."""
-    unseen: int = 0
-    """Characters of it that no event tells of yet."""
 
 
 @dataclass(slots=True)
@@ -84,6 +78,8 @@ class _OpenSpan:
     node: str = ""
     call_id: str = ""
     place: str = ""
+    meta: Mapping[str, Any] | None = None
+    """Of a node that is recorded."""
 
 
 class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHandler[Any]):
@@ -93,8 +89,11 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
     raise_error = True
     """Or langchain would log a fault here, and the run would complete with a part of its answer."""
 
-    def __init__(self, live: LiveRun, metrics: Metrics, prices: PriceTable) -> None:
+    def __init__(self, live: LiveRun, metrics: Metrics, prices: PriceTable, record_messages: bool = False) -> None:
+        """`record_messages`: the run's caller asked for LangGraph's messages."""
         self._live = live
+        subgraphs = bool(live.run.input.get("subgraphs"))
+        self._recorder = MessageRecorder(self.publish, subgraphs=subgraphs) if record_messages else None
         self._metrics = metrics
         self._billing = Billing(live, metrics, prices)
         self._loop = asyncio.get_running_loop()
@@ -107,7 +106,7 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         """By place: texts that model calls streamed there, in order."""
         self._said = live.said
         self._speakers = Speakers(live.said)
-        self._numbers = itertools.count(1)
+        self._calls = 0
         self._broken: dict[str, list[str]] = {}
         """By node: sources whose text was cut off."""
 
@@ -138,23 +137,16 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         if visible:
             self._on_loop(self._drop_broken, node)
         params = kwargs.get("invocation_params") or {}
-        number = next(self._numbers)
         self._model_calls[run_id] = _OpenModelCall(
-            number=number,
             node=node,
             model=str(params.get("model") or params.get("model_name") or meta.get("ls_model_name") or "unknown"),
             started=time.monotonic(),
             prompt=messages[0] if messages else (),
             visible=visible,
-            source=f"{node}#{number}",
+            source=self._new_source(node),
             place=str(meta.get("langgraph_checkpoint_ns") or ""),
+            meta=self._recorded({**meta, "tags": tags} if tags else meta) if visible else None,
         )
-
-    def sent(self, run_id: UUID, prompt_tokens: int) -> None:
-        """The call goes out now, with a prompt of about so many tokens."""
-        if call := self._model_calls.get(run_id):
-            call.sent = True
-            self._said.publish(events.model_call(call.source, call.model, prompt_tokens))
 
     def on_llm_new_token(
         self, token: Any, *, run_id: UUID, chunk: GenerationChunk | ChatGenerationChunk | None = None, **_: Any
@@ -163,23 +155,34 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         call = self._model_calls.get(run_id)
         if call is None:
             return
-        if isinstance(chunk, ChatGenerationChunk):
-            if thought := reasoning_of(chunk.message):
-                call.said.append(thought)
-                if call.visible:
-                    self._on_loop(self._said.publish, events.reasoning(thought, call.source))
-                else:
-                    self._count_unseen(call, thought)
-            if asked := tool_call_text(chunk.message):
-                call.said.append(asked)
-                self._count_unseen(call, asked)
+        message = chunk.message if isinstance(chunk, ChatGenerationChunk) else None
+        if message:
+            self._record_chunk(run_id, call, message)
+        if thought := reasoning_of(message) if message else "":
+            call.said.append(thought)
+            if call.visible:
+                self._on_loop(self._said.publish, events.reasoning(thought, call.source))
         if not (call.heard and isinstance(token, str)) and (text := text_of(token)):
             self._hear(call, text)
+
+    def _recorded(self, meta: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        return meta if self._recorder and self._recorder.wants(meta) else None
+
+    def _record_begin(self, run_id: UUID, call: _OpenModelCall, message_id: str | None) -> None:
+        if self._recorder and call.meta is not None and not call.begun:
+            call.begun = True
+            self._recorder.begin(call.source, run_id, message_id, call.meta)
+
+    def _record_chunk(self, run_id: UUID, call: _OpenModelCall, message: BaseMessage) -> None:
+        if self._recorder and call.meta is not None:
+            self._record_begin(run_id, call, message.id)
+            self._recorder.piece(call.source, message)
 
     def on_model_text(self, run_id: UUID, text: str) -> None:
         """Text of a call as it is read; what comes again by `on_llm_new_token` is then a repetition."""
         if call := self._model_calls.get(run_id):
             call.heard = True
+            self._record_begin(run_id, call, None)
             self._hear(call, text)
 
     def _hear(self, call: _OpenModelCall, text: str) -> None:
@@ -187,14 +190,10 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         if call.visible:
             first, call.spoke = not call.spoke, True
             self._on_loop(lambda: self._say(call.source, text, first=first))
-        else:
-            self._count_unseen(call, text)
 
-    def _count_unseen(self, call: _OpenModelCall, text: str) -> None:
-        call.unseen += len(text)
-        if (tokens := call.unseen // CHARS_PER_TOKEN) >= UNSEEN_TOKENS:
-            call.unseen = 0
-            self._on_loop(self._said.publish, events.unseen(call.source, tokens))
+    def _new_source(self, node: str) -> str:
+        self._calls += 1
+        return f"{node}#{self._calls}"
 
     def _drop_broken(self, node: str) -> None:
         """The node calls its model again: what the cut-off call had said is being said anew."""
@@ -218,18 +217,22 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         if call.spoke:
             self._texts[call.place].append(message.text)
             self._on_loop(self._speakers.end, call.source, message.id)
-        self._on_loop(self._billing.answered, call, message)
+        if self._recorder and call.begun:
+            self._recorder.end(call.source, message)
+        elif self._recorder and call.meta is not None:
+            message.id = message.id or f"{LC_ID_PREFIX}-{run_id}"
+            self._recorder.whole([message], call.meta)
+        self._on_loop(self._billing.answered, call.node, call.model, call.started, call.prompt, message)
 
-    def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002  # langchain's signature
         """What was said is billed at once, and taken back when the node asks again."""
         call = self._model_calls.pop(run_id, None)
         if call is not None:
-            self._on_loop(self._break_off, call, not SERVED.isdisjoint(kind.__name__ for kind in type(error).__mro__))
+            self._on_loop(self._break_off, call)
 
-    def _break_off(self, call: _OpenModelCall, served: bool) -> None:
+    def _break_off(self, call: _OpenModelCall) -> None:
         """A call that was cut in mid-stream: what it produced is billed; a retry of it replaces its text."""
-        if call.said or served:
-            self._bill_unended(call)
+        self._bill_unended(call)
         if call.spoke:
             self._broken.setdefault(call.node, []).append(call.source)
             self._speakers.end(call.source)
@@ -242,14 +245,8 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         self._model_calls.clear()
 
     def _bill_unended(self, call: _OpenModelCall) -> None:
-        """The prompt counts as soon as it was sent: that is how endpoints bill."""
-        if call.said or call.sent:
-            self._billing.estimated(call, "".join(call.said))
-
-    def bill_found(self, calls: Iterable[CutOff]) -> None:
-        """Bills calls that died with the process of an earlier attempt."""
-        for call in calls:
-            self._billing.found(call)
+        if call.said:
+            self._billing.estimated(call.node, call.model, call.started, call.prompt, "".join(call.said))
 
     # Nodes
 
@@ -267,8 +264,13 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         if kwargs.get("name") != meta.get("langgraph_node") or TAG_HIDDEN in (tags or ()):
             return
         node = node_name(meta)
-        self._nodes[run_id] = _OpenSpan(node, time.monotonic(), place=str(meta.get("langgraph_checkpoint_ns") or ""))
-        self._seen.update(message.id for message in messages_in(inputs) if message.id)
+        self._nodes[run_id] = _OpenSpan(
+            node, time.monotonic(), place=str(meta.get("langgraph_checkpoint_ns") or ""), meta=self._recorded(meta)
+        )
+        given = list(messages_in(inputs))
+        self._seen.update(message.id for message in given if message.id)
+        if self._recorder:
+            self._recorder.known(given)
         self._on_loop(self._said.publish, events.node_start(node, graph_path(meta)))
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **_: Any) -> None:
@@ -291,7 +293,8 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
 
     def cached(self, node: str, outputs: Any) -> None:
         """Of a node that LangGraph did not run, as it has what that returned before (`CachePolicy`): no callback tells of it."""
-        self._say_returned(_OpenSpan(node, time.monotonic()), outputs)
+        meta = {"langgraph_node": node} if self._recorder else None
+        self._say_returned(_OpenSpan(node, time.monotonic(), meta=meta), outputs)
 
     def _say_returned(self, span: _OpenSpan, outputs: Any) -> None:
         """A message that a node returned without streaming it is answer text, too."""
@@ -301,11 +304,13 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
                 self._live.refused = self._live.refused or is_refusal(message)
                 self._say_whole(span, message.id, message.text)
             self._seen.add(message.id)
+        if self._recorder and span.meta is not None:
+            self._recorder.whole(messages_in(outputs), span.meta)
 
     def _say_whole(self, span: _OpenSpan, message_id: str, text: str) -> None:
         if self._was_streamed(span.place, text):
             return
-        source = f"{span.name}#{next(self._numbers)}"
+        source = self._new_source(span.name)
         self._say(source, text, first=True)
         self._speakers.end(source, message_id)
 
@@ -358,6 +363,10 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
                 span.call_id, span.name, status=status, output=output, seconds=seconds, sources=sources, node=span.node
             )
         )
+
+    def publish(self, news: News) -> None:
+        """An event of the run, from any thread."""
+        self._on_loop(self._said.publish, news)
 
     def _on_loop(self, call: Callable[..., None], *args: Any) -> None:
         try:

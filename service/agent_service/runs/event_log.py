@@ -11,7 +11,7 @@ from psycopg.rows import DictRow
 from agent_service.db.pool import Pool, connection
 from agent_service.runs.events import START, Event, EventKind, Position
 from agent_service.runs.expired import remaining_events
-from agent_service.runs.run_store import RUN_COLUMNS, as_run, one
+from agent_service.runs.run_rows import RUN_COLUMNS, as_run, one
 from agent_service.runs.run_types import Run
 from agent_service.runs.usage import run_usage
 
@@ -38,6 +38,11 @@ class EventLog:
         """Asks whichever process executes the run to tell of its events (NOTIFY) for WATCH_SECONDS."""
         async with connection(self._pool) as conn:
             await conn.execute(WATCH, (WATCH_SECONDS, run_id, WATCH_SECONDS / 2))
+
+    async def watched(self, run_id: UUID) -> bool:
+        """Whether a process that does not execute the run has asked for its events."""
+        async with connection(self._pool) as conn:
+            return await one(conn, "SELECT 1 FROM slipway.runs WHERE id = %s AND watched_until > now()", run_id) is not None
 
     async def read(self, run_id: UUID, after: Position) -> tuple[list[Event], bool]:
         """The next page of logged events after a position, and whether the run has ended: then an empty page is the last.

@@ -16,7 +16,6 @@ from agent_service.runs.run_types import Interrupt, Run, RunError, RunUsage
 EventKind = Literal[
     "text",
     "message",
-    "call",
     "reasoning",
     "partial",
     "source",
@@ -32,13 +31,15 @@ EventKind = Literal[
     "gap",
     "error",
     "end",
+    # For clients of LangGraph, of runs whose caller asked for them (runs/recorder.py):
+    "graph",
+    "speak",
+    "piece",
+    "whole",
 ]
 
 TEXT_KINDS: frozenset[EventKind] = frozenset({"text", "message", "end"})
 """Kinds whose payload is a string; that of every other is a JSON object."""
-
-HIDDEN_KINDS: frozenset[EventKind] = frozenset({"message", "call"})
-"""Kept for recoveries, shown on no wire."""
 
 MAX_CUSTOM_BYTES = 65_536
 """Of one custom event: progress and partial results, not files; each is kept in the log and sent to every reader."""
@@ -155,18 +156,8 @@ def text(piece: str, source: str) -> News:
 
 
 def message(message_id: str, source: str) -> News:
-    """The source's text is that message."""
+    """The source's text is that message. Kept for recoveries, shown on no wire."""
     return News("message", storable(message_id), source)
-
-
-def model_call(source: str, model: str, prompt_tokens: int) -> News:
-    """A model call begins, whose text has that source."""
-    return _object("call", {"model": model, "prompt_tokens": prompt_tokens}, source)
-
-
-def unseen(source: str, tokens: int) -> News:
-    """A model call has produced so many more that no other event tells of: hidden text, a tool's arguments."""
-    return _object("call", {"unseen_tokens": tokens}, source)
 
 
 def reset(answer: str, source: str = "") -> News:
@@ -221,6 +212,29 @@ def custom(value: object, place: Sequence[str]) -> News:
     plain = storable(value)
     size = len(orjson.dumps(plain))
     return News("custom", plain if size <= MAX_CUSTOM_BYTES else {"too_large_bytes": size}, "|".join(place))
+
+
+# What LangGraph streams
+
+
+def graph(mode: str, place: Sequence[str], data: object, checkpoint_id: str | None = None) -> News:
+    """An item of a stream mode, `data` as JSON that can be stored. `checkpoint_id`: whose values belong into it."""
+    return News("graph", {"mode": mode, "ns": list(place), "data": data, "checkpoint": checkpoint_id})
+
+
+def speak(message_id: str, place: Sequence[str], meta: Mapping[str, object], source: str) -> News:
+    """The source begins the message of that id."""
+    return _object("speak", {"id": message_id, "ns": list(place), "meta": meta}, source)
+
+
+def piece(fields: Mapping[str, object], source: str) -> News:
+    """Fields of a chunk of the source's message that are no text; storable."""
+    return News("piece", fields, source)
+
+
+def whole(message: object, place: Sequence[str], meta: Mapping[str, object]) -> News:
+    """A message that came in one piece; storable."""
+    return News("whole", {"message": message, "ns": list(place), "meta": storable(meta)})
 
 
 def _object(kind: EventKind, payload: Mapping[str, object], node: str = "") -> News:

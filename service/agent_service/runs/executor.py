@@ -2,17 +2,18 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Container, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import structlog
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import convert_to_messages
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained, GraphRecursionError
-from langgraph.types import Command
+from langgraph.types import Command, Send
 
 from agent_service.db.pool import until_database_answers
 from agent_service.errors import BudgetSpent, GraphFailed, LeaseLost, SlipwayError
@@ -24,14 +25,14 @@ from agent_service.runs import events
 from agent_service.runs.budgets import Budgets, Gate
 from agent_service.runs.callback_handler import RunCallbackHandler
 from agent_service.runs.checkpoints import CURRENT_LIVE
-from agent_service.runs.cut_off import cut_off
 from agent_service.runs.events import Event
 from agent_service.runs.graphs import Graphs
 from agent_service.runs.history import mend
 from agent_service.runs.live_run import LiveRun, StopReason
+from agent_service.runs.recorder import GraphRecorder
 from agent_service.runs.recovery import Checkpointed, Graph, checkpointed, kept_text, next_nodes
 from agent_service.runs.response_cache import ResponseCache
-from agent_service.runs.run_types import BREAKPOINT, Ending, Interrupt, ModelCall, Run, used
+from agent_service.runs.run_types import BREAKPOINT, CommandInput, Ending, Interrupt, Run, used
 from agent_service.runs.writer import REFUSED
 
 log = structlog.stdlib.get_logger(__name__)
@@ -44,6 +45,8 @@ STOPPED: Mapping[StopReason | None, Ending] = {"cancel": Ending("cancelled"), "r
 
 MESSAGE_CHARS = 2_000
 """Of an error's message in a line of the log."""
+
+MESSAGE_MODES = frozenset({"messages", "messages-tuple"})
 
 STEP_LIMIT_ANSWER = "I stopped because this took more steps than a turn may have. What I found so far stands above."
 
@@ -64,14 +67,15 @@ class Executor:
     """Whether messages of errors are logged: they may quote a question, an answer or a key."""
     history: Callable[[Run], Awaitable[list[Event]]]
     """Reads the logged events of a run's earlier attempts."""
-    billed: Callable[[Run], Awaitable[list[ModelCall]]]
-    """Reads the model calls that earlier attempts have put into the ledger."""
+    roll_back: Callable[[str, Sequence[str]], Awaitable[None]]
+    """Undoes what runs of a thread did."""
     tracer: Callable[[], BaseCallbackHandler] | None = None
     cache: ResponseCache | None = None
 
     async def execute(self, live: LiveRun) -> Ending | None:
         """Runs the graph to an outcome; None when the run stopped here without one: it was handed over or lost."""
-        handler = RunCallbackHandler(live, self.metrics, self.prices())
+        record = live.run.input.get("record", ())
+        handler = RunCallbackHandler(live, self.metrics, self.prices(), record_messages=not MESSAGE_MODES.isdisjoint(record))
         limit = asyncio.timeout(self.max_turn_seconds)
         try:
             async with limit:
@@ -109,7 +113,6 @@ class Executor:
 
     async def _attempt(self, live: LiveRun, handler: RunCallbackHandler) -> Ending:
         run = live.run
-        history = await self._bill_the_dead(live, handler) if run.attempt > 1 else []
         if live.stopped:  # before its task's first step, when cancelling the task would have run none of it
             raise asyncio.CancelledError
         live.said.publish(events.run(run))
@@ -127,50 +130,56 @@ class Executor:
             return _failed("failed", "graph_not_served", f"nobody serves the graph {run.graph} any more", retryable=False)
         graph = served.graph
         told: list[BaseCallbackHandler] = [handler, *live.trace.handlers(), *([self.tracer()] if self.tracer else [])]
-        config: RunnableConfig = {
-            "run_id": run.id,
-            "run_name": "turn",
-            "metadata": {"run_id": str(run.id)},
-            "configurable": {"thread_id": run.thread_id, "principal": run.principal, CURRENT_LIVE: live},
-            "callbacks": [*told, Gate(self.budgets, live, told, handler.sent)],
-            "recursion_limit": min(self.max_steps, (graph.config or {}).get("recursion_limit", self.max_steps)),
-        }
+        if undone := run.input.get("rolls_back"):
+            await until_database_answers(lambda: self.roll_back(run.thread_id, undone), "rollback")
+        config = self._config(graph, live, [*told, Gate(self.budgets, live, told)])
+        recorder = GraphRecorder(live, run.input.get("record", ()), subgraphs=bool(run.input.get("subgraphs")))
         said: set[str] = set()
-        if run.attempt == 1:
-            given = await self._begin(graph, live, config, handler)
+        starts = run.attempt == 1
+        if starts:
+            given = await self._begin(graph, run, config, handler)
         else:
-            saved = await self._recover(graph, live, config, handler, history)
+            saved = await self._recover(graph, live, config, handler)
+            recorder.resumed(saved.checkpoint_id, saved.messages)
             if saved.stopped_before:
                 return _at_breakpoint(saved.stopped_before)
-            given = None if saved.started else graph_input(run, saved.waiting)
+            starts = not saved.started
+            given = graph_input(run, saved.waiting) if starts else None
             said = saved.messages
         given = await self._mended(graph, run, given, config)
-        drive = partial(self._drive, graph, live, handler, given, config)
+        if starts:  # an attempt that goes on has made states of its own behind that one
+            config["configurable"] |= run.input.get("checkpoint", {})
+        drive = partial(self._drive, graph, live, handler, recorder, given, config)
         return await (self.cache.through(graph, live, config, given, said, drive) if self.cache else drive())
 
-    async def _begin(self, graph: Graph, live: LiveRun, config: RunnableConfig, handler: RunCallbackHandler) -> Any:
-        if "resume" in live.run.input:
+    def _config(self, graph: Graph, live: LiveRun, callbacks: list[BaseCallbackHandler]) -> RunnableConfig:
+        """What a caller may set, and behind it what nobody may."""
+        run, asked = live.run, live.run.input.get("config", {})
+        steps = (asked.get("recursion_limit"), (graph.config or {}).get("recursion_limit"), self.max_steps)
+        ours = {"thread_id": run.thread_id, "principal": run.principal, CURRENT_LIVE: live}
+        return {
+            "run_id": run.id,
+            "run_name": "turn",
+            "tags": asked.get("tags", []),
+            "metadata": {**asked.get("metadata", {}), "run_id": str(run.id)},
+            "configurable": {**asked.get("configurable", {}), **ours},
+            "callbacks": callbacks,
+            "recursion_limit": min(limit for limit in steps if limit),
+        }
+
+    async def _begin(self, graph: Graph, run: Run, config: RunnableConfig, handler: RunCallbackHandler) -> Any:
+        if "resume" in run.input or "command" in run.input:
             # What was said before the decision is not to be said again when a node returns it beside the rest.
-            _go_on(live, handler, await checkpointed(graph, config, live.run))
-        return graph_input(live.run)
+            handler.keep((await checkpointed(graph, config, run)).messages)
+        return graph_input(run)
 
-    async def _bill_the_dead(self, live: LiveRun, handler: RunCallbackHandler) -> list[Event]:
-        """Bills what the attempts before have used and not put into the ledger, as their processes died. Returns their events."""
-        history = await until_database_answers(lambda: self.history(live.run), "history")
-        live.billed = await until_database_answers(lambda: self.billed(live.run), "ledger")
-        handler.bill_found(cut_off(history, {(call.attempt, call.call) for call in live.billed}))
-        await self.budgets.release(live)
-        return history
-
-    async def _recover(
-        self, graph: Graph, live: LiveRun, config: RunnableConfig, handler: RunCallbackHandler, history: list[Event]
-    ) -> Checkpointed:
+    async def _recover(self, graph: Graph, live: LiveRun, config: RunnableConfig, handler: RunCallbackHandler) -> Checkpointed:
         """Where the attempts before came to. Tells readers which text still stands."""
         saved = await checkpointed(graph, config, live.run)
+        history = await until_database_answers(lambda: self.history(live.run), "history")
         if saved.started:
             live.route = live.route or saved.route
-        _go_on(live, handler, saved)
-        live.sourced = live.sourced or any(event.payload.get("sources") for event in history if event.kind == "tool_end")
+        handler.keep(saved.messages)
         live.said.reset(kept_text(history, saved.messages))
         return saved
 
@@ -184,28 +193,26 @@ class Executor:
         return {**given, "messages": [*mend(state.values.get("messages") or ()), *given["messages"]]}
 
     async def _drive(
-        self, graph: Graph, live: LiveRun, handler: RunCallbackHandler, given: Any, config: RunnableConfig
+        self,
+        graph: Graph,
+        live: LiveRun,
+        handler: RunCallbackHandler,
+        recorder: GraphRecorder,
+        given: Any,
+        config: RunnableConfig,
     ) -> Ending:
         interrupts: dict[str, Interrupt] = {}
         outcome: Outcome = "completed"
         stopped = False
-        stream = graph.astream(
-            given,
-            config,
-            context=live.run.input.get("context"),
-            stream_mode=["updates", "custom"],
-            subgraphs=True,  # or a writer in a subgraph goes nowhere
-            durability="async",
-            control=live.control,
-        )
         update: Any
-        async for place, mode, update in stream:
+        async for place, mode, update in _stream(graph, live, recorder, given, config):
             if mode == "custom":
                 live.said.publish(events.custom(update, place))
                 continue
-            if update.get("__metadata__", {}).get("cached"):
-                for node in update.keys() - {"__metadata__"}:
-                    handler.cached(node, update[node])
+            recorder.take(place, mode, update)
+            if mode != "updates":
+                continue
+            _tell_cached(handler, update)
             if place:
                 continue
             for node, value in update.items():
@@ -214,16 +221,49 @@ class Executor:
                     interrupts |= {i.id: {"id": i.id, "value": i.value} for i in value}
                 elif isinstance(value, Mapping) and value.get("outcome") in OUTCOMES:
                     outcome = value["outcome"]
+        recorder.end()
         if interrupts:
             return Ending("interrupted", interrupts=list(interrupts.values()))
         return _at_breakpoint(await next_nodes(graph, config)) if stopped else Ending(outcome)
 
 
-def _go_on(live: LiveRun, handler: RunCallbackHandler, saved: Checkpointed) -> None:
-    """From what an attempt before, or the run that asked, has said: it is not said again, and counts when the turn is rated."""
-    handler.keep(saved.messages)
-    if saved.started or "resume" in live.run.input:  # else it is of the turn before
-        live.sourced, live.refused = saved.sourced, saved.refused
+def _stream(
+    graph: Graph, live: LiveRun, recorder: GraphRecorder, given: Any, config: RunnableConfig
+) -> AsyncIterator[tuple[tuple[str, ...], str, Any]]:
+    """Items of the graph's stream: namespace, mode, data."""
+    asked = live.run.input
+    record: list[str] = asked.get("record", [])
+    how: dict[str, Any] = {
+        "context": asked.get("context"),
+        "stream_mode": ["updates", "custom", *recorder.modes],
+        "subgraphs": True,  # or a writer in a subgraph goes nowhere
+        "durability": "async",
+        "control": live.control,
+    }
+    for name, nodes in (
+        ("interrupt_before", asked.get("interrupt_before")),
+        ("interrupt_after", asked.get("interrupt_after")),
+    ):
+        if nodes:
+            how[name] = "*" if "*" in nodes else nodes
+    if "events" in record:
+        return _with_events(graph.astream_events(given, config, version="v2", **how), live.run.id)
+    return graph.astream(given, config, **how)
+
+
+def _tell_cached(handler: RunCallbackHandler, update: Mapping[str, Any]) -> None:
+    if update.get("__metadata__", {}).get("cached"):
+        for node in update.keys() - {"__metadata__"}:
+            handler.cached(node, update[node])
+
+
+async def _with_events(found: AsyncIterator[Any], run_id: UUID) -> AsyncIterator[tuple[tuple[str, ...], str, Any]]:
+    """LangChain's events of a run, among what the graph itself streams."""
+    async for event in found:
+        if event["run_id"] == str(run_id) and event["event"] == "on_chain_stream":
+            yield event["data"]["chunk"]
+        else:
+            yield (), "events", event
 
 
 def _at_breakpoint(nodes: list[str]) -> Ending:
@@ -244,10 +284,50 @@ def graph_input(run: Run, waiting: Container[str] | None = None) -> Any:
         answers = run.input["resume"]
         resume = answers if waiting is None else {key: value for key, value in answers.items() if key in waiting}
         return Command(resume=resume) if resume else None
+    if "command" in run.input:
+        return _command(run.input["command"], waiting)
+    if "state" in run.input:
+        return _with_ids(run, run.input["state"])
     messages = convert_to_messages(run.input["messages"])
     for number, message in enumerate(messages):
-        message.id = hashlib.sha256(f"{run.id}:{number}".encode()).hexdigest()[:32]
+        message.id = _message_id(run, number)
     return {"messages": messages}
+
+
+def _message_id(run: Run, number: int) -> str:
+    return hashlib.sha256(f"{run.id}:{number}".encode()).hexdigest()[:32]
+
+
+def _with_ids(run: Run, state: Any) -> Any:
+    """The messages in it with an id each: an attempt that starts over is to add nothing twice."""
+    if not (isinstance(state, dict) and isinstance(state.get("messages"), list)):
+        return state
+    try:
+        messages = convert_to_messages(state["messages"])
+    except (ValueError, NotImplementedError):  # the graph has messages of its own kind
+        return state
+    for number, message in enumerate(messages):
+        message.id = message.id or _message_id(run, number)
+    return {**state, "messages": messages}
+
+
+def _command(asked: CommandInput, waiting: Container[str] | None) -> Command[Any] | None:
+    """LangGraph's, without an answer to what has been answered; None when nothing is left of it."""
+    given: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+    resume = given.get("resume")
+    if waiting is not None and isinstance(resume, dict) and asked.get("by_interrupt"):
+        given["resume"] = {key: value for key, value in resume.items() if key in waiting}
+    given.pop("by_interrupt", None)
+    if "goto" in given:
+        given["goto"] = _targets(given["goto"])
+    return Command(**given) if any(given.values()) else None
+
+
+def _targets(goto: Any) -> Any:
+    """A node's name, or what it is to be sent."""
+    if isinstance(goto, list):
+        return [_targets(item) for item in goto]
+    return Send(goto["node"], goto.get("input")) if isinstance(goto, dict) else goto
 
 
 def _failed(outcome: Outcome, code: str, message: str, *, retryable: bool) -> Ending:
@@ -259,7 +339,7 @@ def _publish(live: LiveRun, ending: Ending) -> None:
         live.said.publish(events.interrupt(ending.interrupts))
     if ending.error:
         live.said.publish(events.error(ending.error))
-    spent = used((*live.billed, *live.calls))
+    spent = used(live.calls)
     if live.cached:
         spent["cached_answer"] = True
     live.said.publish(events.usage(ending.outcome, spent))

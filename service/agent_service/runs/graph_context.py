@@ -18,6 +18,11 @@ class GraphContext:
     schema: Any = None
     defaults: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Of the fields that the graph's context has."""
+        return frozenset(get_type_hints(self.schema)) if self.schema is not None else frozenset()
+
     def of(self, given: Mapping[str, object] | None) -> dict[str, object] | None:
         """The context of a request's run: what it gives, over the defaults.
 

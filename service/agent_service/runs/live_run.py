@@ -1,8 +1,8 @@
 """Runs that execute in this process."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 from uuid import UUID
 
 from langgraph.runtime import RunControl
@@ -16,6 +16,10 @@ StopReason = Literal["cancel", "hand_over", "lost", "refused"]
 """`refused`: the database does not take what the run stores."""
 
 
+KEPT_STATES = 16
+"""Of a run, in memory, where they mostly share their parts. A reader who is further behind gets them from the checkpoints."""
+
+
 class LiveRun:
     """One attempt at a run: what it has said and used, what of it is not yet stored, and how it is stopped."""
 
@@ -25,15 +29,12 @@ class LiveRun:
         self.fresh = fresh
         self.said = EventBuffer(run.attempt)
         self.calls: list[ModelCall] = []
-        """That go into the ledger: of this attempt, and those that it found open of a dead one."""
-        self.billed: Sequence[ModelCall] = ()
-        """That earlier attempts have put into the ledger."""
         self.logged_events = 0
         self.logged_calls = 0
         self.route = run.route
-        """That the graph took; a run that goes on after a decision begins with that of the run before."""
         self.cached = False
         """Its answer is that of another run."""
+        """That the graph took; a run that goes on after a decision begins with that of the run before."""
         self.sourced = False
         """A tool has cited a source."""
         self.refused = False
@@ -54,8 +55,16 @@ class LiveRun:
         """The graph has put some."""
         self.forgivable = True
         """Should it be lost to a peer: whether the crash that was counted for it may be taken back. Set by the watchdog."""
+        self.states: dict[int, Any] = {}
+        """The newest states of the graph, by the number of the event that tells of each: for who reads along."""
         self.advanced = False
         """This attempt has stored the end of a step: what it met, it survived."""
+
+    def keep_state(self, state: Any) -> None:
+        """Of the event that is published next."""
+        self.states[len(self.said.events) + 1] = state
+        while len(self.states) > KEPT_STATES:
+            del self.states[next(iter(self.states))]
 
     @property
     def stopped(self) -> bool:

@@ -20,7 +20,7 @@ from psycopg.rows import DictRow
 from agent_service.db.pool import Pool, connection, database_errors
 from agent_service.errors import DatabaseUnavailable
 from agent_service.metrics import TABLES, Metrics
-from agent_service.runs.run_store import one
+from agent_service.runs.run_rows import WAITS, one
 from agent_service.runs.session_store import ERASE_SESSIONS
 from agent_service.settings import Settings
 
@@ -31,6 +31,9 @@ LOCK_KEY = 0x51_1B_0A_8
 
 BATCH = 500
 """Runs or sessions of one statement; 500 runs with 2,500 event rows took 60 ms here."""
+
+EPHEMERAL_DAYS = 10 / 1440
+"""After the run of a thread that is for one run only: a client that lost its connection asks again within minutes."""
 
 PAUSE_SECONDS = 0.05
 """After each batch, for everyone else."""
@@ -73,6 +76,7 @@ async def prune(pool: Pool, retention: Retention, *, pause: float = PAUSE_SECOND
             return None
         done = Pruned()
         await _erase_sessions(pool, retention.session_days, done, pause)
+        await _erase_sessions(pool, EPHEMERAL_DAYS, done, pause, ephemeral=True)
         await _prune_events(pool, retention.event_hours, done, pause)
         await _compact_threads(pool, done, pause)
         await _forget_counts(pool)
@@ -135,10 +139,11 @@ async def _prune_events(pool: Pool, hours: float, done: Pruned, pause: float) ->
         await asyncio.sleep(pause)
 
 
-async def _erase_sessions(pool: Pool, days: float, done: Pruned, pause: float) -> None:
+async def _erase_sessions(pool: Pool, days: float, done: Pruned, pause: float, *, ephemeral: bool = False) -> None:
     while days:
         async with connection(pool) as conn, conn.transaction():
-            locked = await (await conn.execute(LOCK_OLD_SESSIONS, {"days": days, "batch": BATCH})).fetchall()
+            asked = {"days": days, "batch": BATCH, "ephemeral": ephemeral}
+            locked = await (await conn.execute(LOCK_OLD_SESSIONS, asked)).fetchall()
             # Asked again: a run that was stored while the lock was waited for is in no snapshot of that statement.
             known = {"ids": [row["id"] for row in locked], "days": days}
             ids = [row["id"] for row in await (await conn.execute(WITHOUT_RECENT_RUNS, known)).fetchall()]
@@ -209,7 +214,7 @@ SELECT (SELECT count(*) FROM marked) AS runs, (SELECT count(*) FROM gone) AS eve
 # A decision that is waited for does not keep a session beyond its age.
 LOCK_OLD_SESSIONS = """
 SELECT id FROM slipway.sessions s
-WHERE last_active_at < now() - %(days)s * interval '1 day' AND NOT EXISTS (
+WHERE last_active_at < now() - %(days)s * interval '1 day' AND (ephemeral OR NOT %(ephemeral)s) AND NOT EXISTS (
     SELECT 1 FROM slipway.runs r WHERE r.session_id = s.id
     AND (r.status <> 'finished' OR r.finished_at >= now() - %(days)s * interval '1 day'))
 ORDER BY last_active_at LIMIT %(batch)s FOR UPDATE SKIP LOCKED
@@ -223,12 +228,11 @@ WHERE NOT EXISTS (
     AND (r.status <> 'finished' OR r.finished_at >= now() - %(days)s * interval '1 day'))
 """
 
-IDLE = """
+IDLE = f"""
 s.compacted_at IS DISTINCT FROM s.last_active_at
   AND NOT EXISTS (SELECT 1 FROM slipway.runs r WHERE r.session_id = s.id AND r.status <> 'finished')
   AND NOT EXISTS (
-      SELECT 1 FROM slipway.runs asked WHERE asked.session_id = s.id AND asked.outcome = 'interrupted'
-      AND NOT EXISTS (SELECT 1 FROM slipway.runs later WHERE later.resumes = asked.id))
+      SELECT 1 FROM slipway.runs asked WHERE asked.session_id = s.id AND {WAITS.format(run="asked")})
 """
 
 IDLE_SESSIONS = f"""

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.types import RESUME
@@ -14,8 +13,7 @@ from langgraph.pregel import Pregel
 from langgraph.types import All, StateSnapshot
 
 from agent_service.runs.events import Event
-from agent_service.runs.extract import citations, is_refusal
-from agent_service.runs.run_types import Run
+from agent_service.runs.run_types import Run, RunInput
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 
@@ -32,27 +30,22 @@ class Checkpointed:
     """Ids of interrupts whose answer no node has been given yet."""
     stopped_before: list[str]
     """Nodes in front of which the run stopped at a breakpoint, which to go on from here would pass."""
+    checkpoint_id: str | None
+    """Its id."""
     route: str | None
     """In the graph's state, which the node that chose it does not write again."""
-    sourced: bool
-    """A tool has cited a source since the last question."""
-    refused: bool
-    """Somebody has declined to answer it."""
 
 
 async def checkpointed(graph: Graph, config: RunnableConfig, run: Run) -> Checkpointed:
     """LangGraph keeps the metadata of the config that wrote a checkpoint with it: `run_id` is ours."""
     state = await graph.aget_state(config, subgraphs=True)
-    messages = list(_messages(state))
-    turn = list(takewhile(lambda message: not isinstance(message, HumanMessage), reversed(messages)))
     return Checkpointed(
         started=(state.metadata or {}).get("run_id") == str(run.id),
-        messages={message.id for message in messages if message.id},
+        messages={message.id for message in _messages(state) if message.id},
         waiting=await _waiting(graph, state),
         stopped_before=await _stopped_before(graph, graph, state, run),
+        checkpoint_id=state.config["configurable"].get("checkpoint_id"),
         route=_route(state.values),
-        sourced=any(isinstance(message, ToolMessage) and citations(message.artifact) for message in turn),
-        refused=any(isinstance(message, AIMessage) and is_refusal(message) for message in turn),
     )
 
 
@@ -74,11 +67,12 @@ def _next(state: StateSnapshot) -> list[str]:
 async def _stopped_before(root: Graph, graph: Pregel[Any, Any, Any, Any], state: StateSnapshot, run: Run) -> list[str]:
     """A checkpoint of the run itself counts only: what stands at another's is where the decision found it, to go on."""
     if state.next and (state.metadata or {}).get("run_id") == str(run.id):
-        if _is_named(graph.interrupt_before_nodes, state.next):
+        before, after = _breakpoints(root, graph, run)
+        if _is_named(before, state.next):
             return list(state.next)
-        if graph.interrupt_after_nodes and state.parent_config:
+        if after and state.parent_config:
             done = (await root.aget_state(state.parent_config)).next
-            if _is_named(graph.interrupt_after_nodes, done):
+            if _is_named(after, done):
                 return list(state.next)
     subgraphs = dict(graph.get_subgraphs())
     for task in state.tasks:
@@ -90,8 +84,16 @@ async def _stopped_before(root: Graph, graph: Pregel[Any, Any, Any, Any], state:
     return []
 
 
+def _breakpoints(root: Graph, graph: Pregel[Any, Any, Any, Any], run: Run) -> tuple[All | Sequence[str], All | Sequence[str]]:
+    """Nodes before and after which it stops: the graph's own, or those that the run's caller asked for."""
+    asked: RunInput = run.input if graph is root else {}
+    return asked.get("interrupt_before") or graph.interrupt_before_nodes, asked.get(
+        "interrupt_after"
+    ) or graph.interrupt_after_nodes
+
+
 def _is_named(breakpoints: All | Sequence[str], nodes: Sequence[str]) -> bool:
-    return bool(nodes) and (breakpoints == "*" or not set(breakpoints).isdisjoint(nodes))
+    return bool(nodes) and ("*" in breakpoints or not set(breakpoints).isdisjoint(nodes))
 
 
 async def _waiting(graph: Graph, state: StateSnapshot) -> set[str]:

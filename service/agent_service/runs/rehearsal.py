@@ -16,7 +16,8 @@ from agent_service.db.pool import Connection, Pool, connection
 from agent_service.principal import Principal
 from agent_service.runs.checkpoints import CURRENT_LIVE, Checkpointer
 from agent_service.runs.live_run import LiveRun, LiveRuns
-from agent_service.runs.run_store import Asked, QueueLimits, RunStore
+from agent_service.runs.run_rows import Asked
+from agent_service.runs.run_store import QueueLimits, RunStore
 from agent_service.runs.run_types import Ending, ModelCall
 from agent_service.runs.session_store import SessionStore
 from agent_service.runs.writer import Writer
@@ -74,7 +75,7 @@ async def _turn(conn: Connection) -> None:
     run, _ = begun
     live = LiveRun(run)
     live.said.publish_text(WORDS, "")
-    live.calls.append(ModelCall(run.attempt, 0, "rehearsal", "rehearsal", 1, 0, 1, None))
+    live.calls.append(ModelCall(0, "rehearsal", "rehearsal", 1, 0, 1, None))
     saver = Checkpointer(pool, writer)
     saved = await _step(saver, live)
     await _written(writer, writer.finish(live, Ending("completed")))

@@ -22,7 +22,7 @@ from agent_service.runs import events
 from agent_service.runs.events import News, storable
 from agent_service.runs.live_run import LiveRun
 from agent_service.runs.recovery import Graph
-from agent_service.runs.run_store import one
+from agent_service.runs.run_rows import one
 from agent_service.runs.run_types import Ending
 
 Scope = Literal["principal", "tenant", "everyone"]

@@ -14,7 +14,8 @@ from uuid import UUID
 from psycopg.rows import DictRow
 
 from agent_service.db.pool import Pool, connection
-from agent_service.runs.run_store import CLAIMABLE, RUN_COLUMNS, as_run
+from agent_service.runs.run_rows import RUN_COLUMNS, as_run
+from agent_service.runs.run_store import CLAIMABLE
 from agent_service.runs.run_types import DEFAULT_GRAPH, Run
 
 Owner = tuple[str, str]
@@ -144,7 +145,7 @@ WITH free AS (
 )
 UPDATE slipway.runs r
 SET status = 'running', attempt = attempt + 1, crashes = crashes + (r.status = 'running')::int, holder = %(holder)s,
-    lease_expires_at = now() + %(lease)s * interval '1 second', started_at = coalesce(started_at, now())
+    open_calls = 0, lease_expires_at = now() + %(lease)s * interval '1 second', started_at = coalesce(started_at, now())
 FROM taken WHERE r.id = taken.id
 RETURNING {RUN_COLUMNS}, taken.was, taken.alone
 """

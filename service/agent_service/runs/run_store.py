@@ -1,15 +1,14 @@
 """Runs in Postgres: reading, starting, cancelling. What a lease is for stands in run_leases.py."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Literal, get_type_hints
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
 from uuid import UUID, uuid4
 
 from psycopg import Rollback, errors
-from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from agent_service.caller_limits import CallerLimits, Standing
+from agent_service.caller_limits import Standing
 from agent_service.db.pool import Connection, Pool, connection
 from agent_service.errors import (
     NotFound,
@@ -22,54 +21,18 @@ from agent_service.errors import (
     TooManyQueued,
 )
 from agent_service.principal import Principal
-from agent_service.runs import events
-from agent_service.runs.buffer import EventBuffer
-from agent_service.runs.notices import CANCEL_CHANNEL, EVENTS_CHANNEL, WORK_CHANNEL
-from agent_service.runs.records import StartRow, pack
-from agent_service.runs.run_types import DEFAULT_GRAPH, Run, RunInput, used
+from agent_service.runs.cancelling import cancel_runs
+from agent_service.runs.notices import WORK_CHANNEL
+from agent_service.runs.on_thread import OnThread, prepare
+from agent_service.runs.records import StartRow
+from agent_service.runs.run_rows import EXTERNAL_ID, RUN_COLUMNS, TITLE_CHARS, WAITS, WITHOUT_ANSWER, Asked, as_run, one
+from agent_service.runs.run_types import Run
 from agent_service.runs.writer import Begun, Writer
-
-EXTERNAL_ID = "coalesce(s.external_id, s.id)"
-"""What a session's owner calls it."""
-
-_COLUMNS = {
-    "thread_id": "r.session_id AS thread_id",
-    "session_id": f"(SELECT {EXTERNAL_ID} FROM slipway.sessions s WHERE s.id = r.session_id) AS session_id",
-}
-
-RUN_COLUMNS = ", ".join(_COLUMNS.get(name, f"r.{name}") for name in get_type_hints(Run))
-WITHOUT_ANSWER = RUN_COLUMNS.replace("r.answer", "'' AS answer")
-"""For who does not show it: megabytes, for each of many that ask at once."""
 
 START_TRIES = 3
 """Two callers who begin a session of one id at once: the second one's next try finds the id taken, and takes another."""
 
-TITLE_CHARS = 80
-"""Characters of the first question that name a session in a list."""
-
 OnBusy = Literal["reject", "enqueue", "interrupt"]
-
-
-def as_run(row: DictRow | None) -> Run | None:
-    """A row with the columns of RUN_COLUMNS; None for None."""
-    return Run(**row) if row else None
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A run that is to be: what its row holds before it begins."""
-
-    id: UUID
-    principal: Principal
-    question: str
-    input: RunInput
-    resumes: UUID | None = None
-    idempotency_key: str | None = None
-    request_hash: str | None = None
-    traceparent: str | None = None
-    graph: str = DEFAULT_GRAPH
-    limits: CallerLimits = field(default_factory=CallerLimits)
-    """Of the caller, as far as they are to be counted with the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +57,10 @@ class RunStore:
         self._limits = limits
         self._on_busy = on_busy
 
-    async def get(self, run_id: UUID, principal: Principal, columns: str = RUN_COLUMNS, *, latest: bool = False) -> Run:
-        """The run, if it is the principal's. Raises NotFound otherwise. `latest`: the last one that goes on from it."""
+    async def get(self, run_id: UUID, principal: Principal, columns: str = RUN_COLUMNS) -> Run:
+        """The run, if it is the principal's. Raises NotFound otherwise."""
         async with connection(self._pool) as conn:
-            run = as_run(await one(conn, f"SELECT {columns} FROM slipway.runs r WHERE id = {LATEST if latest else '%s'}", run_id))
+            run = as_run(await one(conn, f"SELECT {columns} FROM slipway.runs r WHERE id = %s", run_id))
         if run is None or not run.belongs_to(principal):
             raise NotFound("no such run")
         return run
@@ -174,10 +137,20 @@ class RunStore:
         )
         return run, begun.fresh
 
-    async def start(self, asked: Asked, session_id: str, *, here: bool, listed: bool, follows: int | None = None) -> Run | None:
+    async def start(
+        self,
+        asked: Asked,
+        session_id: str,
+        *,
+        here: bool,
+        listed: bool,
+        follows: int | None = None,
+        how: OnThread | None = None,
+    ) -> Run | None:
         """Inserts a run, and its session if it is new: leased to this process if `here`, else queued for any.
 
-        Returns None when another request with the same idempotency key or id came first.
+        `how`: by the rules of LangGraph's threads instead of ours. Returns None when another request with the same
+        idempotency key or id came first.
 
         Raises:
             SessionBusy: a run of the session is going, and ON_BUSY is `reject`; or it has had other than `follows` runs.
@@ -204,6 +177,10 @@ class RunStore:
                     state = await one(conn, SESSION_STATE, *(thread,) * 4) or {}
                     if state["active"] and await one(conn, STARTED, *owner, asked.idempotency_key, asked.id):
                         raise Rollback
+                    if how:
+                        ready = await prepare(conn, asked, thread, state, how)
+                        leased = here and not state["active"] and not how.delay_seconds
+                        return await self._insert(conn, ready, thread, leased=leased, delay=how.delay_seconds)
                     if follows is not None and (state["active"] or state["runs"] != follows):
                         raise SessionBusy("the session has gone on meanwhile", retry_after=1)
                     if state["waiting"]:
@@ -234,8 +211,7 @@ class RunStore:
         try:
             async with connection(self._pool) as conn, conn.transaction():
                 await _admit(conn, asked)
-                if interrupted.outcome == "budget":
-                    await _stay(conn, interrupted)
+                await _stay(conn, interrupted)
                 return await self._insert(conn, asked, interrupted.thread_id, leased=here)
         except errors.ForeignKeyViolation:
             raise NotFound("no such run") from None
@@ -257,9 +233,9 @@ class RunStore:
         if self._on_busy == "reject":
             raise SessionBusy("a run of this session is going; wait for its end or cancel it", retry_after=1)
         if self._on_busy == "interrupt":
-            await _cancel(conn, thread=thread_id)
+            await cancel_runs(conn, thread=thread_id)
 
-    async def _insert(self, conn: Connection, asked: Asked, thread_id: str, *, leased: bool) -> Run | None:
+    async def _insert(self, conn: Connection, asked: Asked, thread_id: str, *, leased: bool, delay: float = 0.0) -> Run | None:
         values = {
             "id": asked.id,
             "thread_id": thread_id,
@@ -273,6 +249,8 @@ class RunStore:
             "traceparent": asked.traceparent,
             "graph": asked.graph,
             "leased": leased,
+            "goes_past": asked.goes_past,
+            "delay": delay or None,
             "holder": self._holder,
             "lease": self._lease_seconds,
             **asdict(self._limits),
@@ -296,7 +274,7 @@ class RunStore:
     async def request_cancel(self, run_id: UUID) -> None:
         """Asks whichever process executes the run to stop it, or ends it in the queue; one that has ended stays as it is."""
         async with connection(self._pool) as conn, conn.transaction():
-            await _cancel(conn, run=run_id)
+            await cancel_runs(conn, run=run_id)
 
 
 async def _admit(conn: Connection, asked: Asked) -> None:
@@ -309,9 +287,9 @@ async def _admit(conn: Connection, asked: Asked) -> None:
 
 
 async def _stay(conn: Connection, ended: Run) -> None:
-    """The run's session has not gone on: unlike one that waits for a decision, it may."""
+    """The run's session has not gone on. While a decision is waited for it may by a run that passes the question over."""
     await conn.execute("SELECT 1 FROM slipway.sessions WHERE id = %s FOR UPDATE", (ended.thread_id,))
-    if await one(conn, GONE_ON, ended.thread_id, ended.created_at):
+    if await one(conn, GONE_ON, ended.thread_id, ended.created_at, ended.outcome == "budget"):
         raise NotInterrupted("the session has gone on after this run")
 
 
@@ -325,29 +303,6 @@ async def _session(conn: Connection, asked: Mapping[str, object]) -> str:
     return str(row["id"])
 
 
-async def _cancel(conn: Connection, *, run: UUID | None = None, thread: str | None = None) -> None:
-    """A run, or those of a thread. One that nobody has begun ends here, and its readers see it end."""
-    rows = await (await conn.execute(CANCEL.encode(), {"run": run, "thread": thread})).fetchall()
-    for row in (row for row in rows if row["status"] == "finished"):
-        said = EventBuffer(row["attempt"])
-        said.publish(events.begun(row["id"], row["session_id"], row["attempt"], row["question"]))
-        said.publish(events.usage("cancelled", used([])))
-        said.publish(events.end())
-        await conn.execute(INSERT_EVENTS, (row["id"], row["attempt"], len(said.events), pack(said.events).decode()))
-
-
-async def one(conn: Connection, query: str, *args: object) -> DictRow | None:
-    """The first row of a query, or None."""
-    return await (await conn.execute(query.encode(), args)).fetchone()
-
-
-# Each run is decided once (runs.resumes is unique): a chain, one look-up in an index for each of its runs.
-LATEST = """(
-WITH RECURSIVE chain AS (
-    SELECT %s::uuid AS id, 0 AS place
-    UNION ALL SELECT later.id, place + 1 FROM chain JOIN slipway.runs later ON later.resumes = chain.id)
-SELECT id FROM chain ORDER BY place DESC LIMIT 1)"""
-
 # The caller's id is the thread's too, if nobody has it: what a version before external ids can read stays so.
 UPSERT_SESSION = """
 INSERT INTO slipway.sessions AS s (id, external_id, tenant, user_id, title, listed, graph)
@@ -359,29 +314,29 @@ SET last_active_at = now(), graph = coalesce(s.graph, EXCLUDED.graph)
 RETURNING s.id, s.graph
 """
 
-SESSION_STATE = """
+
+SESSION_STATE = f"""
 SELECT EXISTS (SELECT 1 FROM slipway.runs WHERE session_id = %s AND status <> 'finished') AS active,
        (SELECT count(*) FROM slipway.runs WHERE session_id = %s) AS runs,
        (SELECT r.id FROM slipway.runs r
-        WHERE r.session_id = %s AND r.outcome = 'interrupted'
-          AND NOT EXISTS (SELECT 1 FROM slipway.runs later WHERE later.resumes = r.id)) AS waiting,
+        WHERE r.session_id = %s AND {WAITS.format(run="r")}) AS waiting,
        (SELECT r.outcome NOT IN ('completed', 'interrupted') FROM slipway.runs r
         WHERE r.session_id = %s AND r.status = 'finished' ORDER BY r.created_at DESC LIMIT 1) AS stopped
 """
 
 # Of a session's queued runs only the first may start, a decision before all others, and none while one is running
 # or (but for the decision itself) while a decision is waited for.
-CLAIMABLE = """
-r.status = 'queued'
+CLAIMABLE = f"""
+r.status = 'queued' AND (r.not_before IS NULL OR r.not_before <= now())
 AND NOT EXISTS (
     SELECT 1 FROM slipway.runs other
     WHERE other.session_id = r.session_id AND other.id <> r.id AND other.status <> 'finished'
+      AND (other.not_before IS NULL OR other.not_before <= now())
       AND (other.status = 'running'
            OR (other.resumes IS NULL, other.created_at, other.id) < (r.resumes IS NULL, r.created_at, r.id)))
-AND (r.resumes IS NOT NULL OR NOT EXISTS (
+AND (r.resumes IS NOT NULL OR r.goes_past OR NOT EXISTS (
     SELECT 1 FROM slipway.runs asked
-    WHERE asked.session_id = r.session_id AND asked.outcome = 'interrupted'
-      AND NOT EXISTS (SELECT 1 FROM slipway.runs later WHERE later.resumes = asked.id)))
+    WHERE asked.session_id = r.session_id AND {WAITS.format(run="asked")}))
 """
 
 # What waits for a decision, or for another run of its session, waits for no place: it takes none from those who do. To look
@@ -397,10 +352,11 @@ SELECT %(max_queued)s - CASE WHEN (SELECT count(*) FROM slipway.runs WHERE statu
 INSERT_RUN = f"""
 INSERT INTO slipway.runs AS r
     (id, session_id, tenant, user_id, question, input, resumes, route, idempotency_key, request_hash, traceparent,
-     graph, status, attempt, holder, lease_expires_at, started_at)
+     graph, goes_past, not_before, status, attempt, holder, lease_expires_at, started_at)
 SELECT %(id)s, %(thread_id)s, %(tenant)s, %(user_id)s, %(question)s, %(input)s, %(resumes)s,
        (SELECT route FROM slipway.runs WHERE id = %(resumes)s), %(idempotency_key)s, %(request_hash)s, %(traceparent)s,
-       %(graph)s, CASE WHEN %(leased)s THEN 'running' ELSE 'queued' END, %(leased)s::int, %(holder)s,
+       %(graph)s, %(goes_past)s, now() + %(delay)s::float8 * interval '1 second',
+       CASE WHEN %(leased)s THEN 'running' ELSE 'queued' END, %(leased)s::int, %(holder)s,
        CASE WHEN %(leased)s THEN now() + %(lease)s * interval '1 second' END, CASE WHEN %(leased)s THEN now() END
 WHERE %(leased)s OR (
     SELECT queue.places > 0 AND queue.of_session < %(of_session)s AND queue.of_principal < %(of_principal)s
@@ -412,28 +368,8 @@ ADMIT = "SELECT slipway.admit(%s, %s, %s, %s) AS standing"
 
 GRAPH_OF = f"SELECT s.graph FROM slipway.sessions s WHERE s.tenant = %s AND s.user_id = %s AND {EXTERNAL_ID} = %s"
 
-GONE_ON = "SELECT 1 FROM slipway.runs WHERE session_id = %s AND created_at > %s LIMIT 1"
+GONE_ON = "SELECT 1 FROM slipway.runs WHERE session_id = %s AND created_at > %s AND (goes_past OR %s) LIMIT 1"
 
 STARTED = f"""
 SELECT {WITHOUT_ANSWER} FROM slipway.runs r WHERE tenant = %s AND user_id = %s AND (idempotency_key = %s OR id = %s) LIMIT 1
 """
-
-# A run that nobody has begun ends here: it may stand behind one that is going, or wait for a decision.
-CANCEL = f"""
-WITH asked AS (
-    UPDATE slipway.runs r
-    SET cancel_requested = true, attempt = attempt + unbegun::int, status = CASE WHEN unbegun THEN 'finished' ELSE status END,
-        outcome = CASE WHEN unbegun THEN 'cancelled' END, finished_at = CASE WHEN unbegun THEN now() END
-    FROM (SELECT id, status = 'queued' AND attempt = 0 AS unbegun FROM slipway.runs
-          WHERE (id = %(run)s OR session_id = %(thread)s) AND status <> 'finished' FOR UPDATE) AS locked
-    WHERE r.id = locked.id
-    RETURNING r.id, r.session_id, r.question, r.attempt, r.status
-)
-SELECT asked.id, {EXTERNAL_ID} AS session_id, question, attempt, status,
-       CASE status WHEN 'queued' THEN pg_notify('{WORK_CHANNEL}', '')
-                   WHEN 'running' THEN pg_notify('{CANCEL_CHANNEL}', asked.id::text)
-                   ELSE pg_notify('{EVENTS_CHANNEL}', asked.id::text) END
-FROM asked JOIN slipway.sessions s ON s.id = asked.session_id
-"""
-
-INSERT_EVENTS = "INSERT INTO slipway.run_events (run_id, attempt, first_seq, last_seq, events) VALUES (%s, %s, 1, %s, %s)"

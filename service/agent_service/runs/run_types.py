@@ -30,6 +30,52 @@ class RunInput(TypedDict, total=False):
     """For `Runtime.context`."""
     mend: bool
     """The history may lack results of tools: the run before was stopped."""
+    # Of a client of LangGraph:
+    state: Any
+    """Instead of messages: whatever the graph takes; None: it goes on from where it stands. Any: it is between the two."""
+    command: "CommandInput"
+    """Instead of both."""
+    config: "ConfigInput"
+    checkpoint: "CheckpointInput"
+    """Where the first attempt begins, if not at the latest state."""
+    interrupt_before: list[str]
+    interrupt_after: list[str]
+    """Nodes, or `*` for all."""
+    record: list[str]
+    """Stream modes that are told by events (runs/recorder.py)."""
+    subgraphs: bool
+    """Of subgraphs, too."""
+    rolls_back: list[str]
+    """Runs whose work is undone before this one begins."""
+    wire: dict[str, Any]
+    """What the client is told of its run again, and nobody else asks for."""
+
+
+class CommandInput(TypedDict, total=False):
+    """Of LangGraph's Command; what is None was not given."""
+
+    resume: object
+    by_interrupt: bool
+    """`resume` holds an answer for each interrupt, by its id."""
+    update: object
+    goto: object
+
+
+class ConfigInput(TypedDict, total=False):
+    """What a caller may set of the graph's config."""
+
+    configurable: dict[str, object]
+    tags: list[str]
+    metadata: dict[str, object]
+    recursion_limit: int
+
+
+class CheckpointInput(TypedDict, total=False):
+    """A place in the thread's history."""
+
+    checkpoint_id: str
+    checkpoint_ns: str
+    checkpoint_map: dict[str, object]
 
 
 class Interrupt(TypedDict):
@@ -131,9 +177,7 @@ class Run:
 class ModelCall:
     """A row of slipway.ledger. `cost_usd` is None when the model has no price; `estimated` when usage never arrived."""
 
-    attempt: int
     call: int
-    """Its number within the attempt."""
     node: str
     model: str
     input_tokens: int

@@ -29,7 +29,8 @@ from agent_service.runs.run_leases import Leases
 from agent_service.runs.run_store import QueueLimits, RunStore
 from agent_service.runs.service import RunService
 from agent_service.runs.session_store import KNOWS_GRAPHS, VERSION_MARK
-from agent_service.runs.usage import billed_before
+from agent_service.runs.thread_runs import ThreadRuns, roll_back
+from agent_service.runs.thread_store import ThreadStore
 from agent_service.runs.watchdog import Watchdog
 from agent_service.runs.worker import Worker
 from agent_service.runs.writer import Writer
@@ -52,6 +53,9 @@ class Runtime:
 
     service: RunService
     worker: Worker
+    threads: ThreadStore
+    thread_runs: ThreadRuns
+    graphs: Graphs
 
 
 @asynccontextmanager
@@ -80,6 +84,18 @@ async def open_runtime(
     events = EventLog(pool)
     graphs = compile_graphs(Checkpointer(pool, writer))
     budgets = Budgets(pool, writer, limits=settings.budget_limits, prices=prices, metrics=metrics, model=settings.model)
+    store = RunStore(
+        pool,
+        writer,
+        holder=holder,
+        lease_seconds=settings.lease_seconds,
+        limits=QueueLimits(
+            max_queued=settings.max_queued_runs,
+            of_session=settings.max_queued_per_session,
+            of_principal=settings.queued_of_principal,
+        ),
+        on_busy=settings.on_busy,
+    )
     worker = Worker(
         budgets=budgets,
         leases=Leases(
@@ -101,7 +117,7 @@ async def open_runtime(
             budgets=budgets,
             log_content=settings.log_content == "on",
             history=events.before,
-            billed=partial(billed_before, pool),
+            roll_back=partial(roll_back, pool),
             tracer=tracer,
             cache=_response_cache(settings, pool, metrics),
         ),
@@ -111,19 +127,9 @@ async def open_runtime(
         max_concurrent=settings.max_concurrent_runs,
         lease_seconds=settings.lease_seconds,
     )
+    of_clients = ThreadStore(pool, writer, graphs)
     service = RunService(
-        store=RunStore(
-            pool,
-            writer,
-            holder=holder,
-            lease_seconds=settings.lease_seconds,
-            limits=QueueLimits(
-                max_queued=settings.max_queued_runs,
-                of_session=settings.max_queued_per_session,
-                of_principal=settings.queued_of_principal,
-            ),
-            on_busy=settings.on_busy,
-        ),
+        store=store,
         events=events,
         live=live,
         worker=worker,
@@ -136,6 +142,7 @@ async def open_runtime(
         budgets=budgets,
         count_start=count_start,
     )
+    thread_runs = ThreadRuns(pool, service, live, events, writer, of_clients.values_at)
     loops: dict[str, Callable[[], Coroutine[None, None, None]]] = {
         "writer": writer.run_forever,
         "notices": notices.run_forever,
@@ -147,7 +154,7 @@ async def open_runtime(
         watchdog.start()
         tasks = [asyncio.create_task(_keep_going(name, loop), name=name) for name, loop in loops.items()]
         try:
-            yield Runtime(service, worker)
+            yield Runtime(service, worker, of_clients, thread_runs, graphs)
         finally:
             for task in tasks:
                 task.cancel()

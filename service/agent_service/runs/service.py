@@ -34,7 +34,9 @@ from agent_service.runs.events import START, Event, Position
 from agent_service.runs.graphs import Graphs, ServedGraph
 from agent_service.runs.live_run import LiveRuns
 from agent_service.runs.notices import Notices
-from agent_service.runs.run_store import WITHOUT_ANSWER, Asked, RunStore
+from agent_service.runs.on_thread import OnThread
+from agent_service.runs.run_rows import WITHOUT_ANSWER, Asked
+from agent_service.runs.run_store import RunStore
 from agent_service.runs.run_types import Run, RunInput
 from agent_service.runs.worker import Worker
 from agent_service.tracing.spans import Tracing
@@ -111,7 +113,7 @@ class RunService:
         if run_id and await self._store.spent_on(run_id):
             raise Unauthenticated("the stream token has started a run before")
         served = await self._graph_for(principal, graph, session_id)
-        self._refuse_bad_input(question)
+        self.refuse_bad_input(question)
         said = messages or [{"role": "user", "content": question}]
         wanted = Asked(
             run_id or uuid4(),
@@ -139,6 +141,37 @@ class RunService:
             own = await self._store.graph_of(principal, session_id)
             return self.graphs.of_session(own) if own else self.graphs.default
         return self.graphs.named(name)
+
+    async def start_on_thread(
+        self,
+        principal: Principal,
+        session_id: str,
+        question: str,
+        run_input: RunInput,
+        *,
+        graph: str,
+        how: OnThread,
+        listed: bool,
+    ) -> Run:
+        """Starts a run of a client of LangGraph (runs/thread_runs.py).
+
+        Raises:
+            GuardrailBlocked, InvalidRequest, OtherGraph, RateLimited, TooManyRuns, BudgetSpent, Overloaded, SessionBusy,
+            NotInterrupted
+        """
+        wanted = Asked(
+            uuid4(),
+            principal,
+            question,
+            run_input,
+            graph=graph,
+            traceparent=self._tracing.traceparent(),
+            limits=await self._counted(principal),
+        )
+        with self._turned_away(), self._worker.place(principal) as place:
+            place.run = await self._store.start(wanted, session_id, here=place.here, listed=listed, how=how)
+        assert place.run is not None  # noqa: S101  # there is no key under which another one came first
+        return place.run
 
     async def resume(
         self, principal: Principal, run_id: UUID, *, values: Any, by_interrupt: bool, idempotency_key: str | None = None
@@ -206,7 +239,8 @@ class RunService:
             raise IdempotencyConflict("Idempotency-Key: its run was deleted", field="Idempotency-Key")
         return run
 
-    def _refuse_bad_input(self, question: str) -> None:
+    def refuse_bad_input(self, question: str) -> None:
+        """Raises GuardrailBlocked."""
         if refusal := self._check_input(question):
             self._metrics.guardrail_blocks.labels(refusal.extra["rule"]).inc()
             self._metrics.count_answer("refused")
@@ -243,14 +277,6 @@ class RunService:
     async def get_without_answer(self, principal: Principal, run_id: UUID) -> Run:
         """The same with an empty answer, which may be megabytes, for who does not show it."""
         return await self._store.get(run_id, principal, WITHOUT_ANSWER)
-
-    async def started_by(self, principal: Principal, idempotency_key: str) -> Run | None:
-        """The principal's run that the key has started, with an empty answer."""
-        return await self._store.first(principal, idempotency_key)
-
-    async def latest(self, principal: Principal, run_id: UUID) -> Run:
-        """The run, or the last one that carries a decision for it, for the one before, and so on. Raises NotFound."""
-        return await self._store.get(run_id, principal, latest=True)
 
     async def finished(self, run_id: UUID, after: Position) -> bool:
         """Whether nothing will come after that position, of a run that is not live here."""

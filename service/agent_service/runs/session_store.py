@@ -14,7 +14,7 @@ from agent_service.db.pool import Connection, Pool, connection
 from agent_service.errors import NotFound, SessionBusy
 from agent_service.outcomes import Outcome
 from agent_service.principal import Principal
-from agent_service.runs.run_store import EXTERNAL_ID, one
+from agent_service.runs.run_rows import EXTERNAL_ID, one
 from agent_service.runs.run_types import Interrupt
 
 VERSION_MARK = "@"
@@ -190,6 +190,7 @@ ERASE_SESSIONS = (
     "DELETE FROM public.checkpoints WHERE thread_id = ANY(%s)",
     "DELETE FROM slipway.sessions WHERE id = ANY(%s)",
 )
+"""Of those threads."""
 
 UPSERT_FEEDBACK = """
 WITH rated AS (SELECT id, holder FROM slipway.runs WHERE id = %s AND tenant = %s AND user_id = %s),

@@ -179,6 +179,10 @@ class Writer:
         made = len(run.calls)
         await self._until(run, lambda: run.logged_calls >= made)
 
+    async def logged(self, run: LiveRun, events: int) -> None:
+        """Waits until so many of its events are in the log, or it is stopped."""
+        await self._until(run, lambda: run.logged_events >= events)
+
     async def _until(self, run: LiveRun, done: Callable[[], bool]) -> None:
         while not (done() or run.stopped or self._closed):
             self._ask(0)

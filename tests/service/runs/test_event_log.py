@@ -10,7 +10,8 @@ from agent_service.principal import Principal
 from agent_service.runs.event_log import EventLog
 from agent_service.runs.events import MAX_JSON_DEPTH, START, Event
 from agent_service.runs.live_run import LiveRun, LiveRuns
-from agent_service.runs.run_store import Asked, QueueLimits, RunStore
+from agent_service.runs.run_rows import Asked
+from agent_service.runs.run_store import QueueLimits, RunStore
 from agent_service.runs.run_types import Ending
 from agent_service.runs.writer import Writer
 from tests.service.runs import graphs

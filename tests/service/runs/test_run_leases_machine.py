@@ -23,7 +23,8 @@ from agent_service.errors import NotInterrupted, SlipwayError
 from agent_service.principal import Principal
 from agent_service.runs.live_run import LiveRun, LiveRuns
 from agent_service.runs.run_leases import Leases
-from agent_service.runs.run_store import Asked, QueueLimits, RunStore
+from agent_service.runs.run_rows import Asked
+from agent_service.runs.run_store import QueueLimits, RunStore
 from agent_service.runs.run_types import Ending, HandOver, Run
 from agent_service.runs.writer import Writer
 

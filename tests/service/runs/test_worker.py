@@ -8,7 +8,7 @@ import pytest
 
 from agent_service.principal import Principal
 from agent_service.runs.run_leases import Claimed, Leases, Queue
-from agent_service.runs.run_store import Asked
+from agent_service.runs.run_rows import Asked
 from agent_service.runs.run_types import RunInput
 from tests.service.runs import graphs
 from tests.service.runs.conftest import Database, Serve, begin, expire_leases, silenced, until

@@ -11,7 +11,8 @@ from agent_service.principal import Principal
 from agent_service.runs.event_log import EventLog
 from agent_service.runs.events import START, end
 from agent_service.runs.live_run import LiveRun, LiveRuns
-from agent_service.runs.run_store import Asked, QueueLimits, RunStore
+from agent_service.runs.run_rows import Asked
+from agent_service.runs.run_store import QueueLimits, RunStore
 from agent_service.runs.run_types import Ending, ModelCall
 from agent_service.runs.writer import Writer
 
@@ -40,12 +41,12 @@ def forget(live: LiveRun) -> None:
 async def test_a_batch_that_grew_meanwhile_is_written_whole_and_once(pool: Pool) -> None:
     log, (writer, live) = EventLog(pool), await started(pool)
     live.said.publish_text("one ", "")
-    live.calls.append(ModelCall(1, 1, "agent", "m", 3, 0, 2, None))
+    live.calls.append(ModelCall(1, "agent", "m", 3, 0, 2, None))
     await writer.commit()
     forget(live)
     live.said.publish_text("two ", "")
     live.said.publish_text("three", "")
-    live.calls.append(ModelCall(1, 2, "agent", "m", 3, 0, 2, None))
+    live.calls.append(ModelCall(2, "agent", "m", 3, 0, 2, None))
 
     await writer.commit()
 

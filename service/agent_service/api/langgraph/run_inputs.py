@@ -1,0 +1,111 @@
+"""From a client's request to what a run is given: pure, but for the graph's own check of its context."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from agent_service.api.langgraph.wire_schemas import Checkpoint, RunConfig, RunCreate, StreamMode
+from agent_service.errors import BothContexts, InvalidRequest
+from agent_service.runs.graph_context import GraphContext
+from agent_service.runs.run_types import CheckpointInput, ConfigInput, RunInput
+from agent_service.runs.thread_store import Thread
+
+ALL_MODES: tuple[StreamMode, ...] = ("values", "updates", "messages-tuple", "custom")
+"""What a run in the background is recorded in, as its client has yet to say what it wants to read."""
+
+MESSAGE_MODES = frozenset({"messages", "messages-tuple"})
+
+OURS = frozenset({"thread_id", "principal", "checkpoint_id", "checkpoint_ns", "checkpoint_map", "run_id", "slipway_live"})
+"""Under `configurable`: what a caller may not set. (Likewise whatever begins like LangGraph's own.)"""
+
+INTERNAL = ("__", "langgraph_")
+
+
+def run_input(
+    body: RunCreate,
+    graph: str,
+    assistant: str,
+    *,
+    context: GraphContext,
+    record: tuple[StreamMode, ...] | None,
+    thread: Thread | None,
+) -> RunInput:
+    """The run's input, as it is stored.
+
+    Raises:
+        InvalidRequest: names the field.
+        BothContexts: `context` and `config.configurable` at once.
+    """
+    configurable = _configurable(body.config, thread)
+    if configurable and body.context:
+        raise BothContexts("Cannot specify both configurable and context: give `context` alone", field="context")
+    modes = list(dict.fromkeys(body.stream_mode or record or (() if record == () else ("values",))))
+    given: RunInput = {"context": _context(context, body.context, configurable), "record": [str(mode) for mode in modes]}
+    if body.command:
+        given["command"] = {key: value for key, value in body.command.model_dump().items() if value is not None}  # type: ignore[typeddict-item]  # its fields
+        if not given["command"]:
+            raise InvalidRequest("command: expected resume, update or goto", field="command")
+    else:
+        given["state"] = body.input
+    if config := _config(body.config, configurable, body.metadata):
+        given["config"] = config
+    if at := _checkpoint(body):
+        given["checkpoint"] = at
+    if body.stream_subgraphs:
+        given["subgraphs"] = True
+    if body.interrupt_before:
+        given["interrupt_before"] = body.interrupt_before
+    if body.interrupt_after:
+        given["interrupt_after"] = body.interrupt_after
+    metadata = {**(thread.metadata if thread else {}), **(body.metadata or {}), "graph_id": graph, "assistant_id": assistant}
+    given["wire"] = {
+        "metadata": metadata,
+        "multitask_strategy": body.multitask_strategy or "enqueue",
+        "on_disconnect": body.on_disconnect or "continue",
+    }
+    return given
+
+
+def _configurable(config: RunConfig | None, thread: Thread | None) -> dict[str, Any]:
+    found = dict(config.configurable or {}) if config else {}
+    if thread and found.get("thread_id") == str(thread.id):
+        del found["thread_id"]
+    for name in found:
+        if name in OURS or name.startswith(INTERNAL):
+            raise InvalidRequest(f"config.configurable.{name}: a caller may not set it", field=f"config.configurable.{name}")
+    return found
+
+
+def _context(
+    schema: GraphContext, context: Mapping[str, Any] | None, configurable: Mapping[str, Any]
+) -> dict[str, object] | None:
+    """Of a graph with a schema for it: what was given as `configurable` counts, as far as the schema knows it."""
+    if schema.schema is None:
+        return schema.of(context or None)
+    if context:
+        return schema.of(context)
+    return schema.of({name: value for name, value in configurable.items() if name in schema.names})
+
+
+def _config(config: RunConfig | None, configurable: dict[str, Any], metadata: Mapping[str, Any] | None) -> ConfigInput:
+    found: ConfigInput = {}
+    if configurable:
+        found["configurable"] = configurable
+    if config and config.tags:
+        found["tags"] = config.tags
+    if config and config.recursion_limit:
+        found["recursion_limit"] = config.recursion_limit
+    if merged := {**((config.metadata if config else None) or {}), **(metadata or {})}:
+        found["metadata"] = merged
+    return found
+
+
+def _checkpoint(body: RunCreate) -> CheckpointInput:
+    checkpoint = body.checkpoint or Checkpoint()
+    found: CheckpointInput = {}
+    if at := checkpoint.checkpoint_id or body.checkpoint_id:
+        found["checkpoint_id"] = at
+    if checkpoint.checkpoint_ns:
+        found["checkpoint_ns"] = checkpoint.checkpoint_ns
+    if checkpoint.checkpoint_map:
+        found["checkpoint_map"] = checkpoint.checkpoint_map
+    return found

@@ -1,0 +1,213 @@
+"""Bodies of the LangGraph wire, as `langgraph_sdk` and `@langchain/langgraph-sdk` send them.
+
+Every field of theirs is known here. One that Slipway does not honour is refused by its name where a client would miss what it
+asks for, and only taken where LangGraph Platform says itself that a server may ignore it.
+"""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import orjson
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+
+from agent_service.api.field_types import Body, JsonObject, JsonValue
+from agent_service.runs.thread_store import SortBy, ThreadStatus
+
+MAX_METADATA_BYTES = 16_384
+"""Of one object of metadata, as JSON: it is kept with its thread or run, shown in each list, and searched."""
+
+MAX_LIMIT = 1_000
+"""Of one page, as in the clients."""
+
+MAX_DELAY_SECONDS = 30 * 86_400
+"""That a run may wait before it begins (`after_seconds`)."""
+
+
+def _small(value: dict[str, Any]) -> dict[str, Any]:
+    size = len(orjson.dumps(value))
+    if size > MAX_METADATA_BYTES:
+        raise ValueError(f"expected at most {MAX_METADATA_BYTES} bytes of JSON, got {size}")
+    return value
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _uuid(value: object) -> object:
+    """Strict models take no text for a UUID."""
+    return UUID(value) if isinstance(value, str) else value
+
+
+Metadata = Annotated[JsonObject, AfterValidator(_small)]
+
+Id = Annotated[UUID, BeforeValidator(_uuid)]
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+CheckpointId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+
+Namespace = Annotated[str, StringConstraints(max_length=1_000)]
+
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
+
+Offset = Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+class Checkpoint(Body):
+    """A place in a thread's history."""
+
+    checkpoint_id: CheckpointId | None = None
+    checkpoint_ns: Namespace | None = None
+    checkpoint_map: JsonObject | None = None
+    thread_id: Name | None = None
+
+
+class ThreadCreate(Body):
+    """A new thread."""
+
+    thread_id: Id | None = None
+    metadata: Metadata | None = None
+    if_exists: Literal["raise", "do_nothing"] | None = None
+    graph_id: Name | None = None
+    ttl: None = Field(None, description="Not supported: sessions live as long as SESSION_RETENTION_DAYS says.")
+    supersteps: None = Field(None, description="Not supported: copy a thread, or change its state.")
+
+
+class ThreadPatch(Body):
+    """Keys that are put into a thread's metadata."""
+
+    metadata: Metadata
+    ttl: None = Field(None, description="Not supported.")
+
+
+class ThreadFilter(Body):
+    """Which threads."""
+
+    metadata: Metadata | None = None
+    values: None = Field(None, description="Not supported: search by metadata.")
+    status: ThreadStatus | None = None
+
+
+class ThreadSearch(ThreadFilter):
+    """A page of threads."""
+
+    ids: Annotated[list[Id], Field(max_length=MAX_LIMIT)] | None = None
+    limit: Limit = 10
+    offset: Offset = 0
+    sort_by: SortBy | None = None
+    sort_order: Literal["asc", "desc"] | None = None
+    select: Annotated[list[Name], Field(max_length=50)] | None = None
+    extract: None = Field(None, description="Not supported: select `values`.")
+
+
+class StateUpdate(Body):
+    """A change of a thread's state, as if a node had returned it."""
+
+    values: JsonValue | None = None
+    as_node: Name | None = None
+    checkpoint: Checkpoint | None = None
+    checkpoint_id: CheckpointId | None = None
+
+
+class StateAt(Body):
+    """Which state."""
+
+    checkpoint: Checkpoint
+    subgraphs: bool | None = None
+
+
+class ConfigOfCheckpoint(Body):
+    """The form in which the JavaScript client names one."""
+
+    configurable: Checkpoint
+    tags: JsonValue | None = None
+    metadata: JsonValue | None = None
+
+
+class History(Body):
+    """A page of a thread's states, the newest first."""
+
+    limit: Limit = 10
+    before: CheckpointId | Checkpoint | ConfigOfCheckpoint | None = None
+    metadata: Metadata | None = None
+    checkpoint: Checkpoint | None = None
+
+
+class AssistantSearch(Body):
+    """A page of assistants."""
+
+    metadata: Metadata | None = None
+    graph_id: Name | None = None
+    name: Name | None = None
+    limit: Limit = 10
+    offset: Offset = 0
+    sort_by: Literal["assistant_id", "graph_id", "name", "created_at", "updated_at"] | None = None
+    sort_order: Literal["asc", "desc"] | None = None
+    select: Annotated[list[Name], Field(max_length=50)] | None = None
+    include_xray: bool | None = None
+
+
+StreamMode = Literal["values", "updates", "messages", "messages-tuple", "custom", "events", "debug", "tasks", "checkpoints"]
+
+Nodes = Annotated[list[Name], Field(max_length=1_000), BeforeValidator(_listed)]
+
+
+class Command(Body):
+    """What a run that waits is told: an answer, a change of state, where to go on."""
+
+    resume: JsonValue | None = None
+    update: JsonValue | None = None
+    goto: JsonValue | None = None
+
+
+class RunConfig(Body):
+    """LangChain's config, as far as a caller may set it."""
+
+    configurable: JsonObject | None = None
+    tags: Annotated[list[Name], Field(max_length=50)] | None = None
+    metadata: Metadata | None = None
+    recursion_limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    run_name: Name | None = None
+    max_concurrency: Annotated[int, Field(ge=1)] | None = None
+
+
+class RunCreate(Body):
+    """A run, on a thread or without one."""
+
+    assistant_id: Name
+    input: JsonValue | None = None
+    command: Command | None = None
+    metadata: Metadata | None = None
+    config: RunConfig | None = None
+    context: JsonObject | None = None
+    checkpoint: Checkpoint | None = None
+    checkpoint_id: CheckpointId | None = None
+    stream_mode: Annotated[list[StreamMode], Field(max_length=20), BeforeValidator(_listed)] | None = None
+    stream_subgraphs: bool | None = None
+    interrupt_before: Nodes | None = None
+    interrupt_after: Nodes | None = None
+    multitask_strategy: Literal["reject", "enqueue", "interrupt", "rollback"] | None = None
+    on_disconnect: Literal["cancel", "continue"] | None = None
+    on_completion: Literal["delete", "keep"] | None = None
+    if_not_exists: Literal["create", "reject"] | None = None
+    after_seconds: Annotated[float | None, Field(ge=0, le=MAX_DELAY_SECONDS, strict=False)] = None
+    webhook: None = Field(None, description="Not supported yet.")
+    feedback_keys: None = Field(None, description="Not supported yet.")
+    # Slipway does these always: all streams can be resumed, all steps are stored while the run goes on and before its end.
+    stream_resumable: bool | None = None
+    durability: Literal["sync", "async", "exit"] | None = None
+    checkpoint_during: bool | None = None
+    # What a server may ignore, says LangGraph Platform.
+    langsmith_tracer: JsonValue | None = None
+    langsmith_tracing: JsonValue | None = None
+    strict_resume: bool | None = None
+    ttl: None = Field(None, description="Not supported.")
+
+
+class CancelMany(Body):
+    """Which runs to cancel."""
+
+    status: Literal["pending", "running", "all"] | None = None
+    thread_id: Id | None = None
+    run_ids: Annotated[list[Id], Field(max_length=MAX_LIMIT)] | None = None

@@ -1,0 +1,80 @@
+"""How a run of a client of LangGraph begins on its thread: beside what is going, behind what waits for an answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+from uuid import UUID
+
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from agent_service.db.pool import Connection
+from agent_service.errors import InvalidRequest, SessionBusy
+from agent_service.runs.cancelling import cancel_runs
+from agent_service.runs.run_rows import TITLE_CHARS, Asked, one
+from agent_service.runs.run_types import BREAKPOINT, CommandInput
+
+Strategy = Literal["reject", "enqueue", "interrupt", "rollback"]
+"""Of a client of LangGraph: `rollback` stops what is going and undoes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnThread:
+    """How the run of a client of LangGraph begins on its thread."""
+
+    strategy: Strategy = "enqueue"
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    """Put into the thread's."""
+    ephemeral: bool = False
+    """The thread is for this run only."""
+    delay_seconds: float = 0.0
+
+
+async def prepare(conn: Connection, asked: Asked, thread: str, state: DictRow, how: OnThread) -> Asked:
+    """The run as it is to be stored, on a thread whose row is locked. What waits for an answer is answered, or passed over.
+
+    Raises:
+        SessionBusy, InvalidRequest
+    """
+    active = state["active"]
+    if active and how.strategy == "reject":
+        raise SessionBusy("a run of this thread is going; wait for its end or cancel it", retry_after=1)
+    if active and how.strategy == "rollback":
+        going = await (await conn.execute(GOING, (thread,))).fetchall()
+        asked = replace(asked, input={**asked.input, "rolls_back": [str(row["id"]) for row in going]})
+    if active and how.strategy in {"interrupt", "rollback"}:
+        await cancel_runs(conn, thread=thread)
+    if state["waiting"] and not active:
+        asked = await _answered(conn, asked, state["waiting"])
+    elif (active or state["stopped"]) and "state" in asked.input and how.strategy != "rollback":
+        asked = replace(asked, input={**asked.input, "mend": True})
+    await conn.execute(MARK_THREAD.encode(), (Jsonb(how.metadata), how.ephemeral, asked.question[:TITLE_CHARS], thread))
+    return asked
+
+
+async def _answered(conn: Connection, asked: Asked, waiting: UUID) -> Asked:
+    """The run, as the one that brings the answer; one that brings something else passes the question over."""
+    command = asked.input.get("command")
+    goes_on = command is None and asked.input.get("state") is None
+    resume = command.get("resume") if command else None
+    if resume is None and not goes_on:
+        return replace(asked, goes_past=True)
+    row = await one(conn, "SELECT interrupts FROM slipway.runs WHERE id = %s", waiting)
+    pending = [item["id"] for item in (row or {}).get("interrupts") or () if item["id"] != BREAKPOINT]
+    if resume is None or not pending:
+        return replace(asked, resumes=waiting)
+    by_interrupt = isinstance(resume, dict) and bool(resume) and resume.keys() <= set(pending)
+    if len(pending) > 1 and not by_interrupt:
+        raise InvalidRequest(f"command.resume: expected an answer for each of {', '.join(pending)}", field="command.resume")
+    answers = resume if by_interrupt else {pending[0]: resume}
+    keyed: CommandInput = {**(command or {}), "resume": answers, "by_interrupt": True}
+    return replace(asked, resumes=waiting, input={**asked.input, "command": keyed})
+
+
+GOING = "SELECT id FROM slipway.runs WHERE session_id = %s AND status <> 'finished' FOR UPDATE"
+
+MARK_THREAD = """
+UPDATE slipway.sessions SET metadata = metadata || %s, ephemeral = ephemeral OR %s,
+    title = CASE title WHEN '' THEN %s ELSE title END
+WHERE id = %s
+"""

@@ -1,0 +1,195 @@
+"""Runs of clients of LangGraph: what these do with them that a caller of Slipway's own API does not."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from agent_service.db.pool import Pool, connection
+from agent_service.errors import DatabaseUnavailable, SessionBusy
+from agent_service.principal import Principal
+from agent_service.runs.event_log import EventLog
+from agent_service.runs.events import Event
+from agent_service.runs.extract import text_of
+from agent_service.runs.live_run import LiveRuns
+from agent_service.runs.on_thread import OnThread
+from agent_service.runs.run_rows import WITHOUT_ANSWER, one
+from agent_service.runs.run_types import Run, RunInput
+from agent_service.runs.service import RunService
+from agent_service.runs.writer import Writer
+
+CHARS_ON_LOOP = 20_000
+"""Of text that the input rules look at on the loop: a team's worst rule takes a second for as many."""
+
+STATUS_NAMES: Mapping[str, str] = {"queued": "pending", "running": "running"}
+"""Of runs that are going, as clients of LangGraph name them."""
+
+
+class ThreadRuns:
+    """Their way in, their state, their end. `values_at`: reads the state of a run's checkpoint, by its id and namespace."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        runs: RunService,
+        live: LiveRuns,
+        events: EventLog,
+        writer: Writer,
+        values_at: Callable[[Run, str, Sequence[str]], Awaitable[Any]],
+    ) -> None:
+        self._pool = pool
+        self._runs = runs
+        self._live = live
+        self._events = events
+        self._writer = writer
+        self._values_at = values_at
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    async def start(
+        self,
+        principal: Principal,
+        session_id: str,
+        run_input: RunInput,
+        *,
+        graph: str,
+        how: OnThread,
+        listed: bool,
+        written: object,
+    ) -> Run:
+        """Starts a run.
+
+        Args:
+            written: what of it people or models may have written: all text in it goes by the input rules.
+
+        Raises:
+            GuardrailBlocked, and whatever RunService.start_on_thread does
+        """
+        await self.check_texts(written)
+        question = last_question(run_input.get("state"))
+        return await self._runs.start_on_thread(principal, session_id, question, run_input, graph=graph, how=how, listed=listed)
+
+    async def check_texts(self, given: object) -> None:
+        """Raises GuardrailBlocked when an input rule refuses any text in it."""
+        whole = "\n".join(text for text in texts_in(given) if text)
+        if len(whole) <= CHARS_ON_LOOP:
+            self._runs.refuse_bad_input(whole)
+        else:  # rules take time in proportion to the text
+            await asyncio.to_thread(self._runs.refuse_bad_input, whole)
+
+    async def of_thread(self, thread_id: str, *, status: str | None, limit: int, offset: int) -> list[Run]:
+        """Its runs, the newest first; `status`: as the clients name it."""
+        values = {"thread": thread_id, "status": status, "limit": limit, "offset": offset}
+        async with connection(self._pool) as conn:
+            rows = await (await conn.execute(OF_THREAD.encode(), values)).fetchall()
+        return [Run(**row) for row in rows]
+
+    async def going(self, principal: Principal, *, status: str = "all", thread_id: str | None = None) -> list[Run]:
+        """The principal's runs that have not ended, of a thread or of all, the oldest first; `status`: pending, running, all."""
+        values = {"tenant": principal.tenant, "user": principal.user, "thread": thread_id}
+        async with connection(self._pool) as conn:
+            rows = await (await conn.execute(GOING.encode(), values)).fetchall()
+        return [run for run in (Run(**row) for row in rows) if status in {"all", STATUS_NAMES[run.status]}]
+
+    async def cancel(self, principal: Principal, runs: Sequence[Run], *, wait: bool, undo: bool = False) -> None:
+        """Stops them; with `undo` what they did to the state is undone, too, and they are deleted."""
+        for run in runs:
+            await self._runs.cancel(principal, run.id)
+        if wait or undo:
+            for run in runs:
+                await self._runs.wait(principal, run.id)
+        if undo:
+            for run in runs:
+                await roll_back(self._pool, run.thread_id, [str(run.id)])
+
+    async def delete(self, run: Run) -> None:
+        """The run with its events; what it did to the state stays. Raises SessionBusy while it is going."""
+        async with connection(self._pool) as conn, conn.transaction():
+            await conn.execute(LET_GO, ([run.id],))
+            if await one(conn, DELETE, run.id) is None:
+                raise SessionBusy("the run is going; cancel it first", retry_after=1)
+
+    async def leave(self, run: Run, seconds: float) -> None:
+        """Stops a run that its client has left, unless somebody reads it again within so many seconds, here or elsewhere."""
+        task = asyncio.create_task(self._stop_unread(run, seconds), name=f"leave-{run.id}")
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _stop_unread(self, run: Run, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        with suppress(DatabaseUnavailable):
+            if not (self._live.is_watched(run.id) or await self._events.watched(run.id)):
+                await self._runs.cancel(run.principal, run.id)
+
+    async def logged(self, run: Run, event: Event) -> None:
+        """Waits until the event of a run that executes here is in the log; elsewhere it came from there."""
+        if (live := self._live.get(run.id)) and live.run.attempt == event.attempt:
+            await self._writer.logged(live, event.seq)
+
+    async def state_of(self, run: Run, event: Event, *, newest: bool) -> Any:
+        """The graph's state that an event tells of: from memory, or (only the `newest`) from its checkpoint; else None."""
+        live = self._live.get(run.id)
+        if live and live.run.attempt == event.attempt and event.seq in live.states:
+            return live.states[event.seq]
+        if not newest or event.payload["checkpoint"] is None:
+            return None
+        return await self._values_at(run, event.payload["checkpoint"], event.payload["ns"])
+
+
+def texts_in(value: object) -> Iterator[str]:
+    """Every text in it, keys left out."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from texts_in(item)
+
+
+def last_question(state: object) -> str:
+    """The text of the last message of a person in a graph's input; empty without one."""
+    messages = state.get("messages") if isinstance(state, Mapping) else None
+    found: list[Any] = messages if isinstance(messages, list) else []
+    for message in reversed(found):
+        if isinstance(message, Mapping) and (message.get("role") or message.get("type")) in {"user", "human"}:
+            return text_of(message.get("content"))
+    return ""
+
+
+async def roll_back(pool: Pool, thread_id: str, run_ids: Sequence[str]) -> None:
+    """Undoes what runs that have ended did to the state of their thread, and deletes them."""
+    async with connection(pool) as conn, conn.transaction():
+        await conn.execute(LET_GO, (list(run_ids),))
+        for statement in ROLL_BACK:
+            await conn.execute(statement, {"thread": thread_id, "runs": list(run_ids)})
+
+
+OF_THREAD = f"""
+SELECT {WITHOUT_ANSWER} FROM slipway.runs r
+WHERE r.session_id = %(thread)s AND (%(status)s::text IS NULL OR %(status)s = CASE
+    WHEN r.status = 'queued' THEN 'pending' WHEN r.status = 'running' THEN 'running'
+    WHEN r.outcome IN ('completed', 'interrupted') THEN 'success' WHEN r.outcome = 'cancelled' THEN 'interrupted'
+    WHEN r.outcome = 'timeout' THEN 'timeout' ELSE 'error' END)
+ORDER BY r.created_at DESC, r.id DESC LIMIT %(limit)s OFFSET %(offset)s
+"""
+
+GOING = f"""
+SELECT {WITHOUT_ANSWER} FROM slipway.runs r
+WHERE r.tenant = %(tenant)s AND r.user_id = %(user)s AND r.status <> 'finished'
+  AND (%(thread)s::text IS NULL OR r.session_id = %(thread)s)
+ORDER BY r.created_at
+"""
+
+LET_GO = "UPDATE slipway.runs SET resumes = NULL WHERE resumes = ANY(%s::uuid[])"
+"""Runs that went on after these stay when these are deleted."""
+
+DELETE = "DELETE FROM slipway.runs WHERE id = %s AND status = 'finished' RETURNING id"
+
+# Checkpoints name the run that made them. Their blobs stay: others may share them, and they go with the thread.
+ROLL_BACK = (
+    b"""
+    DELETE FROM public.checkpoint_writes w USING public.checkpoints c
+    WHERE c.thread_id = %(thread)s AND c.metadata->>'run_id' = ANY(%(runs)s) AND w.thread_id = c.thread_id
+      AND w.checkpoint_ns = c.checkpoint_ns AND w.checkpoint_id = c.checkpoint_id
+    """,
+    b"DELETE FROM public.checkpoints WHERE thread_id = %(thread)s AND metadata->>'run_id' = ANY(%(runs)s)",
+    b"DELETE FROM slipway.runs WHERE session_id = %(thread)s AND id = ANY(%(runs)s::uuid[]) AND status = 'finished'",
+)

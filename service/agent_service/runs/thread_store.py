@@ -1,0 +1,402 @@
+"""Sessions as threads: what a client of LangGraph Platform does with them, beside their runs.
+
+A thread's id is a UUID, and so are the session ids that Slipway makes; a session with a name of another form is no thread.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, cast
+from uuid import UUID, uuid4
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import InvalidUpdateError
+from langgraph.types import StateSnapshot
+from psycopg import errors, sql
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from agent_service.db.pool import Connection, Pool, connection
+from agent_service.errors import AlreadyExists, InvalidRequest, NotFound, SessionBusy
+from agent_service.principal import Principal
+from agent_service.runs.checkpoints import Checkpointer
+from agent_service.runs.graphs import Graphs
+from agent_service.runs.recovery import Graph
+from agent_service.runs.run_rows import EXTERNAL_ID, one
+from agent_service.runs.run_store import START_TRIES
+from agent_service.runs.run_types import Interrupt, Run, RunError
+from agent_service.runs.writer import Writer
+
+ThreadStatus = Literal["idle", "busy", "interrupted", "error"]
+
+SortBy = Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"]
+
+UPDATE_SECONDS = 10.0
+"""For a change of state by hand: the graph's own code (conditional edges) runs in it, and the session is locked meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """A session with what its last run came to."""
+
+    id: UUID
+    name: str
+    """The id as the session's: with or without hyphens."""
+    thread: str
+    """Of LangGraph's tables."""
+    created_at: datetime
+    updated_at: datetime
+    metadata: dict[str, Any]
+    status: ThreadStatus
+    graph: str | None
+    """None until a run or a change of state has needed one."""
+    error: RunError | None = None
+    interrupts: list[Interrupt] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, row: DictRow) -> "Thread":
+        """From a row of THREADS."""
+        return cls(
+            id=UUID(row["session_id"]),
+            name=row["session_id"],
+            thread=row["thread"],
+            created_at=row["created_at"],
+            updated_at=row["updated_at"],
+            metadata=row["metadata"],
+            status=row["status"],
+            graph=row["graph"],
+            error=row["error"],
+            interrupts=row["interrupts"] or [],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Which threads: `metadata` is contained in theirs. `limit` and `offset` count threads."""
+
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    ids: Sequence[UUID] | None = None
+    status: ThreadStatus | None = None
+    sort_by: SortBy = "created_at"
+    descending: bool = True
+    limit: int = 10
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """A place in a thread's history: a checkpoint, of the graph itself or of a subgraph (`ns`); its latest without an id."""
+
+    checkpoint_id: str | None = None
+    ns: str = ""
+
+    def config(self, thread: str) -> RunnableConfig:
+        """Of LangGraph, for that thread."""
+        configurable = {"thread_id": thread, "checkpoint_ns": self.ns}
+        return {"configurable": configurable | ({"checkpoint_id": self.checkpoint_id} if self.checkpoint_id else {})}
+
+
+LATEST = At()
+
+
+class _Held:
+    """A pool of one connection, in whose transaction a graph's state is changed."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        async with self._conn.transaction():
+            yield self._conn
+
+
+class ThreadStore:
+    """ThreadStore by owner: another's is one that does not exist."""
+
+    def __init__(self, pool: Pool, writer: Writer, graphs: Graphs) -> None:
+        self._pool = pool
+        self._writer = writer
+        self._graphs = graphs
+
+    # ThreadStore
+
+    async def create(self, principal: Principal, thread_id: UUID, metadata: Mapping[str, Any], *, join: bool) -> Thread:
+        """A new thread. With `join` one that is there is returned as it is.
+
+        Raises:
+            AlreadyExists: it is there, and not to be joined.
+        """
+        for _ in range(START_TRIES):
+            async with connection(self._pool) as conn:
+                if found := await _find(conn, principal, thread_id):
+                    if join:
+                        return found
+                    raise AlreadyExists(f"thread_id: a thread {thread_id} exists already", field="thread_id")
+                values = {
+                    "name": str(thread_id),
+                    "fresh": uuid4().hex,
+                    "tenant": principal.tenant,
+                    "user": principal.user,
+                    "metadata": Jsonb(metadata),
+                }
+                try:
+                    await conn.execute(CREATE.encode(), values)
+                except errors.UniqueViolation:  # another caller took the id meanwhile
+                    continue
+                if made := await _find(conn, principal, thread_id):
+                    return made
+        raise SessionBusy("another request begins threads of this id; try again", retry_after=1)
+
+    async def get(self, principal: Principal, thread_id: UUID) -> Thread:
+        """Raises NotFound."""
+        async with connection(self._pool) as conn:
+            return _there(await _find(conn, principal, thread_id), thread_id)
+
+    async def patch(self, principal: Principal, thread_id: UUID, metadata: Mapping[str, Any]) -> Thread:
+        """Puts keys into the thread's metadata. Raises NotFound."""
+        async with connection(self._pool) as conn:
+            thread = _there(await _find(conn, principal, thread_id), thread_id)
+            await conn.execute(PATCH, (Jsonb(metadata), thread.thread))
+            return _there(await _find(conn, principal, thread_id), thread_id)
+
+    async def search(self, principal: Principal, wanted: Search) -> list[Thread]:
+        """One more than `limit` when there are more."""
+        order = sql.SQL("{} {}, thread").format(
+            sql.Identifier(ORDER[wanted.sort_by]), sql.SQL("DESC" if wanted.descending else "ASC")
+        )
+        page = sql.SQL("SELECT * FROM ({}) AS threads WHERE {} ORDER BY {} LIMIT %(limit)s OFFSET %(offset)s").format(
+            sql.SQL(THREADS), sql.SQL(MATCHING), order
+        )
+        async with connection(self._pool) as conn:
+            rows = await (await conn.execute(page, _search_values(principal, wanted))).fetchall()
+        return [Thread.of(row) for row in rows]
+
+    async def count(self, principal: Principal, wanted: Search) -> int:
+        """How many there are of them."""
+        async with connection(self._pool) as conn:
+            cursor = await conn.execute(COUNT.encode(), _search_values(principal, wanted))
+            row = await cursor.fetchone()
+        return int(row["count"]) if row else 0
+
+    async def copy(self, principal: Principal, thread_id: UUID) -> Thread:
+        """A new thread with the state and the history of this one, without its runs. Raises NotFound, SessionBusy."""
+        made = uuid4()
+        async with connection(self._pool) as conn, conn.transaction():
+            thread = await self._idle(conn, principal, thread_id)
+            values = {
+                "from": thread.thread, "to": str(made), "name": str(made), "fresh": str(made), "tenant": principal.tenant,
+                "user": principal.user, "metadata": Jsonb(thread.metadata),
+            }  # fmt: skip
+            for statement in (CREATE, *COPY):
+                await conn.execute(statement.encode(), values)
+            return _there(await _find(conn, principal, made), made)
+
+    # State
+
+    def graph(self, thread: Thread) -> Graph | None:
+        """The graph that the thread's state is of; None of a thread that had no run."""
+        served = self._graphs.by_name.get(thread.graph) if thread.graph else None
+        return served.graph if served else None
+
+    async def state(
+        self, principal: Principal, thread_id: UUID, at: At = LATEST, *, subgraphs: bool = False
+    ) -> StateSnapshot | None:
+        """None of a thread that has none yet.
+
+        Raises:
+            NotFound: no such thread, or no such checkpoint of it.
+        """
+        thread = await self.get(principal, thread_id)
+        return await self.state_of(thread, at, subgraphs=subgraphs)
+
+    async def state_of(self, thread: Thread, at: At = LATEST, *, subgraphs: bool = False) -> StateSnapshot | None:
+        """The same of a thread that was looked up. Raises NotFound."""
+        graph = self.graph(thread)
+        if graph is None:
+            return None
+        try:
+            found = await graph.aget_state(at.config(thread.thread), subgraphs=subgraphs)
+        except ValueError as error:  # LangGraph's: no such subgraph
+            raise NotFound(f"checkpoint_ns: {error}", field="checkpoint_ns") from None
+        if found.created_at is None:
+            if at.checkpoint_id:
+                raise NotFound(f"checkpoint {at.checkpoint_id} not found", field="checkpoint_id")
+            return None
+        return found
+
+    async def values_after(self, run: Run) -> Any:
+        """The state that its thread has, as the graph gives it out; None when it has none."""
+        return await self._values(run, At())
+
+    async def values_at(self, run: Run, checkpoint_id: str, place: Sequence[str]) -> Any:
+        """The state of one of a run's checkpoints; None when it is not there (any more)."""
+        return await self._values(run, At(checkpoint_id, "|".join(place)))
+
+    async def _values(self, run: Run, at: At) -> Any:
+        served = self._graphs.by_name.get(run.graph)
+        if served is None:
+            return None
+        graph = served.graph
+        found = await graph.aget_state(at.config(run.thread_id))
+        if found.created_at is None:
+            return None
+        if at.ns or not isinstance(found.values, Mapping):
+            return found.values
+        shown = graph.output_channels
+        return {name: found.values[name] for name in ([shown] if isinstance(shown, str) else shown) if name in found.values}
+
+    async def history(
+        self, principal: Principal, thread_id: UUID, *, at: At, before: str | None, metadata: Mapping[str, Any] | None, limit: int
+    ) -> AsyncIterator[StateSnapshot]:
+        """Its states, the newest first, as they are read. Raises NotFound before the first."""
+        thread = await self.get(principal, thread_id)
+        return self._history(thread, at, before, metadata, limit)
+
+    async def _history(
+        self, thread: Thread, at: At, before: str | None, metadata: Mapping[str, Any] | None, limit: int
+    ) -> AsyncIterator[StateSnapshot]:
+        if (graph := self.graph(thread)) is None:
+            return
+        earlier = At(before, at.ns).config(thread.thread) if before else None
+        async for state in graph.aget_state_history(
+            at.config(thread.thread), filter=dict(metadata) if metadata else None, before=earlier, limit=limit
+        ):
+            yield state
+
+    async def update(self, principal: Principal, thread_id: UUID, values: Any, *, as_node: str | None, at: At) -> RunnableConfig:
+        """Changes the state as if a node had returned `values`; the new checkpoint's config.
+
+        Raises:
+            NotFound, SessionBusy: a run of the thread is going.
+            InvalidRequest: the graph takes no such values, or the thread has had no run, so that its graph is not known.
+        """
+        async with connection(self._pool) as conn, conn.transaction():
+            thread = await self._idle(conn, principal, thread_id)
+            graph = self.graph(thread)
+            if graph is None:
+                raise InvalidRequest("the thread has no graph yet: give it `graph_id` in its metadata, or a run", field="values")
+            inside = graph.copy({"checkpointer": Checkpointer(cast("Pool", _Held(conn)), self._writer)})
+            try:
+                async with asyncio.timeout(UPDATE_SECONDS):
+                    made = await inside.aupdate_state(at.config(thread.thread), values, as_node=as_node)
+            except TimeoutError:
+                raise InvalidRequest(f"values: the graph took longer than {UPDATE_SECONDS:g} s", field="values") from None
+            except InvalidUpdateError as error:
+                raise InvalidRequest(f"values: {_one_line(error)}", field="values") from None
+            except errors.Error:
+                raise
+            except Exception as error:  # the graph's own code, with values that a client made up
+                raise InvalidRequest(f"values: the graph raised {type(error).__name__}", field="values") from error
+            await conn.execute(TOUCH, (thread.thread,))
+        return made
+
+    async def _idle(self, conn: Connection, principal: Principal, thread_id: UUID) -> Thread:
+        """The thread, on which no run begins before the transaction's end. Raises NotFound, SessionBusy."""
+        thread = _there(await _find(conn, principal, thread_id), thread_id)
+        await conn.execute("SELECT 1 FROM slipway.sessions WHERE id = %s FOR UPDATE", (thread.thread,))
+        if await one(conn, GOING, thread.thread):
+            raise SessionBusy("a run of this thread is going; wait for its end or cancel it", retry_after=1)
+        return thread
+
+
+def _there(thread: Thread | None, thread_id: UUID) -> Thread:
+    if thread is None:
+        raise NotFound(f"Thread with ID {thread_id} not found")
+    return thread
+
+
+async def _find(conn: Connection, principal: Principal, thread_id: UUID) -> Thread | None:
+    names = [str(thread_id), thread_id.hex]
+    cursor = await conn.execute(FIND.encode(), {"tenant": principal.tenant, "user": principal.user, "names": names})
+    row = await cursor.fetchone()
+    return Thread.of(row) if row else None
+
+
+def _search_values(principal: Principal, wanted: Search) -> dict[str, object]:
+    ids = None if wanted.ids is None else [name for each in wanted.ids for name in (str(each), each.hex)]
+    return {
+        "tenant": principal.tenant,
+        "user": principal.user,
+        "metadata": Jsonb(wanted.metadata),
+        "ids": ids,
+        "status": wanted.status,
+        "limit": wanted.limit + 1,
+        "offset": wanted.offset,
+    }
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]
+
+
+IS_UUID = "~ '^([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$'"
+
+# A run that was cancelled leaves work, as one that asks does.
+THREADS = f"""
+SELECT s.id AS thread, {EXTERNAL_ID} AS session_id, s.created_at, s.last_active_at AS updated_at, s.metadata,
+       coalesce(s.graph, s.metadata->>'graph_id') AS graph, s.tenant, s.user_id,
+       CASE WHEN last.status <> 'finished' OR EXISTS (
+                SELECT 1 FROM slipway.runs r WHERE r.session_id = s.id AND r.status <> 'finished') THEN 'busy'
+            WHEN last.outcome IN ('interrupted', 'cancelled', 'budget') THEN 'interrupted'
+            WHEN last.outcome IN ('failed', 'timeout', 'iteration_limit') THEN 'error'
+            ELSE 'idle' END AS status,
+       last.error, last.interrupts
+FROM slipway.sessions s LEFT JOIN LATERAL (
+    SELECT r.status, r.outcome, r.error, r.interrupts FROM slipway.runs r
+    WHERE r.session_id = s.id ORDER BY r.created_at DESC, r.id DESC LIMIT 1) AS last ON true
+WHERE s.tenant = %(tenant)s AND s.user_id = %(user)s AND {EXTERNAL_ID} {IS_UUID}
+"""
+
+FIND = f"{THREADS} AND {EXTERNAL_ID} = ANY(%(names)s) ORDER BY s.created_at LIMIT 1"
+
+MATCHING = """
+metadata @> %(metadata)s AND (%(ids)s::text[] IS NULL OR session_id = ANY(%(ids)s))
+AND (%(status)s::text IS NULL OR status = %(status)s)
+"""
+
+ORDER: Mapping[SortBy, str] = {
+    "thread_id": "session_id",
+    "status": "status",
+    "created_at": "created_at",
+    "updated_at": "updated_at",
+    "state_updated_at": "updated_at",
+}
+
+COUNT = f"SELECT count(*) FROM ({THREADS}) AS threads WHERE {MATCHING}"
+
+CREATE = """
+INSERT INTO slipway.sessions (id, external_id, tenant, user_id, title, metadata, graph)
+SELECT CASE WHEN taken THEN %(fresh)s ELSE %(name)s END, CASE WHEN taken THEN %(name)s END, %(tenant)s, %(user)s, '',
+       %(metadata)s, NULL
+FROM (SELECT EXISTS (SELECT 1 FROM slipway.sessions WHERE id = %(name)s) AS taken) AS known
+ON CONFLICT (tenant, user_id, (coalesce(external_id, id))) DO NOTHING
+"""
+
+PATCH = "UPDATE slipway.sessions SET metadata = metadata || %s, last_active_at = now() WHERE id = %s"
+
+TOUCH = "UPDATE slipway.sessions SET last_active_at = now() WHERE id = %s"
+
+GOING = "SELECT 1 FROM slipway.runs WHERE session_id = %s AND status <> 'finished' LIMIT 1"
+
+COPY = (
+    """
+    INSERT INTO public.checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
+    SELECT %(to)s, checkpoint_ns, channel, version, type, blob FROM public.checkpoint_blobs WHERE thread_id = %(from)s
+    """,
+    """
+    INSERT INTO public.checkpoints (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata)
+    SELECT %(to)s, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata
+    FROM public.checkpoints WHERE thread_id = %(from)s
+    """,
+    """
+    INSERT INTO public.checkpoint_writes
+        (thread_id, checkpoint_ns, checkpoint_id, task_id, idx, channel, type, blob, task_path)
+    SELECT %(to)s, checkpoint_ns, checkpoint_id, task_id, idx, channel, type, blob, task_path
+    FROM public.checkpoint_writes WHERE thread_id = %(from)s
+    """,
+    "UPDATE slipway.sessions t SET graph = s.graph FROM slipway.sessions s WHERE t.id = %(to)s AND s.id = %(from)s",
+)
+"""A thread's history under another name."""
