@@ -102,6 +102,9 @@ class Metrics:
         self.runs = counter("runs_total", "Runs that ended, by outcome", ["outcome"])
         # Is the model endpoint failing or limiting us? One count per HTTP attempt, retries included.
         self.model_requests = counter("llm_requests_total", "Requests to the model endpoint", ["model", "status"])
+        # Is a model left alone for its failures (MODEL_CIRCUIT_FAILURES), and how often was one?
+        self.model_circuits_open = gauge("model_circuits_open", "Models that are not called now, as they kept failing", ["model"])
+        self.model_circuits_opened = counter("model_circuits_opened_total", "Times that a model was left alone", ["model"])
         # Which tool fails?
         self.tool_calls = counter("tool_calls_total", "Tool calls", ["tool", "status"])
         # How much does the model read and write?
@@ -198,6 +201,8 @@ class Metrics:
             self.cost_usd.labels(model)
             self.unpriced.labels(model)
             self.model_seconds.labels(model)
+            self.model_circuits_open.labels(model)
+            self.model_circuits_opened.labels(model)
             for status in MODEL_STATUSES:
                 self.model_requests.labels(model, status)
             for kind in TOKEN_TYPES:
@@ -254,6 +259,13 @@ class Metrics:
         if version not in self._versions and len(self._versions) <= MAX_VERSIONS:
             self._versions.add(version)
         self.feedback.labels(str(score), version if version in self._versions else OTHER).inc()
+
+    def count_circuit(self, model: str, opened: bool) -> None:
+        """A model whose circuit has opened or closed; several undeclared ones are counted together."""
+        label = self.model_label(model)
+        self.model_circuits_open.labels(label).inc(1 if opened else -1)
+        if opened:
+            self.model_circuits_opened.labels(label).inc()
 
     def count_unpriced(self, model: str) -> None:
         """A call without a price. Its name is logged once: in the metric it may be `other`."""

@@ -128,7 +128,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
         def count_request(model: str, status: str) -> None:
             metrics.model_requests.labels(metrics.model_label(model), status).inc()
 
-        models = await stack.enter_async_context(open_models(settings, count_request))
+        models = await stack.enter_async_context(open_models(settings, count_request, metrics.count_circuit))
         if models.ping:
             health.add("model_endpoint", models.ping, ENDPOINT_SECONDS)
         langsmith = await stack.enter_async_context(open_langsmith(settings))

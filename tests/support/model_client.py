@@ -20,6 +20,8 @@ class Client:
     endpoint: ModelEndpoint
     pauses: list[float]
     counts: list[tuple[str, str]]
+    circuits: list[tuple[str, bool]]
+    """What the breaker told: model, and whether it opened."""
     now: list[float]
     """One number: the reader's clock."""
 
@@ -67,6 +69,7 @@ async def open_client(
     """A client that never really sleeps; `share` is its random number."""
     pauses: list[float] = []
     counts: list[tuple[str, str]] = []
+    changes: list[tuple[str, bool]] = []
     now = [0.0]
 
     async def sleep(seconds: float) -> None:
@@ -74,6 +77,6 @@ async def open_client(
 
     async with open_endpoint(model_settings(fake, **settings), lambda *count: counts.append(count)) as opened:
         endpoint = replace(opened, sleep=sleep, share=lambda: share, keys=keys or opened.keys)
-        breaker = CircuitBreaker(circuit, clock=lambda: now[0])
+        breaker = CircuitBreaker(circuit, lambda *change: changes.append(change), clock=lambda: now[0])
         reader = CompletionsReader(endpoint, fallback, clock=lambda: now[0], breaker=breaker)
-        yield Client(reader, endpoint, pauses, counts, now)
+        yield Client(reader, endpoint, pauses, counts, changes, now)

@@ -2,7 +2,17 @@
 
 from slipway_monitoring.dashboards.frame import DashboardSpec, Row
 from slipway_monitoring.dashboards.panels import VERDICTS, Limit, Panel, PanelText, Query, graph, stat_panel
-from slipway_monitoring.dashboards.promql import aggregate, in_range, per_each, per_minute, per_second, quantile, series, share
+from slipway_monitoring.dashboards.promql import (
+    aggregate,
+    in_range,
+    per_each,
+    per_minute,
+    per_second,
+    quantile,
+    series,
+    share,
+    total,
+)
 from slipway_monitoring.dashboards.shared import BROKEN, RELEASE_NAME, TURNS, cost_per_hour, quantiles
 from slipway_monitoring.rules.thresholds import Thresholds
 
@@ -168,13 +178,13 @@ def _endpoint(limits: Thresholds) -> Row:
                 Query(per_second("agent_llm_requests_total", "status"), f"{RELEASE_NAME} {{{{status}}}}"),
                 stacked=True,
                 colors=VERDICTS,
-                width=6,
+                width=5,
             ),
             graph(
                 PanelText("Rate limited", "Share of a model's attempts answered 429.", "percentunit", ("AgentModelRateLimited",)),
                 Query(share(per_second("agent_llm_requests_total", "model", where='status="rate_limited"'), CALLS), MODEL),
                 limit=Limit(warning=limits.rate_limited_ratio),
-                width=6,
+                width=5,
             ),
             graph(
                 PanelText(
@@ -185,12 +195,23 @@ def _endpoint(limits: Thresholds) -> Row:
                 ),
                 Query(share(per_second("agent_llm_requests_total", "model", where=BROKEN), CALLS), MODEL),
                 limit=Limit(critical=limits.model_failure_ratio),
-                width=6,
+                width=5,
             ),
             graph(
                 PanelText("Model latency (p95)", "A call to its last token, by model.", "s"),
                 Query(quantile(0.95, "agent_llm_request_duration_seconds", "model"), MODEL, exemplars=True),
-                width=6,
+                width=5,
+            ),
+            graph(
+                PanelText(
+                    "Left alone",
+                    "Replicas that do not call a model for now, as MODEL_CIRCUIT_FAILURES calls in a row failed.",
+                    "short",
+                    ("AgentModelEndpointFailing",),
+                ),
+                Query(total("agent_model_circuits_open", "model"), MODEL),
+                Query(per_minute("agent_model_circuits_opened_total", "model"), f"{MODEL}: begun a minute"),
+                width=4,
             ),
         ),
     )

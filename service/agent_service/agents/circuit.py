@@ -22,14 +22,21 @@ MAX_MODELS = 100
 """Whose calls are followed: a graph may make names up."""
 
 
+OnCircuit = Callable[[str, bool], None]
+"""Told of a model whose circuit has opened (True) or closed."""
+
+
 @dataclass(slots=True)
 class Circuit:
     """Of one model: closed, every call goes out; open, none does; then one, which closes it or opens it again."""
 
+    model: str
     failures: int = 0
     """Calls in a row that failed all their retries."""
     open_until: float = 0.0
     trying: bool = False
+    told: bool = False
+    """Somebody was told that it is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,7 @@ class CircuitBreaker:
 
     limit: int
     """Failures in a row that open a circuit; 0: none does."""
+    on_change: OnCircuit = lambda _model, _opened: None
     clock: Callable[[], float] = time.monotonic
     _circuits: dict[str, Circuit] = field(default_factory=dict)
 
@@ -50,9 +58,9 @@ class CircuitBreaker:
         circuit = self._circuits.get(model)
         if circuit is None:
             if len(self._circuits) >= MAX_MODELS:
-                self._circuits.clear()
-            circuit = self._circuits[model] = Circuit()
-        if self.limit and circuit.failures >= self.limit:
+                self._close(self._circuits.pop(next(iter(self._circuits))))
+            circuit = self._circuits[model] = Circuit(model)
+        if self._is_open(circuit):
             left = circuit.open_until - self.clock()
             if left > 0 or circuit.trying:
                 raise _unavailable(circuit.failures, math.ceil(left) if left > 0 else TRIAL_SECONDS)
@@ -60,22 +68,33 @@ class CircuitBreaker:
         return circuit
 
     def succeeded(self, circuit: Circuit) -> None:
-        """The endpoint answered, be it with a refusal of the request."""
-        if self.limit and circuit.failures >= self.limit:
-            log.info("model_circuit_closed", failures=circuit.failures)
-        circuit.failures, circuit.trying = 0, False
+        """The endpoint answered, be it with a refusal of the request, or of one more request for now."""
+        self._close(circuit)
 
     def failed(self, circuit: Circuit) -> None:
         """The call failed all its retries."""
         circuit.failures += 1
         circuit.trying = False
-        if self.limit and circuit.failures >= self.limit:
+        if self._is_open(circuit):
             circuit.open_until = self.clock() + OPEN_SECONDS
-            log.warning("model_circuit_opened", failures=circuit.failures, seconds=OPEN_SECONDS)
+            log.warning("model_circuit_opened", model=circuit.model, failures=circuit.failures, seconds=OPEN_SECONDS)
+            if not circuit.told and self._circuits.get(circuit.model) is circuit:
+                circuit.told = True
+                self.on_change(circuit.model, True)
 
     def left(self, circuit: Circuit) -> None:
         """The call ended in a way that says nothing of the endpoint: it was cancelled, or a key was refused."""
         circuit.trying = False
+
+    def _is_open(self, circuit: Circuit) -> bool:
+        return self.limit > 0 and circuit.failures >= self.limit
+
+    def _close(self, circuit: Circuit) -> None:
+        if self._is_open(circuit):
+            log.info("model_circuit_closed", model=circuit.model, failures=circuit.failures)
+        if circuit.told:
+            self.on_change(circuit.model, False)
+        circuit.failures, circuit.trying, circuit.told = 0, False, False
 
 
 def _unavailable(failures: int, wait: int) -> ModelUnavailable:

@@ -268,7 +268,7 @@ class CompletionsReader:
         circuit = self.breaker.enter(payload["model"])
         try:
             answer = await self._ask(payload, said)
-        except ModelRejected:
+        except (ModelRejected, openai.RateLimitError):  # an endpoint that says no, or later, is there
             self.breaker.succeeded(circuit)
             raise
         except ModelUnavailable as error:

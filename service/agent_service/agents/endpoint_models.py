@@ -9,7 +9,7 @@ from langchain_core.language_models import BaseChatModel
 
 from agent_service.agents.adopt import adopted_models
 from agent_service.agents.chat_model import chat_model
-from agent_service.agents.circuit import CircuitBreaker
+from agent_service.agents.circuit import CircuitBreaker, OnCircuit
 from agent_service.agents.completion_reader import CompletionsReader
 from agent_service.agents.endpoint import ModelEndpoint, OnRequest, open_endpoint
 from agent_service.agents.models import ChatModels
@@ -19,10 +19,11 @@ from agent_service.settings import OFFLINE_MODEL, Settings
 
 
 @asynccontextmanager
-async def open_endpoint_models(settings: Settings, on_request: OnRequest) -> AsyncIterator[ChatModels]:
+async def open_endpoint_models(settings: Settings, on_request: OnRequest, on_circuit: OnCircuit) -> AsyncIterator[ChatModels]:
     """`open_models` with a key."""
     async with open_endpoint(settings, on_request) as endpoint, AsyncExitStack() as stack:
-        reader = CompletionsReader(endpoint, settings.fallback_model, breaker=CircuitBreaker(settings.model_circuit_failures))
+        breaker = CircuitBreaker(settings.model_circuit_failures, on_circuit)
+        reader = CompletionsReader(endpoint, settings.fallback_model, breaker=breaker)
         if settings.adopt_models == "on":
             await stack.enter_async_context(adopted_models(reader))
         chat = _model(settings.model, reader)

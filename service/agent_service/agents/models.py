@@ -26,16 +26,19 @@ class ChatModels:
 
 @asynccontextmanager
 async def open_models(
-    settings: Settings, on_request: Callable[[str, str], None] = lambda _model, _status: None
+    settings: Settings,
+    on_request: Callable[[str, str], None] = lambda _model, _status: None,
+    on_circuit: Callable[[str, bool], None] = lambda _model, _opened: None,
 ) -> AsyncIterator[ChatModels]:
     """The models that the settings name, and while they are open the ones that a graph makes itself (adopt.py).
 
-    `on_request` is called for each HTTP attempt with (model, status).
+    `on_request` is called for each HTTP attempt with (model, status), `on_circuit` for each model that is from now on left alone
+    (True), or called again.
     """
     if not (settings.openai_api_key or settings.openai_key_dir):
         yield ChatModels(chat=(model := OfflineChatModel()), cheap=model)
         return
     from agent_service.agents.endpoint_models import open_endpoint_models  # noqa: PLC0415  # openai: 20 MB, 0.6 s of CPU
 
-    async with open_endpoint_models(settings, on_request) as models:
+    async with open_endpoint_models(settings, on_request, on_circuit) as models:
         yield models

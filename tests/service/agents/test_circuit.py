@@ -2,16 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from aiohttp import web
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 
 from agent_service.agents.circuit import MAX_MODELS, OPEN_SECONDS, CircuitBreaker
 from agent_service.errors import ModelRejected, ModelUnavailable
+from agent_service.metrics import OTHER, Metrics
 from tests.support.fake_model import FakeModel
 from tests.support.fake_script import Fault, FaultKind, Script
+from tests.support.http_server import http_server
 from tests.support.model_client import Client, open_client
 from tests.support.service import running_service
 
@@ -55,6 +59,7 @@ async def test_after_so_many_failures_in_a_row_no_call_is_made_until_one_tries_a
         await fail(client)
         await fail(client)
         assert len(fake.requests) == 14  # it counts anew
+        assert client.circuits == [("fake-1", True), ("fake-1", False)]
 
 
 async def test_while_one_call_tries_all_others_are_told_to_come_back(fake: FakeModel) -> None:
@@ -84,6 +89,39 @@ async def test_a_trial_that_is_cancelled_leaves_its_place_to_another(fake: FakeM
         assert await client.answer() == "well"
 
 
+async def test_a_rate_limit_opens_nothing_and_is_waited_for_as_the_endpoint_asks(fake: FakeModel) -> None:
+    fake.script = down("rate_limited", retry_after="7")
+    async with open_client(fake, circuit=2, model_max_retries=1, share=0) as client:
+        refusals = [await fail(client) for _ in range(5)]
+        assert len(fake.requests) == 10
+        assert client.pauses == [7.0] * 5
+        assert {refusal.retry_after for refusal in refusals} == {7}
+
+
+async def test_a_rate_limit_tells_that_an_endpoint_which_was_down_is_back(fake: FakeModel) -> None:
+    fake.script = down()
+    async with open_client(fake, circuit=1, model_max_retries=0) as client:
+        await fail(client)
+        client.now[0] += OPEN_SECONDS
+        fake.script = Script(tokens=["well"], faults=[Fault(kind="rate_limited")])
+        assert "429" in (await fail(client)).detail
+        assert await client.answer() == "well"
+        assert client.circuits == [("fake-1", True), ("fake-1", False)]
+
+
+@pytest.mark.parametrize("code", [400, 402, 403, 404, 409, 413, 415, 422])
+async def test_one_whose_requests_are_always_refused_keeps_nobody_else_out(fake: FakeModel, code: int) -> None:
+    async def refuse(_: web.Request) -> web.Response:
+        return web.json_response({"error": {"message": "no"}}, status=code)
+
+    async with open_client(fake, circuit=2, model_max_retries=0) as client, http_server(refuse) as gateway:
+        refused = replace(client.reader, endpoint=replace(client.endpoint, base_url=gateway))
+        for _ in range(5):
+            with pytest.raises(ModelRejected):
+                await refused.create(model="fake-1", messages=[], stream=True)
+        assert await client.answer()
+
+
 async def test_what_an_endpoint_refuses_and_a_key_that_it_does_not_take_open_nothing(fake: FakeModel) -> None:
     async with open_client(fake, circuit=1, model_max_retries=0) as client:
         fake.script = down("bad_request")
@@ -107,10 +145,22 @@ async def test_each_model_has_a_circuit_so_the_fallback_still_answers(fake: Fake
 
 
 def test_names_without_end_take_no_memory() -> None:
-    breaker = CircuitBreaker(1)
+    metrics = Metrics(models=["gpt-4o"], version="1", graph="g", guardrail_rules=())
+    breaker = CircuitBreaker(1, metrics.count_circuit)
+    last = breaker.enter("first")
     for number in range(10 * MAX_MODELS):
-        breaker.failed(breaker.enter(f"model-{number}"))
+        breaker.failed(last)
+        last = breaker.enter(f"model-{number}")
     assert len(breaker._circuits) <= MAX_MODELS
+
+    def sample(name: str) -> float:
+        return metrics.registry.get_sample_value(name, {"model": OTHER}) or 0.0
+
+    assert sample("agent_model_circuits_opened_total") == 10 * MAX_MODELS
+    assert sample("agent_model_circuits_open") == MAX_MODELS - 1
+    for circuit in list(breaker._circuits.values()):
+        breaker.succeeded(circuit)
+    assert sample("agent_model_circuits_open") == 0
 
 
 def own(context: Any) -> Any:
@@ -132,5 +182,7 @@ async def test_a_service_fails_fast_while_its_endpoint_is_down_with_both_kinds_o
         }
         async with running_service(database_url, **env) as service, service.client() as client:
             runs = [(await client.post("/chat", json={"question": "hi"})).json() for _ in range(6)]
+            assert await service.metric("agent_model_circuits_open", model="fake-1") == 1
+            assert await service.metric("agent_model_circuits_opened_total", model="fake-1") == 1
     assert [run["error"]["code"] for run in runs] == ["model_unavailable"] * 6
     assert len([request for request in fake.requests if request.path.endswith("completions")]) == 3
