@@ -1,6 +1,6 @@
 """The graphs that the suite runs: on Slipway, and on the reference server. They import neither.
 
-The first word of the last question says what `agent` does: approve, both, form, weather, write, slow, fail or child; else it chats.
+The first word of the last question says what `agent` does (ROUTES); else it chats.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ def said(state: State) -> list[str]:
     return (questions[-1] if questions else "").split() or [""]
 
 
-async def gate(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
+async def gate(state: State, runtime: Runtime[Context]) -> dict[str, Any]:  # noqa: ARG001  # LangGraph names it
     return {"steps": ["gate"], "note": (runtime.context or {}).get("tone", "plain")}
 
 
@@ -60,27 +60,27 @@ ROUTES = {
 
 
 def route(state: State) -> str | list[str]:
-    return ROUTES.get(said(state)[0], "chat")  # type: ignore[return-value]  # one name, or two
+    return ROUTES.get(said(state)[0], "chat")
 
 
-async def approve(state: State) -> dict[str, Any]:
+async def approve(state: State) -> dict[str, Any]:  # noqa: ARG001  # LangGraph names it
     return {"note": f"decided: {interrupt({'question': 'Go on?'})}", "steps": ["approve"]}
 
 
-async def left(state: State) -> dict[str, Any]:
+async def left(state: State) -> dict[str, Any]:  # noqa: ARG001  # LangGraph names it
     return {"steps": [f"left: {interrupt('left?')}"]}
 
 
-async def right(state: State) -> dict[str, Any]:
+async def right(state: State) -> dict[str, Any]:  # noqa: ARG001  # LangGraph names it
     return {"steps": [f"right: {interrupt('right?')}"]}
 
 
-async def form(state: State) -> dict[str, Any]:
+async def form(state: State) -> dict[str, Any]:  # noqa: ARG001  # LangGraph names it
     (decision,) = interrupt([FORM])
     return {"messages": [AIMessage(f"Decided: {decision['type']}.")]}
 
 
-async def write(state: State) -> dict[str, Any]:
+async def write(state: State) -> dict[str, Any]:  # noqa: ARG001  # LangGraph names it
     writer = get_stream_writer()
     for done in (1, 2):
         writer({"done": done})
@@ -96,7 +96,7 @@ async def slow(state: State) -> dict[str, Any]:
     return {"messages": [AIMessage("slept")]}
 
 
-async def fail(state: State) -> dict[str, Any]:
+async def fail(state: State) -> dict[str, Any]:  # noqa: ARG001  # LangGraph names it
     raise ValueError("the graph failed on purpose")
 
 

@@ -12,7 +12,11 @@ import httpx
 
 from tests.support.ports import free_port
 
-GRAPHS = "from langchain_openai import ChatOpenAI\nimport graphs\nagent = graphs.agent(ChatOpenAI(model='gpt-4o')).compile()\n"
+GRAPHS = """
+from langchain_openai import ChatOpenAI
+import graphs
+agent = graphs.agent(ChatOpenAI(model="gpt-4o", stream_usage=True)).compile()
+"""
 
 
 @asynccontextmanager
@@ -26,7 +30,10 @@ async def reference_server(program: str, folder: Path, model_url: str) -> AsyncI
     options = ["--no-browser", "--no-reload", "--host", "127.0.0.1", "--port", str(port), "--n-jobs-per-worker", "10"]
     env = {
         **{name: value for name, value in os.environ.items() if name != "SSL_CERT_FILE"},
-        **{"OPENAI_BASE_URL": model_url, "OPENAI_API_KEY": "sk-test", "LANGSMITH_TRACING": "false", "LANGGRAPH_CLI_NO_ANALYTICS": "1"},
+        "OPENAI_BASE_URL": model_url,
+        "OPENAI_API_KEY": "sk-test",
+        "LANGSMITH_TRACING": "false",
+        "LANGGRAPH_CLI_NO_ANALYTICS": "1",
     }
     with (folder / "log").open("w") as log:
         child = await asyncio.create_subprocess_exec(program, "dev", *options, cwd=folder, env=env, stdout=log, stderr=log)

@@ -11,6 +11,7 @@ from tests.conformance.langgraph.wire import AGENT, ASSISTANT
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+
 async def test_info_names_the_version_and_what_is_there(http: httpx.AsyncClient) -> None:
     info = (await http.get("/info")).json()
     assert isinstance(info["version"], str)
@@ -85,7 +86,7 @@ async def test_schemas_of_a_graph_without_messages(counter: LangGraphClient, sit
 async def test_subgraphs_have_their_schemas(sdk: LangGraphClient) -> None:
     subgraphs = await sdk.assistants.get_subgraphs(ASSISTANT)
     assert subgraphs.keys() == {"child"}
-    assert "messages" in subgraphs["child"]["state_schema"]["properties"]  # type: ignore[call-overload]  # the SDK's type is wrong
+    assert "messages" in subgraphs["child"]["state_schema"]["properties"]  # type: ignore[index]  # it is there
     assert (await sdk.assistants.get_subgraphs(ASSISTANT, namespace="child")).keys() == {"child"}
 
 
@@ -106,7 +107,9 @@ async def test_a_path_that_is_none_says_so_in_json(http: httpx.AsyncClient) -> N
     assert isinstance(response.json()["detail"], str)
 
 
-@pytest.mark.parametrize(("method", "path"), [("PATCH", "/assistants/{id}"), ("POST", "/assistants"), ("DELETE", "/assistants/{id}")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("PATCH", "/assistants/{id}"), ("POST", "/assistants"), ("DELETE", "/assistants/{id}")]
+)
 async def test_what_the_service_decides_no_client_changes(http: httpx.AsyncClient, method: str, path: str) -> None:
     """An assistant that is none: the reference has those that clients made, too."""
     response = await http.request(method, path.format(id=uuid.uuid4()), json={})

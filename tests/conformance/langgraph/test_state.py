@@ -1,3 +1,4 @@
+import itertools
 import uuid
 from typing import Any
 
@@ -34,7 +35,11 @@ async def test_the_state_after_a_run(sdk: LangGraphClient, thread: str) -> None:
 async def test_messages_in_the_state_have_the_shape_that_clients_read(sdk: LangGraphClient, thread: str) -> None:
     asked, called, told, answered = (await wait(sdk, thread, "weather please"))["messages"]
     assert (asked["type"], asked["content"]) == ("human", "weather please")
-    assert (called["type"], called["tool_calls"][0]["name"], called["tool_calls"][0]["args"]) == ("ai", "weather", {"city": "Paris"})
+    assert (called["type"], called["tool_calls"][0]["name"], called["tool_calls"][0]["args"]) == (
+        "ai",
+        "weather",
+        {"city": "Paris"},
+    )
     assert (told["type"], told["content"]) == ("tool", "It is sunny in Paris.")
     assert told["tool_call_id"] == called["tool_calls"][0]["id"]
     assert (answered["type"], answered["content"]) == ("ai", "It is so.")
@@ -113,7 +118,8 @@ async def test_an_older_state_is_found_by_its_checkpoint(sdk: LangGraphClient, h
     older = (await sdk.threads.get_history(thread))[1]
     assert await sdk.threads.get_state(thread, checkpoint=older["checkpoint"]) == older
     by_path = await http.get(f"/threads/{thread}/state/{older['checkpoint']['checkpoint_id']}")
-    assert (by_path.json()["checkpoint"], by_path.json()["values"]) == (older["checkpoint"], older["values"])
+    assert by_path.json()["checkpoint"].items() <= older["checkpoint"].items()
+    assert by_path.json()["values"] == older["values"]
     assert older["next"] == ["chat"]
 
 
@@ -121,14 +127,16 @@ async def test_history_is_newest_first_and_chained(sdk: LangGraphClient, thread:
     await wait(sdk, thread, "hello")
     history = await sdk.threads.get_history(thread)
     assert [state["metadata"]["step"] for state in history] == [2, 1, 0, -1]  # type: ignore[index]  # it is there
-    for state, parent in zip(history, history[1:], strict=False):
+    for state, parent in itertools.pairwise(history):
         assert state["parent_checkpoint"]["checkpoint_id"] == parent["checkpoint"]["checkpoint_id"]  # type: ignore[index]  # it is there
     assert history[-1]["parent_checkpoint"] is None
     assert len(await sdk.threads.get_history(thread, limit=2)) == 2
 
 
 @pytest.mark.parametrize("form", ["config", "checkpoint", "string"])
-async def test_history_before_a_checkpoint(http: httpx.AsyncClient, sdk: LangGraphClient, thread: str, site: Site, form: str) -> None:
+async def test_history_before_a_checkpoint(
+    http: httpx.AsyncClient, sdk: LangGraphClient, thread: str, site: Site, form: str
+) -> None:
     """JavaScript sends a config, Python a checkpoint or a string; the reference takes the first only."""
     await wait(sdk, thread, "hello")
     history = await sdk.threads.get_history(thread)
@@ -176,7 +184,8 @@ async def test_a_subgraphs_state_and_history_are_found_by_namespace(sdk: LangGra
     assert [each["next"] for each in history] == [["ask"], ["think"], ["__start__"]]
 
 
-async def test_state_and_history_of_an_unknown_checkpoint(sdk: LangGraphClient, thread: str) -> None:
+async def test_the_state_at_an_unknown_checkpoint_is_empty(sdk: LangGraphClient, thread: str) -> None:
     await wait(sdk, thread, "hello")
-    state = await sdk.threads.get_state(thread, checkpoint={"checkpoint_id": str(uuid.uuid4())})  # type: ignore[typeddict-item]  # all that is needed
+    at: Any = {"checkpoint_id": str(uuid.uuid4())}
+    state = await sdk.threads.get_state(thread, checkpoint=at)
     assert state["values"] == {}

@@ -21,7 +21,7 @@ def mark() -> dict[str, str]:
 
 async def test_a_new_thread_is_idle_and_empty(sdk: LangGraphClient) -> None:
     thread = await sdk.threads.create(metadata={"who": "me"})
-    assert uuid.UUID(thread["thread_id"])
+    assert str(uuid.UUID(thread["thread_id"])) == thread["thread_id"]
     assert (thread["status"], thread["values"]) == ("idle", None)
     assert thread["metadata"] == {"who": "me"}
     assert thread["created_at"] <= thread["updated_at"]
@@ -59,9 +59,11 @@ async def test_metadata_is_merged(sdk: LangGraphClient) -> None:
     assert (await sdk.threads.get(thread))["metadata"] == {"a": 1, "b": 2, "c": 3}
 
 
-async def test_who_wants_nothing_back_gets_nothing(sdk: LangGraphClient, thread: str) -> None:
-    assert await sdk.threads.update(thread, metadata={"a": 1}, return_minimal=True) is None
-    assert (await sdk.threads.get(thread))["metadata"] == {"a": 1}
+async def test_who_wants_nothing_back_gets_nothing(sdk: LangGraphClient, http: httpx.AsyncClient, thread: str) -> None:
+    response = await http.patch(f"/threads/{thread}", json={"metadata": {"a": 1}}, headers={"Prefer": "return=minimal"})
+    assert (response.status_code, response.content) == (204, b"")
+    await sdk.threads.update(thread, metadata={"b": 2}, return_minimal=True)
+    assert (await sdk.threads.get(thread))["metadata"] == {"a": 1, "b": 2}
 
 
 async def test_a_deleted_thread_is_gone(sdk: LangGraphClient, thread: str) -> None:

@@ -1,8 +1,9 @@
 """What the tests of the wire ask for, and read, again and again."""
 
 import uuid
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any, cast
 
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.schema import StreamPart
@@ -42,8 +43,16 @@ async def interrupted(sdk: LangGraphClient, thread: str, text: str = "approve") 
 
 
 async def first(stream: AsyncIterator[StreamPart], name: str) -> StreamPart:
-    """The first event of that name."""
-    async for part in stream:
-        if part.event == name:
-            return part
-    raise AssertionError(f"no {name} in the stream")
+    """The first event of that name; then the reader leaves."""
+    return (await until(stream, lambda part: part.event == name))[-1]
+
+
+async def until(stream: AsyncIterator[StreamPart], holds: Callable[[StreamPart], bool]) -> list[StreamPart]:
+    """The events up to the first of which that holds; then the reader leaves."""
+    heard = []
+    async with aclosing(cast("AsyncGenerator[StreamPart]", stream)) as opened:
+        async for part in opened:
+            heard.append(part)
+            if holds(part):
+                return heard
+    raise AssertionError(f"not in the stream, which said {heard}")
