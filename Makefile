@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test chaos check fix e2e bench bench-quick lock version-set clean
+.PHONY: help run test clients chaos check fix e2e bench bench-quick lock version-set clean
 .PHONY: alerts architecture-docs chart-docs dashboards dashboards-preview rotation-docs settings-docs
 
 help: ## List the commands
@@ -25,6 +25,9 @@ run: $(VENV)/.run ## Chat with the agent on localhost: database, documents, serv
 
 test: $(VENV)/.dev ## Every test that needs no cluster, on a real PostgreSQL; ARGS="-k name" picks
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+clients: $(VENV)/.dev $(VENV)/clients/.made ## JavaScript clients of the LangGraph wire in Node and Chromium (needs nodejs, npm, chromium)
+	$(BIN)/pytest -q -m 'clients and not reference' tests/langgraph_js $(ARGS)
 
 chaos: $(VENV)/.dev ## Twenty minutes of rollouts, kills, database faults and poisoned runs; prints what was lost (nothing)
 	$(BIN)/pytest -q -s -m chaos $(ARGS)
@@ -105,3 +108,10 @@ $(VENV)/.dev: requirements/dev.txt $(OTHERS) pyproject.toml $(COMPONENTS:=/pypro
 	@rm -rf $(VENV)/versions
 	@for file in $(OTHERS); do $(PIP) install --quiet --require-hashes --no-deps -r $$file --target $(VENV)/versions/$$(basename $$file .txt) || exit 1; done
 	@touch $(VENV)/.run $@
+
+JAVASCRIPT := $(wildcard examples/react_use_stream/* examples/react_use_stream/src/* tests/langgraph_js/*.jsx tests/langgraph_js/*/package*.json)
+
+$(VENV)/clients/.made: tests/langgraph_js/install $(JAVASCRIPT) | $(VENV)/.made
+	@echo "installing JavaScript clients and building their pages (once, about a minute) …"
+	@tests/langgraph_js/install $(abspath $(VENV))/clients
+	@touch $@

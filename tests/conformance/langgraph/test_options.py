@@ -13,7 +13,7 @@ from aiohttp import web
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import ConflictError, NotFoundError, UnprocessableEntityError
 
-from tests.conformance.langgraph.conftest import Site
+from tests.conformance.langgraph.sites import Site
 from tests.conformance.langgraph.wire import AGENT, first, named, parts, question, texts, wait
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -10,7 +10,7 @@ import pytest
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import NotFoundError
 
-from tests.conformance.langgraph.conftest import Site
+from tests.conformance.langgraph.sites import Site
 from tests.conformance.langgraph.wire import AGENT, ASSISTANT, first, named, parts, question, texts, until, wait
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

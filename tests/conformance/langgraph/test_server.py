@@ -6,7 +6,7 @@ from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import NotFoundError
 
-from tests.conformance.langgraph.conftest import Site
+from tests.conformance.langgraph.sites import Site
 from tests.conformance.langgraph.wire import AGENT, ASSISTANT
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

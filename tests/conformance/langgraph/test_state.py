@@ -7,7 +7,7 @@ import pytest
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIStatusError, ConflictError
 
-from tests.conformance.langgraph.conftest import Site
+from tests.conformance.langgraph.sites import Site
 from tests.conformance.langgraph.wire import AGENT, interrupted, question, texts, wait
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -10,7 +10,7 @@ from langgraph_sdk import get_sync_client
 from langgraph_sdk.client import SyncLangGraphClient
 from langgraph_sdk.errors import NotFoundError
 
-from tests.conformance.langgraph.conftest import Site
+from tests.conformance.langgraph.sites import Site
 from tests.conformance.langgraph.wire import AGENT, ASSISTANT, named, question, texts
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -1,0 +1,53 @@
+"""A server that speaks the LangGraph wire, with the suite's graphs: Slipway, or the reference."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.langgraph.reference import reference_server
+from tests.support.fake_script import Script, ToolCall
+from tests.support.postgres import fresh_database
+from tests.support.service import running_service
+
+SITES = [pytest.param("slipway"), pytest.param("reference", marks=pytest.mark.reference)]
+"""For the parameter of a fixture: the reference only when `-m reference` asks for it."""
+
+
+def script(**more: object) -> Script:
+    """What the model says, to whatever it is asked; where a tool is offered it calls it first."""
+    weather = ToolCall(name="weather", arguments={"city": "Paris"})
+    return Script.model_validate({"tokens": ["It ", "is ", "so."], "tool_calls": [weather], **more})
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """agent, counter: base URL and graph name of each of the two graphs."""
+
+    agent: tuple[str, str]
+    counter: tuple[str, str]
+    is_reference: bool
+
+
+@asynccontextmanager
+async def running_site(kind: str, *, model_url: str, admin_url: str, folder: Path, **env: str) -> AsyncIterator[Site]:
+    """env: settings of Slipway."""
+    async with AsyncExitStack() as stack:
+        if kind == "reference":
+            program = os.environ.get("REFERENCE_LANGGRAPH", "langgraph")
+            if not shutil.which(program):
+                pytest.skip(f"needs the reference server: REFERENCE_LANGGRAPH names its program, and {program!r} is none")
+            url = await stack.enter_async_context(reference_server(program, folder, model_url))
+            yield Site((url, "agent"), (url, "counter"), is_reference=True)
+            return
+        settings = {"MODEL": "gpt-4o", "OPENAI_BASE_URL": model_url, "OPENAI_API_KEY": "sk-test", **env}
+        urls = []
+        for graph in ("served", "counter"):
+            database = stack.enter_context(fresh_database(admin_url))
+            service = running_service(database, AGENT_GRAPH=f"tests.conformance.langgraph.graphs:{graph}", **settings)
+            urls.append((await stack.enter_async_context(service)).url)
+        yield Site((urls[0], "agent"), (urls[1], "agent"), is_reference=False)
