@@ -76,7 +76,7 @@ async def _stage(
         FakeModel(script()) as model,
         running_site(request.param, model_url=model.url, admin_url=admin_url, folder=folder, CORS_ORIGINS=origins) as site,
     ):
-        yield Stage(site.agent[0], model, pages)
+        yield Stage(site.url, model, pages)
 
 
 @pytest.fixture

@@ -24,22 +24,14 @@ async def site(request: pytest.FixtureRequest, admin_url: str, tmp_path_factory:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def sdk(site: Site) -> AsyncIterator[LangGraphClient]:
-    """Of the graph `agent`."""
-    async with get_client(url=site.agent[0], api_key=None) as client:
-        yield client
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def counter(site: Site) -> AsyncIterator[LangGraphClient]:
-    """Of the server that has the graph `counter`."""
-    async with get_client(url=site.counter[0], api_key=None) as client:
+    async with get_client(url=site.url, api_key=None) as client:
         yield client
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def http(site: Site) -> AsyncIterator[httpx.AsyncClient]:
-    """The bare wire of the graph `agent`."""
-    async with httpx.AsyncClient(base_url=site.agent[0], timeout=30) as client:
+    """The bare wire."""
+    async with httpx.AsyncClient(base_url=site.url, timeout=30) as client:
         yield client
 
 

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,28 +26,21 @@ def script(**more: object) -> Script:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """agent, counter: base URL and graph name of each of the two graphs."""
-
-    agent: tuple[str, str]
-    counter: tuple[str, str]
+    url: str
     is_reference: bool
 
 
 @asynccontextmanager
 async def running_site(kind: str, *, model_url: str, admin_url: str, folder: Path, **env: str) -> AsyncIterator[Site]:
     """env: settings of Slipway."""
-    async with AsyncExitStack() as stack:
-        if kind == "reference":
-            program = os.environ.get("REFERENCE_LANGGRAPH", "langgraph")
-            if not shutil.which(program):
-                pytest.skip(f"needs the reference server: REFERENCE_LANGGRAPH names its program, and {program!r} is none")
-            url = await stack.enter_async_context(reference_server(program, folder, model_url))
-            yield Site((url, "agent"), (url, "counter"), is_reference=True)
-            return
-        settings = {"MODEL": "gpt-4o", "OPENAI_BASE_URL": model_url, "OPENAI_API_KEY": "sk-test", **env}
-        urls = []
-        for graph in ("served", "counter"):
-            database = stack.enter_context(fresh_database(admin_url))
-            service = running_service(database, AGENT_GRAPH=f"tests.conformance.langgraph.graphs:{graph}", **settings)
-            urls.append((await stack.enter_async_context(service)).url)
-        yield Site((urls[0], "agent"), (urls[1], "agent"), is_reference=False)
+    if kind == "reference":
+        program = os.environ.get("REFERENCE_LANGGRAPH", "langgraph")
+        if not shutil.which(program):
+            pytest.skip(f"needs the reference server: REFERENCE_LANGGRAPH names its program, and {program!r} is none")
+        async with reference_server(program, folder, model_url) as url:
+            yield Site(url, is_reference=True)
+        return
+    settings = {"MODEL": "gpt-4o", "OPENAI_BASE_URL": model_url, "OPENAI_API_KEY": "sk-test", **env}
+    with fresh_database(admin_url) as database:
+        async with running_service(database, AGENT_GRAPH="tests.conformance.langgraph.graphs:served", **settings) as service:
+            yield Site(service.url, is_reference=False)

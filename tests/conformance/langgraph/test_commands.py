@@ -18,7 +18,7 @@ async def test_a_value_resumes_the_one_question(sdk: LangGraphClient, thread: st
     assert (await sdk.threads.get(thread))["status"] == "idle"
 
 
-@pytest.mark.parametrize("answer", [False, 0, "", {"a": [1]}, [{"type": "accept", "args": None}]], ids=repr)
+@pytest.mark.parametrize("answer", [False, 0, "", {"a": [1]}, [{"args": None, "type": "accept"}]], ids=repr)
 async def test_any_json_resumes(sdk: LangGraphClient, thread: str, answer: Any) -> None:
     await interrupted(sdk, thread)
     values: Any = await sdk.runs.wait(thread, AGENT, command={"resume": answer})

@@ -137,17 +137,6 @@ async def test_feedback_keys_are_taken(sdk: LangGraphClient, thread: str) -> Non
     assert texts(named(events, "values")[-1]) == ["hello", "It is so."]
 
 
-async def test_an_input_need_not_be_messages(counter: LangGraphClient, site: Site) -> None:
-    thread = (await counter.threads.create())["thread_id"]
-    graph = site.counter[1]
-    two: Any = {"numbers": [1, 2]}
-    one: Any = {"numbers": [4]}
-    assert await counter.runs.wait(thread, graph, input=two) == {"numbers": [1, 2], "total": 3}
-    assert await counter.runs.wait(thread, graph, input=one) == {"numbers": [1, 2, 4], "total": 7}
-    events = await parts(counter.runs.stream(thread, graph, input=one, stream_mode="updates"))
-    assert named(events, "updates") == [{"add_up": {"total": 11}}]
-
-
 async def test_keys_that_the_state_does_not_know_are_ignored(sdk: LangGraphClient, thread: str) -> None:
     """Agent Chat UI sends `context` within the input."""
     values: Any = await sdk.runs.wait(thread, AGENT, input={**question("hello"), "context": {"artifact": 1}, "nobody": 2})

@@ -2,7 +2,6 @@
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -49,7 +48,8 @@ async def test_a_thread_remembers(sdk: LangGraphClient, thread: str) -> None:
 
 async def test_a_run_in_the_background_is_there_at_once_and_ends(sdk: LangGraphClient, thread: str) -> None:
     run = await sdk.runs.create(thread, AGENT, input=question("hello"), metadata={"m": 1})
-    assert (run["thread_id"], run["assistant_id"], run["status"]) == (thread, ASSISTANT, "pending")
+    assert (run["thread_id"], run["assistant_id"]) == (thread, ASSISTANT)
+    assert run["status"] in {"pending", "running"}
     assert run["metadata"]["m"] == 1  # type: ignore[index]  # it is there
     assert run["multitask_strategy"] == "enqueue"
     assert texts(await sdk.runs.join(thread, run["run_id"])) == ["hello", "It is so."]
@@ -82,15 +82,12 @@ async def test_runs_are_listed_newest_first_in_pages_and_by_status(sdk: LangGrap
 
 async def test_unknown_runs_are_not_found(sdk: LangGraphClient, thread: str, site: Site) -> None:
     unknown = str(uuid.uuid4())
-    calls: list[Callable[[str, str], Awaitable[Any]]] = [
-        sdk.runs.get,
-        sdk.runs.cancel,
-        sdk.runs.delete,
-        *([] if site.is_reference else [sdk.runs.join]),
-    ]
-    for call in calls:
+    for call in (sdk.runs.get, sdk.runs.cancel, sdk.runs.delete):
         with pytest.raises(NotFoundError):
             await call(thread, unknown)
+    if not site.is_reference:  # it answers with the thread's values
+        with pytest.raises(httpx.HTTPStatusError, match="404"):
+            await sdk.runs.join(thread, unknown)
 
 
 async def test_a_run_of_another_thread_is_not_found(sdk: LangGraphClient, thread: str) -> None:

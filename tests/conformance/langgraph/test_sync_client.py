@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def sync(site: Site) -> AsyncIterator[SyncLangGraphClient]:
-    with get_sync_client(url=site.agent[0], api_key=None) as client:
+    with get_sync_client(url=site.url, api_key=None) as client:
         yield client
 
 

@@ -9,6 +9,7 @@ from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.schema import StreamPart
 
 AGENT = "agent"
+COUNTER = "counter"
 ASSISTANT = str(uuid.uuid5(uuid.UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8"), AGENT))
 """The id that LangGraph Platform gives to the graph `agent`: people paste it into their clients."""
 
