@@ -336,7 +336,7 @@ IS_UUID = "~ '^([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$'"
 
 # A run that was cancelled leaves work, as one that asks does.
 THREADS = f"""
-SELECT s.id AS thread, {EXTERNAL_ID} AS session_id, s.created_at, s.last_active_at AS updated_at, s.metadata,
+SELECT s.id AS thread, {EXTERNAL_ID} AS session_id, s.created_at, s.last_active_at AS updated_at, s.metadata, s.listed,
        coalesce(s.graph, s.metadata->>'graph_id') AS graph, s.tenant, s.user_id,
        CASE WHEN last.status <> 'finished' OR EXISTS (
                 SELECT 1 FROM slipway.runs r WHERE r.session_id = s.id AND r.status <> 'finished') THEN 'busy'
@@ -353,7 +353,7 @@ WHERE s.tenant = %(tenant)s AND s.user_id = %(user)s AND {EXTERNAL_ID} {IS_UUID}
 FIND = f"{THREADS} AND {EXTERNAL_ID} = ANY(%(names)s) ORDER BY s.created_at LIMIT 1"
 
 MATCHING = """
-metadata @> %(metadata)s AND (%(ids)s::text[] IS NULL OR session_id = ANY(%(ids)s))
+listed AND metadata @> %(metadata)s AND (%(ids)s::text[] IS NULL OR session_id = ANY(%(ids)s))
 AND (%(status)s::text IS NULL OR status = %(status)s)
 """
 

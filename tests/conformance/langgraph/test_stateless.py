@@ -1,11 +1,11 @@
 """Runs on no thread."""
 
+import uuid
 from typing import Any
 
 import httpx
 import pytest
 from langgraph_sdk.client import LangGraphClient
-from langgraph_sdk.errors import NotFoundError
 
 from tests.conformance.langgraph.wire import AGENT, named, parts, question, texts
 
@@ -23,17 +23,18 @@ async def test_stream(sdk: LangGraphClient) -> None:
     assert "".join(chunk["content"] for chunk, _ in named(events, "messages")) == "It is so."
 
 
-async def test_a_thread_of_no_name_is_gone_after_its_run(sdk: LangGraphClient, http: httpx.AsyncClient) -> None:
+async def test_its_thread_is_not_listed(sdk: LangGraphClient, http: httpx.AsyncClient) -> None:
+    """Slipway keeps it for ten minutes: for a client that lost its connection and comes back."""
     response = await http.post("/runs/wait", json={"assistant_id": AGENT, "input": question("hello")})
     thread = response.headers["location"].split("/")[2]
-    with pytest.raises(NotFoundError):
-        await sdk.threads.get(thread)
+    assert thread not in [each["thread_id"] for each in await sdk.threads.search(limit=10)]
+    assert await sdk.threads.search(ids=[thread]) == []
 
 
-async def test_such_threads_are_not_listed(sdk: LangGraphClient) -> None:
-    before = await sdk.threads.count()
-    await sdk.runs.wait(None, AGENT, input=question("hello"))
-    assert await sdk.threads.count() == before
+async def test_its_thread_is_not_counted(sdk: LangGraphClient) -> None:
+    mark = {"mark": uuid.uuid4().hex}
+    await sdk.runs.wait(None, AGENT, input=question("hello"), metadata=mark)
+    assert await sdk.threads.count(metadata=mark) == 0
 
 
 async def test_an_interrupt_is_told_and_that_is_all(sdk: LangGraphClient) -> None:
@@ -65,3 +66,4 @@ async def test_one_thread_may_be_asked_to_stay(http: httpx.AsyncClient, sdk: Lan
     response = await http.post("/runs/wait", json=body)
     thread = response.headers["location"].split("/")[2]
     assert texts((await sdk.threads.get_state(thread))["values"]) == ["hello", "It is so."]
+    assert [each["thread_id"] for each in await sdk.threads.search(ids=[thread])] == [thread]

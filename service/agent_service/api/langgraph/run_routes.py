@@ -158,6 +158,8 @@ async def join_stream(
     principal: WaitingCaller,
     stream_mode: Annotated[list[StreamMode | Literal[""]] | None, Query()] = None,
     cancel_on_disconnect: Annotated[bool, Query()] = False,
+    checkpoint_id: Annotated[str | None, Query()] = None,  # noqa: ARG001  # useStream says it; a server may ignore it
+    namespace: Annotated[list[str] | None, Query()] = None,  # noqa: ARG001  # likewise
     last_event_id: Annotated[str, Header(alias="Last-Event-ID")] = "",
 ) -> Response:
     """Its stream from the beginning, or after the event that was seen last."""
@@ -209,14 +211,15 @@ async def _begin(
     thread = await _thread(res, principal, body, thread_id) if thread_id else None
     name = thread.name if thread else str(thread_id or uuid4())
     given = run_input(body, graph, assistant, context=res.graphs.by_name[graph].context, record=record, thread=thread)
+    ephemeral = thread_id is None and body.on_completion != "keep"
     how = OnThread(
         strategy=body.multitask_strategy or "enqueue",
         metadata={"graph_id": graph, "assistant_id": assistant},
-        ephemeral=thread_id is None and body.on_completion != "keep",
+        ephemeral=ephemeral,
         delay_seconds=body.after_seconds or 0.0,
     )
     written = [body.input, body.command.model_dump() if body.command else None]
-    run = await res.thread_runs.start(principal, name, given, graph=graph, how=how, listed=thread_id is not None, written=written)
+    run = await res.thread_runs.start(principal, name, given, graph=graph, how=how, listed=not ephemeral, written=written)
     return run_in_log(run)
 
 
