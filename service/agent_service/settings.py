@@ -131,6 +131,12 @@ class Settings(BaseModel):
         validate_default=True,
         description="JSON object: values of the graph's `Runtime.context`, where a request gives none. Needs a `context_schema`.",
     )
+    agent_description: str = Field(
+        "An agent that answers questions, with tools of its own.",
+        min_length=1,
+        max_length=2_000,
+        description="What the agent is good for, in words for the models and agents that may call it by MCP and A2A.",
+    )
     openai_base_url: HttpUrl | None = Field(
         None, description="Base URL of an OpenAI-compatible endpoint, ending in /v1. Empty: api.openai.com."
     )
@@ -266,6 +272,23 @@ class Settings(BaseModel):
     event_retention_hours: float = Field(24.0, gt=0, description="Hours the events of an ended run are kept for reconnects.")
     session_retention_days: float = Field(0.0, ge=0, description="Days after its last use that a session is erased; 0 keeps it.")
     prune_interval_seconds: Seconds = Field(300.0, description="Seconds between two passes of the background clean-up.")
+
+    # Other agents (docs/user/mcp-a2a.md)
+    mcp: Literal["on", "off"] = Field(
+        "on",
+        description="Serve the agent as a tool of MCP at /mcp: to the same callers, within the same limits as all else.",
+    )
+    a2a: Literal["on", "off"] = Field("on", description="Serve the agent by A2A at /a2a, likewise.")
+    public_agent_card: bool = Field(
+        False,
+        description="`true` shows the agent's name, description and address at /.well-known/agent-card.json to who has no"
+        " credential, as clients that find agents by themselves need.",
+    )
+    public_url: HttpUrl | None = Field(
+        None,
+        description="URL by which clients reach this service, for the agent card and MCP's metadata. Empty: as the"
+        " request for the card says.",
+    )
 
     # The default graph's data tool
     data_schemas: SchemaNames = Field(

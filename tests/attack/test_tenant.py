@@ -7,6 +7,7 @@ those two answers are compared byte by byte, but for the id that was sent. The a
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from uuid import uuid4
 
 import httpx
@@ -31,6 +32,16 @@ async def world(admin_url: str, tmp_path_factory: pytest.TempPathFactory) -> Asy
 
 Send = Callable[[httpx.AsyncClient, dict[str, str], str], Awaitable[httpx.Response]]
 
+
+def rpc(method: str, params: object) -> dict[str, object]:
+    return {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+
+
+def said(role: str, **ids: str) -> dict[str, object]:
+    """A question, or a decision where `ids` has a task."""
+    return {"message": {"messageId": "m", "role": role, "parts": [{"text": "say red"}], **ids}}
+
+
 BY_RUN: dict[str, Send] = {
     "state": lambda c, h, i: c.get(f"/runs/{i}", headers=h),
     "stream": lambda c, h, i: c.get(f"/runs/{i}/stream", headers=h),
@@ -51,6 +62,24 @@ BY_RUN: dict[str, Send] = {
     "stream token": lambda c, h, i: c.post(f"/auth/stream-token?run_id={i}", headers=h),
 }
 
+A2A: dict[str, Send] = {
+    f"A2A {method}": partial(lambda m, params, c, h, i: c.post("/a2a", json=rpc(m, params(i)), headers=h), method, params)
+    for method, params in {
+        "GetTask": lambda i: {"id": i},
+        "tasks/get": lambda i: {"id": i},
+        "CancelTask": lambda i: {"id": i},
+        "SubscribeToTask": lambda i: {"id": i},
+        "tasks/resubscribe": lambda i: {"id": i},
+        "SendMessage": lambda i: said("ROLE_USER", taskId=i),
+        "SendStreamingMessage": lambda i: said("ROLE_USER", taskId=i),
+        "message/send": lambda i: said("user", taskId=i),
+    }.items()
+}
+"""Errors of calls have status 200 there."""
+
+BY_RUN |= A2A
+BY_RUN["MCP's stream"] = lambda c, h, i: c.get("/mcp", headers={**h, "Last-Event-ID": f"{i}-1-1.WzEsbnVsbF0="})
+
 BY_SESSION: dict[str, Send] = {
     "history": lambda c, h, i: c.get(f"/sessions/{i}/messages", headers=h),
     "erase": lambda c, h, i: c.delete(f"/sessions/{i}", headers=h),
@@ -66,6 +95,10 @@ STARTS: dict[str, Send] = {
         json={"messages": [{"role": "user", "content": "say hi"}], "metadata": {"session_id": i}},
         headers=h,
     ),
+    "MCP tool": lambda c, h, i: c.post(
+        "/mcp", json=rpc("tools/call", {"name": "agent", "arguments": {"question": "say hi", "session_id": i}}), headers=h
+    ),
+    "A2A context": lambda c, h, i: c.post("/a2a", json=rpc("SendMessage", said("ROLE_USER", contextId=i)), headers=h),
 }
 
 
@@ -87,7 +120,7 @@ async def test_no_id_of_another_opens_changes_or_betrays_anything(world: World) 
             for run in (victim.run, victim.waiting_run):
                 free = str(uuid4())
                 found, unknown = await asyncio.gather(send(world.any(), headers, run), send(world.any(), headers, free))
-                attacks.refused(f"{who}: {name}", found, 404)
+                attacks.refused(f"{who}: {name}", found, 200 if name in A2A else 404)
                 attacks.same(f"{who}: {name}, foreign or free", (run, found), (free, unknown))
         for name, send in BY_SESSION.items():
             found, unknown = await send(world.any(), headers, victim.session), await send(world.any(), headers, "free")

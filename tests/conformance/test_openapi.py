@@ -20,13 +20,15 @@ EXAMPLES = 10
 
 BEYOND_JSON_SCHEMA = {
     "POST /runs/{run_id}/resume", "POST /v1/chat/completions",
+    "POST /mcp", "GET /mcp", "POST /a2a", "POST /a2a/{graph}", "GET /a2a/{graph}/.well-known/agent-card.json",
     "POST /assistants/search", "POST /assistants/count", "POST /threads", "POST /threads/search", "POST /threads/count",
     "PATCH /threads/{thread_id}", "POST /threads/{thread_id}/state", "POST /threads/{thread_id}/state/checkpoint",
     "POST /threads/{thread_id}/history", "POST /threads/{thread_id}/runs", "POST /threads/{thread_id}/runs/stream",
     "POST /threads/{thread_id}/runs/wait", "POST /runs", "POST /runs/stream", "POST /runs/wait", "POST /runs/batch",
     "POST /runs/cancel",
 }  # fmt: skip
-"""No control character at any depth; the last message must be the user's. Such rules cannot be written down there."""
+"""No control character at any depth; the last message must be the user's; what a method of JSON-RPC takes; names that are there.
+Such rules cannot be written down there."""
 
 
 @pytest.fixture
@@ -48,15 +50,18 @@ async def test_streams_and_problems_are_documented_with_their_media_types(client
     assert streams == {
         ("get", "/chat/stream"), ("post", "/chat/stream"), ("get", "/runs/{run_id}/stream"),
         ("post", "/runs/{run_id}/resume"), ("post", "/v1/chat/completions"),
+        ("get", "/mcp"), ("post", "/mcp"), ("post", "/a2a"), ("post", "/a2a/{graph}"),
         ("post", "/runs/stream"), ("post", "/threads/{thread_id}/runs/stream"),
         ("get", "/threads/{thread_id}/runs/{run_id}/stream"),
     }  # fmt: skip
     for path, operations in paths.items():
         for operation in operations.values():
             errors = {s: r for s, r in operation["responses"].items() if int(s) >= 400}
-            kind = "application/json" if path in {"/live", "/ready", "/health"} else "application/problem+json"
+            plain = path in {"/live", "/ready", "/health", "/mcp", "/a2a", "/a2a/{graph}"}  # probes, and errors of JSON-RPC
             assert errors or path in {"/live", "/info"}
-            assert all(response["content"].keys() == {kind} for response in errors.values()), path
+            for status, response in errors.items():
+                before = not plain or status in {"405", "413", "415", "422", "431"}
+                assert response["content"].keys() == {"application/problem+json" if before else "application/json"}, path
     assert {"202"} <= paths["/chat"]["post"]["responses"].keys()
 
 

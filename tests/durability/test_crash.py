@@ -47,12 +47,12 @@ async def test_a_paused_and_revived_process_writes_nothing_more(
             first.send(signal.SIGCONT)
             await reading
             after = conn.execute("SELECT count(*), max(last_seq) FROM slipway.run_events WHERE attempt = 1").fetchone()
-            ledger = conn.execute("SELECT attempt, count(*) FROM slipway.ledger GROUP BY 1").fetchall()
+            ledger = conn.execute("SELECT attempt, count(*) FROM slipway.ledger GROUP BY 1 ORDER BY 1").fetchall()
             crashes = conn.execute("SELECT crashes FROM slipway.runs").fetchone()
 
         assert after == before
         assert crashes == (0,), "a process that was only slow counts as dead"
-        assert ledger == [(2, 1)]
+        assert ledger == [(1, 1), (2, 1)], "what the paused process had used is billed, once"
         assert reader.text == "".join(echo_tokens("zombie", 40))
         assert (reader.outcome, reader.visible_errors) == ("completed", [])
 

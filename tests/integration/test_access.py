@@ -35,6 +35,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "/runs/{run_id}/resume": {"value": 1},
     "/feedback": {"run_id": "{run_id}", "score": 1},
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
+    "/mcp": {"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
+    "/a2a": {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "{run_id}"}},
+    "/a2a/{graph}": {"jsonrpc": "2.0", "id": 1, "method": "CancelTask", "params": {"id": "{run_id}"}},
 }
 """Of the routes that take one, with every id that they can take."""
 
@@ -47,8 +50,23 @@ NO_IDS = {
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{model}"),
     ("POST", "/v1/chat/completions"),
+    ("POST", "/mcp"),
+    ("GET", "/mcp"),  # by Last-Event-ID: tests/service/api/test_mcp.py
+    ("GET", "/.well-known/agent-card.json"),
+    ("GET", "/a2a/{graph}/.well-known/agent-card.json"),
 }
 """Routes without an id of a run or session; what they show is the caller's own."""
+
+
+def check_refusal(call: "Call", response: httpx.Response, status: int, code: str) -> dict[str, object]:
+    """A problem, or where JSON-RPC is spoken an error object that says the same; A2A has 200 for what is no matter of HTTP."""
+    if call.path not in {"/mcp", "/a2a", "/a2a/{graph}"}:
+        return check_problem(response, status, code)
+    error: dict[str, Any] = response.json()["error"]
+    told = error["data"]["code"] if call.path == "/mcp" else error["data"][0]["reason"].lower()
+    assert (response.status_code, told) == (status if status == 401 or call.path == "/mcp" else 200, code)
+    assert ("www-authenticate" in response.headers) == (status == 401)
+    return error
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +78,8 @@ class Call:
         def fill(value: Any) -> Any:
             if isinstance(value, dict):
                 return {key: fill(item) for key, item in value.items()}
-            return value.format(run_id=run_id, session_id=session_id, model="slipway") if isinstance(value, str) else value
+            names = {"run_id": run_id, "session_id": session_id, "model": "slipway", "graph": "agent"}
+            return value.format_map(names) if isinstance(value, str) else value
 
         params = fill(QUERIES.get(self.path, {})) if self.method == "GET" else {}
         body = fill(BODIES[self.path]) if self.method == "POST" and self.path in BODIES else None
@@ -107,9 +126,9 @@ async def test_anothers_id_is_answered_as_an_unknown_one(client: httpx.AsyncClie
         for who, headers in OTHERS.items():
             if call.path in {"/chat", "/chat/stream"}:  # an id of hers is free for everyone else: test_tenant.py
                 continue
-            problem = check_problem(await call.send(client, run_id, "hers", headers=headers), 404, "not_found")
+            problem = check_refusal(call, await call.send(client, run_id, "hers", headers=headers), 404, "not_found")
             unknown = await call.send(client, UNKNOWN_RUN, "unknown", headers=headers)
-            assert problem == check_problem(unknown, 404, "not_found"), (call, who)
+            assert problem == check_refusal(call, unknown, 404, "not_found"), (call, who)
 
     assert (await client.get(f"/runs/{run_id}", headers=OWNER)).json() == before
     assert len((await client.get("/sessions/hers/messages", headers=OWNER)).json()["messages"]) == 2
@@ -190,7 +209,7 @@ BAD_CREDENTIALS = [
 async def test_nobody_gets_401_everywhere(client: httpx.AsyncClient, run_id: str) -> None:
     for call in ALL:
         for headers in BAD_CREDENTIALS:
-            check_problem(await call.send(client, run_id, "hers", headers=headers), 401, "unauthenticated")
+            check_refusal(call, await call.send(client, run_id, "hers", headers=headers), 401, "unauthenticated")
     for open_path in ("/", "/live", "/ready", "/health", "/openapi.json"):
         assert (await client.get(open_path)).status_code == 200
 
@@ -205,14 +224,14 @@ async def test_a_stream_token_opens_the_stream_of_its_run_and_nothing_else(clien
     for call in ALL:
         in_query = await call.send(client, run_id, "hers", params={"token": token})
         in_header = await call.send(client, run_id, "hers", headers={"Authorization": f"Bearer {token}"})
-        check_problem(in_header, 401, "unauthenticated")
+        check_refusal(call, in_header, 401, "unauthenticated")
         match (call.method, call.path):
             case ("GET", "/runs/{run_id}/stream"):
                 assert in_query.status_code == 200
             case ("GET", "/chat/stream"):
                 check_problem(in_query, 403, "forbidden")
             case _:
-                check_problem(in_query, 401, "unauthenticated")
+                check_refusal(call, in_query, 401, "unauthenticated")
     other = (await client.post("/chat", json={"question": "another of hers"}, headers=OWNER)).json()["run_id"]
     answers = [await client.get(f"/runs/{run}/stream", params={"token": token}) for run in (other, UNKNOWN_RUN)]
     assert check_problem(answers[0], 403, "forbidden") == check_problem(answers[1], 403, "forbidden")

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 
 from tests.durability.fleet import Fleet, running_fleet, until
 from tests.support import sse
-from tests.support.fake_script import Fault, Script
+from tests.support.fake_script import Fault, Script, word_count
 from tests.support.service import JWT_SECRET
 from tests.support.tokens import bearer
 
@@ -176,6 +177,50 @@ async def test_what_cut_off_and_cancelled_answers_used_counts(admin_url: str, tm
         shown = json.loads(slipway(fleet, "budgets", "show", "--json"))
         total, _ = spent(fleet)
         assert [(row["user"], row["period"], row["tokens"]) for row in shown] == [("", "month", total), ("alice", "day", total)]
+
+
+async def test_fifty_runs_stay_within_the_day_while_the_replicas_that_make_their_calls_are_killed(
+    admin_url: str, tmp_path: Path
+) -> None:
+    limit, call = 600, 100
+    env = {
+        "DAILY_TOKEN_LIMIT": str(limit),
+        "MAX_ATTEMPTS": "6",  # or those that were beside a dead one are taken over one by one
+        "AGENT_GRAPH": "tests.support.graphs:sync_plain",  # without tools, whose definitions the fake endpoint does not count
+    }
+    async with three_replicas(admin_url, tmp_path, **env) as fleet:
+        fleet.model.script = Script(tokens=["word "] * call, tokens_per_second=200)
+        waiting = {**ALICE, "Prefer": "respond-async"}
+        begun = await asyncio.gather(*(ask(fleet, number, waiting) for number in range(50)))
+        assert {answer.status_code for answer in begun} == {202}
+        alive = {
+            fleet.sql("SELECT holder FROM slipway.runs WHERE id = %s", answer.json()["run_id"])[0][0]: replica
+            for answer, replica in zip(begun, fleet.replicas, strict=False)
+        }
+        for _ in range(2):
+            caller, run = (await until(lambda: fleet.sql(IN_THE_MIDDLE_OF_A_CALL, list(alive))))[0]
+            await alive.pop(caller).kill()
+            await until(partial(fleet.sql, "SELECT 1 FROM slipway.runs WHERE id = %s AND attempt > 1", run))
+        await until(lambda: fleet.sql("SELECT count(*) FROM slipway.runs WHERE status <> 'finished'") == [(0,)], 60)
+
+        total, largest = spent(fleet)
+        [(cut_off,)] = fleet.sql("SELECT sum(output_tokens)::int FROM slipway.ledger WHERE estimated")
+        sent = sum(r.tokens_sent + word_count(r.payload["messages"]) for r in fleet.model.requests if "messages" in r.payload)
+        outcomes = dict(fleet.sql("SELECT outcome, count(*) FROM slipway.runs GROUP BY 1"))
+        print(
+            f"\n50 runs at once, 2 of 3 replicas killed, limit {limit} tokens: {total} used, {cut_off} of them billed by the log;"
+        )
+        print(f"{sent} by the endpoint; {outcomes}")
+        assert limit <= total <= limit + largest
+        assert 0 <= sent - total <= 2 * call * 0.5, "what a dead process had not yet logged is a tenth of a second of its call"
+        assert set(outcomes) == {"completed", "budget"}
+        assert fleet.sql("SELECT count(*) FROM slipway.runs WHERE status = 'running' AND open_calls > 0") == [(0,)]
+
+
+IN_THE_MIDDLE_OF_A_CALL = """
+SELECT r.holder, r.id FROM slipway.runs r JOIN slipway.run_events e ON e.run_id = r.id AND e.attempt = r.attempt
+WHERE r.holder = ANY(%s) AND r.status = 'running' AND r.open_calls > 0 AND e.events::text LIKE '%%"text"%%'
+"""
 
 
 async def test_a_killed_replica_leaves_no_reservation_behind(admin_url: str, tmp_path: Path) -> None:

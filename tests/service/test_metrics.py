@@ -16,7 +16,7 @@ from agent_service.health import HEARTBEAT_SECONDS, LAG_BEATS, Health
 from agent_service.main import drain
 from agent_service.metrics import MAX_ROUTES, MAX_TOLD, OTHER, Metrics
 from agent_service.prices import PriceTable
-from agent_service.runs.billing import Billing
+from agent_service.runs.billing import Billing, CallBegun
 from agent_service.runs.live_run import LiveRun
 from agent_service.runs.run_types import Run
 from tests.durability.fleet import until
@@ -45,7 +45,7 @@ def record_turn(metrics: Metrics, prices: PriceTable, session: int) -> None:
         "hi", usage_metadata={"input_tokens": 5, "output_tokens": 2, "total_tokens": 7},
         response_metadata={"model_name": f"model-{session}"},
     )  # fmt: skip
-    Billing(LiveRun(run), metrics, prices).answered("node", "gpt-4o", time.monotonic(), [], message)
+    Billing(LiveRun(run), metrics, prices).answered(CallBegun(1, "node", "gpt-4o", time.monotonic(), []), message)
     metrics.tool_calls.labels(metrics.tool_label(f"tool-{session}"), "ok").inc()
     metrics.node_seconds.labels(metrics.node_label(f"node-{session}")).observe(0.1)
     metrics.routes.labels(metrics.route_label(f"route-{session}")).inc()

@@ -1,12 +1,13 @@
 """The FastAPI application: routers, middleware, error handlers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
 
-from agent_service.api import chat, error_handlers, openai, openapi, page, probes, runs, sessions
+from agent_service.api import a2a, chat, error_handlers, mcp, openai, openapi, page, probes, protected_resource, runs, sessions
 from agent_service.api.langgraph import assistant_routes, run_routes, server_routes, thread_routes
 from agent_service.middleware.http_metrics import MetricsMiddleware
 from agent_service.middleware.http_tracing import TracingMiddleware
@@ -16,36 +17,52 @@ from agent_service.middleware.request_limits import LimitsMiddleware
 from agent_service.middleware.unexpected_errors import ErrorMiddleware
 from agent_service.resources import VERSION, Resources
 from agent_service.setting_types import split_names
+from agent_service.settings import Settings
+
+SWITCHED = ((mcp.router, "mcp"), (a2a.router, "a2a"), (a2a.card_router, "a2a"))
+"""With the settings that may be `off`."""
 
 ROUTERS = (
     chat.router, runs.router, sessions.router, openai.router,
     assistant_routes.router, thread_routes.router, run_routes.router,
+    *(router for router, _ in SWITCHED),
 )  # fmt: skip
 """All that need authentication."""
 
 
 CORS_REQUEST_HEADERS = (
     "Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-Request-Id", "traceparent", "tracestate",
+    "A2A-Version", "Mcp-Method", "Mcp-Name", "MCP-Protocol-Version", "Mcp-Session-Id",
     "OpenAI-Organization", "OpenAI-Project", "X-Stainless-Arch", "X-Stainless-Lang", "X-Stainless-OS",
     "X-Stainless-Package-Version", "X-Stainless-Retry-Count", "X-Stainless-Runtime", "X-Stainless-Runtime-Version",
     "X-Stainless-Timeout", "X-Api-Key", "X-Auth-Scheme",
 )  # fmt: skip
-"""What our clients send, and OpenAI's in a browser; a page may send no other."""
+"""What our clients send, and those of OpenAI, MCP and A2A in a browser; a page may send no other."""
 
 CORS_ANSWER_HEADERS = (
-    "Content-Location", "Location", "Preference-Applied", "Retry-After", "WWW-Authenticate", "X-Pagination-Next",
-    "X-Pagination-Total", "X-Request-Id",
+    "Content-Location", "Location", "Mcp-Session-Id", "Preference-Applied", "Retry-After", "WWW-Authenticate",
+    "X-Pagination-Next", "X-Pagination-Total", "X-Request-Id",
 )  # fmt: skip
 
 CORS_MAX_AGE_SECONDS = 600
 """That a browser remembers a permission; Chromium caps it at two hours."""
 
 
-def _declared_answers() -> Iterator[tuple[str, str, set[int]]]:
-    for route in (route for router in ROUTERS for route in router.routes):
+def _on(settings: Settings) -> list[APIRouter]:
+    """Those of ROUTERS that are not switched off."""
+    off = [id(router) for router, setting in SWITCHED if getattr(settings, setting) == "off"]
+    return [router for router in ROUTERS if id(router) not in off]
+
+
+def _declared_answers(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, str, set[int]]]:
+    for route in routes:
         if isinstance(route, APIRoute):
             codes = {route.status_code or 200, *map(int, route.responses)}
             yield from ((method, route.path, codes) for method in route.methods or ())
+
+
+def _routes(routers: Iterable[APIRouter]) -> list[BaseRoute]:
+    return [route for router in routers for route in router.routes]
 
 
 def create_app(resources: Resources) -> FastAPI:
@@ -61,11 +78,18 @@ def create_app(resources: Resources) -> FastAPI:
     )
     app.state.resources = resources
     settings = resources.settings
-    routes = [route for router in (*ROUTERS, server_routes.router, probes.router, page.router) for route in router.routes]
+    for_callers = _routes(_on(settings))
+    for_all = (
+        server_routes.router,
+        probes.router,
+        page.router,
+        *([protected_resource.router] if protected_resource.issuer(settings) else []),
+    )
+    routes = [*for_callers, *_routes(for_all)]
     app.router.routes.extend(routes)  # include_router makes each of them anew, in 30 ms of the first request
     error_handlers.install(app, routes)
     openapi.install(app)
-    resources.metrics.declare_http(_declared_answers())
+    resources.metrics.declare_http(_declared_answers(for_callers))
     app.add_middleware(LimitsMiddleware, max_body_bytes=resources.settings.max_body_bytes)
     app.add_middleware(ErrorMiddleware)
     app.add_middleware(MetricsMiddleware, metrics=resources.metrics)

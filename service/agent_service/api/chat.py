@@ -83,12 +83,15 @@ async def start(
     key: str | None,
     context: dict[str, Any] | None = None,
     run_id: UUID | None = None,
+    graph: str | None = None,
 ) -> Run:
     """Starts a run, within MAX_QUESTION_CHARS, and puts its ids on the request's log lines. Raises as `RunService.start`."""
     limit = res.settings.max_question_chars
     if len(question) > limit:
         raise InvalidRequest(f"question: expected at most {limit} characters, got {len(question)}", field="question")
-    run = await res.runs.start(principal, question, session_id=session_id, context=context, idempotency_key=key, run_id=run_id)
+    run = await res.runs.start(
+        principal, question, graph=graph, session_id=session_id, context=context, idempotency_key=key, run_id=run_id
+    )
     return run_in_log(run)
 
 

@@ -128,3 +128,30 @@ def check_decisions(decisions: Sequence[Decision], interrupts: Sequence[Interrup
             if decision.type not in allowed:
                 field = f"decisions.{number}.type"
                 raise InvalidRequest(f"{field}: expected one of {', '.join(allowed)}", field=field)
+
+
+def in_words(words: str, run: Run) -> ResumeRequest:
+    """A decision that was said in text: by whom is at a client that knows nothing of decisions.
+
+    Raises:
+        InvalidRequest: it could be taken for more than one thing. Consent must be said in so many words.
+    """
+    interrupts = run.interrupts or []
+    if len(interrupts) > 1:
+        raise InvalidRequest(f"{len(interrupts)} decisions wait: text is not enough, expected data with `values`")
+    asked = interrupts[0]["value"] if interrupts else None
+    if not run.at_breakpoint and not _asks_approval(asked):
+        return ResumeRequest(value=words)
+    verdict, _, why = words.strip().partition(":")
+    match verdict.strip().lower():
+        case "approve" if not why and run.at_breakpoint:
+            return ResumeRequest()
+        case "approve" if not why:
+            decision: Decision = Approve(type="approve")
+        case "reject" if not run.at_breakpoint:
+            decision = Reject(type="reject", message=why.strip())
+        case _:
+            or_not = "" if run.at_breakpoint else ", `reject` or `reject: why`, or data with `decisions`"
+            raise InvalidRequest(f"the run waits for consent: expected `approve`{or_not}")
+    actions = asked["action_requests"] if _asks_approval(asked) else []
+    return ResumeRequest(decisions=[decision] * len(actions))

@@ -30,11 +30,14 @@ class Problem(BaseModel):
     field: str | None = Field(None, description="What is wrong in the request, such as `question` or `decisions.0.type`.")
 
 
-def of_slipway(error: SlipwayError, path: str) -> Response:
-    """An error of ours, with `Retry-After` or `WWW-Authenticate` where its status asks for one."""
+def headers_of(error: SlipwayError) -> dict[str, str]:
+    """`Retry-After` or `WWW-Authenticate`, where its status asks for one."""
     headers = {"Retry-After": str(error.retry_after or 1)} if error.status in {429, 503} else {}
-    if error.status == 401:  # noqa: PLR2004  # HTTP
-        headers["WWW-Authenticate"] = "Bearer"
+    return headers | ({"WWW-Authenticate": "Bearer"} if error.status == 401 else {})  # noqa: PLR2004  # HTTP
+
+
+def of_slipway(error: SlipwayError, path: str) -> Response:
+    """An error of ours."""
     return problem_response(
         error.status,
         error.code,
@@ -42,20 +45,25 @@ def of_slipway(error: SlipwayError, path: str) -> Response:
         path=path,
         field=error.field,
         retryable=error.retryable,
-        headers=headers,
+        headers=headers_of(error),
         **error.extra,
     )
 
 
-def of_validation(errors: Sequence[Mapping[str, Any]], path: str) -> Response:
-    """What pydantic refused: the first error, by the field's path."""
+def first_of(errors: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """The first of pydantic's errors: the field's path, and a sentence that begins with it."""
     first = errors[0]
     if first["type"] == "json_invalid":
         field, message = "body", "expected valid JSON in UTF-8, nested less than 1,000 deep"
     else:
         field = ".".join(str(part) for part in first["loc"] if part not in PLACES) or "body"
         message = first["msg"].removeprefix("Value error, ")
-    detail = message if message.startswith(f"{field}: ") else f"{field}: {message}"
+    return field, message if message.startswith(f"{field}: ") else f"{field}: {message}"
+
+
+def of_validation(errors: Sequence[Mapping[str, Any]], path: str) -> Response:
+    """What pydantic refused."""
+    field, detail = first_of(errors)
     return problem_response(422, "invalid_request", detail, path=path, field=field)
 
 

@@ -79,6 +79,20 @@ class Body(BaseModel):
         return {name: value for name, value in given.items() if name in known or name == unknown}
 
 
+class Lenient(BaseModel):
+    """An object of a protocol that grows: unknown fields are ignored, and `null` is the default wherever there is one."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_the_default(cls, given: Any) -> Any:
+        return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
+
+
+GraphName = Annotated[Text, StringConstraints(min_length=1, max_length=64)]
+"""Whether there is one of that name, RunService says, with the names that there are."""
+
 SESSION_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 SessionId = Annotated[str, StringConstraints(pattern=SESSION_ID_PATTERN)]
 IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,128}$")]

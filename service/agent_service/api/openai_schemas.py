@@ -6,10 +6,10 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag, model_validator
+from pydantic import BaseModel, Discriminator, FailFast, Field, Tag
 from typing_extensions import TypeAliasType
 
-from agent_service.api.field_types import Text
+from agent_service.api.field_types import Lenient, Text
 
 MODEL_ID = "slipway"
 
@@ -23,31 +23,22 @@ MAX_CALLS = 128
 """Of one message of the assistant: as many as OpenAI takes tools in one request."""
 
 
-class _Lenient(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_the_default(cls, given: Any) -> Any:
-        return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
-
-
-class TextPart(_Lenient):
+class TextPart(Lenient):
     type: Literal["text"]
     text: Text = ""
 
 
-class RefusalPart(_Lenient):
+class RefusalPart(Lenient):
     type: Literal["refusal"]
     refusal: Text = ""
 
 
-class ImageUrl(_Lenient):
+class ImageUrl(Lenient):
     url: Text = Field(min_length=1)
     detail: Text = "auto"
 
 
-class ImagePart(_Lenient):
+class ImagePart(Lenient):
     type: Literal["image_url"]
     image_url: ImageUrl
 
@@ -65,17 +56,17 @@ Part = Annotated[
 Parts = TypeAliasType("Parts", Annotated[list[Part], FailFast(), Field(max_length=MAX_PARTS)])
 
 
-class FunctionCall(_Lenient):
+class FunctionCall(Lenient):
     name: Text = Field(min_length=1)
     arguments: Text = "{}"
 
 
-class ToolCall(_Lenient):
+class ToolCall(Lenient):
     id: Text = Field(min_length=1)
     function: FunctionCall
 
 
-class ChatMessage(_Lenient):
+class ChatMessage(Lenient):
     """Calls of the client's own tools, and their results, are history: the agent calls none of them."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -84,7 +75,7 @@ class ChatMessage(_Lenient):
         Discriminator(lambda content: "text" if isinstance(content, str) else "parts"),
     ] = ""
     refusal: Text = ""
-    tool_calls: Annotated[list[ToolCall], FailFast(), Field(max_length=MAX_CALLS)] = []
+    tool_calls: Annotated[list[ToolCall], FailFast(), Field(max_length=MAX_CALLS)] = Field(default_factory=list)
     tool_call_id: Text = ""
 
     @property
@@ -115,13 +106,13 @@ class ChatMessage(_Lenient):
         ]
 
 
-class StreamOptions(_Lenient):
+class StreamOptions(Lenient):
     """`include_usage`: a last chunk tells the tokens."""
 
     include_usage: bool = False
 
 
-class CompletionRequest(_Lenient):
+class CompletionRequest(Lenient):
     """Fields that tune a model (temperature, …) are accepted and left to the graph."""
 
     model: Text = MODEL_ID

@@ -18,7 +18,7 @@ from agent_service.errors import ClientGone, Forbidden, InvalidRequest, ServerLe
 from agent_service.open_streams import Streams
 from agent_service.principal import Principal
 from agent_service.resources import Resources
-from agent_service.runs.events import START, Event, EventId, EventKind, Position
+from agent_service.runs.events import HIDDEN_KINDS, START, Event, EventId, Position
 from agent_service.runs.run_types import Run
 from agent_service.server.protocol import FLUSHED
 
@@ -36,17 +36,13 @@ RECONNECT = f'event: reconnect\ndata: {{"retry_ms":{RETRY_MILLISECONDS}}}\n\n'.e
 """The server is going away: come back now, with the last event's id."""
 
 
-NOT_SHOWN = frozenset[EventKind]({"message", "graph", "speak", "piece", "whole"})
-"""For recoveries, and for clients of LangGraph."""
-
-
 def encode(run_id: str, event: Event) -> bytes:
     """One event of a run. Text is unnamed; a newline in it becomes a second `data:` line, as the standard says."""
     attempt, seq, kind, _, payload = event
     event_id = f"id: {run_id}-{attempt}-{seq}\n"
     if kind == "text":
         return f"{event_id}data: {payload.replace(chr(10), chr(10) + 'data: ')}\n\n".encode()
-    if kind in NOT_SHOWN:
+    if kind in HIDDEN_KINDS:
         return b""
     if kind == "end":
         return f"{event_id}data: [DONE]\n\n".encode()

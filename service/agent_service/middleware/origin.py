@@ -7,8 +7,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent_service.middleware.problem_details import problem_response
 
-STARTING_GETS = frozenset({"/chat/stream"})
-"""Paths whose GET starts something; other calls that do need a JSON body or a header that browsers ask about first."""
+GUARDED = frozenset({"/chat/stream", "/mcp"})
+"""With authentication, too: a GET that starts something, and MCP's, whose specification asks for it. Other calls that do
+something need a JSON body or a header that browsers ask about first."""
 
 
 class OriginMiddleware:
@@ -34,7 +35,7 @@ class OriginMiddleware:
 
     def _refusal(self, scope: Scope) -> tuple[str, str, str] | None:
         """Code, field and what was expected."""
-        if not (self._anyone or scope["path"] in STARTING_GETS):
+        if not (self._anyone or scope["path"] in GUARDED):
             return None
         headers = [(name, value.decode("latin-1")) for name, value in scope["headers"]]
         hosts = [value for name, value in headers if name == b"host"]

@@ -3,14 +3,27 @@
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from langchain_core.messages import AIMessage, BaseMessage
 
 from agent_service.metrics import Metrics
 from agent_service.prices import PriceTable, TokensUsed
+from agent_service.runs.cut_off import CutOff
 from agent_service.runs.live_run import LiveRun
 from agent_service.runs.run_types import ModelCall
 from agent_service.token_counts import count_tokens
+
+
+@dataclass(slots=True)
+class CallBegun:
+    """A model call of this attempt; `started` by time.monotonic(), `model` as it was asked for."""
+
+    number: int
+    node: str
+    model: str
+    started: float
+    prompt: Sequence[BaseMessage]
 
 
 class Billing:
@@ -21,39 +34,49 @@ class Billing:
         self._metrics = metrics
         self._prices = prices
 
-    def answered(self, node: str, model: str, started: float, prompt: Sequence[BaseMessage], message: AIMessage) -> None:
+    def answered(self, call: CallBegun, message: AIMessage) -> None:
         """A call that ended, by the usage that the endpoint reported, or estimated without one."""
-        named = str(message.response_metadata.get("model_name") or model)
+        named = str(message.response_metadata.get("model_name") or call.model)
         used = reported(message)
         if used:
-            self._add(node, named, model, started, used, estimated=False)
+            self._add(call, named, used, estimated=False)
         else:
-            self._estimate(node, named, model, started, prompt, _words(message))
+            self._estimate(call, named, _words(message))
 
-    def estimated(self, node: str, model: str, started: float, prompt: Sequence[BaseMessage], text: str) -> None:
+    def estimated(self, call: CallBegun, text: str) -> None:
         """A call that was cut off: its prompt and what it produced, counted here."""
-        self._estimate(node, model, model, started, prompt, text)
+        self._estimate(call, call.model, text)
 
-    def _estimate(self, node: str, named: str, asked: str, started: float, prompt: Sequence[BaseMessage], text: str) -> None:
-        used = TokensUsed(input=sum(count_tokens(_words(message)) for message in prompt), output=count_tokens(text))
-        self._add(node, named, asked, started, used, estimated=True)
+    def found(self, call: CutOff) -> None:
+        """A call that was cut off when the process of an earlier attempt died."""
+        used = TokensUsed(input=call.prompt_tokens, output=count_tokens(call.text) + call.unseen_tokens)
+        usd = self._prices.cost_usd(call.model, used)
+        bill = ModelCall(call.attempt, call.number, call.node, call.model, used.input, used.cached, used.output, usd, True)
+        self._enter(bill, used)
 
-    def _add(self, node: str, named: str, asked: str, started: float, used: TokensUsed, *, estimated: bool) -> None:
+    def _estimate(self, call: CallBegun, named: str, text: str) -> None:
+        used = TokensUsed(input=sum(count_tokens(_words(message)) for message in call.prompt), output=count_tokens(text))
+        self._add(call, named, used, estimated=True)
+
+    def _add(self, call: CallBegun, named: str, used: TokensUsed, *, estimated: bool) -> None:
         """`named` is what the endpoint called the model; a gateway may answer by a name that only it knows."""
         usd = self._prices.cost_usd(named, used)
-        if usd is None and asked != named:
-            usd = self._prices.cost_usd(asked, used)
-        number = len(self._live.calls) + 1
-        self._live.calls.append(ModelCall(number, node, named, used.input, used.cached, used.output, usd, estimated))
-        metrics, label = self._metrics, self._metrics.model_label(named)
-        metrics.model_seconds.labels(label).observe(time.monotonic() - started, self._live.trace.exemplar)
+        if usd is None and call.model != named:
+            usd = self._prices.cost_usd(call.model, used)
+        attempt, seconds = self._live.run.attempt, time.monotonic() - call.started
+        self._metrics.model_seconds.labels(self._metrics.model_label(named)).observe(seconds, self._live.trace.exemplar)
+        self._enter(ModelCall(attempt, call.number, call.node, named, used.input, used.cached, used.output, usd, estimated), used)
+
+    def _enter(self, bill: ModelCall, used: TokensUsed) -> None:
+        self._live.calls.append(bill)
+        metrics, label = self._metrics, self._metrics.model_label(bill.model)
         kinds = (("input", used.input), ("cached", used.cached), ("output", used.output), ("reasoning", used.reasoning))
         for kind, amount in kinds:
             metrics.tokens.labels(label, kind).inc(amount)
-        if usd is None:
-            metrics.count_unpriced(named)
+        if bill.cost_usd is None:
+            metrics.count_unpriced(bill.model)
         else:
-            metrics.cost_usd.labels(label).inc(float(usd))
+            metrics.cost_usd.labels(label).inc(float(bill.cost_usd))
 
 
 def reported(message: AIMessage) -> TokensUsed | None:

@@ -26,6 +26,7 @@ from agent_service.metrics import Metrics
 from agent_service.prices import MOST_USD, PriceTable, TokensUsed
 from agent_service.principal import Principal
 from agent_service.runs import events
+from agent_service.runs.cut_off import prompt_tokens
 from agent_service.runs.live_run import LiveRun
 from agent_service.runs.run_rows import one
 from agent_service.runs.run_types import Run
@@ -96,9 +97,8 @@ class Budgets:
         """Whether anybody has a budget of a day or a month, so that calls have to reserve."""
         return self._limits.of_period or self.any_set
 
-    def estimate(self, messages: Sequence[Sequence[BaseMessage]], asked: Mapping[str, Any]) -> Estimate:
-        """Of a call that is about to begin; `asked` is what goes to the endpoint beside the messages."""
-        prompt = sum(_size(message) for each in messages for message in each) + len(str(asked.get("tools") or ""))
+    def estimate(self, prompt: int, asked: Mapping[str, Any]) -> Estimate:
+        """Of a call that is about to begin, with a prompt of so many bytes; `asked` is what goes to the endpoint beside it."""
         used = TokensUsed(input=prompt // BYTES_PER_TOKEN + 1, output=self._limits.answer_tokens)
         prices = self._prices()
         name = str(asked.get("model") or asked.get("model_name") or self._model)
@@ -106,13 +106,6 @@ class Budgets:
         if usd is None:  # it may be answered under a name that has one
             usd = max((price.cost(used) for price in prices.prices.values()), default=Decimal(0))
         return Estimate(used.input + used.output, min(usd, MOST_USD))
-
-    async def used_before(self, run: Run) -> Estimate:
-        """By earlier attempts at the run."""
-        if run.attempt == 1:
-            return Estimate(0, Decimal(0))
-        row = await until_database_answers(lambda: self._read(USED_BEFORE, run.id, run.attempt), "budget")
-        return Estimate(row["tokens"], row["usd"])
 
     def check_run(self, tokens: int, usd: Decimal) -> None:
         """Raises BudgetSpent when a run has used what one may use."""
@@ -148,6 +141,16 @@ class Budgets:
             await asyncio.sleep(pause)
             pause = min(2 * pause, MOST_WAIT_SECONDS)
 
+    async def release(self, live: LiveRun) -> None:
+        """Frees what earlier attempts had reserved, once what they used is in the ledger: until then nobody may have it."""
+        await self._writer.billed(live)
+        if self.of_period and not live.stopped:
+            await until_database_answers(lambda: self._free(live.run), "budget")
+
+    async def _free(self, run: Run) -> None:
+        async with connection(self._pool) as conn:
+            await conn.execute(RELEASE, (run.id, run.attempt))
+
     async def _look(self, live: LiveRun, calls: int, most: Estimate) -> Mapping[str, Any]:
         limits = self._limits
         usual = (limits.day_tokens, limits.day_usd, limits.month_tokens, limits.month_usd)
@@ -180,17 +183,20 @@ class Gate(BaseCallbackHandler):
 
     Args:
         before: the other handlers of the run.
+        sent: told of each call that begins, and of about how many tokens its prompt has.
     """
 
     run_inline = True
     raise_error = True
 
-    def __init__(self, budgets: Budgets, live: LiveRun, before: Sequence[BaseCallbackHandler]) -> None:
+    def __init__(
+        self, budgets: Budgets, live: LiveRun, before: Sequence[BaseCallbackHandler], sent: Callable[[UUID, int], None]
+    ) -> None:
         self._budgets = budgets
         self._live = live
         self._others = before
+        self._sent = sent
         self._most = Estimate(0, Decimal(0))
-        self._before: Estimate | None = None
         self._open: dict[UUID, asyncio.Task[Any] | None] = {}
         """Calls that have reserved, and who makes them: langchain tells of no end when one is cancelled alone."""
         self._turn = asyncio.Lock()
@@ -217,11 +223,13 @@ class Gate(BaseCallbackHandler):
         self, call: UUID, messages: list[list[BaseMessage]], kwargs: Mapping[str, Any], task: asyncio.Task[Any] | None
     ) -> None:
         """Waits until the call may begin. One at a time, as each reserves for all that are open."""
+        asked = kwargs.get("invocation_params") or {}
+        prompt = sum(_size(message) for each in messages for message in each) + len(str(asked.get("tools") or ""))
         try:
             async with self._turn:
-                await self._check_run()
+                self._check_run()
                 if self._budgets.of_period:
-                    estimate = self._budgets.estimate(messages, kwargs.get("invocation_params") or {})
+                    estimate = self._budgets.estimate(prompt, asked)
                     self._most = self._most.at_least(estimate)
                     await self._budgets.reserve(self._live, self._still_open, self._most)
                 self._open[call] = task
@@ -229,17 +237,16 @@ class Gate(BaseCallbackHandler):
             for other in self._others:
                 other.on_llm_error(error, run_id=call)
             raise
+        self._sent(call, prompt_tokens(prompt))
 
     def _still_open(self) -> int:
         self._open = {each: by for each, by in self._open.items() if by is None or not by.done()}
         return len(self._open)
 
-    async def _check_run(self) -> None:
+    def _check_run(self) -> None:
         """Raises BudgetSpent when the run has used, in all its attempts, what one may use."""
-        if self._before is None:
-            self._before = await self._budgets.used_before(self._live.run)
-        tokens, usd = self._before.tokens, self._before.usd
-        for call in self._live.calls:
+        tokens, usd = 0, Decimal(0)
+        for call in (*self._live.billed, *self._live.calls):
             tokens += call.input_tokens + call.output_tokens
             usd += call.cost_usd or 0
         self._budgets.check_run(tokens, usd)
@@ -274,9 +281,6 @@ def seconds_left(scope: str, now: datetime) -> int:
     return max(1, round((datetime.combine(end, datetime.min.time(), UTC) - now).total_seconds()))
 
 
-RESERVE = "SELECT verdict, budgets FROM slipway.reserve(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+RELEASE = "UPDATE slipway.runs SET open_calls = 0 WHERE id = %s AND attempt = %s AND open_calls > 0"
 
-USED_BEFORE = """
-SELECT coalesce(sum(input_tokens::bigint + output_tokens), 0)::bigint AS tokens, coalesce(sum(cost_usd), 0) AS usd
-FROM slipway.ledger WHERE run_id = %s AND attempt < %s
-"""
+RESERVE = "SELECT verdict, budgets FROM slipway.reserve(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"

@@ -4,7 +4,7 @@ import asyncio
 from typing import Literal, Self
 
 from agent_service.runs import events
-from agent_service.runs.events import Event, News, Position, storable
+from agent_service.runs.events import HIDDEN_KINDS, Event, News, Position, storable
 
 DONE_MARK = "[DONE]"
 """The wire's last unnamed event; an answer that contains it is split so that no event's text equals it."""
@@ -47,7 +47,8 @@ class EventBuffer:
         self.events.append(Event(self.attempt, len(self.events) + 1, news.kind, news.node, news.payload))
         if news.kind == "end":
             self.state = "closed"
-        self._wake(now=now)
+        if news.kind not in HIDDEN_KINDS:
+            self._wake(now=now)
 
     def publish_text(self, text: str, source: str) -> None:
         """A piece of the answer. `source` is the node, `#`, and a number that tells calls which speak at the same time apart."""

@@ -5,9 +5,10 @@ and `astream_events` costs twice that mode.
 """
 
 import asyncio
+import itertools
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -25,7 +26,8 @@ from agent_service.listeners import TextListener
 from agent_service.metrics import Metrics
 from agent_service.prices import PriceTable
 from agent_service.runs import events
-from agent_service.runs.billing import Billing
+from agent_service.runs.billing import Billing, CallBegun
+from agent_service.runs.cut_off import CutOff
 from agent_service.runs.events import News
 from agent_service.runs.extract import (
     ai_message,
@@ -38,6 +40,7 @@ from agent_service.runs.extract import (
     plain_args,
     reasoning_of,
     text_of,
+    tool_call_text,
 )
 from agent_service.runs.live_run import LiveRun
 from agent_service.runs.recorder import MessageRecorder
@@ -49,12 +52,18 @@ TOOL_OUTPUT_EVENT_CHARS = 2_000
 """Characters of a tool's output in its event; the whole output stays in the state."""
 
 
+UNSEEN_TOKENS = 250
+"""That a call may produce before the log is told of them: what the bill of a process that dies may lack of hidden text."""
+
+CHARS_PER_TOKEN = 4
+"""Of what no event shows, should the process die; else it is counted."""
+
+SERVED = frozenset({"CancelledError", "TimeoutError", "APITimeoutError", "ReadTimeout"})
+"""Errors of calls that the endpoint had begun to serve, and bills; by name, as each provider's library has its own."""
+
+
 @dataclass(slots=True)
-class _OpenModelCall:
-    node: str
-    model: str
-    started: float
-    prompt: Sequence[BaseMessage]
+class _OpenModelCall(CallBegun):
     visible: bool
     source: str
     """Where its text comes from, as LiveRun.publish_text has it."""
@@ -69,6 +78,10 @@ class _OpenModelCall:
     """Its text came by `on_model_text`: what its chunks hold of it is a repetition."""
     said: list[str] = field(default_factory=list)
     """What it produced so far, shown or not: the bill of a call that never ends."""
+    sent: bool = False
+    """No budget keeps it from the endpoint."""
+    unseen: int = 0
+    """Characters of it that no event tells of yet."""
 
 
 @dataclass(slots=True)
@@ -106,7 +119,7 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         """By place: texts that model calls streamed there, in order."""
         self._said = live.said
         self._speakers = Speakers(live.said)
-        self._calls = 0
+        self._numbers = itertools.count(1)
         self._broken: dict[str, list[str]] = {}
         """By node: sources whose text was cut off."""
 
@@ -137,16 +150,24 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         if visible:
             self._on_loop(self._drop_broken, node)
         params = kwargs.get("invocation_params") or {}
+        number = next(self._numbers)
         self._model_calls[run_id] = _OpenModelCall(
+            number=number,
             node=node,
             model=str(params.get("model") or params.get("model_name") or meta.get("ls_model_name") or "unknown"),
             started=time.monotonic(),
             prompt=messages[0] if messages else (),
             visible=visible,
-            source=self._new_source(node),
+            source=f"{node}#{number}",
             place=str(meta.get("langgraph_checkpoint_ns") or ""),
             meta=self._recorded({**meta, "tags": tags} if tags else meta) if visible else None,
         )
+
+    def sent(self, run_id: UUID, prompt_tokens: int) -> None:
+        """The call goes out now, with a prompt of about so many tokens."""
+        if call := self._model_calls.get(run_id):
+            call.sent = True
+            self._said.publish(events.model_call(call.source, call.model, prompt_tokens))
 
     def on_llm_new_token(
         self, token: Any, *, run_id: UUID, chunk: GenerationChunk | ChatGenerationChunk | None = None, **_: Any
@@ -155,13 +176,17 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         call = self._model_calls.get(run_id)
         if call is None:
             return
-        message = chunk.message if isinstance(chunk, ChatGenerationChunk) else None
-        if message:
-            self._record_chunk(run_id, call, message)
-        if thought := reasoning_of(message) if message else "":
-            call.said.append(thought)
-            if call.visible:
-                self._on_loop(self._said.publish, events.reasoning(thought, call.source))
+        if isinstance(chunk, ChatGenerationChunk):
+            self._record_chunk(run_id, call, chunk.message)
+            if thought := reasoning_of(chunk.message):
+                call.said.append(thought)
+                if call.visible:
+                    self._on_loop(self._said.publish, events.reasoning(thought, call.source))
+                else:
+                    self._count_unseen(call, thought)
+            if asked := tool_call_text(chunk.message):
+                call.said.append(asked)
+                self._count_unseen(call, asked)
         if not (call.heard and isinstance(token, str)) and (text := text_of(token)):
             self._hear(call, text)
 
@@ -190,10 +215,14 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         if call.visible:
             first, call.spoke = not call.spoke, True
             self._on_loop(lambda: self._say(call.source, text, first=first))
+        else:
+            self._count_unseen(call, text)
 
-    def _new_source(self, node: str) -> str:
-        self._calls += 1
-        return f"{node}#{self._calls}"
+    def _count_unseen(self, call: _OpenModelCall, text: str) -> None:
+        call.unseen += len(text)
+        if (tokens := call.unseen // CHARS_PER_TOKEN) >= UNSEEN_TOKENS:
+            call.unseen = 0
+            self._on_loop(self._said.publish, events.unseen(call.source, tokens))
 
     def _drop_broken(self, node: str) -> None:
         """The node calls its model again: what the cut-off call had said is being said anew."""
@@ -222,17 +251,18 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         elif self._recorder and call.meta is not None:
             message.id = message.id or f"{LC_ID_PREFIX}-{run_id}"
             self._recorder.whole([message], call.meta)
-        self._on_loop(self._billing.answered, call.node, call.model, call.started, call.prompt, message)
+        self._on_loop(self._billing.answered, call, message)
 
-    def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002  # langchain's signature
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
         """What was said is billed at once, and taken back when the node asks again."""
         call = self._model_calls.pop(run_id, None)
         if call is not None:
-            self._on_loop(self._break_off, call)
+            self._on_loop(self._break_off, call, not SERVED.isdisjoint(kind.__name__ for kind in type(error).__mro__))
 
-    def _break_off(self, call: _OpenModelCall) -> None:
+    def _break_off(self, call: _OpenModelCall, served: bool) -> None:
         """A call that was cut in mid-stream: what it produced is billed; a retry of it replaces its text."""
-        self._bill_unended(call)
+        if call.said or served:
+            self._bill_unended(call)
         if call.spoke:
             self._broken.setdefault(call.node, []).append(call.source)
             self._speakers.end(call.source)
@@ -245,8 +275,14 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         self._model_calls.clear()
 
     def _bill_unended(self, call: _OpenModelCall) -> None:
-        if call.said:
-            self._billing.estimated(call.node, call.model, call.started, call.prompt, "".join(call.said))
+        """The prompt counts as soon as it was sent: that is how endpoints bill."""
+        if call.said or call.sent:
+            self._billing.estimated(call, "".join(call.said))
+
+    def bill_found(self, calls: Iterable[CutOff]) -> None:
+        """Bills calls that died with the process of an earlier attempt."""
+        for call in calls:
+            self._billing.found(call)
 
     # Nodes
 
@@ -310,7 +346,7 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
     def _say_whole(self, span: _OpenSpan, message_id: str, text: str) -> None:
         if self._was_streamed(span.place, text):
             return
-        source = self._new_source(span.name)
+        source = f"{span.name}#{next(self._numbers)}"
         self._say(source, text, first=True)
         self._speakers.end(source, message_id)
 

@@ -16,6 +16,7 @@ from agent_service.runs.run_types import Interrupt, Run, RunError, RunUsage
 EventKind = Literal[
     "text",
     "message",
+    "call",
     "reasoning",
     "partial",
     "source",
@@ -40,6 +41,9 @@ EventKind = Literal[
 
 TEXT_KINDS: frozenset[EventKind] = frozenset({"text", "message", "end"})
 """Kinds whose payload is a string; that of every other is a JSON object."""
+
+HIDDEN_KINDS: frozenset[EventKind] = frozenset({"message", "call", "graph", "speak", "piece", "whole"})
+"""Kept for recoveries, and for clients of LangGraph: not shown on our own wire."""
 
 MAX_CUSTOM_BYTES = 65_536
 """Of one custom event: progress and partial results, not files; each is kept in the log and sent to every reader."""
@@ -156,8 +160,18 @@ def text(piece: str, source: str) -> News:
 
 
 def message(message_id: str, source: str) -> News:
-    """The source's text is that message. Kept for recoveries, shown on no wire."""
+    """The source's text is that message."""
     return News("message", storable(message_id), source)
+
+
+def model_call(source: str, model: str, prompt_tokens: int) -> News:
+    """A model call begins, whose text has that source."""
+    return _object("call", {"model": model, "prompt_tokens": prompt_tokens}, source)
+
+
+def unseen(source: str, tokens: int) -> News:
+    """A model call has produced so many more that no other event tells of: hidden text, a tool's arguments."""
+    return _object("call", {"unseen_tokens": tokens}, source)
 
 
 def reset(answer: str, source: str = "") -> News:

@@ -25,6 +25,7 @@ from agent_service.runs import events
 from agent_service.runs.budgets import Budgets, Gate
 from agent_service.runs.callback_handler import RunCallbackHandler
 from agent_service.runs.checkpoints import CURRENT_LIVE
+from agent_service.runs.cut_off import cut_off
 from agent_service.runs.events import Event
 from agent_service.runs.graphs import Graphs
 from agent_service.runs.history import mend
@@ -32,7 +33,7 @@ from agent_service.runs.live_run import LiveRun, StopReason
 from agent_service.runs.recorder import GraphRecorder
 from agent_service.runs.recovery import Checkpointed, Graph, checkpointed, kept_text, next_nodes
 from agent_service.runs.response_cache import ResponseCache
-from agent_service.runs.run_types import BREAKPOINT, CommandInput, Ending, Interrupt, Run, used
+from agent_service.runs.run_types import BREAKPOINT, CommandInput, Ending, Interrupt, ModelCall, Run, used
 from agent_service.runs.writer import REFUSED
 
 log = structlog.stdlib.get_logger(__name__)
@@ -67,6 +68,8 @@ class Executor:
     """Whether messages of errors are logged: they may quote a question, an answer or a key."""
     history: Callable[[Run], Awaitable[list[Event]]]
     """Reads the logged events of a run's earlier attempts."""
+    billed: Callable[[Run], Awaitable[list[ModelCall]]]
+    """Reads the model calls that earlier attempts have put into the ledger."""
     roll_back: Callable[[str, Sequence[str]], Awaitable[None]]
     """Undoes what runs of a thread did."""
     tracer: Callable[[], BaseCallbackHandler] | None = None
@@ -113,6 +116,7 @@ class Executor:
 
     async def _attempt(self, live: LiveRun, handler: RunCallbackHandler) -> Ending:
         run = live.run
+        history = await self._bill_the_dead(live, handler) if run.attempt > 1 else []
         if live.stopped:  # before its task's first step, when cancelling the task would have run none of it
             raise asyncio.CancelledError
         live.said.publish(events.run(run))
@@ -132,14 +136,14 @@ class Executor:
         told: list[BaseCallbackHandler] = [handler, *live.trace.handlers(), *([self.tracer()] if self.tracer else [])]
         if undone := run.input.get("rolls_back"):
             await until_database_answers(lambda: self.roll_back(run.thread_id, undone), "rollback")
-        config = self._config(graph, live, [*told, Gate(self.budgets, live, told)])
+        config = self._config(graph, live, [*told, Gate(self.budgets, live, told, handler.sent)])
         recorder = GraphRecorder(live, run.input.get("record", ()), subgraphs=bool(run.input.get("subgraphs")))
         said: set[str] = set()
         starts = run.attempt == 1
         if starts:
-            given = await self._begin(graph, run, config, handler)
+            given = await self._begin(graph, live, config, handler)
         else:
-            saved = await self._recover(graph, live, config, handler)
+            saved = await self._recover(graph, live, config, handler, history)
             recorder.resumed(saved.checkpoint_id, saved.messages)
             if saved.stopped_before:
                 return _at_breakpoint(saved.stopped_before)
@@ -167,19 +171,29 @@ class Executor:
             "recursion_limit": min(limit for limit in steps if limit),
         }
 
-    async def _begin(self, graph: Graph, run: Run, config: RunnableConfig, handler: RunCallbackHandler) -> Any:
-        if "resume" in run.input or "command" in run.input:
+    async def _begin(self, graph: Graph, live: LiveRun, config: RunnableConfig, handler: RunCallbackHandler) -> Any:
+        if "resume" in live.run.input or "command" in live.run.input:
             # What was said before the decision is not to be said again when a node returns it beside the rest.
-            handler.keep((await checkpointed(graph, config, run)).messages)
-        return graph_input(run)
+            _go_on(live, handler, await checkpointed(graph, config, live.run))
+        return graph_input(live.run)
 
-    async def _recover(self, graph: Graph, live: LiveRun, config: RunnableConfig, handler: RunCallbackHandler) -> Checkpointed:
+    async def _bill_the_dead(self, live: LiveRun, handler: RunCallbackHandler) -> list[Event]:
+        """Bills what the attempts before have used and not put into the ledger, as their processes died. Returns their events."""
+        history = await until_database_answers(lambda: self.history(live.run), "history")
+        live.billed = await until_database_answers(lambda: self.billed(live.run), "ledger")
+        handler.bill_found(cut_off(history, {(call.attempt, call.call) for call in live.billed}))
+        await self.budgets.release(live)
+        return history
+
+    async def _recover(
+        self, graph: Graph, live: LiveRun, config: RunnableConfig, handler: RunCallbackHandler, history: list[Event]
+    ) -> Checkpointed:
         """Where the attempts before came to. Tells readers which text still stands."""
         saved = await checkpointed(graph, config, live.run)
-        history = await until_database_answers(lambda: self.history(live.run), "history")
         if saved.started:
             live.route = live.route or saved.route
-        handler.keep(saved.messages)
+        _go_on(live, handler, saved)
+        live.sourced = live.sourced or any(event.payload.get("sources") for event in history if event.kind == "tool_end")
         live.said.reset(kept_text(history, saved.messages))
         return saved
 
@@ -225,6 +239,13 @@ class Executor:
         if interrupts:
             return Ending("interrupted", interrupts=list(interrupts.values()))
         return _at_breakpoint(await next_nodes(graph, config)) if stopped else Ending(outcome)
+
+
+def _go_on(live: LiveRun, handler: RunCallbackHandler, saved: Checkpointed) -> None:
+    """From what an attempt before, or the run that asked, has said: it is not said again, and counts when the turn is rated."""
+    handler.keep(saved.messages)
+    if saved.started or live.run.input.keys() & {"resume", "command"}:  # else it is of the turn before
+        live.sourced, live.refused = saved.sourced, saved.refused
 
 
 def _stream(
@@ -339,7 +360,7 @@ def _publish(live: LiveRun, ending: Ending) -> None:
         live.said.publish(events.interrupt(ending.interrupts))
     if ending.error:
         live.said.publish(events.error(ending.error))
-    spent = used(live.calls)
+    spent = used((*live.billed, *live.calls))
     if live.cached:
         spent["cached_answer"] = True
     live.said.publish(events.usage(ending.outcome, spent))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langgraph.constants import TAG_NOSTREAM
 from langgraph.types import Command
@@ -36,6 +36,12 @@ def reasoning_of(message: BaseMessage) -> str:
         return "".join(_block_text(block, "thinking") or _block_text(block, "reasoning") for block in message.content)
     beside = message.additional_kwargs.get("reasoning_content") if message.additional_kwargs else None
     return beside if isinstance(beside, str) else ""
+
+
+def tool_call_text(message: BaseMessage) -> str:
+    """What a chunk adds to calls of tools: names, and pieces of their arguments."""
+    calls = message.tool_call_chunks if isinstance(message, AIMessageChunk) else ()
+    return "".join((call["name"] or "") + (call["args"] or "") for call in calls) if calls else ""
 
 
 def _block_text(block: object, kind: str) -> str:

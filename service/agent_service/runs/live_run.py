@@ -1,7 +1,7 @@
 """Runs that execute in this process."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 from uuid import UUID
 
@@ -29,12 +29,15 @@ class LiveRun:
         self.fresh = fresh
         self.said = EventBuffer(run.attempt)
         self.calls: list[ModelCall] = []
+        """That go into the ledger: of this attempt, and those that it found open of a dead one."""
+        self.billed: Sequence[ModelCall] = ()
+        """That earlier attempts have put into the ledger."""
         self.logged_events = 0
         self.logged_calls = 0
         self.route = run.route
+        """That the graph took; a run that goes on after a decision begins with that of the run before."""
         self.cached = False
         """Its answer is that of another run."""
-        """That the graph took; a run that goes on after a decision begins with that of the run before."""
         self.sourced = False
         """A tool has cited a source."""
         self.refused = False

@@ -153,7 +153,7 @@ class EndingRow(TypedDict):
 def _ledger_row(run: LiveRun, call: ModelCall) -> LedgerRow:
     return {
         "run_id": str(run.run.id),
-        "attempt": run.run.attempt,
+        "attempt": call.attempt,
         "call": call.call,
         "session_id": run.run.session_id,
         "tenant": run.run.tenant,

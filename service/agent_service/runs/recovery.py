@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.types import RESUME
@@ -13,6 +14,7 @@ from langgraph.pregel import Pregel
 from langgraph.types import All, StateSnapshot
 
 from agent_service.runs.events import Event
+from agent_service.runs.extract import citations, is_refusal
 from agent_service.runs.run_types import Run, RunInput
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
@@ -34,18 +36,26 @@ class Checkpointed:
     """Its id."""
     route: str | None
     """In the graph's state, which the node that chose it does not write again."""
+    sourced: bool
+    """A tool has cited a source since the last question."""
+    refused: bool
+    """Somebody has declined to answer it."""
 
 
 async def checkpointed(graph: Graph, config: RunnableConfig, run: Run) -> Checkpointed:
     """LangGraph keeps the metadata of the config that wrote a checkpoint with it: `run_id` is ours."""
     state = await graph.aget_state(config, subgraphs=True)
+    messages = list(_messages(state))
+    turn = list(takewhile(lambda message: not isinstance(message, HumanMessage), reversed(messages)))
     return Checkpointed(
         started=(state.metadata or {}).get("run_id") == str(run.id),
-        messages={message.id for message in _messages(state) if message.id},
+        messages={message.id for message in messages if message.id},
         waiting=await _waiting(graph, state),
         stopped_before=await _stopped_before(graph, graph, state, run),
         checkpoint_id=state.config["configurable"].get("checkpoint_id"),
         route=_route(state.values),
+        sourced=any(isinstance(message, ToolMessage) and citations(message.artifact) for message in turn),
+        refused=any(isinstance(message, AIMessage) and is_refusal(message) for message in turn),
     )
 
 

@@ -75,7 +75,7 @@ async def _turn(conn: Connection) -> None:
     run, _ = begun
     live = LiveRun(run)
     live.said.publish_text(WORDS, "")
-    live.calls.append(ModelCall(0, "rehearsal", "rehearsal", 1, 0, 1, None))
+    live.calls.append(ModelCall(run.attempt, 0, "rehearsal", "rehearsal", 1, 0, 1, None))
     saver = Checkpointer(pool, writer)
     saved = await _step(saver, live)
     await _written(writer, writer.finish(live, Ending("completed")))

@@ -145,7 +145,7 @@ WITH free AS (
 )
 UPDATE slipway.runs r
 SET status = 'running', attempt = attempt + 1, crashes = crashes + (r.status = 'running')::int, holder = %(holder)s,
-    open_calls = 0, lease_expires_at = now() + %(lease)s * interval '1 second', started_at = coalesce(started_at, now())
+    lease_expires_at = now() + %(lease)s * interval '1 second', started_at = coalesce(started_at, now())
 FROM taken WHERE r.id = taken.id
 RETURNING {RUN_COLUMNS}, taken.was, taken.alone
 """

@@ -57,10 +57,10 @@ class RunStore:
         self._limits = limits
         self._on_busy = on_busy
 
-    async def get(self, run_id: UUID, principal: Principal, columns: str = RUN_COLUMNS) -> Run:
-        """The run, if it is the principal's. Raises NotFound otherwise."""
+    async def get(self, run_id: UUID, principal: Principal, columns: str = RUN_COLUMNS, *, latest: bool = False) -> Run:
+        """The run, if it is the principal's. Raises NotFound otherwise. `latest`: the last one that goes on from it."""
         async with connection(self._pool) as conn:
-            run = as_run(await one(conn, f"SELECT {columns} FROM slipway.runs r WHERE id = %s", run_id))
+            run = as_run(await one(conn, f"SELECT {columns} FROM slipway.runs r WHERE id = {LATEST if latest else '%s'}", run_id))
         if run is None or not run.belongs_to(principal):
             raise NotFound("no such run")
         return run
@@ -302,6 +302,13 @@ async def _session(conn: Connection, asked: Mapping[str, object]) -> str:
         raise OtherGraph(detail, graph=row["graph"])
     return str(row["id"])
 
+
+# Each run is decided once (runs.resumes is unique): a chain, one look-up in an index for each of its runs.
+LATEST = """(
+WITH RECURSIVE chain AS (
+    SELECT %s::uuid AS id, 0 AS place
+    UNION ALL SELECT later.id, place + 1 FROM chain JOIN slipway.runs later ON later.resumes = chain.id)
+SELECT id FROM chain ORDER BY place DESC LIMIT 1)"""
 
 # The caller's id is the thread's too, if nobody has it: what a version before external ids can read stays so.
 UPSERT_SESSION = """

@@ -177,7 +177,9 @@ class Run:
 class ModelCall:
     """A row of slipway.ledger. `cost_usd` is None when the model has no price; `estimated` when usage never arrived."""
 
+    attempt: int
     call: int
+    """Its number within the attempt."""
     node: str
     model: str
     input_tokens: int

@@ -31,6 +31,7 @@ from agent_service.runs.service import RunService
 from agent_service.runs.session_store import KNOWS_GRAPHS, VERSION_MARK
 from agent_service.runs.thread_runs import ThreadRuns, roll_back
 from agent_service.runs.thread_store import ThreadStore
+from agent_service.runs.usage import billed_before
 from agent_service.runs.watchdog import Watchdog
 from agent_service.runs.worker import Worker
 from agent_service.runs.writer import Writer
@@ -117,6 +118,7 @@ async def open_runtime(
             budgets=budgets,
             log_content=settings.log_content == "on",
             history=events.before,
+            billed=partial(billed_before, pool),
             roll_back=partial(roll_back, pool),
             tracer=tracer,
             cache=_response_cache(settings, pool, metrics),

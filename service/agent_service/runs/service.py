@@ -278,6 +278,14 @@ class RunService:
         """The same with an empty answer, which may be megabytes, for who does not show it."""
         return await self._store.get(run_id, principal, WITHOUT_ANSWER)
 
+    async def started_by(self, principal: Principal, idempotency_key: str) -> Run | None:
+        """The principal's run that the key has started, with an empty answer."""
+        return await self._store.first(principal, idempotency_key)
+
+    async def latest(self, principal: Principal, run_id: UUID) -> Run:
+        """The run, or the last one that carries a decision for it, for the one before, and so on. Raises NotFound."""
+        return await self._store.get(run_id, principal, latest=True)
+
     async def finished(self, run_id: UUID, after: Position) -> bool:
         """Whether nothing will come after that position, of a run that is not live here."""
         events, ended = await self._events.read(run_id, after)

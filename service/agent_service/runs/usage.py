@@ -11,7 +11,7 @@ from psycopg import sql
 
 from agent_service.db.pool import Connection, Pool, connection
 from agent_service.principal import Principal
-from agent_service.runs.run_types import RunUsage
+from agent_service.runs.run_types import ModelCall, Run, RunUsage
 
 Group = Literal["day", "month", "model", "user", "session", "route"]
 
@@ -183,6 +183,18 @@ async def run_usage(pool: Pool, run_id: UUID) -> RunUsage:
         "cached_answer": bool(row["cached"]) and not row["model_calls"],
     }
 
+
+async def billed_before(pool: Pool, run: Run) -> list[ModelCall]:
+    """The model calls of earlier attempts at a run."""
+    async with connection(pool) as conn:
+        rows = await (await conn.execute(BILLED_BEFORE, {"run": run.id, "attempt": run.attempt})).fetchall()
+    return [ModelCall(**row) for row in rows]
+
+
+BILLED_BEFORE = """
+SELECT attempt, call, node, model, input_tokens, cached_tokens, output_tokens, cost_usd, estimated
+FROM slipway.ledger WHERE run_id = %(run)s AND attempt < %(attempt)s
+"""
 
 RUN_USAGE = """
 SELECT count(*) AS model_calls, coalesce(sum(input_tokens), 0)::bigint AS input_tokens,

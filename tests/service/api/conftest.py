@@ -1,5 +1,6 @@
 """A fake model and the real service on it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 
@@ -8,6 +9,13 @@ import pytest
 
 from tests.support.fake_model import FakeModel
 from tests.support.service import RunningService, running_service
+
+
+async def until_ended(service: RunningService, outcome: str) -> None:
+    """Waits until a run has ended so."""
+    async with asyncio.timeout(20):
+        while not await service.metric("agent_runs_total", outcome=outcome):
+            await asyncio.sleep(0.02)
 
 
 @pytest.fixture

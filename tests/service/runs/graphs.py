@@ -108,6 +108,33 @@ def says_then_hangs(effects: Effects) -> Graph:
     return chain(("say", say), ("after", after))
 
 
+def rated(effects: Effects, *, asks: bool = False) -> Graph:
+    """Looks something up and keeps it (`cite`) or not (`read`), or declines (`refuse`); then it asks, or hangs the first time."""
+
+    @tool(response_format="content_and_artifact")
+    async def search(query: str) -> tuple[str, list[dict[str, str]]]:
+        """Finds a page."""
+        return f"about {query}", [{"title": "Keys", "section": "Rotation", "source": "keys.md"}]
+
+    async def look(state: MessagesState, config: RunnableConfig) -> Update:
+        if (asked := question(state)) == "refuse":
+            return {"messages": [AIMessage("no", additional_kwargs={"refusal": "policy"})]}
+        if asked == "plain":
+            return {}
+        call = {"name": "search", "args": {"query": "keys"}, "id": "1"}
+        found = await search.ainvoke({"type": "tool_call", **call}, config)
+        return {"messages": [AIMessage("", tool_calls=[call]), found]} if asked == "cite" else {}
+
+    async def after(_: MessagesState) -> Update:
+        if asks:
+            interrupt("may I?")
+        elif effects.add("after") == 1:
+            await effects.gates["after"].wait()
+        return says("said")
+
+    return chain(("look", look), ("after", after))
+
+
 def says_in_a_subgraph(effects: Effects) -> Graph:
     """A subgraph that answers, and a node after it."""
 

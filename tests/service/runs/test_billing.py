@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from agent_service.metrics import MAX_TOLD, Metrics
 from agent_service.prices import PriceTable
-from agent_service.runs.billing import Billing
+from agent_service.runs.billing import Billing, CallBegun
 from agent_service.runs.live_run import LiveRun
 from agent_service.runs.run_types import ModelCall, Run
 from agent_service.token_counts import count_tokens
@@ -25,7 +25,8 @@ def made_metrics() -> Metrics:
 
 def billed(message: AIMessage, *, metrics: Metrics | None = None, prompt: list[Any] | None = None) -> ModelCall:
     live = LiveRun(Run(uuid4(), "t", "s", "t", "u", "q", {}, "running", 1, 0, False, False, datetime.now(UTC)))
-    Billing(live, metrics or made_metrics(), PRICES).answered("node", "asked", time.monotonic(), prompt or [], message)
+    begun = CallBegun(1, "node", "asked", time.monotonic(), prompt or [])
+    Billing(live, metrics or made_metrics(), PRICES).answered(begun, message)
     (call,) = live.calls
     return call
 
@@ -68,7 +69,7 @@ def test_a_model_without_a_price_is_counted_each_time_and_named_once_and_of_very
     billing = Billing(live, metrics, prices)
     with capture_logs() as lines:
         for number in (*range(3 * MAX_TOLD), 0, 0):
-            billing.estimated("node", f"model-{number}", time.monotonic(), [], "x")
+            billing.estimated(CallBegun(number, "node", f"model-{number}", time.monotonic(), []), "x")
     told = [line["model"] for line in lines if line["event"] == "model_without_price"]
     assert told == [f"model-{number}" for number in range(MAX_TOLD)]
     assert metrics.unpriced.labels("other")._value.get() == 3 * MAX_TOLD + 2

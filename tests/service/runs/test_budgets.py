@@ -55,6 +55,32 @@ async def test_the_run_s_limit_counts_all_its_calls(database_url: str) -> None:
     assert await serve_and_ask(database_url, "two_steps", 1, MAX_RUN_TOKENS="50") == ["budget"]
 
 
+async def test_a_call_that_is_cancelled_before_its_first_word_costs_its_prompt_and_one_that_waited_for_a_budget_nothing(
+    database_url: str,
+) -> None:
+    async with FakeModel(Script(first_token_seconds=3600)) as model:
+        env = {"MODEL": "gpt-4o", "OPENAI_BASE_URL": model.url, "OPENAI_API_KEY": "sk-1", "DAILY_TOKEN_LIMIT": "5000"}
+        async with (
+            running_service(database_url, AGENT_GRAPH="tests.support.graphs:plain", **env) as service,
+            service.client(headers={"Prefer": "respond-async"}) as client,
+        ):
+            async with asyncio.timeout(20):
+                runs = [(await client.post("/chat", json={"question": "one two"})).json()["run_id"]]
+                await (await model.request(0)).started.wait()
+                runs.append((await client.post("/chat", json={"question": "three"})).json()["run_id"])
+                while len(list(service.resources.worker._jobs.values())[-1].said.events) < 2:
+                    await asyncio.sleep(0.01)
+                for run_id in reversed(runs):
+                    await client.post(f"/runs/{run_id}/cancel")
+                    while not (await client.get(f"/runs/{run_id}")).json()["outcome"]:
+                        await asyncio.sleep(0.01)
+        assert len(model.requests) == 1
+
+    with psycopg.connect(database_url) as conn:
+        rows = conn.execute("SELECT run_id::text, input_tokens, output_tokens, estimated FROM slipway.ledger").fetchall()
+    assert rows == [(runs[0], 2, 0, True)]
+
+
 @pytest.mark.parametrize(
     ("scope", "now", "left"),
     [

@@ -3,16 +3,19 @@
 The dead process is a service that writes no more while its leases have run out; afterwards it wakes, and ends cleanly.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 from langchain_core.runnables import RunnableConfig
 
+from agent_service.metrics import ANSWERS
 from agent_service.runs.checkpoints import CURRENT_LIVE, Checkpointer
 from tests.service.runs import graphs
-from tests.service.runs.conftest import Database, Serve, begin, expire_leases, silenced, unfinished, until
+from tests.service.runs.conftest import WAIT_SECONDS, Database, Serve, begin, expire_leases, silenced, unfinished, until
 from tests.service.runs.graphs import Effects
+from tests.support.service import RunningService
 
 OWN_LEASE = "60"
 """Seconds: the first process's leases end by SQL only."""
@@ -136,3 +139,42 @@ async def test_a_subgraphs_answer_is_not_doubled_when_its_parent_never_heard_of_
 
     assert (run["attempt"], run["outcome"], run["answer"]) == (2, "completed", "THE ANSWER")
     assert effects.count("say") == 1
+
+
+MARKS = {"cite": "sourced", "read": "sourced", "refuse": "refused", "plain": "unsourced"}
+
+
+async def counts(service: RunningService, expected: Mapping[str, float]) -> None:
+    """Turns are counted right after their outcome is stored."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while {
+            kind: count for kind in ANSWERS if (count := await service.metric("agent_answers_total", result=kind))
+        } != expected:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("question", MARKS)
+async def test_a_turn_that_was_taken_over_counts_by_what_was_found_before(
+    serve: Serve, effects: Effects, database: Database, question: str
+) -> None:
+    graph = graphs.rated(effects)
+    async with serve(graph, LEASE_SECONDS=OWN_LEASE) as dying:
+        asked = await begin(dying, question=question)
+        await until(lambda: "after" in effects)
+        await until(lambda: database.rows("SELECT 1 FROM checkpoints WHERE metadata->>'step' = '1'"))
+        async with silenced(dying), serve(graph, LEASE_SECONDS=ADOPTS_AFTER) as peer:
+            expire_leases(database)
+            await database.finished(asked)
+            await counts(peer, {MARKS[question]: 1})
+
+
+@pytest.mark.parametrize("question", ["cite", "refuse"])
+async def test_a_turn_that_a_decision_ended_counts_by_what_was_found_before_it_and_the_next_turn_anew(
+    serve: Serve, effects: Effects, database: Database, question: str
+) -> None:
+    async with serve(graphs.rated(effects, asks=True)) as service:
+        for asked, counted in ((question, {MARKS[question]: 1}), ("plain", {MARKS[question]: 1, "unsourced": 1})):
+            run_id = await begin(service, question=asked, session_id="s")
+            await database.finished(run_id)
+            await database.finished(await begin(service, f"/runs/{run_id}/resume", value="yes"))
+            await counts(service, counted)

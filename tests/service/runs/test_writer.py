@@ -119,7 +119,7 @@ async def test_a_commit_is_one_statement_for_sixteen_runs_as_for_one(process: Pr
         runs = await process.begin_all(*(f"{count}-{n}" for n in range(count)))
         for run in runs:
             run.said.publish_text("hello", "agent")
-            run.calls.append(ModelCall(1, "agent", "m", 1, 0, 1, None))
+            run.calls.append(ModelCall(1, 1, "agent", "m", 1, 0, 1, None))
             await one_step(process, run)
         with counted(monkeypatch) as counts:
             assert await process.finish(*runs) == [True] * count

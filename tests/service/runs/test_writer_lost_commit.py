@@ -41,12 +41,12 @@ def forget(live: LiveRun) -> None:
 async def test_a_batch_that_grew_meanwhile_is_written_whole_and_once(pool: Pool) -> None:
     log, (writer, live) = EventLog(pool), await started(pool)
     live.said.publish_text("one ", "")
-    live.calls.append(ModelCall(1, "agent", "m", 3, 0, 2, None))
+    live.calls.append(ModelCall(1, 1, "agent", "m", 3, 0, 2, None))
     await writer.commit()
     forget(live)
     live.said.publish_text("two ", "")
     live.said.publish_text("three", "")
-    live.calls.append(ModelCall(2, "agent", "m", 3, 0, 2, None))
+    live.calls.append(ModelCall(1, 2, "agent", "m", 3, 0, 2, None))
 
     await writer.commit()
 
