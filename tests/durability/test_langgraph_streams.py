@@ -16,6 +16,7 @@ from tests.support.fake_model import FakeModel
 from tests.support.fake_script import Script, echo_tokens
 from tests.support.forwarder import forwarder
 from tests.support.replicas import Replica, running_replicas
+from tests.support.thread_reader import ThreadReader, asking
 
 TOKENS = 40
 
@@ -32,57 +33,6 @@ async def two_replicas(env: dict[str, str], folder: Path) -> AsyncIterator[tuple
         yield replicas, client
 
 
-class Transcript:
-    """What a chat window would hold: messages as `messages` and `values` events make them."""
-
-    def __init__(self) -> None:
-        self.texts: dict[str, str] = {}
-        self.values: dict[str, Any] = {}
-        self.attempts: list[int] = []
-        self.errors: list[Any] = []
-        self.seen: list[tuple[str | None, str, str]] = []
-
-    async def read(self, stream: AsyncIterator[Any]) -> None:
-        async for part in stream:
-            self.seen.append((part.id, part.event, json.dumps(part.data)))
-            match part.event:
-                case "metadata":
-                    self.attempts.append(part.data["attempt"])
-                case "messages":
-                    self.take(part.data[0])
-                case "values":
-                    self.values = part.data
-                case "error":
-                    self.errors.append(part.data)
-
-    def take(self, chunk: dict[str, Any]) -> None:
-        if chunk["type"] == "remove":
-            self.texts.pop(chunk["id"], None)
-        elif chunk["type"] == "AIMessageChunk":
-            self.texts[chunk["id"]] = self.texts.get(chunk["id"], "") + chunk["content"]
-
-
-def asking(text: str) -> dict[str, Any]:
-    return {"messages": [{"role": "user", "content": text}]}
-
-
-async def question(client: LangGraphClient, text: str, transcript: Transcript) -> str:
-    thread = await client.threads.create()
-    stream = client.runs.stream(
-        thread["thread_id"],
-        "agent",
-        input=asking(text),
-        stream_mode=["messages-tuple", "values"],
-    )
-    await transcript.read(stream)
-    return thread["thread_id"]
-
-
-async def texts_of_state(client: LangGraphClient, thread_id: str) -> list[str]:
-    state: Any = await client.threads.get_state(thread_id)
-    return [message["content"] for message in state["values"]["messages"] if message["type"] == "ai"]
-
-
 def expected(text: str) -> str:
     return "".join(echo_tokens(text, TOKENS))
 
@@ -93,23 +43,23 @@ async def test_no_token_is_lost_or_doubled_when_replicas_die(
 ) -> None:
     model.script = Script(token_count=TOKENS, tokens_per_second=20)
     async with two_replicas(env, tmp_path) as (replicas, client):
-        transcripts = [Transcript() for _ in range(6)]
-        running = [asyncio.ensure_future(question(client, f"question {n}", each)) for n, each in enumerate(transcripts)]
-        while not all(any(len(text) > 20 for text in each.texts.values()) for each in transcripts):
+        readers = [ThreadReader(f"question {n}") for n in range(6)]
+        running = [asyncio.ensure_future(reader.run(client)) for reader in readers]
+        while not all(len(reader.answer) > 20 for reader in readers):
             await asyncio.sleep(0.05)
 
         replicas[0].send(end)
         await replicas[0].wait()
-        threads = await asyncio.gather(*running)
+        await asyncio.gather(*running)
 
-        for number, (thread, transcript) in enumerate(zip(threads, transcripts, strict=True)):
-            whole = expected(f"question {number}")
-            assert transcript.errors == []
-            assert list(transcript.texts.values()) == [whole], transcript.attempts
-            assert [m["content"] for m in transcript.values["messages"] if m["type"] == "ai"] == [whole]
-            assert await texts_of_state(client, thread) == [whole]
-            assert len(set(transcript.seen)) == len(transcript.seen), "an event came twice"
-        assert any(transcript.attempts[-1] == 2 for transcript in transcripts) or end == signal.SIGTERM
+        for reader in readers:
+            whole = expected(reader.question)
+            assert reader.errors == []
+            assert list(reader.texts.values()) == [whole], reader.attempts
+            assert [m["content"] for m in reader.values["messages"] if m["type"] == "ai"] == [whole]
+            assert reader.state == [whole]
+            assert len(set(reader.seen)) == len(reader.seen), "an event came twice"
+        assert any(reader.attempts[-1] == 2 for reader in readers) or end == signal.SIGTERM
 
 
 async def test_a_wait_that_is_cut_comes_back_for_the_whole_state(env: dict[str, str], model: FakeModel, tmp_path: Path) -> None:

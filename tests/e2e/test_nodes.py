@@ -8,12 +8,15 @@ import pytest
 
 from tests.e2e.agent import CONNECT_SECONDS, SILENCE_SECONDS, Agent
 from tests.e2e.conftest import REPLICAS, Report
-from tests.e2e.measure import eventually, streams, words_at
-from tests.support.cluster import kubectl, machine, machine_tool
+from tests.e2e.measure import eventually, streams, threads, words_at
+from tests.support.cluster import kubectl, machine, machine_tool, node_addresses
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 STREAMS = 60
+
+THREADS = 20
+"""Streams of LangGraph's own client beside them."""
 
 LEASE_SECONDS = 5.0
 """As long as this after its last renewal a dead holder's runs stay its own."""
@@ -60,8 +63,13 @@ async def test_a_node_dies_and_its_runs_go_on_elsewhere(agent: Agent, report: Re
     machine_tool()
     node = await eventually(lambda: node_to_lose(agent), 30)
     try:
-        async with streams(agent, STREAMS, words_at("killed", words=30, pace=1, steps=2)) as measured:
+        stays = next(door for door in agent.doors if node_addresses()[node] not in door)
+        async with (
+            streams(agent, STREAMS, words_at("killed", words=30, pace=1, steps=2)) as measured,
+            threads(agent, THREADS, words_at("killed-sdk", words=30, pace=1), stays) as by_sdk,
+        ):
             await measured.all_reading()
+            await by_sdk.all_reading()
             killed = time.monotonic()
             await asyncio.to_thread(machine, "kill-node", node)
             await eventually(lambda: not routed(agent, node), BACK_SECONDS)
@@ -70,6 +78,7 @@ async def test_a_node_dies_and_its_runs_go_on_elsewhere(agent: Agent, report: Re
             moved = time.monotonic() - killed
     finally:
         machine("start-node", node)
+    report(by_sdk.line("node killed"))
     recovered = {reader.run_id: reader for reader in measured.readers if reader.attempts > 1}
     away = takeovers(agent, [*recovered])
     report(
@@ -78,6 +87,7 @@ async def test_a_node_dies_and_its_runs_go_on_elsewhere(agent: Agent, report: Re
     )
 
     measured.check()
+    assert by_sdk.broken() == []
     assert away.keys() == recovered.keys()
     assert max(away.values()) < TAKEOVER_SECONDS
     reconnected = max(SILENCE_SECONDS, unrouted) + CONNECT_SECONDS

@@ -261,7 +261,7 @@ async def _frames(res: Resources, run: Run, modes: list[str], after: Position) -
     thread_id = UUID(run.session_id)
     encoder = Encoder(run, thread_id, assistant, modes, res.thread_runs, after)
     begin = after if MESSAGE_MODES.isdisjoint(modes) else START
-    async for batch in res.runs.follow(run.id, begin, idle=HEARTBEAT_SECONDS):
+    async for batch in res.runs.follow(run.id, begin, idle=min(HEARTBEAT_SECONDS, res.settings.heartbeat_seconds)):
         if batch:
             yield b"".join([frame async for frame in encoder.encode(batch)])
         else:
