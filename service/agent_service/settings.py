@@ -323,6 +323,11 @@ class Settings(BaseModel):
         description="With AUTH=disabled: host names, separated by commas, by which browsers may call, besides addresses,"
         " localhost and names without a public domain.",
     )
+    webhook_hosts: HostNames = Field(
+        "",
+        description="Hosts, separated by commas, which a run of a LangGraph client may name as its `webhook`, such as"
+        " `hooks.example.com`. Empty: no webhooks.",
+    )
     cors_origins: Origins = Field(
         "",
         description="Origins (https://chat.example.com), separated by commas, whose pages may call this API; `*` is all."

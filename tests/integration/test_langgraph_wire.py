@@ -1,5 +1,6 @@
 """LangGraph's own client on Slipway: keys, owners, input rules, sessions, and what is refused."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,12 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from aiohttp import web
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
 from agent_service.auth.api_keys import create_key
+from tests.support.http_server import http_server
 from tests.support.service import RunningService, running_service
 
 
@@ -205,3 +208,37 @@ async def test_bad_requests_name_the_field(ann: LangGraphClient) -> None:
     assert [(body, answer.text) for body, field, answer in answers if answer.status_code != 422] == []
     assert [(answer.json()["field"], field) for _, field, answer in answers if answer.json()["field"] != field] == []
     assert (await http.get(f"/threads/{uuid4()}")).status_code == 404
+
+
+async def test_a_webhook_is_told_of_the_end_until_it_takes_it_and_no_other_host_is(database_url: str) -> None:
+    told: list[dict[str, Any]] = []
+
+    async def hook(request: web.Request) -> web.Response:
+        told.append(await request.json())
+        return web.Response(status=500 if len(told) == 1 else 204)
+
+    async with (
+        http_server(hook) as url,
+        running_service(
+            database_url, AGENT_GRAPH="tests.support.graphs:gated", MODEL="offline", WEBHOOK_HOSTS="127.0.0.1"
+        ) as service,
+        get_client(url=service.url) as client,
+    ):
+        thread_id = (await client.threads.create())["thread_id"]
+        for refused in ("http://localhost/", "http://127.0.0.1@evil.example/", "file:///etc/passwd", "http://[", "//127.0.0.1/"):
+            with pytest.raises(httpx.HTTPStatusError) as error:
+                await client.runs.create(thread_id, "agent", input=asking("hi"), webhook=refused)
+            assert error.value.response.json()["field"] == "webhook"
+        run = await client.runs.create(thread_id, "agent", input=asking("hi"), webhook=f"{url}/done?key=1")
+        async with asyncio.timeout(20):
+            while not told:
+                await asyncio.sleep(0.1)
+        async with service.resources.pool.connection() as conn:
+            await conn.execute("UPDATE slipway.runs SET webhook_due = now()")
+        async with asyncio.timeout(20):
+            while len(told) < 2:
+                await asyncio.sleep(0.1)
+
+    assert [each["run_id"] for each in told] == [run["run_id"]] * 2
+    assert told[1]["status"] == "success"
+    assert told[1]["values"]["note"] == "plain"

@@ -169,6 +169,7 @@ class Executor:
             "configurable": {**asked.get("configurable", {}), **ours},
             "callbacks": callbacks,
             "recursion_limit": min(limit for limit in steps if limit),
+            "max_concurrency": asked.get("max_concurrency"),
         }
 
     async def _begin(self, graph: Graph, live: LiveRun, config: RunnableConfig, handler: RunCallbackHandler) -> Any:

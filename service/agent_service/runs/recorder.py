@@ -17,9 +17,6 @@ from agent_service.runs.events import News
 from agent_service.runs.live_run import LiveRun
 from agent_service.runs.state_json import INTERRUPT_KEY, interrupts_json, state_bytes, state_json
 
-STATE_MODES = frozenset({"values", "checkpoints", "debug"})
-"""Modes whose items hold a whole state."""
-
 MAX_ITEM_BYTES = 1_000_000
 """Of what one task was given or has returned, in the log; the whole of it stands in the checkpoints."""
 

@@ -68,6 +68,7 @@ class ConfigInput(TypedDict, total=False):
     tags: list[str]
     metadata: dict[str, object]
     recursion_limit: int
+    max_concurrency: int
 
 
 class CheckpointInput(TypedDict, total=False):

@@ -33,8 +33,10 @@ from agent_service.runs.thread_runs import ThreadRuns, roll_back
 from agent_service.runs.thread_store import ThreadStore
 from agent_service.runs.usage import billed_before
 from agent_service.runs.watchdog import Watchdog
+from agent_service.runs.webhooks import deliver_forever
 from agent_service.runs.worker import Worker
 from agent_service.runs.writer import Writer
+from agent_service.setting_types import split_names
 from agent_service.settings import Settings
 from agent_service.threads import LaneThreads
 from agent_service.tracing.spans import Tracing
@@ -151,6 +153,8 @@ async def open_runtime(
         "claims": worker.claim_forever,
         "prune": partial(prune_forever, pool, Retention.of(settings), settings.prune_interval_seconds, metrics),
     }
+    if hosts := split_names(settings.webhook_hosts):
+        loops["webhooks"] = partial(deliver_forever, pool, of_clients.values_after, hosts)
     watchdog = Watchdog(url, live, threads, settings.lease_seconds)
     async with keeping:
         watchdog.start()

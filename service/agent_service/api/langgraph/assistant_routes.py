@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
-from uuid import UUID, uuid5
 
 from fastapi import APIRouter, Query
 from pydantic import TypeAdapter
@@ -16,20 +15,13 @@ from agent_service.api.openapi import PROBLEMS
 from agent_service.errors import Forbidden, InvalidRequest, NotFound
 from agent_service.resources import Resources
 from agent_service.runs.recovery import Graph
+from agent_service.runs.run_view import assistant_id
 from agent_service.runs.state_json import state_bytes
 
 router = APIRouter(route_class=JsonRoute, tags=["langgraph"], responses=PROBLEMS)
 
-NAMESPACE = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")
-"""Of LangGraph's own ids: people have that of `agent` in their clients' settings."""
-
 MAX_XRAY_LEVELS = 10
 """Of subgraphs in a drawing."""
-
-
-def assistant_id(graph_id: str) -> UUID:
-    """The same on each server that serves a graph of this name, LangGraph's too."""
-    return uuid5(NAMESPACE, graph_id)
 
 
 def graph_named(res: Resources, wanted: str, *, field: str = "assistant_id") -> str:

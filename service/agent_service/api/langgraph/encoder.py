@@ -7,9 +7,9 @@ from uuid import UUID
 
 from agent_service.api.json_body import LINE_ENDS
 from agent_service.api.langgraph.run_inputs import MESSAGE_MODES
-from agent_service.api.langgraph.views import STEP_LIMIT, error_view
-from agent_service.runs.events import Event, Position
+from agent_service.runs.events import Event, EventKind, Position
 from agent_service.runs.run_types import Run, RunError
+from agent_service.runs.run_view import STEP_LIMIT, error_view
 from agent_service.runs.state_json import state_bytes
 from agent_service.runs.thread_runs import ThreadRuns
 
@@ -40,6 +40,20 @@ class Encoder:
         self._subgraphs = bool(run.input.get("subgraphs"))
         self._runs = runs
         self._after = after
+        self._kinds: dict[EventKind, Callable[[Event], Frames]] = {
+            "run": self._run_begins,
+            "text": self._text,
+            "partial": self._partial,
+            "speak": self._speaks,
+            "piece": self._piece,
+            "whole": self._whole,
+            "reset": self._reset,
+            "custom": self._custom,
+            "usage": self._usage,
+            "error": lambda event: [("error", state_bytes(error_view(event.payload)))],
+            "gap": lambda _: [("error", state_bytes(error_view(EXPIRED)))],
+            "end": lambda _: [("end", b"null")],
+        }
         self._speaking: dict[str, _Message] = {}
         """By source."""
         self._said = False
@@ -70,28 +84,19 @@ class Encoder:
 
     def _named(self, event: Event) -> Frames:
         """Of every kind but `graph`. Keeps what later events need."""
-        shown: Callable[[Event], Frames] | None = getattr(self, f"_on_{event.kind}", None)
+        shown = self._kinds.get(event.kind)
         return shown(event) if shown else []
 
-    def _on_run(self, event: Event) -> Frames:
+    def _run_begins(self, event: Event) -> Frames:
         return [("metadata", state_bytes({"run_id": str(self._run.id), "attempt": event.attempt}))]
 
-    def _on_custom(self, event: Event) -> Frames:
+    def _custom(self, event: Event) -> Frames:
         place = event.node.split("|") if event.node else []
         wanted = "custom" in self._modes and self._shows(place)
         return [(self._name("custom", place), state_bytes(event.payload))] if wanted else []
 
-    def _on_usage(self, event: Event) -> Frames:
+    def _usage(self, event: Event) -> Frames:
         return [("error", state_bytes(error_view(STEP_LIMIT)))] if event.payload["outcome"] == "iteration_limit" else []
-
-    def _on_error(self, event: Event) -> Frames:
-        return [("error", state_bytes(error_view(event.payload)))]
-
-    def _on_gap(self, _: Event) -> Frames:
-        return [("error", state_bytes(error_view(EXPIRED)))]
-
-    def _on_end(self, _: Event) -> Frames:
-        return [("end", b"null")]
 
     # Messages
 
@@ -99,12 +104,12 @@ class Encoder:
     def _tuple(self) -> bool:
         return "messages-tuple" in self._modes
 
-    def _on_speak(self, event: Event) -> Frames:
+    def _speaks(self, event: Event) -> Frames:
         payload = event.payload
         self._speaking[event.node] = _Message(payload["id"], payload["ns"], self._meta(payload["meta"]))
         return []
 
-    def _on_text(self, event: Event) -> Frames:
+    def _text(self, event: Event) -> Frames:
         source, text = event.node, event.payload
         begins_anew, self._said = self._said, True
         message = self._speaking.get(source)
@@ -120,7 +125,7 @@ class Encoder:
             text = text[ahead:]
         return self._chunk(message, text) if text else []
 
-    def _on_partial(self, event: Event) -> Frames:
+    def _partial(self, event: Event) -> Frames:
         text = event.payload["text"]
         message = self._speaking.get(event.payload["source"])
         if message is None:
@@ -138,7 +143,7 @@ class Encoder:
             found += [*first, ("messages/partial", message.so_far())]
         return found
 
-    def _on_piece(self, event: Event) -> Frames:
+    def _piece(self, event: Event) -> Frames:
         fields = event.payload
         message = self._speaking.get(event.node)
         if message is None or not self._shows(message.place):
@@ -153,7 +158,7 @@ class Encoder:
                 found.append(("messages/complete", message.so_far()))
         return found
 
-    def _on_whole(self, event: Event) -> Frames:
+    def _whole(self, event: Event) -> Frames:
         place, message, meta = event.payload["ns"], event.payload["message"], self._meta(event.payload["meta"])
         found = []
         if self._tuple and self._shows(place):
@@ -165,7 +170,7 @@ class Encoder:
             ]
         return found
 
-    def _on_reset(self, event: Event) -> Frames:
+    def _reset(self, event: Event) -> Frames:
         """A call that is repeated begins another message. (What an attempt before has said, `resumed` takes back.)"""
         self._said = bool(event.payload["text"])
         message = self._speaking.pop(event.node, None) if event.node else None

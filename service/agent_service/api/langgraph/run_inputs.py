@@ -8,6 +8,7 @@ from agent_service.errors import BothContexts, InvalidRequest
 from agent_service.runs.graph_context import GraphContext
 from agent_service.runs.run_types import CheckpointInput, ConfigInput, RunInput
 from agent_service.runs.thread_store import Thread
+from agent_service.runs.webhooks import allowed
 
 ALL_MODES: tuple[StreamMode, ...] = ("values", "updates", "messages-tuple", "custom")
 """What a run in the background is recorded in, as its client has yet to say what it wants to read."""
@@ -28,6 +29,7 @@ def run_input(
     context: GraphContext,
     record: tuple[StreamMode, ...] | None,
     thread: Thread | None,
+    webhook_hosts: tuple[str, ...],
 ) -> RunInput:
     """The run's input, as it is stored.
 
@@ -62,6 +64,8 @@ def run_input(
         "multitask_strategy": body.multitask_strategy or "enqueue",
         "on_disconnect": body.on_disconnect or "continue",
     }
+    if body.webhook:
+        given["wire"]["webhook"] = allowed(body.webhook, webhook_hosts)
     return given
 
 
@@ -94,6 +98,8 @@ def _config(config: RunConfig | None, configurable: dict[str, Any], metadata: Ma
         found["tags"] = config.tags
     if config and config.recursion_limit:
         found["recursion_limit"] = config.recursion_limit
+    if config and config.max_concurrency:
+        found["max_concurrency"] = config.max_concurrency
     if merged := {**((config.metadata if config else None) or {}), **(metadata or {})}:
         found["metadata"] = merged
     return found

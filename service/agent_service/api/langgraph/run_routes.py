@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
@@ -12,11 +11,11 @@ from starlette.responses import Response
 
 from agent_service.api.deps import Caller, ResourcesDep, WaitingCaller, run_in_log
 from agent_service.api.json_body import JsonRoute
-from agent_service.api.langgraph.assistant_routes import assistant_id, graph_named
+from agent_service.api.langgraph.assistant_routes import graph_named
 from agent_service.api.langgraph.encoder import HEARTBEAT_SECONDS, Encoder
 from agent_service.api.langgraph.pages import page
 from agent_service.api.langgraph.run_inputs import ALL_MODES, MESSAGE_MODES, run_input
-from agent_service.api.langgraph.views import outcome_view, run_status
+from agent_service.api.langgraph.views import outcome_view
 from agent_service.api.langgraph.wire_schemas import CancelMany, Limit, Offset, RunCreate, StreamMode
 from agent_service.api.openapi import PROBLEMS, event_stream
 from agent_service.api.sse import StreamResponse
@@ -26,8 +25,10 @@ from agent_service.resources import Resources
 from agent_service.runs.events import START, EventId, Position
 from agent_service.runs.on_thread import OnThread
 from agent_service.runs.run_types import Run
+from agent_service.runs.run_view import assistant_id, run_view
 from agent_service.runs.state_json import state_bytes
 from agent_service.runs.thread_store import Thread
+from agent_service.setting_types import split_names
 
 router = APIRouter(route_class=JsonRoute, tags=["langgraph"], responses=PROBLEMS)
 
@@ -61,7 +62,7 @@ Action = Annotated[Literal["interrupt", "rollback"], Query()]
 async def create_run(thread_id: UUID, body: RunCreate, res: ResourcesDep, principal: Caller) -> Response:
     """Begins a run and answers at once."""
     run = await _begin(res, principal, body, thread_id, record=ALL_MODES)
-    return _json(_run_view(run), headers={"Content-Location": _path(run)})
+    return _json(run_view(run), headers={"Content-Location": _path(run)})
 
 
 @router.post("/threads/{thread_id}/runs/stream", responses=STREAM, response_class=Response)
@@ -80,7 +81,7 @@ async def wait_for_run(thread_id: UUID, body: RunCreate, res: ResourcesDep, prin
 async def create_stateless_run(body: RunCreate, res: ResourcesDep, principal: Caller) -> Response:
     """Begins a run on a thread of its own."""
     run = await _begin(res, principal, body, None, record=ALL_MODES)
-    return _json(_run_view(run), headers={"Content-Location": _path(run)})
+    return _json(run_view(run), headers={"Content-Location": _path(run)})
 
 
 @router.post("/runs/stream", responses=STREAM, response_class=Response)
@@ -103,7 +104,7 @@ async def create_batch(body: list[RunCreate], res: ResourcesDep, principal: Call
     for each in body:
         graph_named(res, each.assistant_id)
     runs = [await _begin(res, principal, each, None, record=ALL_MODES) for each in body]
-    return _json([_run_view(run) for run in runs])
+    return _json([run_view(run) for run in runs])
 
 
 # What has begun
@@ -122,13 +123,13 @@ async def list_runs(
     """The thread's runs, the newest first."""
     thread = await res.threads.get(principal, thread_id)
     runs = await res.thread_runs.of_thread(thread.thread, status=status, limit=limit + 1, offset=offset)
-    return page([_run_view(run) for run in runs], limit, offset, select)
+    return page([run_view(run) for run in runs], limit, offset, select)
 
 
 @router.get("/threads/{thread_id}/runs/{run_id}")
 async def get_run(thread_id: UUID, run_id: UUID, res: ResourcesDep, principal: Caller) -> Response:
     """A run as it stands."""
-    return _json(_run_view(await _run(res, principal, thread_id, run_id)))
+    return _json(run_view(await _run(res, principal, thread_id, run_id)))
 
 
 @router.delete("/threads/{thread_id}/runs/{run_id}", status_code=204)
@@ -210,7 +211,15 @@ async def _begin(
     assistant = str(assistant_id(graph))
     thread = await _thread(res, principal, body, thread_id) if thread_id else None
     name = thread.name if thread else str(thread_id or uuid4())
-    given = run_input(body, graph, assistant, context=res.graphs.by_name[graph].context, record=record, thread=thread)
+    given = run_input(
+        body,
+        graph,
+        assistant,
+        context=res.graphs.by_name[graph].context,
+        record=record,
+        thread=thread,
+        webhook_hosts=split_names(res.settings.webhook_hosts),
+    )
     ephemeral = thread_id is None and body.on_completion != "keep"
     how = OnThread(
         strategy=body.multitask_strategy or "enqueue",
@@ -313,22 +322,6 @@ def _position(last: str, run_id: UUID) -> Position:
     if seen.run_id != run_id:
         raise InvalidRequest("Last-Event-ID: expected the id of an event of this run", field="Last-Event-ID")
     return seen.position
-
-
-def _run_view(run: Run) -> dict[str, Any]:
-    wire: Mapping[str, Any] = run.input.get("wire", {})
-    ended: datetime | None = run.finished_at or run.started_at
-    return {
-        "run_id": str(run.id),
-        "thread_id": str(UUID(run.session_id)),
-        "assistant_id": str(assistant_id(run.graph)),
-        "metadata": wire.get("metadata", {}),
-        "status": run_status(run),
-        "kwargs": wire.get("kwargs", {}),
-        "multitask_strategy": wire.get("multitask_strategy", "enqueue"),
-        "created_at": run.created_at,
-        "updated_at": ended or run.created_at,
-    }
 
 
 def _json(value: object, headers: Mapping[str, str] | None = None) -> Response:

@@ -6,21 +6,10 @@ from uuid import UUID
 
 from langgraph.types import PregelTask, StateSnapshot
 
-from agent_service.runs.run_types import BREAKPOINT, Interrupt, Run, RunError
+from agent_service.runs.run_types import BREAKPOINT, Interrupt, Run
+from agent_service.runs.run_view import STEP_LIMIT, error_view, run_error
 from agent_service.runs.state_json import INTERRUPT_KEY, interrupts_json
 from agent_service.runs.thread_store import Thread
-
-RUN_STATUS: Mapping[str, str] = {
-    "completed": "success",
-    "interrupted": "success",  # clients take "interrupted" for a run that was stopped; the thread says that it waits
-    "cancelled": "interrupted",
-    "timeout": "timeout",
-}
-"""Of a run that has ended, by its outcome; every other one is an error."""
-
-
-STEP_LIMIT: RunError = {"code": "GraphRecursionError", "message": "the run took more steps than it may", "retryable": False}
-"""Of a run that ended so; on Slipway's own wire that is an answer."""
 
 
 def thread_view(thread: Thread, snapshot: StateSnapshot | None, *, values: Any) -> dict[str, Any]:
@@ -39,11 +28,6 @@ def thread_view(thread: Thread, snapshot: StateSnapshot | None, *, values: Any) 
         if snapshot
         else {},
     }
-
-
-def error_view(error: RunError) -> dict[str, str]:
-    """What failed, by code and sentence; never the text of an exception, which may quote anything."""
-    return {"error": error["code"], "message": error["message"]}
 
 
 def state_view(snapshot: StateSnapshot | None, thread_id: UUID) -> dict[str, Any]:
@@ -103,13 +87,6 @@ def checkpoint_view(config: Any, thread_id: UUID) -> dict[str, Any]:
     return {"checkpoint": found, "configurable": found, "checkpoint_id": found["checkpoint_id"]}
 
 
-def run_status(run: Run) -> str:
-    """One of pending, running, success, error, timeout, interrupted."""
-    if run.status != "finished":
-        return "pending" if run.status == "queued" else "running"
-    return RUN_STATUS.get(run.outcome or "", "error")
-
-
 def waiting(interrupts: list[Interrupt] | None) -> list[dict[str, Any]]:
     """What a run has asked; nothing at a breakpoint, which asks for nothing."""
     return interrupts_json(item for item in interrupts or () if item["id"] != BREAKPOINT)
@@ -117,7 +94,7 @@ def waiting(interrupts: list[Interrupt] | None) -> list[dict[str, Any]]:
 
 def outcome_view(run: Run, values: Any) -> Any:
     """What waiting for a run gives: the state, with what it asks; or its error."""
-    if error := run.error or (STEP_LIMIT if run.outcome == "iteration_limit" else None):
+    if error := run_error(run):
         return {"__error__": error_view(error)}
     if run.outcome == "interrupted" and isinstance(values, Mapping):
         return {**values, INTERRUPT_KEY: waiting(run.interrupts)}

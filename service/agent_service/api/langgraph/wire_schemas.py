@@ -168,7 +168,7 @@ class RunConfig(Body):
     tags: Annotated[list[Name], Field(max_length=50)] | None = None
     metadata: Metadata | None = None
     recursion_limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    run_name: Name | None = None
+    run_name: None = Field(None, description="Not supported: runs are named in traces by Slipway.")
     max_concurrency: Annotated[int, Field(ge=1)] | None = None
 
 
@@ -192,8 +192,10 @@ class RunCreate(Body):
     on_completion: Literal["delete", "keep"] | None = None
     if_not_exists: Literal["create", "reject"] | None = None
     after_seconds: Annotated[float | None, Field(ge=0, le=MAX_DELAY_SECONDS, strict=False)] = None
-    webhook: None = Field(None, description="Not supported yet.")
-    feedback_keys: None = Field(None, description="Not supported yet.")
+    webhook: Annotated[str, StringConstraints(max_length=2_000)] | None = Field(
+        None, description="Told of the run's end by a POST; its host must be in WEBHOOK_HOSTS."
+    )
+    feedback_keys: Nodes | None = Field(None, description="Taken; feedback goes to POST /feedback, with the run's id.")
     # Slipway does these always: all streams can be resumed, all steps are stored while the run goes on and before its end.
     stream_resumable: bool | None = None
     durability: Literal["sync", "async", "exit"] | None = None
