@@ -50,6 +50,9 @@ async def calls(client: httpx.AsyncClient, headers: dict[str, str]) -> list[http
         await client.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": "hi"}]}, headers=headers),
         await client.post("/auth/stream-token", headers=headers),
         await client.get("/sessions", headers=headers),
+        await client.post("/mcp", json={"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, headers=headers),
+        await client.post("/a2a", json={"jsonrpc": "2.0", "id": 1, "method": "GetTask"}, headers=headers),
+        await client.get("/.well-known/agent-card.json", headers=headers),
     ]
 
 

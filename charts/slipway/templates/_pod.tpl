@@ -20,6 +20,7 @@
 {{ include "slipway.limitsEnv" . | trim }}
 {{ include "slipway.modelEnv" . }}
 {{ include "slipway.authEnv" . }}
+{{- include "slipway.protocolsEnv" . }}
 {{- if .Values.graph.module }}
 - name: AGENT_GRAPH
   value: {{ .Values.graph.module | quote }}
@@ -130,6 +131,37 @@ What the metrics of quality are told apart by: the image's tag; with graph.files
 {{- end -}}
 {{- end -}}
 {{- join "," (uniq $names) -}}
+{{- end -}}
+
+{{/* What differs from the service's own defaults. */}}
+{{- define "slipway.protocolsEnv" -}}
+{{- $ingress := .Values.ingress -}}
+{{- with .Values.protocols -}}
+{{- if not .mcp }}
+- name: MCP
+  value: "off"
+{{- end }}
+{{- if not .a2a }}
+- name: A2A
+  value: "off"
+{{- end }}
+{{- if .publicAgentCard }}
+- name: PUBLIC_AGENT_CARD
+  value: "true"
+{{- end }}
+{{- with .description }}
+- name: AGENT_DESCRIPTION
+  value: {{ . | quote }}
+{{- end }}
+{{- $ofIngress := "" -}}
+{{- if and $ingress.enabled $ingress.host $ingress.tlsSecret -}}
+{{- $ofIngress = printf "https://%s" $ingress.host -}}
+{{- end -}}
+{{- with .publicUrl | default $ofIngress }}
+- name: PUBLIC_URL
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{- define "slipway.authEnv" -}}
