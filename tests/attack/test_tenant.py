@@ -78,7 +78,7 @@ A2A: dict[str, Send] = {
 """Errors of calls have status 200 there."""
 
 BY_RUN |= A2A
-BY_RUN["MCP's stream"] = lambda c, h, i: c.get("/mcp", headers={**h, "Last-Event-ID": f"{i}-1-1.WzEsbnVsbF0="})
+BY_RUN["MCP's stream"] = lambda c, h, i: c.get("/mcp", headers={**h, "Last-Event-ID": f"{i}-1-1.WzEsbnVsbCxmYWxzZV0="})
 
 BY_SESSION: dict[str, Send] = {
     "history": lambda c, h, i: c.get(f"/sessions/{i}/messages", headers=h),

@@ -92,7 +92,7 @@ def check_resume(body: ResumeRequest, run: Run) -> None:
         check_decisions(body.decisions, interrupts)
         return
     for item in interrupts:
-        if _asks_approval(item["value"]) and (not body.by_interrupt or item["id"] in body.values):
+        if asks_approval(item["value"]) and (not body.by_interrupt or item["id"] in body.values):
             field = f"values.{item['id']}" if body.by_interrupt else "value"
             check_decisions(_decisions_in(body.values[item["id"]] if body.by_interrupt else body.value, field), [item])
 
@@ -107,7 +107,7 @@ def _decisions_in(value: object, field: str) -> list[Decision]:
         ) from None
 
 
-def _asks_approval(value: object) -> TypeGuard[Mapping[str, Any]]:
+def asks_approval(value: object) -> TypeGuard[Mapping[str, Any]]:
     """Whether an interrupt's value is a request of langchain's HumanInTheLoopMiddleware, whatever stands in it."""
     return isinstance(value, Mapping) and "action_requests" in value
 
@@ -118,7 +118,7 @@ def check_decisions(decisions: Sequence[Decision], interrupts: Sequence[Interrup
     Otherwise the graph would raise, and the interrupt would be used up. Interrupts of another form are let through.
     """
     asked = [item["value"] for item in interrupts]
-    for request in filter(_asks_approval, asked):
+    for request in filter(asks_approval, asked):
         actions = request["action_requests"]
         if len(actions) != len(decisions):
             names = ", ".join(str(action.get("name")) for action in actions)
@@ -140,7 +140,7 @@ def in_words(words: str, run: Run) -> ResumeRequest:
     if len(interrupts) > 1:
         raise InvalidRequest(f"{len(interrupts)} decisions wait: text is not enough, expected data with `values`")
     asked = interrupts[0]["value"] if interrupts else None
-    if not run.at_breakpoint and not _asks_approval(asked):
+    if not run.at_breakpoint and not asks_approval(asked):
         return ResumeRequest(value=words)
     verdict, _, why = words.strip().partition(":")
     match verdict.strip().lower():
@@ -153,5 +153,5 @@ def in_words(words: str, run: Run) -> ResumeRequest:
         case _:
             or_not = "" if run.at_breakpoint else ", `reject` or `reject: why`, or data with `decisions`"
             raise InvalidRequest(f"the run waits for consent: expected `approve`{or_not}")
-    actions = asked["action_requests"] if _asks_approval(asked) else []
+    actions = asked["action_requests"] if asks_approval(asked) else []
     return ResumeRequest(decisions=[decision] * len(actions))

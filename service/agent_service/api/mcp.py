@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Self
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import orjson
 from fastapi import APIRouter, Header, Request
@@ -20,12 +20,14 @@ from pydantic import ConfigDict, StringConstraints, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from agent_service.api import mcp_tools, protected_resource
+from agent_service.api import mcp_elicitation, mcp_tools, protected_resource
 from agent_service.api.chat import start
+from agent_service.api.decisions import check_resume
 from agent_service.api.deps import Caller, ResourcesDep, WaitingCaller, run_in_log
 from agent_service.api.error_handlers import first_of
 from agent_service.api.json_body import JsonResponse
 from agent_service.api.mcp_versions import (
+    META_CAPABILITIES,
     META_SERVER,
     NEWEST_WITH_HANDSHAKE,
     PRIMING_FROM,
@@ -117,13 +119,15 @@ class ToolCall:
 
     id: CallId
     progress_token: CallId | None
+    shows_forms: bool
 
     @classmethod
     def of(cls, message: Message) -> Self:
         """Raises RpcError for a progress token that is none."""
         assert message.id is not None  # noqa: S101  # or it is no call
         try:
-            return cls(message.id, _TOKEN.validate_python(meta(message).get("progressToken")))
+            token = _TOKEN.validate_python(meta(message).get("progressToken"))
+            return cls(message.id, token, mcp_elicitation.is_shown(meta(message).get(META_CAPABILITIES)))
         except ValidationError as error:
             _, detail = first_of(error.errors())
             raise RpcError(INVALID_PARAMS, f"params._meta.progressToken: {detail}", field="params._meta.progressToken") from None
@@ -137,12 +141,14 @@ class ToolCall:
             raise InvalidRequest("Last-Event-ID: expected the id of an event of /mcp", field="Last-Event-ID") from None
 
     def event_id(self, run: Run, at: Position) -> str:
-        call = base64.urlsafe_b64encode(orjson.dumps([self.id, self.progress_token])).decode()
+        call = base64.urlsafe_b64encode(orjson.dumps([self.id, self.progress_token, self.shows_forms])).decode()
         return f"{run.id}-{at.attempt}-{at.seq}.{call}"
 
 
 _TOKEN: TypeAdapter[CallId | None] = TypeAdapter(CallId | None, config=ConfigDict(strict=True))
-_CALL: TypeAdapter[tuple[CallId, CallId | None]] = TypeAdapter(tuple[CallId, CallId | None], config=ConfigDict(strict=True))
+_CALL: TypeAdapter[tuple[CallId, CallId | None, bool]] = TypeAdapter(
+    tuple[CallId, CallId | None, bool], config=ConfigDict(strict=True)
+)
 
 
 @router.post(
@@ -245,7 +251,7 @@ def _marked(result: dict[str, Any], version: str, *, kept: bool = False) -> dict
     if version != STATELESS:
         return result
     keeping = {"ttlMs": LIST_MILLISECONDS, "cacheScope": "private"} if kept else {}
-    return {**result, **keeping, "resultType": "complete", "_meta": {META_SERVER: SERVER}}
+    return {"resultType": "complete", **result, **keeping, "_meta": {META_SERVER: SERVER}}
 
 
 # A call of the tool
@@ -260,9 +266,12 @@ async def _call_tool(
         expected = ", ".join(_graphs(res))
         raise RpcError(INVALID_PARAMS, f"params.name: no such tool, expected one of {expected}", field="params.name")
     try:
-        ask = mcp_tools.Arguments.model_validate(message.params.get("arguments") or {})
-        key = _key(session, asked.id) if session and version != STATELESS else None
-        run = await start(res, principal, ask.question, ask.session_id, key, graph=name)
+        if version == STATELESS and "requestState" in message.params:
+            run = await _decided(res, principal, message.params)
+        else:
+            ask = mcp_tools.Arguments.model_validate(message.params.get("arguments") or {})
+            key = _key(session, asked.id) if session and version != STATELESS else None
+            run = await start(res, principal, ask.question, ask.session_id, key, graph=name)
     except ValidationError as error:
         _, detail = first_of(error.errors())
         return JsonResponse(result_of(asked.id, _marked(mcp_tools.failure(detail), version)))
@@ -274,8 +283,27 @@ async def _call_tool(
         return _stream(res, principal, run, asked, version)
     await until_ended(res, principal, run, request, _on_leave(res, run, version))
     async with res.rendering:
-        ended = await res.runs.ended(principal, run.id)
-        return JsonResponse(result_of(asked.id, _marked(mcp_tools.result(ended), version)))
+        return JsonResponse(result_of(asked.id, _result(await res.runs.ended(principal, run.id), asked, version)))
+
+
+def _result(ended: Run, asked: ToolCall, version: str) -> dict[str, Any]:
+    """The call's answer, or what a person is to decide first."""
+    waits = version == STATELESS and asked.shows_forms and ended.outcome == "interrupted"
+    return _marked((waits and mcp_elicitation.form(ended)) or mcp_tools.result(ended), version)
+
+
+async def _decided(res: Resources, principal: Principal, params: Mapping[str, Any]) -> Run:
+    """The run that carries a person's decision for the one that waits; that one, if nothing was decided."""
+    try:
+        waiting = await res.runs.get(principal, UUID(str(params["requestState"])))
+    except ValueError:
+        raise InvalidRequest("requestState: expected what the answer had", field="requestState") from None
+    decision = mcp_elicitation.decision(params.get("inputResponses"), waiting)
+    if decision is None:
+        return waiting
+    check_resume(decision, waiting)
+    values, by_interrupt = decision.resume_value, decision.by_interrupt
+    return run_in_log(await res.runs.resume(principal, waiting.id, values=values, by_interrupt=by_interrupt))
 
 
 def _on_leave(res: Resources, run: Run, version: str) -> Callable[[], Awaitable[None]]:
@@ -317,8 +345,8 @@ async def _messages(
         said, told_at = max(said + 0.001, time.time() - run.created_at.timestamp()), time.monotonic()
         yield sse_message(_progress(asked.progress_token, said, note), asked.event_id(run, after))
     async with res.rendering:
-        result = mcp_tools.result(await res.runs.ended(principal, run.id))
-        last = sse_message(result_of(asked.id, _marked(result, version)), asked.event_id(run, after))
+        result = _result(await res.runs.ended(principal, run.id), asked, version)
+        last = sse_message(result_of(asked.id, result), asked.event_id(run, after))
     yield last  # a slow reader keeps nobody from rendering
 
 

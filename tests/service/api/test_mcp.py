@@ -9,8 +9,10 @@ from uuid import uuid4
 
 import anyio
 import httpx
+import mcp_types
 import pytest
 from mcp.client.client import Client
+from mcp.client.session import ElicitationFnT
 from mcp.shared.exceptions import MCPError
 
 from tests.service.api.conftest import plain_service, until_ended
@@ -151,6 +153,82 @@ async def test_what_the_model_behind_the_client_got_wrong_is_told_to_it(service:
             result = await agent.call_tool("agent", arguments)
             assert result.is_error is True
             assert named in said(result)
+
+
+Shown = list[tuple[str, dict[str, Any]]]
+
+
+def person(shown: Shown, *responses: mcp_types.ElicitResult) -> ElicitationFnT:
+    """Who fills in one form after the other."""
+    left = iter(responses)
+
+    async def fill_in(context: object, params: mcp_types.ElicitRequestParams) -> mcp_types.ElicitResult:  # noqa: ARG001  # MCP names them
+        assert isinstance(params, mcp_types.ElicitRequestFormParams)
+        shown.append((params.message, params.requested_schema))
+        return next(left)
+
+    return fill_in
+
+
+def accepted(**content: Any) -> mcp_types.ElicitResult:
+    return mcp_types.ElicitResult(action="accept", content=content)
+
+
+async def test_a_person_at_the_client_decides_within_the_call(database_url: str) -> None:
+    """The default graph's save_note asks for approval."""
+    note = {"question": "Save a note: buy milk"}
+    shown: Shown = []
+    declined, cancelled = (mcp_types.ElicitResult(action=action) for action in ("decline", "cancel"))
+    async with running_service(database_url) as service:
+        for response, saved in (
+            (accepted(decision="reject", reason="no"), False), (declined, False), (accepted(decision="approve"), True),
+        ):  # fmt: skip
+            async with client_of(service.url, elicitation=person(shown, response)) as agent:
+                result = await agent.call_tool("agent", note)
+            assert result.structured_content["outcome"] == "completed"
+            assert ("Saved the note" in said(result)) is saved
+        assert all("save_note" in message and "buy milk" in message for message, _ in shown)
+
+        async with client_of(service.url, elicitation=person(shown)) as agent:
+            state = await waits_at(agent, note)
+            for wrong_state, wrong in ((state, accepted()), (state, accepted(decision="maybe")), ("x", cancelled)):
+                assert (await decide(agent, note, wrong_state, wrong)).is_error is True
+            assert await waits_at(agent, note, request_state=state, input_responses={"decision": cancelled}) == state
+
+
+async def waits_at(agent: Client, arguments: dict[str, Any], **decided: Any) -> str:
+    """Calls without the client's loop over forms, and is asked for a decision."""
+    asked = await agent.session.call_tool("agent", arguments, allow_input_required=True, **decided)
+    assert isinstance(asked, mcp_types.InputRequiredResult)
+    assert asked.request_state
+    return asked.request_state
+
+
+async def decide(
+    agent: Client, arguments: dict[str, Any], state: str, response: mcp_types.ElicitResult
+) -> mcp_types.CallToolResult:
+    return await agent.session.call_tool("agent", arguments, request_state=state, input_responses={"decision": response})
+
+
+async def test_a_graphs_own_question_is_answered_within_the_call(database_url: str) -> None:
+    shown: Shown = []
+    async with (
+        running_service(database_url, AGENT_GRAPH="tests.support.graphs:asking") as service,
+        client_of(service.url, elicitation=person(shown, accepted(answer="red"))) as agent,
+    ):
+        assert said(await agent.call_tool("agent", ASK)) == "You chose red."
+    assert "which colour?" in shown[0][0]
+
+
+async def test_anothers_decision_is_refused(database_url: str) -> None:
+    env = {"AUTH": "required", "JWT_SECRET": JWT_SECRET, "AGENT_GRAPH": "tests.support.graphs:asking"}
+    async with running_service(database_url, **env) as service:
+        async with client_of(service.url, headers=bearer("alice")) as hers:
+            run_id = (await hers.call_tool("agent", ASK)).structured_content["run_id"]
+        async with client_of(service.url, headers=bearer("bob")) as his:
+            foreign, unknown = [await decide(his, ASK, state, accepted(answer="red")) for state in (run_id, str(uuid4()))]
+        assert foreign == unknown
+        assert said(foreign) == "no such run"
 
 
 async def test_a_failed_run_is_an_error_of_the_tool(connect: Connect, model: FakeModel) -> None:
@@ -370,4 +448,4 @@ async def test_there_is_no_stream_but_those_of_calls(client: httpx.AsyncClient) 
     run = uuid4()
     for event_id in ("x", f"{run}-1-1", f"{run}-1-1.", f"{run}-1-1.!!", f"{run}-1-1.e30=", f"{run}-1-1.WzFd", "." * 10_000):
         assert (await client.get("/mcp", headers={"Last-Event-ID": event_id})).status_code == 400, event_id
-    assert (await client.get("/mcp", headers={"Last-Event-ID": f"{run}-1-1.WzEsbnVsbF0="})).status_code == 404
+    assert (await client.get("/mcp", headers={"Last-Event-ID": f"{run}-1-1.WzEsbnVsbCxmYWxzZV0="})).status_code == 404
