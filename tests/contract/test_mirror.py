@@ -55,7 +55,7 @@ ELSEWHERE = {
     "integration/test_response_cache.py": ["runs/response_cache"],
     "integration/test_outcomes.py": ["api/sse"],
     "service/api/test_a2a.py": ["api/a2a_forms", "api/rpc"],
-    "service/api/test_mcp.py": ["api/mcp_tools", "api/mcp_versions"],
+    "service/api/test_mcp.py": ["api/mcp_elicitation", "api/mcp_tools", "api/mcp_versions"],
     "service/api/test_openai.py": ["api/openai_input"],
     "attack/test_hostile_requests.py": ["api/field_types", "api/json_body", "api/openai_schemas", "api/schemas"],
     "service/auth/test_jwt_verifier.py": ["auth/claims"],

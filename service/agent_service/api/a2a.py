@@ -18,7 +18,7 @@ from agent_service.api.a2a_forms import V03, V1, Form, state
 from agent_service.api.a2a_forms import card as card_of
 from agent_service.api.a2a_schemas import Message, Part, SendParams, TaskParams
 from agent_service.api.chat import start
-from agent_service.api.decisions import ResumeRequest, check_resume, in_words
+from agent_service.api.decisions import ResumeRequest, decide, in_words
 from agent_service.api.deps import Caller, ResourcesDep, bearer_scheme, caller, run_in_log
 from agent_service.api.error_handlers import first_of
 from agent_service.api.field_types import GraphName, Lenient
@@ -323,11 +323,7 @@ async def _decided(call: Call, task_id: UUID, message: Message, key: str) -> Run
     if waiting.outcome != "interrupted":
         detail = f"params.message.taskId: the task is {state(waiting)} and takes no message; leave taskId out to ask anew"
         raise RpcError(UNSUPPORTED, detail, field="params.message.taskId")
-    decision = _decision(message.parts, waiting)
-    check_resume(decision, waiting)
-    return await runs.resume(
-        call.principal, waiting.id, values=decision.resume_value, by_interrupt=decision.by_interrupt, idempotency_key=key
-    )
+    return await decide(call.res, call.principal, waiting, _decision(message.parts, waiting), key)
 
 
 def _decision(parts: Sequence[Part], waiting: Run) -> ResumeRequest:

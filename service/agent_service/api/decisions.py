@@ -7,6 +7,8 @@ from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError, 
 
 from agent_service.api.field_types import Body, JsonObject, JsonValue, Text
 from agent_service.errors import InvalidRequest
+from agent_service.principal import Principal
+from agent_service.resources import Resources
 from agent_service.runs.run_types import Interrupt, Run
 
 MAX_DECISIONS = 50
@@ -72,6 +74,14 @@ class ResumeRequest(Body):
         if self.decisions:
             return {"decisions": [decision.model_dump(exclude_unset=True) for decision in self.decisions]}
         return self.values if self.by_interrupt else self.value
+
+
+async def decide(res: Resources, principal: Principal, waiting: Run, body: ResumeRequest, key: str | None = None) -> Run:
+    """Starts the run that carries the decision, within the input rules. Raises as check_resume and RunService.resume."""
+    check_resume(body, waiting)
+    await res.thread_runs.check_texts(body.resume_value)
+    values, by_interrupt = body.resume_value, body.by_interrupt
+    return await res.runs.resume(principal, waiting.id, values=values, by_interrupt=by_interrupt, idempotency_key=key)
 
 
 _DECISIONS = TypeAdapter(Annotated[list[Decision], FailFast(), Field(max_length=MAX_DECISIONS)])

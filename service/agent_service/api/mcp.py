@@ -22,7 +22,7 @@ from starlette.responses import Response
 
 from agent_service.api import mcp_elicitation, mcp_tools, protected_resource
 from agent_service.api.chat import start
-from agent_service.api.decisions import check_resume
+from agent_service.api.decisions import decide
 from agent_service.api.deps import Caller, ResourcesDep, WaitingCaller, run_in_log
 from agent_service.api.error_handlers import first_of
 from agent_service.api.json_body import JsonResponse
@@ -301,9 +301,7 @@ async def _decided(res: Resources, principal: Principal, params: Mapping[str, An
     decision = mcp_elicitation.decision(params.get("inputResponses"), waiting)
     if decision is None:
         return waiting
-    check_resume(decision, waiting)
-    values, by_interrupt = decision.resume_value, decision.by_interrupt
-    return run_in_log(await res.runs.resume(principal, waiting.id, values=values, by_interrupt=by_interrupt))
+    return run_in_log(await decide(res, principal, waiting, decision))
 
 
 def _on_leave(res: Resources, run: Run, version: str) -> Callable[[], Awaitable[None]]:

@@ -71,7 +71,7 @@ def decision(responses: object, run: Run) -> ResumeRequest | None:
     if not isinstance(responses, Mapping) or KEY not in responses:
         raise InvalidRequest(f"inputResponses: expected {KEY}", field="inputResponses")
     response = Response.model_validate(responses[KEY])
-    asked = (run.interrupts or [{"value": None}])[0]["value"]
+    asked = run.interrupts[0]["value"] if run.interrupts else None
     if not asks_approval(asked):
         return ResumeRequest(value=Told.model_validate(response.content).answer) if response.action == "accept" else None
     if response.action == "cancel":

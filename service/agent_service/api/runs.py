@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
 from agent_service.api.chat import ACCEPTED, accepted, answer, run_state
-from agent_service.api.decisions import ResumeRequest, check_resume
+from agent_service.api.decisions import ResumeRequest, decide
 from agent_service.api.deps import (
     Caller,
     IdempotencyKeyDep,
@@ -60,10 +60,7 @@ async def resume_run(
     accept: Annotated[str, Header()] = "",
 ) -> Response:
     """Decides an interrupt, or goes on after a budget: starts the run that does. `Accept: text/event-stream` streams it."""
-    check_resume(body, await res.runs.get(principal, run_id))
-    run = run_in_log(
-        await res.runs.resume(principal, run_id, values=body.resume_value, by_interrupt=body.by_interrupt, idempotency_key=key)
-    )
+    run = run_in_log(await decide(res, principal, await res.runs.get(principal, run_id), body, key))
     if "text/event-stream" in accept:
         return open_stream(res, run.id)
     return accepted(run) if later else await answer(res, principal, run, request, key)
