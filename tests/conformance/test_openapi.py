@@ -25,7 +25,7 @@ BEYOND_JSON_SCHEMA = {
     "PATCH /threads/{thread_id}", "POST /threads/{thread_id}/state", "POST /threads/{thread_id}/state/checkpoint",
     "POST /threads/{thread_id}/history", "POST /threads/{thread_id}/runs", "POST /threads/{thread_id}/runs/stream",
     "POST /threads/{thread_id}/runs/wait", "POST /runs", "POST /runs/stream", "POST /runs/wait", "POST /runs/batch",
-    "POST /runs/cancel",
+    "POST /runs/cancel", "POST /threads/{thread_id}/commands", "POST /threads/{thread_id}/stream/events",
 }  # fmt: skip
 """No control character at any depth; the last message must be the user's; what a method of JSON-RPC takes; names that are there.
 Such rules cannot be written down there."""
@@ -52,7 +52,7 @@ async def test_streams_and_problems_are_documented_with_their_media_types(client
         ("post", "/runs/{run_id}/resume"), ("post", "/v1/chat/completions"),
         ("get", "/mcp"), ("post", "/mcp"), ("post", "/a2a"), ("post", "/a2a/{graph}"),
         ("post", "/runs/stream"), ("post", "/threads/{thread_id}/runs/stream"),
-        ("get", "/threads/{thread_id}/runs/{run_id}/stream"),
+        ("get", "/threads/{thread_id}/runs/{run_id}/stream"), ("post", "/threads/{thread_id}/stream/events"),
     }  # fmt: skip
     for path, operations in paths.items():
         for operation in operations.values():

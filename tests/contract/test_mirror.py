@@ -61,6 +61,7 @@ ELSEWHERE = {
     "service/auth/test_jwt_verifier.py": ["auth/claims"],
     "attack/test_children.py": ["child_processes"],
     "durability/test_langgraph_streams.py": ["api/langgraph/encoder", "runs/recorder"],
+    "conformance/langgraph/test_protocol_v2.py": ["api/langgraph/protocol_encoder", "api/langgraph/protocol_routes"],
     "integration/test_langgraph_wire.py": [
         *("api/langgraph/assistant_routes", "api/langgraph/run_inputs", "api/langgraph/run_routes"),
         *("api/langgraph/thread_routes", "api/langgraph/views", "api/langgraph/wire_schemas"),

@@ -242,3 +242,26 @@ async def test_a_webhook_is_told_of_the_end_until_it_takes_it_and_no_other_host_
     assert [each["run_id"] for each in told] == [run["run_id"]] * 2
     assert told[1]["status"] == "success"
     assert told[1]["values"]["note"] == "plain"
+
+
+async def test_over_protocol_2_nobody_hears_or_answers_another(
+    service: RunningService, ann: LangGraphClient, tmp_path: Path
+) -> None:
+    async with ann.threads.stream(assistant_id="agent") as stream:
+        await stream.run.start(input=asking("ask plutonium"))
+        async with asyncio.timeout(20):
+            while not stream.interrupted:
+                await asyncio.sleep(0.02)
+    (asked,) = stream.interrupts
+    thread = stream.thread_id
+    command = {"id": 1, "method": "input.respond", "params": {"interrupt_id": asked["interrupt_id"], "response": "yes"}}
+    async with service.client(headers={"x-api-key": (tmp_path / "bob").read_text()}) as http:
+        answer = (await http.post(f"/threads/{thread}/commands", json=command)).json()
+        assert answer["type"] == "error"
+        assert "plutonium" not in str(answer)
+        with pytest.raises(httpx.ReadTimeout):
+            async with http.stream(
+                "POST", f"/threads/{thread}/stream/events", json={"channels": ["values", "lifecycle"]}, timeout=1
+            ) as heard:
+                assert [line async for line in heard.aiter_lines()] == []
+    assert (await ann.threads.get(thread))["status"] == "interrupted"

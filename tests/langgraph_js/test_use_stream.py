@@ -14,7 +14,7 @@ from tests.langgraph_js.conftest import OpenPage, Stage
 pytestmark = [
     pytest.mark.clients,
     pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.parametrize("name", ["use_stream"]),
+    pytest.mark.parametrize("name", ["use_stream", "use_stream_v2"]),
 ]
 
 WORDS = [f"word{number} " for number in range(40)]

@@ -8,7 +8,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
 from agent_service.api import a2a, chat, error_handlers, mcp, openai, openapi, page, probes, protected_resource, runs, sessions
-from agent_service.api.langgraph import assistant_routes, run_routes, server_routes, thread_routes
+from agent_service.api.langgraph import assistant_routes, protocol_routes, run_routes, server_routes, thread_routes
 from agent_service.middleware.http_metrics import MetricsMiddleware
 from agent_service.middleware.http_tracing import TracingMiddleware
 from agent_service.middleware.origin import OriginMiddleware
@@ -24,7 +24,7 @@ SWITCHED = ((mcp.router, "mcp"), (a2a.router, "a2a"), (a2a.card_router, "a2a"))
 
 ROUTERS = (
     chat.router, runs.router, sessions.router, openai.router,
-    assistant_routes.router, thread_routes.router, run_routes.router,
+    assistant_routes.router, thread_routes.router, run_routes.router, protocol_routes.router,
     *(router for router, _ in SWITCHED),
 )  # fmt: skip
 """All that need authentication."""

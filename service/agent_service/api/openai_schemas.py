@@ -12,7 +12,6 @@ from typing_extensions import TypeAliasType
 from agent_service.api.field_types import Lenient, Text
 
 MODEL_ID = "slipway"
-"""The default graph on this wire; each graph also has its own name."""
 
 MAX_MESSAGES = 500
 """A chat of 250 turns; longer ones are cut by every client."""
@@ -136,7 +135,7 @@ class Model(BaseModel):
 
 class ModelList(BaseModel):
     object: Literal["list"] = "list"
-    data: list[Model]
+    data: list[Model] = [Model()]
 
 
 class CompletionMessage(BaseModel):

@@ -1,9 +1,12 @@
 """Runs of clients of LangGraph: what these do with them that a caller of Slipway's own API does not."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from agent_service.db.pool import Pool, connection
 from agent_service.errors import DatabaseUnavailable, SessionBusy
@@ -12,14 +15,18 @@ from agent_service.runs.event_log import EventLog
 from agent_service.runs.events import Event
 from agent_service.runs.extract import text_of
 from agent_service.runs.live_run import LiveRuns
+from agent_service.runs.notices import EVENTS_CHANNEL
 from agent_service.runs.on_thread import OnThread
-from agent_service.runs.run_rows import WITHOUT_ANSWER, one
+from agent_service.runs.run_rows import EXTERNAL_ID, WITHOUT_ANSWER, one
 from agent_service.runs.run_types import Run, RunInput
 from agent_service.runs.service import RunService
 from agent_service.runs.writer import Writer
 
 CHARS_ON_LOOP = 20_000
 """Of text that the input rules look at on the loop: a team's worst rule takes a second for as many."""
+
+THREAD_POLL_SECONDS = 3.0
+"""How often a stream of a thread that is silent looks for a new run itself: where notices work it is told of each."""
 
 STATUS_NAMES: Mapping[str, str] = {"queued": "pending", "running": "running"}
 """Of runs that are going, as clients of LangGraph name them."""
@@ -120,6 +127,47 @@ class ThreadRuns:
             if not (self._live.is_watched(run.id) or await self._events.watched(run.id)):
                 await self._runs.cancel(run.principal, run.id)
 
+    async def announce(self, thread_id: UUID) -> None:
+        """Wakes those who follow the thread, here and elsewhere: a run has begun. Without it they look again themselves."""
+        self._live.tell(thread_id)
+        with suppress(DatabaseUnavailable):
+            async with connection(self._pool) as conn:
+                await conn.execute("SELECT pg_notify(%s, %s)", (EVENTS_CHANNEL, str(thread_id)))
+
+    async def follow_thread(
+        self, principal: Principal, thread_id: UUID, since: datetime | None, *, idle: float
+    ) -> AsyncIterator[tuple[Run | None, list[Event]]]:
+        """Events of a thread's runs as they come, one run after another, without an end; none after `idle` silent seconds.
+
+        It begins with the run that goes on or was the last; with `since` with the first that began then or later.
+        """
+        run: Run | None = None
+        heard = time.monotonic()
+        with self._live.watch_log(thread_id) as watch:
+            while True:
+                if following := await self._next(principal, thread_id, run, since):
+                    run = following
+                    async for batch in self._runs.follow(run.id, idle=idle):
+                        yield run, batch
+                    heard = time.monotonic()
+                elif time.monotonic() - heard >= idle:
+                    heard = time.monotonic()
+                    yield None, []
+                else:
+                    await watch.changed(THREAD_POLL_SECONDS)
+
+    async def _next(self, principal: Principal, thread_id: UUID, run: Run | None, since: datetime | None) -> Run | None:
+        """The thread's run after that one, or the first to follow; None while there is none, or the database is away."""
+        values = {
+            "tenant": principal.tenant, "user": principal.user, "names": [str(thread_id), thread_id.hex], "since": since,
+            "after": run and run.id, "at": run and run.created_at,
+        }  # fmt: skip
+        with suppress(DatabaseUnavailable):
+            async with connection(self._pool) as conn:
+                row = await (await conn.execute(NEXT.encode(), values)).fetchone()
+            return Run(**row) if row else None
+        return None
+
     async def logged(self, run: Run, event: Event) -> None:
         """Waits until the event of a run that executes here is in the log; elsewhere it came from there."""
         if (live := self._live.get(run.id)) and live.run.attempt == event.attempt:
@@ -176,6 +224,18 @@ SELECT {WITHOUT_ANSWER} FROM slipway.runs r
 WHERE r.tenant = %(tenant)s AND r.user_id = %(user)s AND r.status <> 'finished'
   AND (%(thread)s::text IS NULL OR r.session_id = %(thread)s)
 ORDER BY r.created_at
+"""
+
+NEXT = f"""
+WITH of_thread AS (
+    SELECT r.* FROM slipway.runs r JOIN slipway.sessions s ON s.id = r.session_id
+    WHERE s.tenant = %(tenant)s AND s.user_id = %(user)s AND {EXTERNAL_ID} = ANY(%(names)s)
+)
+SELECT {WITHOUT_ANSWER} FROM of_thread r
+WHERE CASE WHEN %(at)s::timestamptz IS NOT NULL THEN (r.created_at, r.id) > (%(at)s, %(after)s::uuid)
+      WHEN %(since)s::timestamptz IS NOT NULL THEN r.created_at >= %(since)s
+      ELSE r.status <> 'finished' OR r.created_at = (SELECT max(created_at) FROM of_thread) END
+ORDER BY r.created_at, r.id LIMIT 1
 """
 
 LET_GO = "UPDATE slipway.runs SET resumes = NULL WHERE resumes = ANY(%s::uuid[])"

@@ -40,7 +40,7 @@ async def running_site(kind: str, *, model_url: str, admin_url: str, folder: Pat
         async with reference_server(program, folder, model_url) as url:
             yield Site(url, is_reference=True)
         return
-    settings = {"MODEL": "gpt-4o", "OPENAI_BASE_URL": model_url, "OPENAI_API_KEY": "sk-test", **env}
+    settings = {"MODEL": "gpt-4o", "OPENAI_BASE_URL": model_url, "OPENAI_API_KEY": "sk-test", "WEBHOOK_HOSTS": "127.0.0.1", **env}
     with fresh_database(admin_url) as database:
         async with running_service(database, AGENT_GRAPH="tests.conformance.langgraph.graphs:served", **settings) as service:
             yield Site(service.url, is_reference=False)

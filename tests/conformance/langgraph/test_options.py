@@ -3,13 +3,17 @@
 import asyncio
 import time
 import uuid
+from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import httpx
 import pytest
+import pytest_asyncio
+from aiohttp import web
 from langgraph_sdk.client import LangGraphClient
-from langgraph_sdk.errors import ConflictError, NotFoundError
+from langgraph_sdk.errors import ConflictError, NotFoundError, UnprocessableEntityError
 
+from tests.conformance.langgraph.sites import Site
 from tests.conformance.langgraph.wire import AGENT, first, named, parts, question, texts, wait
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -149,3 +153,41 @@ async def test_messages_come_in_any_form_of_langchain(sdk: LangGraphClient, thre
     asked = values["messages"][0]
     assert (asked["type"], asked["content"]) == ("human", message["content"])
     assert asked["id"] == message["id"] if "id" in message else asked["id"]
+
+
+async def test_feedback_keys_are_taken(sdk: LangGraphClient, thread: str) -> None:
+    events = await parts(sdk.runs.stream(thread, AGENT, input=question("hello"), feedback_keys=["helpful"]))
+    assert texts(named(events, "values")[-1]) == ["hello", "It is so."]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def hook() -> AsyncIterator[tuple[str, asyncio.Queue[dict[str, Any]]]]:
+    """An address on loopback, and what was posted to it."""
+    posted: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+    async def take(request: web.Request) -> web.Response:
+        posted.put_nowait(await request.json())
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/hook", take)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}/hook", posted
+    await runner.cleanup()
+
+
+async def test_a_webhook_hears_of_the_end(
+    sdk: LangGraphClient, thread: str, site: Site, hook: tuple[str, asyncio.Queue[dict[str, Any]]]
+) -> None:
+    url, posted = hook
+    if site.is_reference:  # it calls no address of this machine
+        with pytest.raises(UnprocessableEntityError):
+            await sdk.runs.create(thread, AGENT, input=question("hello"), webhook=url)
+        return
+    run = await sdk.runs.create(thread, AGENT, input=question("hello"), webhook=url)
+    async with asyncio.timeout(20):
+        heard = await posted.get()
+    assert (heard["run_id"], heard["thread_id"], heard["status"]) == (run["run_id"], thread, "success")
+    assert texts(heard["values"]) == ["hello", "It is so."]

@@ -54,7 +54,7 @@ class Encoder:
             "gap": lambda _: [("error", state_bytes(error_view(EXPIRED)))],
             "end": lambda _: [("end", b"null")],
         }
-        self._speaking: dict[str, _Message] = {}
+        self._speaking: dict[str, Message] = {}
         """By source."""
         self._said = False
         """There is text before: a new source begins with a blank line, which is none of its own."""
@@ -73,13 +73,13 @@ class Encoder:
                 is_newest = newest.get(tuple(event.payload["ns"]), event.seq) == event.seq
                 named = await self._graph(event, is_newest=is_newest)
             for number, (name, data) in enumerate(named, 1):
-                yield self._frame(event, name, data, last=number == len(named))
+                yield self._frame(event, name, data, number, len(named))
 
-    def _frame(self, event: Event, name: str, data: bytes, *, last: bool) -> bytes:
+    def _frame(self, event: Event, name: str, data: bytes, number: int, count: int) -> bytes:
         """Of several for one event the last has its id: who is cut off between them gets all of them again."""
         for raw, escaped in LINE_ENDS:
             data = data.replace(raw, escaped)
-        event_id = f"id: {self._run.id}-{event.attempt}-{event.seq}\r\n" if last else ""
+        event_id = f"id: {self._run.id}-{event.attempt}-{event.seq}\r\n" if number == count else ""
         return b"event: %b\r\ndata: %b\r\n%b\r\n" % (name.encode(), data, event_id.encode())
 
     def _named(self, event: Event) -> Frames:
@@ -106,7 +106,7 @@ class Encoder:
 
     def _speaks(self, event: Event) -> Frames:
         payload = event.payload
-        self._speaking[event.node] = _Message(payload["id"], payload["ns"], self._meta(payload["meta"]))
+        self._speaking[event.node] = Message(payload["id"], payload["ns"], self._meta(payload["meta"]))
         return []
 
     def _text(self, event: Event) -> Frames:
@@ -133,7 +133,7 @@ class Encoder:
         message.ahead += len(text)
         return self._chunk(message, text)
 
-    def _chunk(self, message: "_Message", text: str) -> Frames:
+    def _chunk(self, message: "Message", text: str) -> Frames:
         found = []
         if self._tuple and self._shows(message.place):
             found.append((self._name("messages", message.place), message.chunk(text)))
@@ -176,7 +176,7 @@ class Encoder:
         message = self._speaking.pop(event.node, None) if event.node else None
         return self._removed(message) if message else []
 
-    def _removed(self, message: "_Message") -> Frames:
+    def _removed(self, message: "Message") -> Frames:
         if not (self._tuple and self._shows(message.place)):
             return []
         gone: dict[str, Any] = {
@@ -224,7 +224,7 @@ class Encoder:
         return "|".join([name, *place])
 
 
-class _Message:
+class Message:
     """One that a model call is saying."""
 
     def __init__(self, message_id: str, place: list[str], meta: Mapping[str, Any]) -> None:

@@ -61,39 +61,39 @@ Action = Annotated[Literal["interrupt", "rollback"], Query()]
 @router.post("/threads/{thread_id}/runs")
 async def create_run(thread_id: UUID, body: RunCreate, res: ResourcesDep, principal: Caller) -> Response:
     """Begins a run and answers at once."""
-    run = await _begin(res, principal, body, thread_id, record=ALL_MODES)
+    run = await begin(res, principal, body, thread_id, record=ALL_MODES)
     return _json(run_view(run), headers={"Content-Location": _path(run)})
 
 
 @router.post("/threads/{thread_id}/runs/stream", responses=STREAM, response_class=Response)
 async def stream_run(thread_id: UUID, body: RunCreate, res: ResourcesDep, principal: WaitingCaller) -> Response:
     """Begins a run and streams it."""
-    return _stream(res, await _begin(res, principal, body, thread_id), body.stream_mode)
+    return _stream(res, await begin(res, principal, body, thread_id), body.stream_mode)
 
 
 @router.post("/threads/{thread_id}/runs/wait", response_class=Response)
 async def wait_for_run(thread_id: UUID, body: RunCreate, res: ResourcesDep, principal: WaitingCaller) -> Response:
     """Begins a run and waits for the state that it ends with."""
-    return _wait(res, principal, await _begin(res, principal, body, thread_id, record=()))
+    return _wait(res, principal, await begin(res, principal, body, thread_id, record=()))
 
 
 @router.post("/runs")
 async def create_stateless_run(body: RunCreate, res: ResourcesDep, principal: Caller) -> Response:
     """Begins a run on a thread of its own."""
-    run = await _begin(res, principal, body, None, record=ALL_MODES)
+    run = await begin(res, principal, body, None, record=ALL_MODES)
     return _json(run_view(run), headers={"Content-Location": _path(run)})
 
 
 @router.post("/runs/stream", responses=STREAM, response_class=Response)
 async def stream_stateless_run(body: RunCreate, res: ResourcesDep, principal: WaitingCaller) -> Response:
     """The same, and streams it."""
-    return _stream(res, await _begin(res, principal, body, None), body.stream_mode)
+    return _stream(res, await begin(res, principal, body, None), body.stream_mode)
 
 
 @router.post("/runs/wait", response_class=Response)
 async def wait_for_stateless_run(body: RunCreate, res: ResourcesDep, principal: WaitingCaller) -> Response:
     """The same, and waits for the state that it ends with."""
-    return _wait(res, principal, await _begin(res, principal, body, None, record=()))
+    return _wait(res, principal, await begin(res, principal, body, None, record=()))
 
 
 @router.post("/runs/batch")
@@ -103,7 +103,7 @@ async def create_batch(body: list[RunCreate], res: ResourcesDep, principal: Call
         raise InvalidRequest(f"body: expected at most {MAX_BATCH} runs", field="body")
     for each in body:
         graph_named(res, each.assistant_id)
-    runs = [await _begin(res, principal, each, None, record=ALL_MODES) for each in body]
+    runs = [await begin(res, principal, each, None, record=ALL_MODES) for each in body]
     return _json([run_view(run) for run in runs])
 
 
@@ -203,10 +203,10 @@ async def cancel_runs(body: CancelMany, res: ResourcesDep, principal: Caller, ac
     return Response(status_code=204)
 
 
-async def _begin(
+async def begin(
     res: Resources, principal: Principal, body: RunCreate, thread_id: UUID | None, *, record: tuple[StreamMode, ...] | None = None
 ) -> Run:
-    """`record`: modes that are told of when none is named."""
+    """A new run. `record`: modes that are told of when none is named. Raises whatever ThreadRuns.start does."""
     graph = graph_named(res, body.assistant_id)
     assistant = str(assistant_id(graph))
     thread = await _thread(res, principal, body, thread_id) if thread_id else None
