@@ -139,3 +139,28 @@ async def test_who_asks_twice_does_not_wait_for_the_five_hundred_of_another(admi
         (_, _, alice, _), (_, _, bob, _) = waits
         assert bob < alice / 4
         assert fleet.sql("SELECT count(*) FROM slipway.runs WHERE outcome <> 'completed'") == [(0,)]
+
+
+@pytest.mark.parametrize("keyed", [False, True], ids=["plain", "with keys"])
+async def test_of_many_callers_at_once_no_more_wait_than_the_queue_has_places(
+    admin_url: str, tmp_path: Path, keyed: bool
+) -> None:
+    places = 20
+    env = {"MAX_CONCURRENT_RUNS": "1", "MAX_QUEUED_RUNS": str(places)}
+    async with three_replicas(admin_url, tmp_path, **env) as fleet:
+        fleet.model.script = Script(token_count=1, first_token_seconds=3600)
+
+        async def one(number: int) -> httpx.Response:
+            key = {"Idempotency-Key": f"key-{number}"} if keyed else {}
+            return await ask(fleet, number, {**bearer(f"user-{number}"), **key})
+
+        answers = await asyncio.gather(*(one(number) for number in range(150)))
+
+        statuses = Counter(answer.status_code for answer in answers)
+        print(f"\n150 callers at once at 3 replicas with a place each and a queue of {places}: {dict(statuses)}")
+        assert fleet.sql("SELECT status, count(*) FROM slipway.runs GROUP BY 1 ORDER BY 1") == [
+            ("queued", places),
+            ("running", 3),
+        ]
+        assert statuses == {202: places + 3, 503: 150 - places - 3}
+        assert all(int(answer.headers["Retry-After"]) >= 1 for answer in answers if answer.status_code == 503)

@@ -45,10 +45,12 @@ SETTINGS: Final = {
     "array_nulls": "on",
     "default_transaction_isolation": "read committed",  # statements wait for each other's rows, and then see them
     "default_transaction_deferrable": "off",
-    # Milliseconds, 0 for none. Deadlines are ours to keep: a transaction of the clean-up is idle for as long as its pass.
+    # Milliseconds, 0 for none. Deadlines are ours to keep.
     "statement_timeout": "0",
     "lock_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
+    # But of a process that stands still in the middle of a transaction: others wait for what it has locked, and are to renew
+    # their leases (5 s by default, at a third of it) in time.
+    "idle_in_transaction_session_timeout": "3s",
 }
 
 LATER_SETTINGS: Final = {"idle_session_timeout": ("0", 140_000), "transaction_timeout": ("0", 170_000)}

@@ -116,7 +116,7 @@ async def _pass(pool: Pool, retention: Retention, metrics: Metrics) -> None:
 async def _only_one(pool: Pool) -> AsyncIterator[bool]:
     # A lock of the transaction, not of the session: that one would stay behind in a transaction pooler.
     async with connection(pool) as conn, conn.transaction():
-        row = await one(conn, "SELECT pg_try_advisory_xact_lock(%s) AS taken", LOCK_KEY)
+        row = await one(conn, TRY_LOCK, LOCK_KEY)
         yield bool(row and row["taken"])
 
 
@@ -272,4 +272,9 @@ DELETE FROM slipway.answers a WHERE a.expires_at < now()
 TABLE_BYTES = """
 SELECT relname AS name, pg_total_relation_size(oid)::float8 AS bytes FROM pg_class
 WHERE relkind = 'r' AND relname = ANY(%s) AND relnamespace IN ('slipway'::regnamespace, 'public'::regnamespace)
+"""
+
+# The transaction stands idle for as long as the pass, and keeps nobody waiting.
+TRY_LOCK = """
+SELECT pg_try_advisory_xact_lock(%s) AS taken, set_config('idle_in_transaction_session_timeout', '0', true)
 """

@@ -206,8 +206,13 @@ PARAMETERS = {
 }
 """Of slipway.write_all: name and type. An argument that is None leaves its group out."""
 
+_GIVEN = {name: f"%({name})b::{kind}" for name, kind in PARAMETERS.items()}
+
+# An argument is there before the function begins: it takes its turn before it locks anything.
+_ARGUMENTS = {**_GIVEN, "idle": f"slipway.in_turn(%(queues)b::bool, {_GIVEN['idle']})"}
+
 WRITE_ALL = f"""
-SELECT begun, news, work FROM slipway.write_all({", ".join(f"{name} => %({name})b::{kind}" for name, kind in PARAMETERS.items())})
+SELECT begun, news, work FROM slipway.write_all({", ".join(f"{name} => {value}" for name, value in _ARGUMENTS.items())})
 """
 
 HELD = """

@@ -171,7 +171,7 @@ class RunStore:
         for _ in range(START_TRIES):
             try:
                 async with connection(self._pool) as conn, conn.transaction():
-                    await _admit(conn, asked)  # before any session's row is locked, as slipway.begin_run does
+                    await _admit(conn, asked, here=here)  # before any session's row is locked, as slipway.begin_run does
                     # The upsert locks the session's row, so that two questions at once take turns from here on.
                     thread = await _session(conn, {**session, "fresh": uuid4().hex})
                     state = await one(conn, SESSION_STATE, *(thread,) * 4) or {}
@@ -210,7 +210,7 @@ class RunStore:
             raise NotInterrupted(f"the run does not wait for a decision: its outcome is {interrupted.outcome or 'not known yet'}")
         try:
             async with connection(self._pool) as conn, conn.transaction():
-                await _admit(conn, asked)
+                await _admit(conn, asked, here=here)
                 await _stay(conn, interrupted)
                 return await self._insert(conn, asked, interrupted.thread_id, leased=here)
         except errors.ForeignKeyViolation:
@@ -278,8 +278,13 @@ class RunStore:
             await cancel_runs(conn, run=run_id)
 
 
-async def _admit(conn: Connection, asked: Asked) -> None:
-    """Counts a start against the caller's limits, and keeps their next one waiting; it is taken back with the transaction."""
+async def _admit(conn: Connection, asked: Asked, *, here: bool) -> None:
+    """Counts a start against the caller's limits, and keeps their next one waiting; it is taken back with the transaction.
+
+    A run that is not to begin here waits for its turn to be counted in the queue.
+    """
+    if not here:
+        await conn.execute("SELECT slipway.in_turn(true, NULL)")
     if limits := asked.limits:
         who = asked.principal
         row = await one(conn, ADMIT, who.tenant, who.user, limits.per_minute, limits.at_a_time)

@@ -341,6 +341,7 @@ class Writer:
         survivors = [run for run, saved in saving if saved.survived and run.run.crashes]
         return {
             **dict.fromkeys(records.PARAMETERS),
+            "queues": any(not start.asked["here"] for start in group.starts),
             "starts": [Jsonb(start.asked) for start in group.starts] or None,
             "runs": records.ids(group.runs) or None,
             "tokens": [run.run.attempt for run in group.runs] or None,

@@ -16,6 +16,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointMetadata, empty_checkpoint
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
+from agent_service.caller_limits import CallerLimits
 from agent_service.db.pool import Pool
 from agent_service.errors import DatabaseUnavailable, LeaseLost, SessionInterrupted
 from agent_service.principal import Principal
@@ -137,6 +138,35 @@ async def test_sixteen_starts_are_one_commit(process: Process, database: Databas
 
     assert (len(runs), counts["commits"]) == (16, 1)
     assert database.rows("SELECT count(*) FROM slipway.runs WHERE status = 'running' AND attempt = 1") == [{"count": 16}]
+
+
+async def test_a_commit_that_a_deadlock_ended_is_written_again(
+    process: Process, database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = CallerLimits(per_minute=100)
+    callers = [Principal("default", name) for name in ("a", "b")]
+    with psycopg.connect(database_url) as other, counted(monkeypatch) as counts:
+        other.execute("SET deadlock_timeout = '1min'")  # so that it is the writer whose transaction ends
+        for name in ("a", "b"):
+            other.execute("INSERT INTO slipway.callers VALUES ('default', %s, now(), 0, 0)", (name,))
+        other.commit()
+        other.execute("SELECT 1 FROM slipway.callers WHERE user_id = 'b' FOR UPDATE")
+        beginning = [
+            asyncio.ensure_future(
+                process.store.begin(Asked(uuid4(), who, "q", INPUT, limits=limits), f"of-{who.user}", here=True, listed=True)
+            )
+            for who in callers
+        ]
+        await asyncio.sleep(0)
+        committing = asyncio.ensure_future(process.writer.commit())
+        await until(lambda: database.rows("SELECT 1 FROM pg_locks WHERE NOT granted AND locktype IN ('tuple', 'transactionid')"))
+        await asyncio.to_thread(other.execute, "SELECT 1 FROM slipway.callers WHERE user_id = 'a' FOR UPDATE")
+        other.rollback()
+        await committing
+        assert all(await asyncio.gather(*beginning))
+    assert counts["commits"] >= 2
+    assert [row["user_id"] for row in database.rows("SELECT user_id FROM slipway.runs ORDER BY 1")] == ["a", "b"]
+    assert [row["recent"] for row in database.rows("SELECT recent FROM slipway.callers")] == [1, 1], "each counts once"
 
 
 async def test_with_nothing_to_write_nothing_is_sent(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:

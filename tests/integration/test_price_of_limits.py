@@ -1,0 +1,63 @@
+"""What the limits of callers cost: statements of a turn, counted."""
+
+from collections import Counter
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support.fake_model import FakeModel
+from tests.support.fake_script import Script
+from tests.support.postgres import fresh_database
+from tests.support.service import running_service
+
+TURNS, ROUNDS = 5, 4
+
+LIMITED = {"RATE_LIMIT_PER_MINUTE": "9999", "MAX_RUNS_PER_PRINCIPAL": "99", "MAX_RUN_TOKENS": "99999"}
+
+SETTINGS = {
+    "no limits": dict.fromkeys(LIMITED, "0"),
+    "rate, runs at a time, tokens of a run": LIMITED,
+    "and budgets of a day and a month": {**LIMITED, "DAILY_TOKEN_LIMIT": "99999999", "MONTHLY_TENANT_USD_LIMIT": "9999"},
+}
+
+
+async def test_limits_cost_no_statement_of_a_turn_and_budgets_of_a_period_one_for_each_model_call(
+    admin_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cost = dict[str, float]()
+    for name, env in SETTINGS.items():
+        with fresh_database(admin_url) as url:
+            cost[name] = await statements_of_a_turn(url, env, monkeypatch)
+    print("\nStatements of a turn with one model call:")
+    for name, statements in cost.items():
+        print(f"{statements:5.1f}  {name}")
+    without, limited, budgeted = cost.values()
+    assert limited - without < 0.7
+    assert budgeted - without < 1.7
+
+
+async def statements_of_a_turn(database_url: str, env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> float:
+    """The least of some rounds: health checks and renewals of leases come by the clock."""
+    counts = Counter[str]()
+    execute = psycopg.AsyncConnection.execute
+
+    async def counting(self: Any, query: Any, *args: Any, **options: Any) -> Any:
+        counts["statements"] += 1
+        return await execute(self, query, *args, **options)
+
+    endpoint = {"MODEL": "gpt-4o", "OPENAI_API_KEY": "sk-1", "AGENT_GRAPH": "tests.support.graphs:plain"}
+    async with (
+        FakeModel(Script(token_count=5)) as model,
+        running_service(database_url, OPENAI_BASE_URL=model.url, **endpoint, **env) as service,
+        service.client() as client,
+    ):
+        rounds = []
+        with monkeypatch.context() as patch:
+            patch.setattr(psycopg.AsyncConnection, "execute", counting)
+            for _ in range(ROUNDS):
+                counts.clear()
+                for number in range(TURNS):
+                    assert (await client.post("/chat", json={"question": f"q{number}"})).json()["outcome"] == "completed"
+                rounds.append(counts["statements"] / TURNS)
+    return min(rounds)
