@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from agent_service.errors import SettingsError, SlipwayError
-from agent_service.settings import Settings, load_settings, settings_table
+from agent_service.settings import Settings, check_folders, graph_settings, load_settings, settings_table
 
 if TYPE_CHECKING:
     from agent_service.documents.ingest import IngestReport
@@ -30,6 +30,9 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 PIPE_COLUMNS = 200
 """Width of a table that goes to a file or a pipe, where rich would take 80 and fold most of them."""
+
+LANGGRAPH_FILE = Path("langgraph.json")
+"""Where LangGraph's own server looks."""
 
 PARTIAL = 3
 """Exit code of `ingest` when some files could not be read."""
@@ -92,7 +95,10 @@ def main() -> None:
 
 def _command_settings(**changes: str) -> Settings:
     """Settings of a command that opens no port: it must not ask who may call."""
-    return load_settings({**os.environ, "AUTH": "disabled", "HOST": "127.0.0.1", **changes})
+    env = {**os.environ, "AUTH": "disabled", "HOST": "127.0.0.1", **changes}
+    if not Path(env.get("LANGGRAPH_CONFIG", "")).is_file():
+        env.pop("LANGGRAPH_CONFIG", None)  # a job of a release has the variables of `serve` without the mounts
+    return load_settings(env)
 
 
 @main.command(epilog=f"\b\nSettings (environment variables):\n{settings_table()}\n\nExample:\n  AUTH=disabled slipway serve")
@@ -170,7 +176,13 @@ def _ingest(settings: Settings, paths: Sequence[Path], *, quiet: bool = False) -
     "--docs", multiple=True, type=click.Path(exists=True, path_type=Path), help="Documents to ingest first. Repeatable."
 )
 def dev(directory: Path, docs: tuple[Path, ...]) -> None:
-    """Everything on this machine: an embedded PostgreSQL, migrations, documents, and the service, open to loopback only."""
+    """Everything on this machine: an embedded PostgreSQL, migrations, documents, and the service, open to loopback only.
+
+    Without AGENT_GRAPH and LANGGRAPH_CONFIG it serves the graphs of the folder's langgraph.json, if there is one.
+    """
+    if not os.environ.get("AGENT_GRAPH") and not os.environ.get("LANGGRAPH_CONFIG") and LANGGRAPH_FILE.is_file():
+        os.environ["LANGGRAPH_CONFIG"] = str(LANGGRAPH_FILE)
+    _look_at_graphs()
     click.echo(f"starting PostgreSQL in {directory} …")
     from agent_service.commands.embedded import embedded_postgres  # noqa: PLC0415  # see _run
     from agent_service.db.migrate import migrate as apply  # noqa: PLC0415  # see _run
@@ -184,6 +196,19 @@ def dev(directory: Path, docs: tuple[Path, ...]) -> None:
             report = _ingest(settings, docs)
             click.echo(f"  {report.ingested} new or changed, {report.unchanged} unchanged, {len(report.failed)} failed")
         _run(settings, on_ready=lambda address: click.echo(f"\nSlipway is ready: {address}   (Ctrl-C stops it)\n"))
+
+
+def _look_at_graphs() -> None:
+    """Says what is wrong with a graph that can be told before anything is started, and which ones are served."""
+    from agent_service.agents.graph_import import look  # noqa: PLC0415  # only here
+
+    settings = load_settings({**os.environ, "AUTH": "disabled", "HOST": "127.0.0.1"})
+    check_folders(settings)
+    graphs = graph_settings(settings)
+    for source in graphs.sources:
+        look(source, graphs.folders)
+    if graphs.file:
+        click.echo(f"graphs of {graphs.file.path}: {', '.join(each.name for each in graphs.file.graphs)}")
 
 
 @main.command(epilog="\b\nExample:\n  SESSION_RETENTION_DAYS=90 slipway prune --dry-run")

@@ -223,7 +223,7 @@ class ModelRejected(SlipwayError):
 
 
 class GraphError(SettingsError):
-    """AGENT_GRAPH does not lead to a graph; says which attribute and what was found."""
+    """A source does not lead to a graph; says which, and what was found."""
 
     code = "graph"
 

@@ -1,6 +1,7 @@
 """The composition root: the only place that knows both what is built and from what."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from langgraph.pregel import Pregel
 from prometheus_client import disable_created_metrics
 
 from agent_service.agents.context import AgentContext
+from agent_service.agents.graph_import import put_on_path
 from agent_service.agents.guardrails import RULES, make_input_check, own_rules
 from agent_service.agents.loader import Graph as LoadedGraph
-from agent_service.agents.loader import compile_graph, load_graph
+from agent_service.agents.loader import compile_graph, load_graph, require_messages
 from agent_service.agents.models import ChatModels, open_models
 from agent_service.auth.authenticator import Authenticator, build_authenticator
 from agent_service.caller_limits import CountStart
@@ -30,22 +32,22 @@ from agent_service.documents.search import DocumentSearch
 from agent_service.errors import DatabaseUnavailable
 from agent_service.gauges import KeySource, watch_keys, watch_pool
 from agent_service.health import DATABASE_SECONDS, ENDPOINT_SECONDS, Check, Health, StatusReport, now_and_then
+from agent_service.langgraph_file import GraphSource
 from agent_service.metrics import Metrics
 from agent_service.open_streams import Streams
 from agent_service.prices import PriceFile
 from agent_service.runs.checkpoints import Checkpointer
-from agent_service.runs.graph_context import GraphContext
+from agent_service.runs.graph_context import contexts_of
 from agent_service.runs.graphs import Graphs, ServedGraph
 from agent_service.runs.recovery import Graph
 from agent_service.runs.rehearsal import rehearse
-from agent_service.runs.run_types import DEFAULT_GRAPH
 from agent_service.runs.runtime import open_runtime
 from agent_service.runs.service import RunService
 from agent_service.runs.session_store import SessionStore
 from agent_service.runs.thread_runs import ThreadRuns
 from agent_service.runs.thread_store import ThreadStore
 from agent_service.runs.worker import Worker
-from agent_service.settings import OFFLINE_MODEL, Settings, check_folders
+from agent_service.settings import OFFLINE_MODEL, GraphSettings, Settings, check_folders, graph_settings
 from agent_service.token_counts import count_tokens
 from agent_service.tracing.export import open_tracing
 from agent_service.tracing.langsmith import LangSmith, open_langsmith
@@ -94,7 +96,7 @@ def make_metrics(settings: Settings) -> Metrics:
     metrics = Metrics(
         models=models,
         version=VERSION,
-        graph=settings.agent_graph,
+        graph=graph_settings(settings).sources[0].target,
         guardrail_rules=rules,
         graph_version=settings.graph_version,
     )
@@ -113,6 +115,8 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
         SettingsError, SchemaMismatch: with one line for whoever starts the process.
     """
     check_folders(settings)
+    named = graph_settings(settings)
+    _prepare(named)
     prices = PriceFile.open(settings.price_file)  # a wrong one is told at once, not when the database is there
     async with AsyncExitStack() as stack:
         pool = make_pool(
@@ -134,14 +138,22 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
         langsmith = await stack.enter_async_context(open_langsmith(settings))
         tracing = await stack.enter_async_context(open_tracing(settings, VERSION))
         workers = await stack.enter_async_context(open_workers())
-        graph = _load(settings, models, pool, workers)
+        loaded = _load(settings, named, models, pool, workers)
         await _until_database_answers(pool)
         store = await stack.enter_async_context(GraphStore(pool))
 
         def compiled(checkpointer: Checkpointer) -> Graphs:
-            ready = compile_graph(graph, checkpointer=checkpointer, store=store)
-            declare_names(metrics, ready, _known_routes(settings))
-            return Graphs([ServedGraph(DEFAULT_GRAPH, ready, context=GraphContext(ready.context_schema, settings.agent_context))])
+            served = [
+                (source, compile_graph(graph, checkpointer=checkpointer, store=store, source=source))
+                for source, graph in loaded.items()
+            ]
+            for source, graph in served:
+                declare_names(metrics, graph, _known_routes(source))
+            contexts = contexts_of([graph.context_schema for _, graph in served], settings.agent_context)
+            return Graphs(
+                ServedGraph(source.name, graph, source.target, source.description, context)
+                for (source, graph), context in zip(served, contexts, strict=True)
+            )
 
         authenticator = build_authenticator(settings, await _stream_secret(pool))
         keys = _key_sources(authenticator, models)
@@ -260,7 +272,19 @@ def _key_sources(authenticator: Authenticator, models: ChatModels) -> dict[str, 
     return sources
 
 
-def _load(settings: Settings, models: ChatModels, pool: Pool, workers: Workers) -> LoadedGraph:
+def _prepare(named: GraphSettings) -> None:
+    """What the graphs' modules find when they are imported: variables that are not set already, and the module path."""
+    if file := named.file:
+        for name, value in file.env.items():
+            os.environ.setdefault(name, value)
+        if file.ignored or file.unknown:
+            log.warning("langgraph_json_keys_without_effect", file=str(file.path), ignored=file.ignored, unknown=file.unknown)
+    put_on_path(named.folders)
+
+
+def _load(
+    settings: Settings, named: GraphSettings, models: ChatModels, pool: Pool, workers: Workers
+) -> dict[GraphSource, LoadedGraph]:
     context = AgentContext(
         chat_model=models.chat,
         cheap_model=models.cheap,
@@ -270,7 +294,10 @@ def _load(settings: Settings, models: ChatModels, pool: Pool, workers: Workers) 
             pool, workers, schemas=settings.data_schema_names, timeout=settings.data_timeout, row_limit=settings.data_row_limit
         ),
     )
-    return load_graph(settings.agent_graph, settings.agent_graph_dir, context)
+    loaded = {source: load_graph(source, context) for source in named.sources}
+    if named.chosen:
+        require_messages(named.sources[0], loaded[named.sources[0]])
+    return loaded
 
 
 def declare_names(metrics: Metrics, graph: Graph, routes: Iterable[str] = ()) -> None:
@@ -287,8 +314,8 @@ def declare_names(metrics: Metrics, graph: Graph, routes: Iterable[str] = ()) ->
     metrics.declare(nodes=nodes, tools=tools, routes=routes)
 
 
-def _known_routes(settings: Settings) -> Iterable[str]:
-    if settings.agent_graph != Settings.model_fields["agent_graph"].default:
+def _known_routes(source: GraphSource) -> Iterable[str]:
+    if source.target != Settings.model_fields["agent_graph"].default:
         return ()  # those of other graphs are met as they are taken
     from agent_service.agents.default.graph import ROUTES  # noqa: PLC0415  # loaded already; other graphs do without it
 

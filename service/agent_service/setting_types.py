@@ -8,6 +8,8 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, SecretStr
 
+from agent_service.langgraph_file import NAME, check_target
+
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Usd = Annotated[Decimal, Field(ge=0, max_digits=14, decimal_places=8)]
@@ -56,6 +58,15 @@ def _origins(value: str) -> str:
     return value
 
 
+def _graph(value: str) -> str:
+    if NAME.fullmatch(value) and not value.endswith(".py"):
+        return value
+    try:
+        return check_target(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; or the name of a graph in LANGGRAPH_CONFIG") from None
+
+
 def split_names(value: str) -> tuple[str, ...]:
     """The parts of a list with commas, without white space around them; none for an empty text."""
     return tuple(name.strip() for name in value.split(",")) if value else ()
@@ -65,6 +76,7 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
 ConnInfo = Annotated[SecretStr, AfterValidator(_conninfo)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+GraphTarget = Annotated[str, AfterValidator(_graph)]
 SchemaNames = Annotated[str, AfterValidator(_comma_separated)]
 HostNames = Annotated[str, AfterValidator(_host_names)]
 Origins = Annotated[str, AfterValidator(_origins)]

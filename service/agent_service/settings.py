@@ -6,6 +6,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -14,9 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, Json, SecretStr, ValidationEr
 
 from agent_service.caller_limits import BudgetLimits, CallerLimits
 from agent_service.errors import SettingsError
+from agent_service.langgraph_file import GraphSource, LanggraphFile, graph_sources, module_folders, read_langgraph_file
 from agent_service.setting_types import (
     ConnInfo,
     Count,
+    GraphTarget,
     HostNames,
     HttpUrl,
     Origins,
@@ -104,10 +107,15 @@ class Settings(BaseModel):
     database_timeout: Seconds = Field(5.0, description="Seconds a request waits for a database connection before it gets 503.")
 
     # The graph and its models
-    agent_graph: str = Field(
+    agent_graph: GraphTarget = Field(
         "agent_service.agents.default.graph:build",
-        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
-        description="package.module:attribute of a StateGraph, or of a callable that takes an AgentContext and returns one.",
+        description="package.module:attribute, or ./path/file.py:attribute, of a StateGraph or of a callable that takes an"
+        " AgentContext and returns one. With LANGGRAPH_CONFIG also the name of a graph there, which is then the default one.",
+    )
+    langgraph_config: Path | None = Field(
+        None,
+        description="A langgraph.json: several graphs by name (`graphs`), with the folders (`dependencies`) and variables (`env`)"
+        " that they need. Without AGENT_GRAPH the first one that takes messages is the default one.",
     )
     graph_version: str = Field(
         "",
@@ -444,6 +452,25 @@ class Settings(BaseModel):
         return tuple(name.strip() for name in self.data_schemas.split(","))
 
 
+@dataclass(frozen=True, slots=True)
+class GraphSettings:
+    """Which graphs a process serves, and what their modules need."""
+
+    sources: tuple[GraphSource, ...]
+    folders: tuple[Path, ...]
+    file: LanggraphFile | None
+    chosen: bool
+    """The first one is the default by the operator's choice."""
+
+
+def graph_settings(settings: Settings) -> GraphSettings:
+    """Reads LANGGRAPH_CONFIG again: it is small. Raises SettingsError."""
+    file = read_langgraph_file(settings.langgraph_config) if settings.langgraph_config else None
+    chosen = file is None or "agent_graph" in settings.model_fields_set
+    sources = graph_sources(settings.agent_graph if chosen else None, settings.agent_graph_dir, file)
+    return GraphSettings(sources, module_folders(sources, settings.agent_graph_dir, file), file, chosen)
+
+
 def check_folders(settings: Settings) -> None:
     """For the process that reads them: a job of the same release has the variables without the mounts.
 
@@ -469,6 +496,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise SettingsError(
             f"{unknown[0]}: unknown setting; AGENT_* names are {', '.join(sorted(n for n in known if n.startswith('AGENT_')))}"
         )
+    if path := env.get("LANGGRAPH_CONFIG"):
+        env = {**read_langgraph_file(Path(path)).env, **env}
     given = {name.lower(): value for name, value in env.items() if name.upper() in known and value != ""}
     try:
         return Settings.model_validate(given)

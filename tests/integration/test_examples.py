@@ -12,7 +12,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command
 
+from agent_service.agents.graph_import import put_on_path
 from agent_service.agents.loader import CompiledGraph, compile_graph, load_graph
+from agent_service.langgraph_file import GraphSource
 from tests.support.agents import make_context
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -33,7 +35,8 @@ def serve(name: str) -> CompiledGraph:
     readme = (EXAMPLES / name / "README.md").read_text(encoding="utf-8")
     line = re.search(r"AGENT_GRAPH=(\S+) AGENT_GRAPH_DIR=(\S+)", readme)
     assert line
-    graph = load_graph(line[1], EXAMPLES.parent / line[2], make_context())
+    put_on_path([EXAMPLES.parent / line[2]])
+    graph = load_graph(GraphSource("agent", line[1], "AGENT_GRAPH"), make_context())
     return compile_graph(graph, checkpointer=InMemorySaver(), store=InMemoryStore())
 
 

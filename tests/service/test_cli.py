@@ -180,3 +180,35 @@ def test_a_database_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         assert result.returncode == FAILED
         assert len(result.stderr.splitlines()) == 1, result.stderr
         assert result.stderr.startswith("slipway: database: ")
+
+
+ONE_GRAPH = '{"graphs": {"a": "./a.py:graph"}}'
+
+
+@pytest.mark.parametrize(
+    ("files", "env", "told"),
+    [
+        ({"langgraph.json": "{"}, {}, "LANGGRAPH_CONFIG=langgraph.json: not JSON"),
+        ({"langgraph.json": ONE_GRAPH}, {}, "graphs.a=./a.py:graph: no such file"),
+        ({"langgraph.json": ONE_GRAPH, "a.py": "graph = (\n"}, {}, "a.py:1)"),
+        ({"langgraph.json": ONE_GRAPH, "a.py": "grap = 1"}, {}, "has no 'graph' (did you mean grap?)"),
+        ({}, {"LANGGRAPH_CONFIG": "none.json"}, "LANGGRAPH_CONFIG=none.json: no such file"),
+        ({}, {"AGENT_GRAPH": "./none.py:graph"}, "AGENT_GRAPH=./none.py:graph: no such file"),
+        ({}, {"AGENT_GRAPH": "no graph"}, "AGENT_GRAPH: expected package.module:attribute or ./path/file.py:attribute"),
+        ({}, {"AGENT_GRAPH_DIR": "none"}, "AGENT_GRAPH_DIR=none: no such folder"),
+    ],
+)
+def test_dev_names_a_wrong_graph_before_it_starts_anything(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: dict[str, str], env: dict[str, str], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LANGGRAPH_CONFIG", "")  # `dev` sets it where it finds the file
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+
+    result = slipway("dev", **env)
+
+    assert result.exit_code == WRONG
+    assert told in result.stderr
+    assert result.stdout == ""
+    assert not (tmp_path / ".slipway").exists()

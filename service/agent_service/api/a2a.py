@@ -343,7 +343,7 @@ def _decision(parts: Sequence[Part], waiting: Run) -> ResumeRequest:
 
 async def _updates_of(call: Call, task_id: UUID, run: Run) -> Response:
     call.admit()
-    if run.outcome or run.status == "finished":
+    if run.outcome:
         run = await call.res.runs.get(call.principal, run.id)
     updates = _updates(call, task_id, run)
     return StreamResponse(updates, call.res.streams, goodbye=GOODBYE, on_leave=partial(cancel_unwatched, call.res, run.id))

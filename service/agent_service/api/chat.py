@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from agent_service.api.deps import IdempotencyKeyDep, ResourcesDep, RespondAsync, WaitingCaller, WaitingWatcher, run_in_log
-from agent_service.api.field_types import Question, SessionId
+from agent_service.api.field_types import GraphName, Question, SessionId
 from agent_service.api.json_body import JsonResponse, JsonRoute
 from agent_service.api.openapi import PROBLEMS
 from agent_service.api.schemas import ChatRequest, RunAccepted, RunState
@@ -40,7 +40,7 @@ async def chat(
     request: Request, body: ChatRequest, res: ResourcesDep, principal: WaitingCaller, key: IdempotencyKeyDep, later: RespondAsync
 ) -> Response:
     """Asks and waits for the answer; with `Prefer: respond-async` answers 202 at once."""
-    run = await start(res, principal, body.question, body.session_id, key, body.context)
+    run = await start(res, principal, body.question, body.session_id, key, body.context, graph=body.graph)
     return accepted(run) if later else await answer(res, principal, run, request, key)
 
 
@@ -51,6 +51,7 @@ async def stream_question(
     key: IdempotencyKeyDep,
     question: Annotated[Question, Query()],
     session_id: Annotated[SessionId | None, Query()] = None,
+    graph: Annotated[GraphName | None, Query()] = None,
     last_event_id: LastEventId = "",
     last_seen: Annotated[LastEventIdQuery, Query(alias="last_event_id")] = "",
 ) -> Response:
@@ -60,7 +61,7 @@ async def stream_question(
     grant = principal.grant
     if grant and not grant.starts:
         raise Forbidden("the stream token is for a run that is there: GET /runs/{run_id}/stream")
-    run = await start(res, principal, question, session_id, key, run_id=grant.run_id if grant else None)
+    run = await start(res, principal, question, session_id, key, run_id=grant.run_id if grant else None, graph=graph)
     return open_stream(res, run.id)
 
 
@@ -71,7 +72,7 @@ async def stream_chat(
     """Asks, and streams the answer. A retry with Last-Event-ID continues the same run."""
     if last := last_event(last_event_id, ""):
         return await stream_run(res, principal, last.run_id, last)
-    run = await start(res, principal, body.question, body.session_id, key, body.context)
+    run = await start(res, principal, body.question, body.session_id, key, body.context, graph=body.graph)
     return open_stream(res, run.id)
 
 
@@ -117,6 +118,7 @@ async def run_state(res: Resources, run: Run) -> JsonResponse:
         {
             "run_id": run.id,
             "session_id": run.session_id,
+            "graph": run.graph,
             "status": run.status,
             "outcome": run.outcome,
             "answer": run.answer,

@@ -4,6 +4,7 @@ A session's id only parts the ids of its calls from those of others: with it, a 
 told to cancel it, or gets it a second time.
 """
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -70,6 +71,9 @@ PROGRESS_SECONDS = 1.0
 
 LIST_MILLISECONDS = 300_000
 """For which a client may keep what is listed: it changes with a rollout."""
+
+CANCEL_LOOKS = (0.0, 0.2, 1.0)
+"""Seconds before each look for the run that a call has started: who cancels at once may be faster than its start."""
 
 GOODBYE = b": the server stops\n\n"
 """The client comes back with the last id."""
@@ -145,6 +149,7 @@ class ToolCall:
         return f"{run.id}-{at.attempt}-{at.seq}.{call}"
 
 
+_ID: TypeAdapter[CallId] = TypeAdapter(CallId, config=ConfigDict(strict=True))
 _TOKEN: TypeAdapter[CallId | None] = TypeAdapter(CallId | None, config=ConfigDict(strict=True))
 _CALL: TypeAdapter[tuple[CallId, CallId | None, bool]] = TypeAdapter(
     tuple[CallId, CallId | None, bool], config=ConfigDict(strict=True)
@@ -309,14 +314,21 @@ def _on_leave(res: Resources, run: Run, version: str) -> Callable[[], Awaitable[
     return partial(res.runs.cancel_unwatched if version == STATELESS else partial(cancel_unwatched, res), run.id)
 
 
-def _key(session: str, call_id: object) -> str:
+def _key(session: str, call_id: CallId) -> str:
     """Of the run that a session's call has started."""
     return "mcp:" + hashlib.sha256(orjson.dumps([session, call_id])).hexdigest()
 
 
 async def _cancel(res: Resources, principal: Principal, session: str, message: Message) -> None:
-    if run := await res.runs.started_by(principal, _key(session, message.params.get("requestId"))):
-        await res.runs.cancel(principal, run_in_log(run).id)
+    try:
+        call_id = _ID.validate_python(message.params.get("requestId"))
+    except ValidationError:
+        return  # no call has such an id
+    for pause in CANCEL_LOOKS:
+        await asyncio.sleep(pause)
+        if run := await res.runs.started_by(principal, _key(session, call_id)):
+            await res.runs.cancel(principal, run_in_log(run).id)
+            return
 
 
 def _stream(

@@ -14,12 +14,12 @@ from agent_service.api.openai_input import conversation, ends_with, graph_messag
 from agent_service.api.openai_schemas import MODEL_ID, Completion, CompletionRequest, Model, ModelList
 from agent_service.api.openapi import PROBLEMS, event_stream
 from agent_service.api.sse import HEARTBEAT, StreamResponse, in_chunks, until_ended
-from agent_service.errors import ModelNotFound, SessionBusy, SessionInterrupted
+from agent_service.errors import ModelNotFound, OtherGraph, SessionBusy, SessionInterrupted
 from agent_service.middleware.problem_details import problem_response
 from agent_service.principal import Principal
 from agent_service.resources import Resources
 from agent_service.runs.events import Event
-from agent_service.runs.run_types import Run, RunError, RunUsage
+from agent_service.runs.run_types import DEFAULT_GRAPH, Run, RunError, RunUsage
 from agent_service.runs.usage import run_usage
 
 router = APIRouter(prefix="/v1", route_class=JsonRoute, tags=["openai"], responses=PROBLEMS)
@@ -31,17 +31,33 @@ GOODBYE = b'data: {"error":{"message":"the server stops; ask again","type":"serv
 
 
 @router.get("/models")
-async def list_models(_: Caller) -> ModelList:
-    """The one model: the agent."""
-    return ModelList()
+async def list_models(res: ResourcesDep, _: Caller) -> ModelList:
+    """The default graph as `slipway`, and each graph that takes questions by its name."""
+    return ModelList(data=[Model(id=name) for name in _models(res)])
 
 
 @router.get("/models/{model}")
-async def get_model(model: str, _: Caller) -> Model:
-    """The agent, by its name."""
-    if model != MODEL_ID:
-        raise ModelNotFound(f"model: expected {MODEL_ID}", field="model")
-    return Model()
+async def get_model(model: str, res: ResourcesDep, _: Caller) -> Model:
+    """One of them."""
+    _graph(res, model)
+    return Model(id=model)
+
+
+def _models(res: Resources) -> list[str]:
+    graphs = res.runs.graphs
+    chatting = (each.name for each in graphs.by_name.values() if each.chats)
+    # The graph of AGENT_GRAPH alone has no name that somebody gave it.
+    return list(dict.fromkeys([MODEL_ID, *(name for name in chatting if name != DEFAULT_GRAPH or len(graphs.by_name) > 1)]))
+
+
+def _graph(res: Resources, model: str) -> str:
+    """The graph that a model's name means. Raises ModelNotFound, which lists them."""
+    graphs = res.runs.graphs
+    if model in graphs.by_name:
+        return model
+    if model not in {MODEL_ID, ""}:
+        raise ModelNotFound(f"model: expected one of {', '.join(_models(res))}", field="model")
+    return graphs.default.name
 
 
 @router.post(
@@ -62,14 +78,14 @@ async def complete(
     on_leave = None if key else partial(res.runs.cancel_unwatched, run.id)
     if body.stream:
         include_usage = body.stream_options is not None and body.stream_options.include_usage
-        chunks = _chunks(res, run, include_usage=include_usage)
+        chunks = _chunks(res, run, body.model, include_usage=include_usage)
         return StreamResponse(chunks, res.streams, goodbye=GOODBYE, on_leave=on_leave)
     await until_ended(res, principal, run, request, on_leave)
     async with res.rendering:
-        return await _completion(res, run, await res.runs.ended(principal, run.id))
+        return await _completion(res, run, body.model, await res.runs.ended(principal, run.id))
 
 
-async def _completion(res: Resources, run: Run, ended: Run) -> Response:
+async def _completion(res: Resources, run: Run, model: str, ended: Run) -> Response:
     if ended.error:
         status = 504 if ended.outcome == "timeout" else 502
         code, message, retryable = ended.error["code"], ended.error["message"], ended.error["retryable"]
@@ -77,7 +93,7 @@ async def _completion(res: Resources, run: Run, ended: Run) -> Response:
     spent = await run_usage(res.pool, run.id)
     said = {"role": "assistant", "content": _with_approval(ended)}
     choice = {"index": 0, "finish_reason": _finish_reason(ended.outcome), "message": said}
-    return JsonResponse({**_envelope(run, "chat.completion"), "choices": [choice], "usage": _usage(spent)})
+    return JsonResponse({**_envelope(run, model, "chat.completion"), "choices": [choice], "usage": _usage(spent)})
 
 
 async def _start(res: Resources, principal: Principal, request: Request, body: CompletionRequest, key: str | None) -> Run:
@@ -85,24 +101,24 @@ async def _start(res: Resources, principal: Principal, request: Request, body: C
     messages, named = graph_messages(body.messages), conversation(request.headers, body.metadata)
     # A retry asks for the same, wherever its first try found the conversation.
     asked = (text, named and named.session_id, messages, None)
-    start = partial(res.runs.start, principal, text, idempotency_key=key, asked=asked)
+    start = partial(res.runs.start, principal, text, graph=_graph(res, body.model), idempotency_key=key, asked=asked)
     if named and named.remembered:
         return await start(session_id=named.session_id, messages=messages[-1:])
     if named:
         so_far = await res.sessions.said(principal, named.session_id)
         if ends_with(history(body.messages), so_far.said):
-            with suppress(SessionBusy, SessionInterrupted):
+            with suppress(SessionBusy, SessionInterrupted, OtherGraph):
                 going_on = messages[-1:] if so_far.runs else messages
                 return await start(session_id=named.session_id, messages=going_on, follows=so_far.runs)
     return await start(messages=messages, listed=False)
 
 
-def _envelope(run: Run, kind: str) -> dict[str, object]:
+def _envelope(run: Run, model: str, kind: str) -> dict[str, object]:
     return {
         "id": f"chatcmpl-{run.id}",
         "object": kind,
         "created": int(run.created_at.timestamp()),
-        "model": MODEL_ID,
+        "model": model or MODEL_ID,
     }
 
 
@@ -136,8 +152,8 @@ def approval_text(run_id: UUID, *, follows_text: bool) -> str:
     return f"{gap}This waits for an approval: decide it in the chat page or with POST /runs/{run_id}/resume."
 
 
-async def _chunks(res: Resources, run: Run, *, include_usage: bool) -> AsyncIterator[bytes]:
-    envelope = _envelope(run, "chat.completion.chunk")
+async def _chunks(res: Resources, run: Run, model: str, *, include_usage: bool) -> AsyncIterator[bytes]:
+    envelope = _envelope(run, model, "chat.completion.chunk")
     yield _chunk(envelope, {"role": "assistant", "content": ""})
     spoke = False
 

@@ -12,6 +12,7 @@ from typing_extensions import TypeAliasType
 from agent_service.api.field_types import Lenient, Text
 
 MODEL_ID = "slipway"
+"""The default graph on this wire; each graph also has its own name."""
 
 MAX_MESSAGES = 500
 """A chat of 250 turns; longer ones are cut by every client."""
@@ -135,7 +136,7 @@ class Model(BaseModel):
 
 class ModelList(BaseModel):
     object: Literal["list"] = "list"
-    data: list[Model] = [Model()]
+    data: list[Model]
 
 
 class CompletionMessage(BaseModel):

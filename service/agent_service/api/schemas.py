@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
-from agent_service.api.field_types import Body, JsonObject, Question, SessionId, Text
+from agent_service.api.field_types import Body, GraphName, JsonObject, Question, SessionId, Text
 from agent_service.outcomes import Outcome
 
 
@@ -14,6 +14,9 @@ class ChatRequest(Body):
     question: Question = Field(description="At most MAX_QUESTION_CHARS characters.")
     session_id: SessionId | None = Field(
         None, description="An existing session of the caller, or a new id. Empty: a new session."
+    )
+    graph: GraphName | None = Field(
+        None, description="Name of a graph. Empty: the session's own; in a new session the default one."
     )
     context: JsonObject | None = Field(
         None, description="For a graph with a `context_schema`: values over those of AGENT_CONTEXT."
@@ -35,6 +38,7 @@ class RunState(BaseModel):
 
     run_id: UUID
     session_id: str
+    graph: str
     status: Literal["queued", "running", "finished"]
     outcome: Outcome | None
     answer: str
@@ -70,6 +74,7 @@ class FeedbackRequest(Body):
 
 class Session(BaseModel):
     session_id: str
+    graph: str | None = Field(description="Which all its runs are of; null before the first.")
     title: str
     created_at: datetime
     last_active_at: datetime

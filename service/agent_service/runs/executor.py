@@ -154,7 +154,7 @@ class Executor:
         if starts:  # an attempt that goes on has made states of its own behind that one
             config["configurable"] |= run.input.get("checkpoint", {})
         drive = partial(self._drive, graph, live, handler, recorder, given, config)
-        return await (self.cache.through(graph, live, config, given, said, drive) if self.cache else drive())
+        return await (self.cache.through(served, live, config, given, said, drive) if self.cache else drive())
 
     def _config(self, graph: Graph, live: LiveRun, callbacks: list[BaseCallbackHandler]) -> RunnableConfig:
         """What a caller may set, and behind it what nobody may."""

@@ -1,6 +1,6 @@
 """The context of a run (LangGraph's `Runtime.context`): from the settings and the request, checked against the graph's schema."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NotRequired, Required, get_type_hints
 
@@ -53,6 +53,16 @@ class GraphContext:
             first = error.errors()[0]
             name = ".".join(["context", *map(str, first["loc"])])
             raise InvalidRequest(f"{name}: {first['msg']}", field=name) from None
+
+
+def contexts_of(schemas: Sequence[Any], defaults: Mapping[str, object]) -> list[GraphContext]:
+    """One for each schema; of several, each takes those defaults that it knows, and those that none knows are told to all."""
+    known = [get_type_hints(schema).keys() if schema is not None else set[str]() for schema in schemas]
+    strangers = defaults.keys() - {name for names in known for name in names}
+    return [
+        GraphContext(schema, {name: value for name, value in defaults.items() if name in names or name in strangers})
+        for schema, names in zip(schemas, known, strict=True)
+    ]
 
 
 def _for_pydantic(schema: Any) -> Any:

@@ -14,6 +14,8 @@ class ServedGraph:
 
     name: str
     graph: Graph
+    target: str = ""
+    """What it was loaded from."""
     description: str = ""
     context: GraphContext = field(default_factory=GraphContext)
 
@@ -24,11 +26,11 @@ class ServedGraph:
 
 
 class Graphs:
-    """What this process serves. The first one is the default: of a request that names none."""
+    """What this process serves. `default` is for a request that names none: the first one that takes a question, if any does."""
 
     def __init__(self, served: Iterable[ServedGraph]) -> None:
         self.by_name = {each.name: each for each in served}
-        self.default = next(iter(self.by_name.values()))
+        self.default = next((each for each in self.by_name.values() if each.chats), next(iter(self.by_name.values())))
 
     @property
     def names(self) -> list[str]:

@@ -20,6 +20,7 @@ from agent_service.db.pool import Pool, connection, until_database_answers
 from agent_service.metrics import Metrics
 from agent_service.runs import events
 from agent_service.runs.events import News, storable
+from agent_service.runs.graphs import ServedGraph
 from agent_service.runs.live_run import LiveRun
 from agent_service.runs.recovery import Graph
 from agent_service.runs.run_rows import one
@@ -60,7 +61,7 @@ class ResponseCache:
 
     async def through(
         self,
-        graph: Graph,
+        served: ServedGraph,
         live: LiveRun,
         config: RunnableConfig,
         given: Any,
@@ -73,7 +74,7 @@ class ResponseCache:
             given: what the graph is to be given; None when an earlier attempt has.
             said: ids of the messages that the session's state has from earlier attempts.
         """
-        key = self._key(graph, live)
+        graph, key = served.graph, self._key(served, live)
         if key is None:
             return await drive()
         if _message_id(live) in said:  # an earlier attempt had got so far
@@ -90,13 +91,13 @@ class ResponseCache:
             return await self._kept(live, key, await drive())
         return await drive()
 
-    def _key(self, graph: Graph, live: LiveRun) -> bytes | None:
+    def _key(self, served: ServedGraph, live: LiveRun) -> bytes | None:
         """None for what is no question alone, as a decision or a history of messages is."""
         run = live.run
-        if run.input.get("messages") != [{"role": "user", "content": run.question}] or "messages" not in graph.channels:
+        if run.input.get("messages") != [{"role": "user", "content": run.question}] or not served.chats:
             return None
         scope = {"principal": (run.tenant, run.user_id), "tenant": (run.tenant,), "everyone": ()}[self._scope]
-        asked = [self._scope, *scope, *self._version, run.graph, run.question, run.input.get("context")]
+        asked = [self._scope, *scope, *self._version, served.name, served.target, run.question, run.input.get("context")]
         return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).digest()
 
     async def _find(self, live: LiveRun, key: bytes) -> tuple[Found, bool]:

@@ -7,14 +7,15 @@ from decimal import Decimal
 from typing import Any, Literal, NotRequired, TypedDict
 from uuid import UUID
 
+from agent_service.langgraph_file import DEFAULT_NAME
 from agent_service.outcomes import Outcome
 from agent_service.principal import Principal
 
 BREAKPOINT = "breakpoint"
 """Id, among a run's interrupts, of a stop that asks for nothing but to go on."""
 
-DEFAULT_GRAPH = "agent"
-"""Name of the graph that AGENT_GRAPH leads to; of every run and session from before graphs had names."""
+DEFAULT_GRAPH = DEFAULT_NAME
+"""Also of every run and session from before graphs had names."""
 
 Status = Literal["queued", "running", "finished"]
 

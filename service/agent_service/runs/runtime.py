@@ -27,6 +27,7 @@ from agent_service.runs.prune import Retention, prune_forever
 from agent_service.runs.response_cache import ResponseCache
 from agent_service.runs.run_leases import Leases
 from agent_service.runs.run_store import QueueLimits, RunStore
+from agent_service.runs.served_graphs import ServedGraphs
 from agent_service.runs.service import RunService
 from agent_service.runs.session_store import KNOWS_GRAPHS, VERSION_MARK
 from agent_service.runs.thread_runs import ThreadRuns, roll_back
@@ -86,6 +87,7 @@ async def open_runtime(
     writer = Writer(keeping, live, holder=holder, lease_seconds=settings.lease_seconds, heard=lambda: notices.heard)
     events = EventLog(pool)
     graphs = compile_graphs(Checkpointer(pool, writer))
+    served = ServedGraphs(pool, graphs.names)
     budgets = Budgets(pool, writer, limits=settings.budget_limits, prices=prices, metrics=metrics, model=settings.model)
     store = RunStore(
         pool,
@@ -106,7 +108,7 @@ async def open_runtime(
             holder=holder,
             lease_seconds=settings.lease_seconds,
             max_attempts=settings.max_attempts,
-            graphs=lambda: graphs.names,
+            graphs=lambda: served.claimable,
         ),
         writer=writer,
         live=live,
@@ -151,6 +153,7 @@ async def open_runtime(
         "writer": writer.run_forever,
         "notices": notices.run_forever,
         "claims": worker.claim_forever,
+        "graphs": served.run_forever,
         "prune": partial(prune_forever, pool, Retention.of(settings), settings.prune_interval_seconds, metrics),
     }
     if hosts := split_names(settings.webhook_hosts):
@@ -175,7 +178,7 @@ def _response_cache(settings: Settings, pool: Pool, metrics: Metrics) -> Respons
     if not settings.response_cache_seconds:
         return None
     models = (settings.openai_base_url, settings.model, settings.cheap_model, settings.fallback_model)
-    version = (settings.agent_graph, metrics.graph_version, *(str(each) for each in models))
+    version = (metrics.graph_version, *(str(each) for each in models))
     return ResponseCache(
         pool, metrics, seconds=settings.response_cache_seconds, scope=settings.response_cache_scope, version=version
     )

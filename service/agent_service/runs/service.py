@@ -106,7 +106,7 @@ class RunService:
             GuardrailBlocked, InvalidRequest, RateLimited, TooManyRuns, BudgetSpent, Overloaded, NotFound, SessionBusy,
             SessionInterrupted, OtherGraph, IdempotencyConflict
         """
-        named = () if graph is None else (graph,)
+        named = () if graph in {None, self.graphs.default.name} else (graph,)
         request = _request_hash(idempotency_key or run_id, *(asked or (question, session_id, messages, context)), *named)
         if first := await self._store.first(principal, idempotency_key, run_id):
             return _joined(first, request)

@@ -165,7 +165,7 @@ def _messages(run: DictRow) -> Iterator[HistoryMessage]:
 OWNED_SESSION = f"SELECT id FROM slipway.sessions s WHERE tenant = %s AND user_id = %s AND {EXTERNAL_ID} = %s"
 
 LIST_SESSIONS = f"""
-SELECT {EXTERNAL_ID} AS session_id, title, created_at, last_active_at FROM slipway.sessions s
+SELECT {EXTERNAL_ID} AS session_id, graph, title, created_at, last_active_at FROM slipway.sessions s
 WHERE tenant = %s AND user_id = %s AND listed
 ORDER BY last_active_at DESC, id
 LIMIT %s

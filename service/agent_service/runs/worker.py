@@ -201,7 +201,9 @@ class Worker:
 
     async def _execute(self, live: LiveRun) -> None:
         run, live.started = live.run, True
-        with self._tracing.run(run.traceparent, run_id=run.id, session_id=run.session_id, attempt=run.attempt) as trace:
+        with self._tracing.run(
+            run.traceparent, run_id=run.id, session_id=run.session_id, graph=run.graph, attempt=run.attempt
+        ) as trace:
             structlog.contextvars.bind_contextvars(**{**run.ids, "trace_id": trace.trace_id})
             live.trace = trace
             await self._carry_out(live)

@@ -10,6 +10,7 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
+from agent_service.langgraph_file import DEFAULT_NAME
 from agent_service.logs import logger
 from agent_service.settings import Settings
 from agent_service.tracing.spans import Tracing
@@ -37,7 +38,7 @@ async def open_tracing(settings: Settings, version: str) -> AsyncIterator[Tracin
     provider = TracerProvider(resource=_resource(version), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     try:
-        yield Tracing(provider, version, settings.agent_graph)
+        yield Tracing(provider, version, DEFAULT_NAME if settings.langgraph_config else settings.agent_graph)
     finally:
         await _shut_down(provider, exporter)
 

@@ -29,6 +29,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from agent_service.langgraph_file import DEFAULT_NAME
 from agent_service.tracing import conventions as names
 from agent_service.tracing.handler import SpanHandler
 
@@ -95,7 +96,8 @@ class RunTrace:
 class Tracing:
     """Starts the spans of one process; without a provider it only carries trace ids."""
 
-    def __init__(self, provider: TracerProvider | None = None, version: str = "", agent: str = "") -> None:
+    def __init__(self, provider: TracerProvider | None = None, version: str = "", agent: str = DEFAULT_NAME) -> None:
+        """`agent`: what the graph of AGENT_GRAPH is called in spans; others are by their names."""
         self._provider = provider
         self._tracer = provider.get_tracer("slipway", version) if provider else NoOpTracer()
         self._agent = agent
@@ -115,14 +117,15 @@ class Tracing:
             yield get_current_span()
 
     @contextmanager
-    def run(self, traceparent: str | None, *, run_id: UUID, session_id: str, attempt: int) -> Iterator[RunTrace]:
+    def run(self, traceparent: str | None, *, run_id: UUID, session_id: str, graph: str, attempt: int) -> Iterator[RunTrace]:
         """The span of one attempt at a run, current within: below the request that started it, wherever that was."""
+        agent = self._agent if graph == DEFAULT_NAME else graph
         span = self._tracer.start_span(
-            f"{names.INVOKE_AGENT} {self._agent}",
+            f"{names.INVOKE_AGENT} {agent}",
             self._propagator.extract({"traceparent": traceparent or ""}),
             attributes={
                 names.OPERATION: names.INVOKE_AGENT,
-                names.AGENT_NAME: self._agent,
+                names.AGENT_NAME: agent,
                 names.CONVERSATION_ID: session_id,
                 names.RUN_ID: str(run_id),
                 names.ATTEMPT: attempt,

@@ -9,8 +9,11 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.memory import InMemoryStore
 
-from agent_service.agents.loader import compile_graph, load_graph
-from agent_service.errors import GraphError
+from agent_service.agents.graph_import import put_on_path
+from agent_service.agents.loader import Graph, compile_graph, load_graph, require_messages
+from agent_service.errors import GraphError, SettingsError
+from agent_service.langgraph_file import GraphSource
+from agent_service.settings import check_folders, load_settings
 from tests.support.agents import make_context
 
 GRAPHS = """
@@ -83,9 +86,18 @@ def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mount]:
         del sys.modules[name]
 
 
+def load(target: str, folder: Path) -> Graph:
+    """The graph of AGENT_GRAPH=target and AGENT_GRAPH_DIR=folder."""
+    put_on_path([folder])
+    source = GraphSource("agent", target, "AGENT_GRAPH", folder)
+    graph = load_graph(source, make_context())
+    require_messages(source, graph)
+    return graph
+
+
 @pytest.mark.parametrize("attribute", ["graph", "compiled", "build"])
 async def test_serves_a_graph_a_compiled_graph_or_a_factory(mount: Mount, attribute: str) -> None:
-    graph = load_graph(f"mine.graphs:{attribute}", mount("graphs", GRAPHS), make_context())
+    graph = load(f"mine.graphs:{attribute}", mount("graphs", GRAPHS))
     compiled = compile_graph(graph, checkpointer=InMemorySaver(), store=InMemoryStore())
 
     state = await compiled.ainvoke({"messages": [("user", "hi")]}, {"configurable": {"thread_id": "1"}})
@@ -94,7 +106,7 @@ async def test_serves_a_graph_a_compiled_graph_or_a_factory(mount: Mount, attrib
 
 
 async def test_serves_what_create_agent_returns_with_our_checkpointer(mount: Mount) -> None:
-    graph = load_graph("mine.graphs:build_agent", mount("graphs", GRAPHS), make_context())
+    graph = load("mine.graphs:build_agent", mount("graphs", GRAPHS))
     saver = InMemorySaver()
     compiled = compile_graph(graph, checkpointer=saver, store=InMemoryStore())
 
@@ -111,7 +123,7 @@ def test_a_mounted_package_wins_over_an_installed_one(mount: Mount, tmp_path_fac
     sys.path.insert(0, str(installed.parent))
     folder = mount("graphs", GRAPHS)
 
-    load_graph("mine.graphs:graph", folder, make_context())
+    load("mine.graphs:graph", folder)
 
     assert sys.path[0] == str(folder)
 
@@ -125,7 +137,7 @@ def test_a_mounted_package_wins_over_an_installed_one(mount: Mount, tmp_path_fac
         ("mine.graphs:number", r"mine\.graphs:number is of type int; expected a StateGraph"),
         ("mine.graphs:Wordless", r"is the class Wordless"),
         ("mine.graphs:returns_text", r"mine\.graphs:returns_text returned a value of type str"),
-        ("mine.graphs:fails", r"mine\.graphs:fails: calling it .* raised RuntimeError: no database$"),
+        ("mine.graphs:fails", r"mine\.graphs:fails: calling it .* raised RuntimeError: no database \(.*mine/graphs\.py:\d+\)$"),
         ("mine.graphs:build_later", r"is an async function"),
         ("mine.graphs:wordless", r"no `messages` \(it has text\)"),
     ],
@@ -134,7 +146,7 @@ def test_says_in_one_line_what_was_found_instead(mount: Mount, spec: str, messag
     folder = mount("graphs", GRAPHS)
 
     with pytest.raises(GraphError, match=message) as caught:
-        load_graph(spec, folder, make_context())
+        load(spec, folder)
 
     assert "\n" not in caught.value.detail
     assert spec in caught.value.detail
@@ -144,23 +156,25 @@ def test_names_the_dependency_that_a_module_lacks(mount: Mount) -> None:
     folder = mount("needy", "import no_such_library")
 
     with pytest.raises(GraphError, match=r"mine\.needy imports 'no_such_library', which is not installed"):
-        load_graph("mine.needy:graph", folder, make_context())
+        load("mine.needy:graph", folder)
 
 
 def test_names_the_error_that_importing_a_module_raised(mount: Mount) -> None:
     folder = mount("broken", "1 / 0")
 
-    with pytest.raises(GraphError, match=r"importing mine\.broken raised ZeroDivisionError: division by zero"):
-        load_graph("mine.broken:graph", folder, make_context())
+    told = r"importing mine\.broken raised ZeroDivisionError: division by zero \(.*mine/broken\.py:1\)$"
+    with pytest.raises(GraphError, match=told):
+        load("mine.broken:graph", folder)
 
 
 def test_names_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(GraphError, match=re.escape(f"AGENT_GRAPH_DIR={tmp_path / 'none'}: no such folder")):
-        load_graph("mine.graphs:graph", tmp_path / "none", make_context())
+    settings = load_settings({"AUTH": "disabled", "AGENT_GRAPH_DIR": str(tmp_path / "none")})
+    with pytest.raises(SettingsError, match=re.escape(f"AGENT_GRAPH_DIR={tmp_path / 'none'}: no such folder")):
+        check_folders(settings)
 
 
 def test_says_that_a_graph_does_not_compile(mount: Mount) -> None:
-    graph = load_graph("mine.graphs:unconnected", mount("graphs", GRAPHS), make_context())
+    graph = load("mine.graphs:unconnected", mount("graphs", GRAPHS))
 
     with pytest.raises(GraphError, match="does not compile: ValueError"):
         compile_graph(graph, checkpointer=InMemorySaver(), store=InMemoryStore())

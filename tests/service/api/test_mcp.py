@@ -97,6 +97,18 @@ async def test_a_cancelled_call_stops_the_run(service: RunningService, model: Fa
         await until_ended(service, "cancelled")
 
 
+async def test_who_cancels_before_the_run_is_there_cancels_it_all_the_same(client: httpx.AsyncClient, model: FakeModel) -> None:
+    model.script = Script(token_count=2_000, tokens_per_second=20)
+    headers = {"Mcp-Session-Id": "s"}
+    cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
+    taken, answer = await asyncio.gather(
+        client.post("/mcp", json=cancel, headers=headers),
+        client.post("/mcp", json=call_body(1, "agent", ASK), headers=headers),
+    )
+    assert taken.status_code == 202
+    assert answer.json()["result"]["structuredContent"]["outcome"] == "cancelled"
+
+
 async def test_a_client_that_leaves_without_a_word_stops_nothing_where_that_is_the_rule(
     service: RunningService, model: FakeModel
 ) -> None:
@@ -390,10 +402,15 @@ async def test_what_is_no_call_is_refused_by_its_code(client: httpx.AsyncClient)
         assert len(answer.content) < 2_000
 
 
+def nested(levels: int) -> Any:
+    value: Any = "x"
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
 async def test_odd_but_harmless_arguments_are_errors_of_the_tool(client: httpx.AsyncClient) -> None:
-    deep: Any = "x"
-    for _ in range(900):
-        deep = {"a": deep}
+    deep = nested(900)
     for arguments in (deep, {"question": deep}, [1], "text", {"question": "x" * 900_000}):
         answer = await client.post("/mcp", json=call_body(1, "agent", arguments))
         assert answer.json()["result"]["isError"] is True, answer.text
@@ -411,6 +428,7 @@ async def test_what_is_no_json_or_too_much_of_it_never_reaches_the_wire(client: 
 
 async def test_notifications_are_taken_and_do_nothing(client: httpx.AsyncClient) -> None:
     cancels = [{"requestId": 1}, {"requestId": {"a": []}}, {"requestId": "x" * 10_000}, {}, {"requestId": None}]
+    cancels.append({"requestId": nested(900)})
     bodies = [{"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params} for params in cancels]
     bodies += [{"jsonrpc": "2.0", "method": "tools/call", "params": {"name": "agent", "arguments": ASK}}] * 50
     bodies += [{"jsonrpc": "2.0", "id": None, "method": "notifications/x"}] * 50
