@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client.utils import INF
 
+from agent_service.langgraph_file import DEFAULT_NAME
 from agent_service.logs import logger
 from agent_service.outcomes import OUTCOMES
 from agent_service.server.refusals import CUT_REASONS
@@ -68,10 +69,12 @@ class Metrics:
         graph: str,
         guardrail_rules: Iterable[str],
         graph_version: str = "",
+        graphs: Iterable[str] = (DEFAULT_NAME,),
     ) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self._models = {*models}
+        self._graphs = {*graphs}
         self._nodes: set[str] = set()
         self._tools: set[str] = set()
         self._routes: set[str] = set()
@@ -89,9 +92,11 @@ class Metrics:
             return Histogram(f"agent_{name}", text, labels, buckets=buckets, registry=registry)
 
         # How long do users wait for an answer?
-        self.turn_seconds = histogram("turn_duration_seconds", "Run, from its start to its outcome", TURN_BUCKETS)
+        self.turn_seconds = histogram("turn_duration_seconds", "Run, from its start to its outcome", TURN_BUCKETS, ["graph"])
         # And for its first word?
-        self.first_token_seconds = histogram("time_to_first_token_seconds", "Run, start to first text", FIRST_TOKEN_BUCKETS)
+        self.first_token_seconds = histogram(
+            "time_to_first_token_seconds", "Run, start to first text", FIRST_TOKEN_BUCKETS, ["graph"]
+        )
         # Which part of the graph takes the time?
         self.node_seconds = histogram("node_duration_seconds", "Node of the graph", CALL_BUCKETS, ["node"])
         # Is it the model?
@@ -99,7 +104,7 @@ class Metrics:
         # Is it a tool?
         self.tool_seconds = histogram("tool_duration_seconds", "Tool call", CALL_BUCKETS, ["tool"])
         # How do runs end? (outcomes: see agent_service.outcomes)
-        self.runs = counter("runs_total", "Runs that ended, by outcome", ["outcome"])
+        self.runs = counter("runs_total", "Runs that ended, by outcome", ["outcome", "graph"])
         # Is the model endpoint failing or limiting us? One count per HTTP attempt, retries included.
         self.model_requests = counter("llm_requests_total", "Requests to the model endpoint", ["model", "status"])
         # Is a model left alone for its failures (MODEL_CIRCUIT_FAILURES), and how often was one?
@@ -177,7 +182,6 @@ class Metrics:
     def _create_children(self, guardrail_rules: Iterable[str]) -> None:
         # A counter that appears with its first error has no rate for that error.
         closed: dict[Counter | Gauge, Iterable[str]] = {
-            self.runs: OUTCOMES,
             self.guardrail_blocks: guardrail_rules,
             self.runs_recovered: ("handover", "crash"),
             self.rate_limited: LIMITS,
@@ -193,6 +197,11 @@ class Metrics:
         for metric, values in closed.items():
             for value in values:
                 metric.labels(value)
+        for graph in self._graphs:
+            self.turn_seconds.labels(graph)
+            self.first_token_seconds.labels(graph)
+            for outcome in OUTCOMES:
+                self.runs.labels(outcome, graph)
         for score in ("0", "1"):
             self.feedback.labels(score, self.graph_version)
         for result in ANSWERS:
@@ -235,6 +244,10 @@ class Metrics:
             return model
         dated = max((m for m in self._models if model.startswith(f"{m}-")), key=len, default=None)
         return dated or self._other("model", model)
+
+    def graph_label(self, graph: str) -> str:
+        """The graph's name, or `other` for one that is not served here."""
+        return graph if graph in self._graphs else self._other("graph", graph)
 
     def node_label(self, node: str) -> str:
         """The node's name, or `other` for one that the graph has not declared: labels are a closed set."""

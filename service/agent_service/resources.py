@@ -93,10 +93,12 @@ def make_metrics(settings: Settings) -> Metrics:
     disable_created_metrics()  # type: ignore[no-untyped-call]  # of the whole process: a second series for each counter and histogram, that no query reads
     models = {m for m in (settings.model, settings.cheap_model, settings.fallback_model) if m}
     rules = (*RULES, *(rule.name for rule in own_rules(settings)))  # a wrong one is told before the ops port opens
+    named = graph_settings(settings).sources
     metrics = Metrics(
         models=models,
         version=VERSION,
-        graph=graph_settings(settings).sources[0].target,
+        graph=named[0].target,
+        graphs=[source.name for source in named],
         guardrail_rules=rules,
         graph_version=settings.graph_version,
     )

@@ -28,6 +28,7 @@ TOOLS = {"rag_search": 0.08, "query_data": 0.3, "create_ticket": 0.9}
 
 NODES = {"guard": 0.02, "route": 0.4, "agent": 2.2, "tools": 0.5}
 ROUTES = ("RAG", "DATA", "GENERAL")
+GRAPHS = ("support", "research")
 PLACES = 40.0
 
 
@@ -51,6 +52,7 @@ class Pod:
             version=self.version,
             graph="agent_service.agents.default:build",
             guardrail_rules=("injection", "length"),
+            graphs=GRAPHS,
         )
         self.metrics.declare(nodes=NODES, tools=TOOLS, routes=ROUTES)
         self.metrics.declare_http([("POST", "/chat/stream", (200, 409, 503)), ("GET", "/runs/{run_id}", (200, 401, 404))])
@@ -82,10 +84,11 @@ class Pod:
         for node, about in NODES.items():
             m.node_seconds.labels(node).observe(about * dice.lognormvariate(0, 0.4))
         outcome = dice.choices(("completed", "interrupted", "cancelled", "iteration_limit", "failed"), (960, 20, 15, 3, 4))[0]
-        m.runs.labels(outcome).inc()
+        graph = dice.choices(GRAPHS, (3, 1))[0]
+        m.runs.labels(outcome, graph).inc()
         m.routes.labels(dice.choices(ROUTES, (6, 2, 3))[0]).inc()
-        m.turn_seconds.observe(seconds)
-        m.first_token_seconds.observe(first)
+        m.turn_seconds.labels(graph).observe(seconds)
+        m.first_token_seconds.labels(graph).observe(first)
         m.http_requests.labels("POST", "/chat/stream", dice.choices(("200", "409", "503"), (980, 12, 5))[0]).inc()
         m.http_requests.labels("GET", "/runs/{run_id}", dice.choices(("200", "401", "404"), (95, 3, 2))[0]).inc()
         m.http_seconds.observe(dice.lognormvariate(-4.5, 0.6))

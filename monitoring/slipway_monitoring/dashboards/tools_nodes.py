@@ -119,20 +119,29 @@ def _routes() -> Row:
         "Routes and models",
         (
             graph(
+                PanelText("Turns by graph", "Runs that ended, per second, where one process serves several graphs.", "reqps"),
+                Query(per_second("agent_runs_total", "graph"), f"{RELEASE_NAME} {{{{graph}}}}"),
+                stacked=True,
+                width=6,
+            ),
+            graph(
                 PanelText("Turns by route", "What users ask for, per second.", "reqps"),
                 Query(per_second("agent_routes_total", "route"), f"{RELEASE_NAME} {{{{route}}}}"),
                 stacked=True,
+                width=6,
             ),
             graph(
                 PanelText("Model latency (p95)", "A call to its last token.", "s"),
                 Query(
                     quantile(0.95, "agent_llm_request_duration_seconds", "model"), f"{RELEASE_NAME} {{{{model}}}}", exemplars=True
                 ),
+                width=6,
             ),
             graph(
                 PanelText("Time in model calls", "Seconds of each model per second, beside the nodes' time above.", "short"),
                 Query(per_second("agent_llm_request_duration_seconds_sum", "model"), f"{RELEASE_NAME} {{{{model}}}}"),
                 stacked=True,
+                width=6,
             ),
         ),
     )

@@ -231,7 +231,8 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
 
     def _say(self, source: str, text: str, *, first: bool) -> None:
         if first and not self._said.text:
-            self._metrics.first_token_seconds.observe(time.monotonic() - self._started, self._live.trace.exemplar)
+            seconds = self._metrics.first_token_seconds.labels(self._metrics.graph_label(self._live.run.graph))
+            seconds.observe(time.monotonic() - self._started, self._live.trace.exemplar)
         self._speakers.say(source, text)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **_: Any) -> None:

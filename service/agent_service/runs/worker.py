@@ -235,8 +235,9 @@ class Worker:
 
     def _count(self, live: LiveRun, ending: Ending, seconds: float) -> None:
         self._turn_seconds.append(seconds)
-        self._metrics.turn_seconds.observe(seconds, live.trace.exemplar)
-        self._metrics.runs.labels(ending.outcome).inc()
+        graph = self._metrics.graph_label(live.run.graph)
+        self._metrics.turn_seconds.labels(graph).observe(seconds, live.trace.exemplar)
+        self._metrics.runs.labels(ending.outcome, graph).inc()
         if ending.outcome == "iteration_limit":
             self._metrics.count_answer("iteration_limit")
         elif ending.outcome == "completed":
