@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from langgraph_sdk import get_client
 
 from agent_service.errors import GraphError, SettingsError
 from tests.support.problems import check_problem
@@ -183,6 +184,29 @@ async def test_a_chat_page_that_changes_the_model_is_answered_beside_and_a_named
         await said("echo", [("user", "a")], **{"X-Session-Id": "s"})
         with pytest.raises(openai.ConflictError, match="belongs to graph echo"):
             await said("asking", [("user", "no colour")], **{"X-Session-Id": "s"})
+
+
+async def test_langgraphs_client_runs_a_graph_of_any_state_and_keeps_a_thread_to_its_graph(
+    service: RunningService, client: httpx.AsyncClient
+) -> None:
+    async with get_client(url=service.url) as sdk:
+        assert {each["graph_id"] for each in await sdk.assistants.search()} == {"echo", "asking", "counting"}
+        assert await sdk.runs.wait(None, "counting", input={"count": 1}) == {"count": 2}
+
+        thread = (await sdk.threads.create())["thread_id"]
+        assert await sdk.runs.wait(thread, "counting", input={"count": 40}) == {"count": 41}
+        asked: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
+        with pytest.raises(httpx.HTTPStatusError, match="409 Conflict"):
+            await sdk.runs.wait(thread, "echo", input=asked)
+        assert await sdk.runs.wait(thread, "counting", input={"count": 41}) == {"count": 42}
+
+        refused = await client.post("/chat", json={"question": "q", "session_id": thread})
+        assert check_problem(refused, 422, "invalid_request", field="graph")["detail"].startswith(
+            "graph: counting takes no question"
+        )
+
+        state = await sdk.threads.get_state(thread)
+        assert state["values"] == {"count": 42}
 
 
 async def test_graphs_share_no_kept_answer(database_url: str) -> None:
