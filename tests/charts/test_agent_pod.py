@@ -131,6 +131,15 @@ def test_a_graph_is_mounted_where_the_service_looks(source: str, volume: dict[st
     assert (env["AGENT_GRAPH"], env["AGENT_GRAPH_DIR"]) == ("travel.agent:build", "/opt/graph")
 
 
+@pytest.mark.parametrize("module", ["", "research", "travel.agent:build", "/opt/graph/agent.py:build"])
+def test_several_graphs_come_by_a_langgraph_json_of_the_mounted_files(module: str) -> None:
+    files = 'graph.files={langgraph.json: "{}", agent.py: "build = 1"}'
+    env = environment(values_of(files, "graph.langgraphJson=/opt/graph/langgraph.json", f"graph.module={module!r}"))
+
+    assert env["LANGGRAPH_CONFIG"] == "/opt/graph/langgraph.json"
+    assert env.get("AGENT_GRAPH", "") == module
+
+
 def test_files_and_prices_become_configmaps() -> None:
     found = manifests(GRAPH)
 

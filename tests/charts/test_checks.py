@@ -34,6 +34,7 @@ REFUSALS = {
         "graph.configMap=mine",
     ],
     "graph.module: graph.volume is mounted, but nothing says which graph": ["graph.volume={emptyDir: {}}"],
+    "graph.module: research is no package.module:attribute": ["graph.module=research"],
     "graph.package: there are no files for it": ["graph.package=mine"],
     "env and extraEnv: MODEL belongs to the chart; set model.name": ["env={MODEL: large}"],
     "env and extraEnv: DRAIN_SECONDS belongs to the chart; set streaming.maxTurnSeconds": [

@@ -201,9 +201,8 @@ async def test_langgraphs_client_runs_a_graph_of_any_state_and_keeps_a_thread_to
         assert await sdk.runs.wait(thread, "counting", input={"count": 41}) == {"count": 42}
 
         refused = await client.post("/chat", json={"question": "q", "session_id": thread})
-        assert check_problem(refused, 422, "invalid_request", field="graph")["detail"].startswith(
-            "graph: counting takes no question"
-        )
+        told = check_problem(refused, 422, "invalid_request", field="graph")
+        assert "counting takes no question" in str(told["detail"])
 
         state = await sdk.threads.get_state(thread)
         assert state["values"] == {"count": 42}

@@ -72,8 +72,11 @@
 {{- if gt (len $sources) 1 -}}
 {{- fail (printf "%s: the graph can come from one of them only" (join " and " $sources)) -}}
 {{- end -}}
-{{- if and $sources (not .module) -}}
-{{- fail (printf "graph.module: %s is mounted, but nothing says which graph to serve; set package.module:attribute" (first $sources)) -}}
+{{- if and $sources (not .module) (not .langgraphJson) -}}
+{{- fail (printf "graph.module: %s is mounted, but nothing says which graph to serve; set package.module:attribute, or graph.langgraphJson" (first $sources)) -}}
+{{- end -}}
+{{- if and .module (not (contains ":" .module)) (not .langgraphJson) -}}
+{{- fail (printf "graph.module: %s is no package.module:attribute; as the name of a graph it needs graph.langgraphJson" .module) -}}
 {{- end -}}
 {{- if and .package (not $sources) -}}
 {{- fail "graph.package: there are no files for it; set graph.files, graph.configMap or graph.volume" -}}
@@ -101,7 +104,7 @@
   "MAX_RUN_TOKENS" "set budgets.run.tokens" "MAX_RUN_USD" "set budgets.run.usd"
   "DAILY_TOKEN_LIMIT" "set budgets.userPerDay.tokens" "DAILY_USD_LIMIT" "set budgets.userPerDay.usd"
   "MONTHLY_TENANT_TOKEN_LIMIT" "set budgets.tenantPerMonth.tokens" "MONTHLY_TENANT_USD_LIMIT" "set budgets.tenantPerMonth.usd"
-  "AGENT_GRAPH" "set graph.module" "GRAPH_VERSION" "set graph.version" "AGENT_GRAPH_DIR" "set graph.files, graph.configMap or graph.volume" "PRICE_FILE" "set graph.prices" -}}
+  "AGENT_GRAPH" "set graph.module" "LANGGRAPH_CONFIG" "set graph.langgraphJson" "GRAPH_VERSION" "set graph.version" "AGENT_GRAPH_DIR" "set graph.files, graph.configMap or graph.volume" "PRICE_FILE" "set graph.prices" -}}
 {{- $env := .Values.env | default dict -}}
 {{- range $name, $value := $env -}}
 {{- /* it has all numbers as floats of 53 bits */ -}}

@@ -25,6 +25,10 @@
 - name: AGENT_GRAPH
   value: {{ .Values.graph.module | quote }}
 {{- end }}
+{{- with .Values.graph.langgraphJson }}
+- name: LANGGRAPH_CONFIG
+  value: {{ . | quote }}
+{{- end }}
 - name: GRAPH_VERSION
   value: {{ include "slipway.graphVersion" . | quote }}
 {{- if include "slipway.graphVolume" . }}

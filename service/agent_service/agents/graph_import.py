@@ -117,10 +117,12 @@ def _import_file(source: GraphSource, file: Path) -> ModuleType:
 def _names_of(file: Path) -> Iterator[str]:
     """Dotted names by which the module path may lead to a file, the shortest first."""
     entries = {Path(entry).resolve() for entry in sys.path if entry}
-    for folder in file.resolve().parents:
-        parts = file.resolve().relative_to(folder).with_suffix("").parts
-        if folder in entries and all(part.isidentifier() for part in parts):
-            yield ".".join(parts)
+    # A file of a ConfigMap is a link into a folder of no module's name.
+    for place in dict.fromkeys((file.parent.resolve() / file.name, file.resolve())):
+        for folder in place.parents:
+            parts = place.relative_to(folder).with_suffix("").parts
+            if folder in entries and all(part.isidentifier() for part in parts):
+                yield ".".join(parts)
 
 
 def _leads_to(name: str, file: Path) -> bool:

@@ -49,6 +49,14 @@ def test_a_file_is_the_module_that_the_graphs_own_imports_get(write: Write, tmp_
     assert find(named("./bot/state.py:State", tmp_path)) is find(named("bot.state:State", tmp_path))
 
 
+def test_a_file_of_a_mounted_configmap_is_the_module_of_its_name(write: Write, tmp_path: Path) -> None:
+    write("..2026_11_28/mounted.py", "graph = []")
+    (tmp_path / "..data").symlink_to("..2026_11_28")
+    (tmp_path / "mounted.py").symlink_to("..data/mounted.py")
+
+    assert find(named("./mounted.py:graph", tmp_path)) is find(named("mounted:graph", tmp_path))
+
+
 def test_files_of_one_name_in_two_folders_are_two_modules(write: Write, tmp_path: Path) -> None:
     write("a/agent.py", "graph = 'a'")
     write("b/agent.py", "graph = 'b'")
