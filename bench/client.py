@@ -80,6 +80,21 @@ def model_event(block: bytes, turn: Turn) -> str | None:
     return choices[0]["delta"].get("content") or None if choices else None
 
 
+def thread_event(block: bytes, turn: Turn) -> str | None:
+    """An event of the wire of LangGraph's SDKs, mode messages-tuple.
+
+    Raises:
+        Refused: an `error` event.
+    """
+    if block.startswith(b"event: messages\n"):
+        chunk = orjson.loads(block.partition(b"data: ")[2].partition(b"\n")[0])[0]
+        return chunk["content"] or None if chunk["type"] == "AIMessageChunk" else None
+    if block.startswith(b"event: error\n"):
+        raise Refused(block.decode())
+    turn.complete = turn.complete or block.startswith(b"event: end\n")
+    return None
+
+
 class Connection(asyncio.Protocol):
     """Kept alive from one request to the next. `async with await Connection.open(url) as connection`."""
 
@@ -158,7 +173,7 @@ class Connection(asyncio.Protocol):
         if self._parser.get_status_code() != 200:
             self._body += data
             return
-        *blocks, self._rest = (self._rest + data).split(b"\n\n")
+        *blocks, self._rest = (self._rest + data).replace(b"\r\n", b"\n").split(b"\n\n")
         turn = self._turn
         texts = [text for block in blocks if (text := self._read(block, turn)) is not None]
         if texts:

@@ -4,9 +4,10 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from uuid import uuid4
 
-from bench.client import Connection, Turn, WrongAnswer, agent_event, model_event
+from bench.client import Connection, Turn, WrongAnswer, agent_event, model_event, thread_event
 from bench.script import MODEL, Ask
 
 NUMBERS = itertools.count(1)
@@ -19,6 +20,14 @@ class Target:
 
     url: str
     direct: bool = False
+    has_threads: bool = False
+    """It speaks the wire of LangGraph's SDKs, too."""
+    by_threads: bool = False
+    """It is asked by that."""
+
+    def on_threads(self) -> "Target":
+        """Asked by threads, if it can be: the tutorial is asked as ever, for comparison."""
+        return replace(self, by_threads=self.has_threads)
 
     async def ask(self, connection: Connection, ask: Ask, session: str | None = None) -> Turn:
         """Asks, reads the whole answer and compares it.
@@ -35,6 +44,14 @@ class Target:
                 "messages": [{"role": "user", "content": ask.question}],
             }
             turn = await connection.stream("/v1/chat/completions", payload, read=model_event)
+        elif self.by_threads:
+            thread = {
+                "assistant_id": "agent",
+                "input": {"messages": [{"role": "user", "content": ask.question}]},
+                "stream_mode": ["messages-tuple"],
+                "if_not_exists": "create",
+            }
+            turn = await connection.stream(f"/threads/{session or uuid4()}/runs/stream", thread, read=thread_event)
         else:
             body = {"question": ask.question, **({"session_id": session} if session else {})}
             turn = await connection.stream("/chat/stream", body, read=agent_event)

@@ -39,7 +39,7 @@ class Server:
 
     @property
     def target(self) -> Target:
-        return Target(self.url)
+        return Target(self.url, has_threads=self.name != TUTORIAL)
 
     def cpu_ms(self) -> float:
         return cpu_ms(self.process.pid)

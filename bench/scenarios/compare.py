@@ -66,6 +66,11 @@ def turns(clients: int, seconds: float, *, tool: bool = False, sessions: Sequenc
     return lambda target: closed_loop(target, clients, seconds, lambda number: Ask(number=number, tool=tool), sessions)
 
 
+def thread_turns(clients: int, seconds: float) -> Load:
+    """The same, asked by the wire of LangGraph's SDKs where there is one."""
+    return lambda target: closed_loop(target.on_threads(), clients, seconds, lambda number: Ask(number=number))
+
+
 def first_ms(found: Sequence[Turn]) -> float:
     """Milliseconds to the first text, of the turn in the middle."""
     return 1000 * statistics.median(turn.first for turn in found)
