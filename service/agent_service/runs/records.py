@@ -1,6 +1,6 @@
 """What runs leave in our tables: the one statement that a commit is, and what it is given."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NotRequired, TypedDict
 from uuid import UUID
 
@@ -96,6 +96,9 @@ class StartRow(TypedDict):
     """This process has a place for it; else it waits: at most `max_queued` do, and `of_principal` of one caller."""
     max_queued: int
     of_principal: int
+    metadata: Mapping[str, object] | None
+    ephemeral: bool
+    """Of the thread of a client of LangGraph."""
     per_minute: int | None
     at_a_time: int | None
     """Limits of the caller; None: none, or it is counted elsewhere."""

@@ -83,7 +83,9 @@ class RunStore:
         async with connection(self._pool) as conn:
             return await one(conn, "SELECT 1 FROM slipway.ledger WHERE run_id = %s LIMIT 1", run_id) is not None
 
-    async def begin(self, asked: Asked, session_id: str, *, here: bool, listed: bool) -> tuple[Run, bool] | None:
+    async def begin(
+        self, asked: Asked, session_id: str, *, here: bool, listed: bool, how: OnThread | None = None
+    ) -> tuple[Run, bool] | None:
         """Starts a run here, or queues it, in a session that is new (then also True) or idle; in one transaction with
         other runs' news.
 
@@ -106,6 +108,8 @@ class RunStore:
             "graph": asked.graph,
             "fresh": uuid4().hex,
             "here": here,
+            "metadata": how.metadata if how else None,
+            "ephemeral": bool(how and how.ephemeral),
             "max_queued": self._limits.max_queued,
             "of_principal": self._limits.of_principal,
             "per_minute": asked.limits.per_minute,

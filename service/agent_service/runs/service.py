@@ -169,7 +169,11 @@ class RunService:
             limits=await self._counted(principal),
         )
         with self._turned_away(), self._worker.place(principal) as place:
-            place.run = await self._store.start(wanted, session_id, here=place.here, listed=listed, how=how)
+            plain = how.delay_seconds == 0 and not run_input.get("wire", {}).get("webhook") and "command" not in run_input
+            if plain and (begun := await self._store.begin(wanted, session_id, here=place.here, listed=listed, how=how)):
+                place.run, place.fresh = begun
+            else:
+                place.run = await self._store.start(wanted, session_id, here=place.here, listed=listed, how=how)
         assert place.run is not None  # noqa: S101  # there is no key under which another one came first
         return place.run
 

@@ -7,7 +7,7 @@ from agent_service.api.langgraph.wire_schemas import Checkpoint, RunConfig, RunC
 from agent_service.errors import BothContexts, InvalidRequest
 from agent_service.runs.graph_context import GraphContext
 from agent_service.runs.run_types import CheckpointInput, ConfigInput, RunInput
-from agent_service.runs.thread_store import Thread
+from agent_service.runs.thread_store import NamedThread
 from agent_service.runs.webhooks import allowed
 
 ALL_MODES: tuple[StreamMode, ...] = ("values", "updates", "messages-tuple", "custom")
@@ -28,7 +28,7 @@ def run_input(
     *,
     context: GraphContext,
     record: tuple[StreamMode, ...] | None,
-    thread: Thread | None,
+    thread: NamedThread | None,
     webhook_hosts: tuple[str, ...],
 ) -> RunInput:
     """The run's input, as it is stored.
@@ -69,7 +69,7 @@ def run_input(
     return given
 
 
-def _configurable(config: RunConfig | None, thread: Thread | None) -> dict[str, Any]:
+def _configurable(config: RunConfig | None, thread: NamedThread | None) -> dict[str, Any]:
     found = dict(config.configurable or {}) if config else {}
     if thread and found.get("thread_id") == str(thread.id):
         del found["thread_id"]

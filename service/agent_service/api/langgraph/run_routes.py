@@ -27,7 +27,7 @@ from agent_service.runs.on_thread import OnThread
 from agent_service.runs.run_types import Run
 from agent_service.runs.run_view import assistant_id, run_view
 from agent_service.runs.state_json import state_bytes
-from agent_service.runs.thread_store import Thread
+from agent_service.runs.thread_store import NamedThread
 from agent_service.setting_types import split_names
 
 router = APIRouter(route_class=JsonRoute, tags=["langgraph"], responses=PROBLEMS)
@@ -232,13 +232,12 @@ async def begin(
     return run_in_log(run)
 
 
-async def _thread(res: Resources, principal: Principal, body: RunCreate, thread_id: UUID) -> Thread | None:
-    try:
-        return await res.threads.get(principal, thread_id)
-    except NotFound:
-        if body.if_not_exists == "create":
-            return None
-        raise NotFound("Thread or assistant not found.") from None
+async def _thread(res: Resources, principal: Principal, body: RunCreate, thread_id: UUID) -> NamedThread | None:
+    """None when there is none yet, and the run is to make it. Raises NotFound."""
+    thread = await res.threads.named(principal, thread_id)
+    if thread is None and body.if_not_exists != "create":
+        raise NotFound("Thread or assistant not found.")
+    return thread
 
 
 async def _run(res: Resources, principal: Principal, thread_id: UUID, run_id: UUID) -> Run:
