@@ -1,5 +1,6 @@
 """A server that speaks the LangGraph wire, with the suite's graphs: Slipway, or the reference."""
 
+import json
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -13,6 +14,8 @@ from tests.conformance.langgraph.reference import reference_server
 from tests.support.fake_script import Script, ToolCall
 from tests.support.postgres import fresh_database
 from tests.support.service import running_service
+
+GRAPHS = "tests.conformance.langgraph.graphs"
 
 SITES = [pytest.param("slipway"), pytest.param("reference", marks=pytest.mark.reference)]
 """For the parameter of a fixture: the reference only when `-m reference` asks for it."""
@@ -40,7 +43,16 @@ async def running_site(kind: str, *, model_url: str, admin_url: str, folder: Pat
         async with reference_server(program, folder, model_url) as url:
             yield Site(url, is_reference=True)
         return
-    settings = {"MODEL": "gpt-4o", "OPENAI_BASE_URL": model_url, "OPENAI_API_KEY": "sk-test", "WEBHOOK_HOSTS": "127.0.0.1", **env}
+    file = folder / "langgraph.json"
+    file.write_text(json.dumps({"graphs": {"counter": f"{GRAPHS}:counter"}}), encoding="utf-8")
+    settings = {
+        "LANGGRAPH_CONFIG": str(file),
+        "MODEL": "gpt-4o",
+        "OPENAI_BASE_URL": model_url,
+        "OPENAI_API_KEY": "sk-test",
+        "WEBHOOK_HOSTS": "127.0.0.1",
+        **env,
+    }
     with fresh_database(admin_url) as database:
-        async with running_service(database, AGENT_GRAPH="tests.conformance.langgraph.graphs:served", **settings) as service:
+        async with running_service(database, AGENT_GRAPH=f"{GRAPHS}:served", **settings) as service:
             yield Site(service.url, is_reference=False)
