@@ -62,7 +62,7 @@ Reload = Literal["loaded", "refused"]
 """Label values of `agent_price_reloads_total`."""
 
 
-class Price(BaseModel):
+class Rates(BaseModel):
     """USD per million tokens.
 
     `cached_input` is for the input tokens that the provider had cached, `cache_write` for those that it cached now,
@@ -91,6 +91,24 @@ class Price(BaseModel):
         said = max(used.output - used.reasoning, 0)
         read = fresh * self.input + used.cached * self.cached_input + used.cache_write * self.cache_write
         return (read + said * self.output + used.reasoning * self.reasoning) / MILLION
+
+
+class LongPrompt(Rates):
+    """Of calls whose prompt has more than `input_tokens`: for all of their tokens, as providers bill them."""
+
+    input_tokens: int = Field(gt=0)
+
+
+class Price(Rates):
+    """Of one model."""
+
+    above: LongPrompt | None = None
+
+    def cost(self, used: "TokensUsed") -> Decimal:
+        """USD, not rounded."""
+        if self.above and used.input > self.above.input_tokens:
+            return self.above.cost(used)
+        return super().cost(used)
 
 
 @dataclass(frozen=True, slots=True)

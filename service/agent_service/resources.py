@@ -36,6 +36,7 @@ from agent_service.langgraph_file import GraphSource
 from agent_service.metrics import Metrics
 from agent_service.open_streams import Streams
 from agent_service.prices import PriceFile
+from agent_service.runs.billing import bill_embedding
 from agent_service.runs.checkpoints import Checkpointer
 from agent_service.runs.graph_context import contexts_of
 from agent_service.runs.graphs import Graphs, ServedGraph
@@ -91,7 +92,7 @@ class Resources:
 def make_metrics(settings: Settings) -> Metrics:
     """The metrics of a process with these settings, the limits that they name already set. Raises SettingsError."""
     disable_created_metrics()  # type: ignore[no-untyped-call]  # of the whole process: a second series for each counter and histogram, that no query reads
-    models = {m for m in (settings.model, settings.cheap_model, settings.fallback_model) if m}
+    models = {m for m in (settings.model, settings.cheap_model, settings.fallback_model, settings.embedding_model) if m}
     rules = (*RULES, *(rule.name for rule in own_rules(settings)))  # a wrong one is told before the ops port opens
     named = graph_settings(settings).sources
     metrics = Metrics(
@@ -134,7 +135,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
         def count_request(model: str, status: str) -> None:
             metrics.model_requests.labels(metrics.model_label(model), status).inc()
 
-        models = await stack.enter_async_context(open_models(settings, count_request, metrics.count_circuit))
+        models = await stack.enter_async_context(open_models(settings, count_request, metrics.count_circuit, bill_embedding))
         if models.ping:
             health.add("model_endpoint", models.ping, ENDPOINT_SECONDS)
         langsmith = await stack.enter_async_context(open_langsmith(settings))

@@ -267,3 +267,33 @@ async def test_a_process_prices_its_next_run_by_the_new_file(database_url: str, 
                     await asyncio.sleep(0.05)
             costs.append((await client.post("/chat", json={"question": "hi"})).json()["cost_usd"])
     assert costs == [2, 4]
+
+
+@pytest.mark.parametrize(("fresh", "cached"), [(200_000, 0), (0, 200_000), (120_000, 80_000)])
+def test_a_prompt_that_is_longer_than_the_threshold_costs_more_for_all_its_tokens(fresh: int, cached: int) -> None:
+    prices = PriceTable.load()
+    below = cost(prices, "gemini-2.5-pro", fresh=fresh, cached=cached, output=1_000)
+    above = cost(prices, "gemini-2.5-pro", fresh=fresh + 1, cached=cached, output=1_000)
+    million = Decimal(1_000_000)
+    assert below == (fresh * Decimal("1.25") + cached * Decimal("0.125") + 10_000) / million
+    assert above == ((fresh + 1) * Decimal("2.50") + cached * Decimal("0.25") + 15_000) / million
+
+
+@pytest.mark.parametrize(
+    ("above", "where"),
+    [
+        ("{input: 2}", "m.above.input_tokens"),
+        ("{input_tokens: 0, input: 2}", "m.above.input_tokens"),
+        ("{input_tokens: 10}", "m.above.input"),
+        ("{input_tokens: 10, input: 2, above: {input_tokens: 20, input: 3}}", "m.above.above"),
+        ("3", "m.above"),
+    ],
+)
+def test_a_wrong_price_of_long_prompts_is_named(above: str, where: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(f": {where}: ")):
+        PriceTable.parse(f"m: {{input: 1, above: {above}}}".encode(), "prices")
+
+
+def test_what_is_left_out_of_the_price_of_long_prompts_costs_as_its_input_and_output() -> None:
+    prices = PriceTable.parse(b"m: {input: 1, cached_input: 0.1, output: 2, above: {input_tokens: 10, input: 4, output: 8}}", "p")
+    assert prices.cost_usd("m", TokensUsed(input=20, cached=10, output=5, reasoning=5)) == Decimal("0.00012")

@@ -200,7 +200,9 @@ class FakeModel:
         if (fault := self.script.take_fault(record.payload["model"])) and fault.kind in SIMPLE_FAULTS:
             return error(SIMPLE_FAULTS[fault.kind], f"fault: {fault.kind}", fault.retry_after)
         data = [{"object": "embedding", "index": i, "embedding": bag_of_words(t)} for i, t in enumerate(record.payload["input"])]
-        return web.json_response({"object": "list", "model": record.payload["model"], "data": data[::-1]})
+        answer = {"object": "list", "model": record.payload["model"], "data": data[::-1]}
+        words = sum(len(text.split()) for text in record.payload["input"])
+        return web.json_response({**answer, "usage": {"prompt_tokens": words, "total_tokens": words}})
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
         record = await self._record(request)

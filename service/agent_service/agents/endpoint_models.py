@@ -12,14 +12,17 @@ from agent_service.agents.chat_model import chat_model
 from agent_service.agents.circuit import CircuitBreaker, OnCircuit
 from agent_service.agents.completion_reader import CompletionsReader
 from agent_service.agents.endpoint import ModelEndpoint, OnRequest, open_endpoint
-from agent_service.agents.models import ChatModels
+from agent_service.agents.models import ChatModels, OnEmbedding
 from agent_service.agents.offline import OfflineChatModel
 from agent_service.errors import ModelUnavailable
 from agent_service.settings import OFFLINE_MODEL, Settings
+from agent_service.token_counts import count_tokens
 
 
 @asynccontextmanager
-async def open_endpoint_models(settings: Settings, on_request: OnRequest, on_circuit: OnCircuit) -> AsyncIterator[ChatModels]:
+async def open_endpoint_models(
+    settings: Settings, on_request: OnRequest, on_circuit: OnCircuit, on_embedding: OnEmbedding
+) -> AsyncIterator[ChatModels]:
     """`open_models` with a key."""
     async with open_endpoint(settings, on_request) as endpoint, AsyncExitStack() as stack:
         breaker = CircuitBreaker(settings.model_circuit_failures, on_circuit)
@@ -30,7 +33,7 @@ async def open_endpoint_models(settings: Settings, on_request: OnRequest, on_cir
         yield ChatModels(
             chat=chat,
             cheap=_model(settings.cheap_model, reader) if settings.cheap_model else chat,
-            embeddings=EndpointEmbeddings(endpoint, settings.embedding_model) if settings.embedding_model else None,
+            embeddings=EndpointEmbeddings(endpoint, settings.embedding_model, on_embedding) if settings.embedding_model else None,
             ping=endpoint.ping if settings.model != OFFLINE_MODEL else None,
             keys=endpoint.keys,
         )
@@ -50,6 +53,7 @@ class EndpointEmbeddings(Embeddings):
 
     endpoint: ModelEndpoint
     model: str
+    on_embedding: OnEmbedding
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """One vector per text, in order."""
@@ -77,4 +81,8 @@ class EndpointEmbeddings(Embeddings):
             raise ModelUnavailable("the model endpoint's embeddings are malformed") from error
         if len(vectors) != len(texts):
             raise ModelUnavailable(f"the model endpoint sent {len(vectors)} embeddings for {len(texts)} texts")
+        counts = body.get("usage")
+        told = counts.get("prompt_tokens") if isinstance(counts, dict) else None
+        known = told if isinstance(told, int) and told > 0 else None
+        self.on_embedding(self.model, known or sum(map(count_tokens, texts)), known is None)
         return vectors

@@ -11,6 +11,9 @@ from agent_service.agents.model_keys import ApiKeySource
 from agent_service.agents.offline import OfflineChatModel
 from agent_service.settings import Settings
 
+OnEmbedding = Callable[[str, int, bool], None]
+"""Called for each request for embeddings with the model, its tokens, and whether these are estimated."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChatModels:
@@ -29,6 +32,7 @@ async def open_models(
     settings: Settings,
     on_request: Callable[[str, str], None] = lambda _model, _status: None,
     on_circuit: Callable[[str, bool], None] = lambda _model, _opened: None,
+    on_embedding: OnEmbedding = lambda _model, _tokens, _estimated: None,
 ) -> AsyncIterator[ChatModels]:
     """The models that the settings name, and while they are open the ones that a graph makes itself (adopt.py).
 
@@ -40,5 +44,5 @@ async def open_models(
         return
     from agent_service.agents.endpoint_models import open_endpoint_models  # noqa: PLC0415  # openai: 20 MB, 0.6 s of CPU
 
-    async with open_endpoint_models(settings, on_request, on_circuit) as models:
+    async with open_endpoint_models(settings, on_request, on_circuit, on_embedding) as models:
         yield models

@@ -12,6 +12,7 @@ from agent_service.prices import PriceTable, TokensUsed
 from agent_service.runs.cut_off import CutOff
 from agent_service.runs.live_run import LiveRun
 from agent_service.runs.run_types import ModelCall
+from agent_service.threads import LANE
 from agent_service.token_counts import count_tokens
 
 
@@ -33,6 +34,15 @@ class Billing:
         self._live = live
         self._metrics = metrics
         self._prices = prices
+        self._embeddings = 0
+        live.embedded = self.embedded
+
+    def embedded(self, model: str, tokens: int, estimated: bool) -> None:
+        """What was searched for, made a vector. Its number is negative: like that it settles no reservation of a chat model."""
+        self._embeddings -= 1
+        used = TokensUsed(input=tokens)
+        usd, attempt = self._prices.cost_usd(model, used), self._live.run.attempt
+        self._enter(ModelCall(attempt, self._embeddings, "embedding", model, tokens, 0, 0, usd, estimated), used)
 
     def answered(self, call: CallBegun, message: AIMessage) -> None:
         """A call that ended, by the usage that the endpoint reported, or estimated without one."""
@@ -77,6 +87,12 @@ class Billing:
             metrics.count_unpriced(bill.model)
         else:
             metrics.cost_usd.labels(label).inc(float(bill.cost_usd))
+
+
+def bill_embedding(model: str, tokens: int, estimated: bool) -> None:
+    """Of the run that this is done for; what no run has asked for, such as `slipway ingest`, is nobody's."""
+    if isinstance(live := LANE.get(), LiveRun):
+        live.embedded(model, tokens, estimated)
 
 
 def reported(message: AIMessage) -> TokensUsed | None:

@@ -1,7 +1,7 @@
 """Runs that execute in this process."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 from uuid import UUID
 
@@ -42,6 +42,8 @@ class LiveRun:
         """A tool has cited a source."""
         self.refused = False
         """The graph or its model has declined to answer."""
+        self.embedded: Callable[[str, int, bool], None] = lambda _model, _tokens, _estimated: None
+        """Bills an embedding: its model and tokens, and whether these are estimated."""
         self.trace = UNTRACED
         self.stop: StopReason | None = None
         self.task: asyncio.Task[None] | None = None

@@ -6,7 +6,9 @@ from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.graph import START, MessagesState, StateGraph
 from structlog.testing import capture_logs
 
 from agent_service.metrics import MAX_TOLD, Metrics
@@ -15,6 +17,9 @@ from agent_service.runs.billing import Billing, CallBegun
 from agent_service.runs.live_run import LiveRun
 from agent_service.runs.run_types import ModelCall, Run
 from agent_service.token_counts import count_tokens
+from tests.support.fake_model import FakeModel
+from tests.support.fake_script import Script
+from tests.support.service import running_service
 
 PRICES = PriceTable.parse(b"asked: {input: 1, output: 1000000}\nanswered: {input: 1, output: 2000000}", "prices")
 
@@ -74,3 +79,51 @@ def test_a_model_without_a_price_is_counted_each_time_and_named_once_and_of_very
     assert told == [f"model-{number}" for number in range(MAX_TOLD)]
     assert metrics.unpriced.labels("other")._value.get() == 3 * MAX_TOLD + 2
     assert all(call.cost_usd is None for call in live.calls)
+
+
+def searching(context: Any) -> StateGraph[MessagesState]:
+    """Searches for the question, from a coroutine and from a thread, while a model answers beside it."""
+
+    async def search(state: MessagesState) -> dict[str, Any]:
+        await context.documents.search(state["messages"][-1].text)
+        return {}
+
+    def embed(state: MessagesState) -> dict[str, Any]:
+        context.documents._embeddings.embed_query(state["messages"][-1].text)
+        return {}
+
+    async def say(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [await context.chat_model.ainvoke(state["messages"])]}
+
+    graph = StateGraph(MessagesState).add_node("search", search).add_node("embed", embed).add_node("say", say)
+    return graph.add_edge(START, "search").add_edge(START, "embed").add_edge(START, "say")
+
+
+async def test_what_is_searched_for_is_billed_to_the_run_and_counts_in_its_budgets(database_url: str) -> None:
+    env = {
+        "MODEL": "gpt-4o",
+        "EMBEDDING_MODEL": "text-embedding-3-small",
+        "OPENAI_API_KEY": "sk-1",
+        "AGENT_GRAPH": "tests.service.runs.test_billing:searching",
+        "DAILY_TOKEN_LIMIT": "100000",
+    }
+    async with (
+        FakeModel(Script(token_count=5)) as model,
+        running_service(database_url, OPENAI_BASE_URL=model.url, **env) as service,
+        service.client() as client,
+    ):
+        run = (await client.post("/chat", json={"question": "how do keys rotate"})).json()
+        told = (await client.get(f"/runs/{run['run_id']}")).json()["usage"]
+        counted = await service.metric("agent_tokens_total", model="text-embedding-3-small", type="input")
+
+    with psycopg.connect(database_url) as conn:
+        rows = conn.execute(
+            "SELECT call, node, model, input_tokens, output_tokens, cost_usd, estimated FROM slipway.ledger ORDER BY call"
+        ).fetchall()
+        spent = conn.execute("SELECT DISTINCT tokens FROM slipway.spending").fetchall()
+        reserved = conn.execute("SELECT open_calls FROM slipway.runs").fetchall()
+    vector = ("embedding", "text-embedding-3-small", 4, 0, Decimal("0.00000008"), False)
+    assert [row[:2] for row in rows] == [(-2, "embedding"), (-1, "embedding"), (1, "say")]
+    assert [row[1:] for row in rows[:2]] == [vector, vector]
+    assert (spent, reserved) == ([(4 + 4 + 4 + 5,)], [(0,)])
+    assert (told["model_calls"], told["input_tokens"], counted) == (3, 12, 8)
