@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 
 from agent_service.api import probes
 from agent_service.api.app import ROUTERS, create_app
+from agent_service.api.langgraph import server_routes
 from tests.service.api.conftest import plain_service
 from tests.support import sse
 from tests.support.fake_model import FakeModel
@@ -21,6 +22,9 @@ from tests.support.service import JWT_SECRET, RunningService
 from tests.support.tokens import bearer
 
 UNKNOWN_RUN = UUID("5f0e4a9c-8f4b-4d5e-9a54-0c5b8f0d2a11")
+UNKNOWN = "5f0e4a9c-8f4b-4d5e-9a54-0c5b8f0d2a12"
+HERS = "0f3c1b5e-6a7d-4c8e-9b10-2d4f6a8c0e12"
+"""The owner's session: clients of LangGraph name a thread by a UUID only."""
 
 OWNER = bearer("alice", "acme")
 OTHERS = {
@@ -29,7 +33,9 @@ OTHERS = {
     "admin": bearer("root", "acme", "admin"),
 }
 
-BODIES: dict[str, dict[str, Any]] = {
+ASKED = {"assistant_id": "agent", "input": {"messages": [{"role": "user", "content": "hi"}]}}
+
+BODIES: dict[str, Any] = {
     "/chat": {"question": "hi", "session_id": "{session_id}"},
     "/chat/stream": {"question": "hi", "session_id": "{session_id}"},
     "/runs/{run_id}/resume": {"value": 1},
@@ -37,6 +43,21 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
     "/mcp": {"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
     "/a2a": {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "{run_id}"}},
+    "/assistants": {"graph_id": "agent"},
+    "/assistants/{assistant_id}": {},
+    "/assistants/search": {},
+    "/assistants/count": {},
+    "/threads": {},
+    "/threads/search": {},
+    "/threads/count": {},
+    "/threads/{thread_id}": {"metadata": {"mine": True}},
+    "/threads/{thread_id}/state": {"values": {"messages": [{"role": "user", "content": "hi"}]}},
+    "/threads/{thread_id}/state/checkpoint": {"checkpoint": {"checkpoint_id": str(UNKNOWN_RUN)}},
+    "/threads/{thread_id}/history": {},
+    **{f"/threads/{{thread_id}}/runs{way}": ASKED for way in ("", "/stream", "/wait")},
+    **{f"/runs{way}": ASKED for way in ("", "/stream", "/wait")},
+    "/runs/batch": [ASKED],
+    "/runs/cancel": {"thread_id": "{thread_id}", "run_ids": ["{run_id}"]},
     "/a2a/{graph}": {"jsonrpc": "2.0", "id": 1, "method": "CancelTask", "params": {"id": "{run_id}"}},
 }
 """Of the routes that take one, with every id that they can take."""
@@ -50,6 +71,11 @@ NO_IDS = {
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{model}"),
     ("POST", "/v1/chat/completions"),
+    *(("POST", f"/assistants{way}") for way in ("", "/search", "/count")),
+    *((method, "/assistants/{assistant_id}") for method in ("GET", "PATCH", "DELETE")),
+    *(("GET", f"/assistants/{{assistant_id}}/{way}") for way in ("graph", "schemas", "subgraphs", "subgraphs/{namespace}")),
+    *(("POST", f"/threads{way}") for way in ("", "/search", "/count")),
+    *(("POST", f"/runs{way}") for way in ("", "/stream", "/wait", "/batch")),
     ("POST", "/mcp"),
     ("GET", "/mcp"),  # by Last-Event-ID: tests/service/api/test_mcp.py
     ("GET", "/.well-known/agent-card.json"),
@@ -69,6 +95,14 @@ def check_refusal(call: "Call", response: httpx.Response, status: int, code: str
     return error
 
 
+NAMES = {"model": "slipway", "graph": "agent", "assistant_id": "agent", "namespace": "a", "checkpoint_id": str(UNKNOWN_RUN)}
+
+
+def unnamed(problem: dict[str, object], *ids: str) -> str:
+    """Without the ids that were sent: some answers say which one they have not found."""
+    return re.sub("|".join(ids), "*", str(problem))
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     method: str
@@ -78,11 +112,13 @@ class Call:
         def fill(value: Any) -> Any:
             if isinstance(value, dict):
                 return {key: fill(item) for key, item in value.items()}
-            names = {"run_id": run_id, "session_id": session_id, "model": "slipway", "graph": "agent"}
+            if isinstance(value, list):
+                return [fill(item) for item in value]
+            names = {"run_id": run_id, "session_id": session_id, "thread_id": session_id, **NAMES}
             return value.format_map(names) if isinstance(value, str) else value
 
         params = fill(QUERIES.get(self.path, {})) if self.method == "GET" else {}
-        body = fill(BODIES[self.path]) if self.method == "POST" and self.path in BODIES else None
+        body = fill(BODIES[self.path]) if self.method in {"POST", "PATCH"} and self.path in BODIES else None
         more = options.pop("params", {})
         return await client.request(self.method, fill(self.path), json=body, params={**params, **more}, **options)
 
@@ -104,17 +140,18 @@ async def service(database_url: str, model: FakeModel) -> AsyncIterator[RunningS
 
 @pytest.fixture
 async def run_id(client: httpx.AsyncClient) -> str:
-    """A finished run of the owner in her session `hers`."""
-    answer = await client.post("/chat", json={"question": "mine", "session_id": "hers"}, headers=OWNER)
+    """A finished run of the owner in her session."""
+    answer = await client.post("/chat", json={"question": "mine", "session_id": HERS}, headers=OWNER)
     return str(answer.json()["run_id"])
 
 
 async def test_the_lists_here_know_every_route(service: RunningService) -> None:
     documented = create_app(service.resources).openapi()["paths"]
-    listed = {call.path for call in ALL} | {route.path for route in probes.router.routes if isinstance(route, APIRoute)} - {"/"}
+    open_to_all = [*probes.router.routes, *server_routes.router.routes]
+    listed = {call.path for call in ALL} | {route.path for route in open_to_all if isinstance(route, APIRoute)} - {"/"}
     assert set(documented) == listed
     for call in ALL:
-        takes_ids = re.search(r"{(run|session)_id}", call.path + str(BODIES.get(call.path, QUERIES.get(call.path))))
+        takes_ids = re.search(r"{(run|session|thread)_id}", call.path + str(BODIES.get(call.path, QUERIES.get(call.path))))
         assert bool(takes_ids) != ((call.method, call.path) in NO_IDS), f"{call}: new here? add it to the lists"
 
 
@@ -126,12 +163,13 @@ async def test_anothers_id_is_answered_as_an_unknown_one(client: httpx.AsyncClie
         for who, headers in OTHERS.items():
             if call.path in {"/chat", "/chat/stream"}:  # an id of hers is free for everyone else: test_tenant.py
                 continue
-            problem = check_refusal(call, await call.send(client, run_id, "hers", headers=headers), 404, "not_found")
-            unknown = await call.send(client, UNKNOWN_RUN, "unknown", headers=headers)
-            assert problem == check_refusal(call, unknown, 404, "not_found"), (call, who)
+            problem = check_refusal(call, await call.send(client, run_id, HERS, headers=headers), 404, "not_found")
+            unknown = await call.send(client, UNKNOWN_RUN, UNKNOWN, headers=headers)
+            refused = check_refusal(call, unknown, 404, "not_found")
+            assert unnamed(problem, HERS, run_id) == unnamed(refused, UNKNOWN, str(UNKNOWN_RUN)), (call, who)
 
     assert (await client.get(f"/runs/{run_id}", headers=OWNER)).json() == before
-    assert len((await client.get("/sessions/hers/messages", headers=OWNER)).json()["messages"]) == 2
+    assert len((await client.get(f"/sessions/{HERS}/messages", headers=OWNER)).json()["messages"]) == 2
 
 
 async def test_anothers_last_event_id_is_answered_as_an_unknown_one(client: httpx.AsyncClient, run_id: str) -> None:
@@ -209,7 +247,7 @@ BAD_CREDENTIALS = [
 async def test_nobody_gets_401_everywhere(client: httpx.AsyncClient, run_id: str) -> None:
     for call in ALL:
         for headers in BAD_CREDENTIALS:
-            check_refusal(call, await call.send(client, run_id, "hers", headers=headers), 401, "unauthenticated")
+            check_refusal(call, await call.send(client, run_id, HERS, headers=headers), 401, "unauthenticated")
     for open_path in ("/", "/live", "/ready", "/health", "/openapi.json"):
         assert (await client.get(open_path)).status_code == 200
 
@@ -222,8 +260,8 @@ async def token_of(client: httpx.AsyncClient, headers: dict[str, str], run_id: s
 async def test_a_stream_token_opens_the_stream_of_its_run_and_nothing_else(client: httpx.AsyncClient, run_id: str) -> None:
     token = await token_of(client, OWNER, run_id)
     for call in ALL:
-        in_query = await call.send(client, run_id, "hers", params={"token": token})
-        in_header = await call.send(client, run_id, "hers", headers={"Authorization": f"Bearer {token}"})
+        in_query = await call.send(client, run_id, HERS, params={"token": token})
+        in_header = await call.send(client, run_id, HERS, headers={"Authorization": f"Bearer {token}"})
         check_refusal(call, in_header, 401, "unauthenticated")
         match (call.method, call.path):
             case ("GET", "/runs/{run_id}/stream"):
