@@ -84,6 +84,11 @@ NO_IDS = {
 """Routes without an id of a run or session; what they show is the caller's own."""
 
 
+FREE = {"/chat", "/chat/stream", "/threads/{thread_id}/commands", "/threads/{thread_id}/stream/events"}
+"""Where an id of hers is as one that nobody has yet, for everyone else: test_tenant.py, and of the latter two
+test_langgraph_wire.py."""
+
+
 def check_refusal(call: "Call", response: httpx.Response, status: int, code: str) -> dict[str, object]:
     """A problem, or where JSON-RPC is spoken an error object that says the same; A2A has 200 for what is no matter of HTTP."""
     if call.path not in {"/mcp", "/a2a", "/a2a/{graph}"}:
@@ -161,7 +166,7 @@ async def test_anothers_id_is_answered_as_an_unknown_one(client: httpx.AsyncClie
         if (call.method, call.path) in NO_IDS:
             continue
         for who, headers in OTHERS.items():
-            if call.path in {"/chat", "/chat/stream"}:  # an id of hers is free for everyone else: test_tenant.py
+            if call.path in FREE:
                 continue
             problem = check_refusal(call, await call.send(client, run_id, HERS, headers=headers), 404, "not_found")
             unknown = await call.send(client, UNKNOWN_RUN, UNKNOWN, headers=headers)
