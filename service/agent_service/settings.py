@@ -279,6 +279,12 @@ class Settings(BaseModel):
     )
     event_retention_hours: float = Field(24.0, gt=0, description="Hours the events of an ended run are kept for reconnects.")
     session_retention_days: float = Field(0.0, ge=0, description="Days after its last use that a session is erased; 0 keeps it.")
+    thread_history_hours: float = Field(
+        168.0,
+        ge=0,
+        description="Hours after its last use that a thread of a LangGraph client keeps its older states, to go back and branch"
+        " there; after them the latest one remains. Other sessions keep the latest only.",
+    )
     prune_interval_seconds: Seconds = Field(300.0, description="Seconds between two passes of the background clean-up.")
 
     # Other agents (docs/user/mcp-a2a.md)

@@ -41,14 +41,18 @@ PAUSE_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long things are kept: `event_hours` after the end of a run; `session_days` after the last use, 0 for ever."""
+    """How long things are kept: `event_hours` after the end of a run; `session_days` after the last use, 0 for ever.
+
+    `history_hours`, after the last use: older states of a thread of a LangGraph client.
+    """
 
     event_hours: float
     session_days: float
+    history_hours: float = 168.0
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        return cls(settings.event_retention_hours, settings.session_retention_days)
+        return cls(settings.event_retention_hours, settings.session_retention_days, settings.thread_history_hours)
 
 
 @dataclass(slots=True)
@@ -78,7 +82,7 @@ async def prune(pool: Pool, retention: Retention, *, pause: float = PAUSE_SECOND
         await _erase_sessions(pool, retention.session_days, done, pause)
         await _erase_sessions(pool, EPHEMERAL_DAYS, done, pause, ephemeral=True)
         await _prune_events(pool, retention.event_hours, done, pause)
-        await _compact_threads(pool, done, pause)
+        await _compact_threads(pool, retention.history_hours, done, pause)
         await _forget_counts(pool)
         return done
 
@@ -155,12 +159,14 @@ async def _erase_sessions(pool: Pool, days: float, done: Pruned, pause: float, *
         await asyncio.sleep(pause)
 
 
-async def _compact_threads(pool: Pool, done: Pruned, pause: float) -> None:
+async def _compact_threads(pool: Pool, history_hours: float, done: Pruned, pause: float) -> None:
     saver = _Saver(pool)
+    asked: dict[str, object] = {"history_hours": history_hours, "batch": BATCH}
     after = (datetime.min, "")  # noqa: DTZ901  # PostgreSQL takes it as before every time stamp
     while True:
         async with connection(pool) as conn:
-            sessions = await (await conn.execute(IDLE_SESSIONS, (*after, BATCH))).fetchall()
+            page = {**asked, "since": after[0], "behind": after[1]}
+            sessions = await (await conn.execute(IDLE_SESSIONS.encode(), page)).fetchall()
         for session in sessions:
             await _compact(pool, saver, session, done)
             await asyncio.sleep(pause / 10)
@@ -230,6 +236,7 @@ WHERE NOT EXISTS (
 
 IDLE = f"""
 s.compacted_at IS DISTINCT FROM s.last_active_at
+  AND (NOT s.metadata ? 'graph_id' OR s.last_active_at < now() - %(history_hours)s * interval '1 hour')
   AND NOT EXISTS (SELECT 1 FROM slipway.runs r WHERE r.session_id = s.id AND r.status <> 'finished')
   AND NOT EXISTS (
       SELECT 1 FROM slipway.runs asked WHERE asked.session_id = s.id AND {WAITS.format(run="asked")})
@@ -237,8 +244,8 @@ s.compacted_at IS DISTINCT FROM s.last_active_at
 
 IDLE_SESSIONS = f"""
 SELECT s.id, s.last_active_at FROM slipway.sessions s
-WHERE {IDLE} AND (s.last_active_at, s.id) > (%s, %s)
-ORDER BY s.last_active_at, s.id LIMIT %s
+WHERE {IDLE} AND (s.last_active_at, s.id) > (%(since)s, %(behind)s)
+ORDER BY s.last_active_at, s.id LIMIT %(batch)s
 """
 
 # The time that was read: a session used since then comes up again.

@@ -348,3 +348,28 @@ async def test_the_command_counts_first_and_then_prunes(database_url: str, pool:
     assert dry == wet == {"runs": 3, "event_rows": 6, "threads": 0, "delta_threads": 0, "sessions": 0}
     with psycopg.connect(database_url) as conn:
         assert conn.execute("SELECT count(*) FROM slipway.run_events").fetchone() == (0,)
+
+
+async def test_a_thread_of_a_client_keeps_its_history_for_a_while_and_one_of_a_single_run_goes(
+    service: RunningService, pool: Pool
+) -> None:
+    run: dict[str, Any] = {"assistant_id": "agent", "input": {"messages": [{"role": "user", "content": "What is a lease?"}]}}
+    async with service.client() as client:
+        thread = (await client.post("/threads", json={})).json()["thread_id"]
+        for _ in range(2):
+            assert (await client.post(f"/threads/{thread}/runs/wait", json=run)).status_code == 200
+        alone = (await client.post("/runs/wait", json=run)).headers["location"].split("/")[2]
+
+        await prune(pool, KEEP_ALL)
+        kept = (await client.get(f"/threads/{thread}/history")).json()
+        still_there = (await client.get(f"/threads/{alone}")).status_code
+        async with pool.connection() as conn:
+            await conn.execute("UPDATE slipway.sessions SET last_active_at = now() - interval '11 minutes'")
+            await conn.execute("UPDATE slipway.runs SET finished_at = now() - interval '11 minutes'")
+        await prune(pool, Retention(event_hours=1e6, session_days=0, history_hours=0.1))
+        left = (await client.get(f"/threads/{thread}/history")).json()
+        gone = (await client.get(f"/threads/{alone}")).status_code
+
+    assert len(kept) > 2
+    assert [state["checkpoint_id"] for state in left] == [kept[0]["checkpoint_id"]]
+    assert (still_there, gone) == (200, 404)
