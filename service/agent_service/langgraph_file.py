@@ -32,10 +32,10 @@ VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 DEFAULT_NAME = "agent"
 """Of the graph that AGENT_GRAPH leads to."""
 
-READ = {"graphs", "env", "dependencies"}
+READ = {"graphs", "env", "dependencies", "$schema"}
 
 ELSEWHERE = {
-    "$schema", "api_version", "auth", "base_image", "checkpointer", "dockerfile_lines", "encryption", "http", "image_distro",
+    "api_version", "auth", "base_image", "checkpointer", "dockerfile_lines", "encryption", "http", "image_distro",
     "keep_pkg_tools", "node_version", "pip_config_file", "pip_installer", "python_version", "source", "store", "ui", "ui_config",
     "webhooks",
 }  # fmt: skip
@@ -127,7 +127,7 @@ def read_langgraph_file(path: Path) -> LanggraphFile:
         SettingsError: one line that names the file, the key and what was expected.
     """
     try:
-        return _checked(path.absolute(), _parsed(path))
+        return _checked(Path(os.path.normpath(path.absolute())), _parsed(path))
     except _Wrong as wrong:
         raise SettingsError(f"LANGGRAPH_CONFIG={path}: {wrong}") from None
 

@@ -182,6 +182,10 @@ def test_a_database_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         assert result.stderr.startswith("slipway: database: ")
 
 
+def test_a_job_beside_the_service_needs_no_langgraph_json(empty_database_url: str) -> None:
+    assert slipway("migrate", DATABASE_URL=empty_database_url, LANGGRAPH_CONFIG="/none/langgraph.json").exit_code == DONE
+
+
 ONE_GRAPH = '{"graphs": {"a": "./a.py:graph"}}'
 
 

@@ -36,6 +36,15 @@ def test_graphs_are_text_or_objects_and_keep_their_order(tmp_path: Path) -> None
     assert str(b) == f"{tmp_path}/langgraph.json: graphs.b=./src/b.py:graph"
 
 
+def test_a_path_with_dots_is_the_folder_that_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    read(tmp_path, GRAPHS)
+
+    (one,) = read_langgraph_file(tmp_path / "sub/../langgraph.json").graphs
+
+    assert one.file == tmp_path / "one.py"
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -178,7 +187,7 @@ def test_folders_of_dependencies_stand_on_the_module_path_as_an_installation_has
 def test_keys_without_effect_are_told_apart_from_unknown_ones(tmp_path: Path) -> None:
     found = read(tmp_path, {**GRAPHS, "store": {}, "http": {}, "$schema": "x", "grafs": {}})
 
-    assert found.ignored == ("$schema", "http", "store")
+    assert found.ignored == ("http", "store")
     assert found.unknown == ("grafs",)
 
 

@@ -42,6 +42,8 @@ def find(source: GraphSource) -> object:
         return getattr(module, source.attribute)
     except AttributeError:
         raise _no_attribute(source, vars(module)) from None
+    except Exception as error:  # of the module's own __getattr__
+        raise GraphError(f"{source}: {source.attribute!r} raised {one_line(error)}{said_at(error)}") from error
 
 
 def look(source: GraphSource, folders: Sequence[Path] = ()) -> None:

@@ -109,6 +109,7 @@ async def later(): ...
         ("\nraise SystemExit('no')", "agent.py:graph", "raised SystemExit: no ({file}:2)"),
         ("\nimport no_such", "agent.py:graph", "agent.py imports 'no_such', which is not installed ({file}:2)"),
         ("from agent2 import x", "agent.py:graph", "imports 'agent2', which is not installed ({file}:1)"),
+        ("def __getattr__(name):\n    raise OSError(name)", "agent.py:graph", "'graph' raised OSError: graph ({file}:2)"),
         ("raise ValueError('two\\nlines')", "agent.py:graph", "ValueError: two lines ({file}:1)"),
         ("graph = 1", "agent.py:grap", "agent.py has no 'grap' (did you mean graph?)"),
         (FAILING, "agent.py:build", "calling it with the AgentContext raised ZeroDivisionError: integer division or modulo"),
