@@ -9,6 +9,7 @@ from slipway_doctor.checks.environment import Environment
 from slipway_doctor.checks.facts import Facts, Limits
 from slipway_doctor.checks.finding import Area, Finding, Verdict, fail, ok, warn
 from slipway_doctor.checks.registry import judge_settings
+from slipway_doctor.graph_files import judge_graphs
 
 MOUNTS = Path("/proc/self/mountinfo")
 """Fifth field of each line: a mount point (proc(5)). A subPath mount is one of its own, a file of a whole mount is none."""
@@ -20,7 +21,7 @@ def examine_environment(environ: Mapping[str, str], mounts: Path = MOUNTS) -> li
     """Every check that needs settings alone, and the folders of keys. `mounts` is for tests."""
     now = datetime.now(UTC)
     facts = Facts(namespace="", release="", now=now, environment=Environment(dict(environ)))
-    return [*judge_settings(facts), *_folders(environ, mounts, now)]
+    return [*judge_settings(facts), *_folders(environ, mounts, now), *_graphs(environ)]
 
 
 def _folders(environ: Mapping[str, str], mounts: Path, now: datetime) -> Iterator[Finding]:
@@ -28,6 +29,11 @@ def _folders(environ: Mapping[str, str], mounts: Path, now: datetime) -> Iterato
         if folder := environ.get(name):
             verdict = judge_folder(name, Path(folder), mount_points(mounts), now)
             yield Finding(f"{name}Readable", Area.SECURITY, verdict.status, verdict.reason, verdict.message, verdict.fix)
+
+
+def _graphs(environ: Mapping[str, str]) -> Iterator[Finding]:
+    if verdict := judge_graphs(environ):
+        yield Finding("GraphsFound", Area.RELIABILITY, verdict.status, verdict.reason, verdict.message, verdict.fix)
 
 
 def mount_points(mounts: Path) -> set[str]:
