@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import quote
 from uuid import UUID
 
 Role = Literal["user", "admin", "platform"]
@@ -29,6 +30,16 @@ class Principal:
     def label(self) -> str:
         """One text for both names, another for each pair: `/` and `%` in a name are escaped."""
         return f"{_escaped(self.tenant)}/{_escaped(self.user)}"
+
+    @property
+    def namespace(self) -> tuple[str, str, str]:
+        """Of LangGraph's store: what stands under it, the principal reads and writes by LangGraph's clients."""
+        return ("callers", namespace_label(self.tenant), namespace_label(self.user))
+
+
+def namespace_label(text: str) -> str:
+    """As a label of LangGraph's store, which must not hold a dot, as e-mail addresses do; `*` would stand for any label."""
+    return quote(text, safe="@").replace(".", "%2E")
 
 
 def _escaped(name: str) -> str:

@@ -24,6 +24,7 @@ from agent_service.auth.authenticator import Authenticator, build_authenticator
 from agent_service.caller_limits import CountStart
 from agent_service.child_processes import Workers, open_workers
 from agent_service.data.data_reader import DataReader
+from agent_service.db.caller_store import CallerStore
 from agent_service.db.faults import explain, explain_no_connection
 from agent_service.db.graph_store import GraphStore
 from agent_service.db.migrate import check_schema
@@ -78,6 +79,7 @@ class Resources:
     streams: Streams
     sessions: SessionStore
     threads: ThreadStore
+    store: CallerStore
     thread_runs: ThreadRuns
     graphs: Graphs
     started_at: datetime
@@ -143,7 +145,8 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
         workers = await stack.enter_async_context(open_workers())
         loaded = _load(settings, named, models, pool, workers)
         await _until_database_answers(pool)
-        store = await stack.enter_async_context(GraphStore(pool))
+        store = GraphStore(pool)
+        await stack.enter_async_context(store)
 
         def compiled(checkpointer: Checkpointer) -> Graphs:
             served = [
@@ -199,6 +202,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
             streams=Streams(metrics, most_of_one=settings.streams_of_principal),
             sessions=SessionStore(pool),
             threads=runtime.threads,
+            store=CallerStore(pool, store),
             thread_runs=runtime.thread_runs,
             graphs=runtime.graphs,
             started_at=datetime.now(UTC),

@@ -60,6 +60,7 @@ ELSEWHERE = {
     "attack/test_hostile_requests.py": ["api/field_types", "api/json_body", "api/openai_schemas", "api/schemas"],
     "service/auth/test_jwt_verifier.py": ["auth/claims"],
     "attack/test_children.py": ["child_processes"],
+    "integration/test_langgraph_store.py": ["api/langgraph/store_routes", "api/langgraph/store_schemas", "db/caller_store"],
     "durability/test_langgraph_streams.py": ["api/langgraph/encoder", "runs/recorder"],
     "conformance/langgraph/test_protocol_v2.py": ["api/langgraph/protocol_encoder", "api/langgraph/protocol_routes"],
     "integration/test_langgraph_wire.py": [

@@ -5,8 +5,10 @@ from typing import Any
 
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import tool
 from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.store.base import BaseStore
 from langgraph.types import interrupt
 
 
@@ -163,3 +165,15 @@ async def _ask_or_say(state: AskState) -> dict[str, Any]:
 def asking_or_saying(_: Any) -> StateGraph[AskState]:
     """Waits for a value when asked to ask, and says the question again otherwise."""
     return StateGraph(AskState).add_node("ask", _ask_or_say).add_edge(START, "ask").add_edge("ask", END)
+
+
+def counting_visits(_: Any) -> StateGraph[MessagesState]:
+    """Counts its caller's visits in the store, where its caller sees them."""
+
+    async def count(state: MessagesState, config: RunnableConfig, *, store: BaseStore) -> dict[str, Any]:  # noqa: ARG001  # LangGraph names it
+        namespace = (*config["configurable"]["principal"].namespace, "visits")
+        before = await store.aget(namespace, "count")
+        await store.aput(namespace, "count", {"n": (before.value["n"] if before else 0) + 1})
+        return {"messages": [AIMessage("counted")]}
+
+    return StateGraph(MessagesState).add_node("count", count).add_edge(START, "count").add_edge("count", END)

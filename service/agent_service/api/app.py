@@ -8,7 +8,14 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
 from agent_service.api import a2a, chat, error_handlers, mcp, openai, openapi, page, probes, protected_resource, runs, sessions
-from agent_service.api.langgraph import assistant_routes, protocol_routes, run_routes, server_routes, thread_routes
+from agent_service.api.langgraph import (
+    assistant_routes,
+    protocol_routes,
+    run_routes,
+    server_routes,
+    store_routes,
+    thread_routes,
+)
 from agent_service.middleware.http_metrics import MetricsMiddleware
 from agent_service.middleware.http_tracing import TracingMiddleware
 from agent_service.middleware.origin import OriginMiddleware
@@ -25,6 +32,7 @@ SWITCHED = ((mcp.router, "mcp"), (a2a.router, "a2a"), (a2a.card_router, "a2a"))
 ROUTERS = (
     chat.router, runs.router, sessions.router, openai.router,
     assistant_routes.router, thread_routes.router, run_routes.router, protocol_routes.router,
+    store_routes.router,
     *(router for router, _ in SWITCHED),
 )  # fmt: skip
 """All that need authentication."""
@@ -107,7 +115,7 @@ def create_app(resources: Resources) -> FastAPI:
             CORSMiddleware,
             allow_origins=origins,
             allow_credentials=settings.cors_credentials,
-            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=CORS_REQUEST_HEADERS,
             expose_headers=CORS_ANSWER_HEADERS,
             max_age=CORS_MAX_AGE_SECONDS,

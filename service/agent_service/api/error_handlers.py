@@ -56,7 +56,8 @@ def first_of(errors: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     if first["type"] == "json_invalid":
         field, message = "body", "expected valid JSON in UTF-8, nested less than 1,000 deep"
     else:
-        field = ".".join(str(part) for part in first["loc"] if part not in PLACES) or "body"
+        loc = first["loc"]
+        field = ".".join(map(str, loc[1:] if loc and loc[0] in PLACES else loc)) or "body"
         message = first["msg"].removeprefix("Value error, ")
     return field, message if message.startswith(f"{field}: ") else f"{field}: {message}"
 

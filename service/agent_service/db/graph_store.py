@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from langgraph.store.base import Op, Result
 from langgraph.store.postgres import AsyncPostgresStore
 
-from agent_service.db.pool import until_database_answers
+from agent_service.db.pool import database_errors, until_database_answers
 
 
 class GraphStore(AsyncPostgresStore):
@@ -15,3 +15,8 @@ class GraphStore(AsyncPostgresStore):
         """Every call of the store ends here. Doing them again is safe: reads, upserts, deletes."""
         kept = list(ops)
         return await until_database_answers(lambda: super(GraphStore, self).abatch(kept), "store")
+
+    async def at_once(self, op: Op) -> Result:
+        """One call that waits for no database: somebody waits for its answer. Raises DatabaseUnavailable."""
+        with database_errors():
+            return (await super().abatch([op]))[0]

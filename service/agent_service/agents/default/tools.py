@@ -5,7 +5,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
-from urllib.parse import quote
 
 from langchain.tools import ToolRuntime
 from langchain_core.tools import BaseTool, ToolException, tool
@@ -15,7 +14,7 @@ from agent_service.data.data_reader import DataReader, QueryResult
 from agent_service.documents.document import Passage
 from agent_service.documents.excerpt import excerpt
 from agent_service.documents.search import DocumentSearch
-from agent_service.principal import Principal
+from agent_service.principal import Principal, namespace_label
 
 PASSAGES = 5
 MAX_NOTES = 50
@@ -78,8 +77,8 @@ def note_tools() -> tuple[BaseTool, ...]:
 
 
 def notes_namespace(principal: Principal) -> tuple[str, str, str]:
-    """Where a principal's notes stand in LangGraph's store: its labels must not hold a dot, which e-mail addresses do."""
-    return ("notes", _label(principal.tenant), _label(principal.user))
+    """Where a principal's notes stand in LangGraph's store."""
+    return ("notes", namespace_label(principal.tenant), namespace_label(principal.user))
 
 
 def principal_of(runtime: Runtime) -> Principal:
@@ -131,7 +130,3 @@ def _store(runtime: Runtime) -> BaseStore:
     if runtime.store is None:
         raise ToolException("this graph was compiled without a store, so notes cannot be kept")
     return runtime.store
-
-
-def _label(text: str) -> str:
-    return quote(text, safe="@").replace(".", "%2E")
