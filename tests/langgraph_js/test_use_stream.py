@@ -83,6 +83,14 @@ async def test_a_person_decides(stage: Stage, open_page: OpenPage, sdk: LangGrap
     assert values["note"] == "decided: yes"
 
 
+async def test_a_call_of_a_tool_is_rejected(stage: Stage, open_page: OpenPage, name: str) -> None:
+    page = await open_page(name, api=stage.url)
+    await ask(page, "book")
+    await expect(page.get_by_role("region", name="Decision needed")).to_contain_text("Paris")
+    await page.get_by_role("button", name="Reject").click()
+    await says(page, "Booking: reject.")
+
+
 async def test_a_question_that_waits_is_there_after_a_reload(stage: Stage, open_page: OpenPage, name: str) -> None:
     page = await open_page(name, api=stage.url)
     await ask(page, "approve")

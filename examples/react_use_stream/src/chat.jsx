@@ -18,12 +18,18 @@ function Message({ message }) {
   );
 }
 
+/** What the graph is told: LangChain's form for calls of tools that were asked about, or a plain yes or no. */
+function answerTo({ value }, approved) {
+  const type = approved ? "approve" : "reject";
+  return value?.action_requests ? { decisions: value.action_requests.map(() => ({ type })) } : approved ? "yes" : "no";
+}
+
 function Decision({ interrupt, onAnswer }) {
   return (
     <section className="decision" aria-label="Decision needed">
       <code>{JSON.stringify(interrupt.value, null, 1)}</code>
-      <button onClick={() => onAnswer("yes")}>Approve</button>
-      <button onClick={() => onAnswer("no")}>Reject</button>
+      <button onClick={() => onAnswer(answerTo(interrupt, true))}>Approve</button>
+      <button onClick={() => onAnswer(answerTo(interrupt, false))}>Reject</button>
     </section>
   );
 }

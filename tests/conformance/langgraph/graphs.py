@@ -54,7 +54,7 @@ async def gate(state: State, runtime: Runtime[Context]) -> dict[str, Any]:  # no
 
 
 ROUTES = {
-    **{word: word for word in ("approve", "form", "weather", "write", "slow", "fail", "child")},
+    **{word: word for word in ("approve", "book", "form", "weather", "write", "slow", "fail", "child")},
     "both": ["left", "right"],
 }
 
@@ -78,6 +78,12 @@ async def right(state: State) -> dict[str, Any]:  # noqa: ARG001  # LangGraph na
 async def form(state: State) -> dict[str, Any]:  # noqa: ARG001  # LangGraph names it
     (decision,) = interrupt([FORM])
     return {"messages": [AIMessage(f"Decided: {decision['type']}.")]}
+
+
+async def book(state: State) -> dict[str, Any]:  # noqa: ARG001  # LangGraph names it
+    """Asks as LangChain's middleware for a person in the loop does."""
+    (decision,) = interrupt({"action_requests": [{"name": "book", "args": {"city": "Paris"}}], "review_configs": []})["decisions"]
+    return {"messages": [AIMessage(f"Booking: {decision['type']}.")]}
 
 
 async def write(state: State) -> dict[str, Any]:  # noqa: ARG001  # LangGraph names it
@@ -114,7 +120,7 @@ def agent(model: Any) -> StateGraph[State, Context, State, State]:
     child = child.add_edge(START, "think").add_edge("think", "ask").add_edge("ask", END)
     graph = StateGraph(State, context_schema=Context).add_node("gate", gate).add_node("chat", chat)
     graph.add_node("weather", call).add_node("tools", ToolNode([weather])).add_node("child", child.compile())
-    for node in (approve, left, right, form, write, slow, fail):
+    for node in (approve, book, left, right, form, write, slow, fail):
         graph.add_node(node.__name__, node)
     graph.add_edge(START, "gate").add_conditional_edges("gate", route, [*ROUTES.keys() - {"both"}, "left", "right", "chat"])
     graph.add_edge("weather", "tools").add_edge("tools", "chat").add_edge("approve", "chat").add_edge("chat", END)
