@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import httpx
 from a2a.client import Client, ClientConfig, ClientFactory
+from a2a.client.base_client import BaseClient
 from a2a.client.card_resolver import parse_agent_card
 from a2a.helpers.proto_helpers import new_data_part, new_text_part
 from a2a.types.a2a_pb2 import Message, Role, SendMessageRequest, StreamResponse, Task, TaskState
@@ -71,3 +72,14 @@ async def told(
     if leave:
         await events.aclose()  # type: ignore[attr-defined]  # they are generators
     return so_far
+
+
+async def send(client: Client, request: SendMessageRequest) -> Task:
+    """By the call that waits for the end."""
+    assert isinstance(client, BaseClient)
+    client._config.streaming = False
+    try:
+        (event,) = [event async for event in client.send_message(request)]
+    finally:
+        client._config.streaming = True
+    return event.task
