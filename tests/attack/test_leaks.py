@@ -43,6 +43,7 @@ QUESTION, ANSWER = "canary-question-q7x", "canary-answer-a3k"
 ARGUMENT, OUTPUT = "canary-argument-r5m", "canary-output-t8w"
 MODEL_KEY, LANGSMITH_KEY = "canary-model-key-k2p-of-a-gateway", "canary-langsmith-key-n6d"
 PASSWORD, SIGNING = "canary-database-password-p9z", "canary-signing-secret-s4v-that-is-long-enough"
+REDIS = "canary-redis-password-r8c"
 """None looks like a credential (`sk-…`): what hides only those hides none of them."""
 
 FAULTS = get_args(FaultKind)
@@ -140,6 +141,7 @@ async def plant(database_url: str, folder: Path, graph: str, adopt: str) -> Asyn
                 "MODEL_MAX_RETRIES": "1",
                 "MODEL_CIRCUIT_FAILURES": "0",
                 "MODEL_TIMEOUT": "0.4",
+                "REDIS_URL": f"redis://slipway:{REDIS}@127.0.0.1:1/0",  # nobody is there: PostgreSQL counts
                 "LOG_LEVEL": "debug",
                 "PYTHONPATH": str(Path(__file__).parents[2]),
                 "LANGSMITH_TRACING": "true",
@@ -158,6 +160,7 @@ async def plant(database_url: str, folder: Path, graph: str, adopt: str) -> Asyn
                 "token": headers["Authorization"].rpartition(".")[2],
                 "signing secret": SIGNING,
                 "database password": PASSWORD,
+                "Redis password": REDIS,
             }
             async with running_replicas(1, env, folder) as (replica,):
                 yield Plant(replica, fake, traces, langsmith, Search(canaries), headers, key)
@@ -178,12 +181,20 @@ async def turns(plant: Plant, client: httpx.AsyncClient, question: str) -> None:
         client.post("/chat", json={"question": question}),
         client.post("/chat/stream", json={"question": question}),
         client.post("/v1/chat/completions", json=chat, headers={"Authorization": f"Bearer {plant.key}"}),
+        client.post("/runs/wait", json={"assistant_id": "agent", "input": {"messages": chat["messages"]}}),
+        client.post("/mcp", json=tool_call(question)),
     ):
         if answer.status_code >= 400:
             plant.search.look("problem bodies", answer.text)
         for block in answer.text.split("\n\n"):
             if block.startswith("event: error") or '"error"' in block:
                 plant.search.look("errors of runs", block if "event: error" in block else json.dumps(errors_in(block)))
+
+
+def tool_call(question: str) -> dict[str, Any]:
+    """Of an MCP client."""
+    call = {"name": "agent", "arguments": {"question": question}}
+    return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
 
 
 def errors_in(block: str) -> Any:
@@ -240,6 +251,7 @@ async def test_the_service_writes_no_secret_down_whatever_fails(
             await bad_requests(running, client)
         await look_everywhere(running)
         log = running.replica.log.read_text(encoding="utf-8")
+        assert '"redis_away"' in log
         assert '"level": "debug"' in log
         assert running.traces.spans
         assert running.langsmith.runs

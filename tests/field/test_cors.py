@@ -61,7 +61,10 @@ async def test_answers_and_errors_can_be_read_by_the_page(database_url: str) -> 
             assert "retry-after" in answer.headers["access-control-expose-headers"].lower()
             return answer
 
-        await call(200)
+        answered = await call(200)
+        exposed = {name.strip().lower() for name in answered.headers["access-control-expose-headers"].split(",")}
+        told = {"ratelimit-limit", "ratelimit-policy", "ratelimit-remaining", "ratelimit-reset"}
+        assert told <= exposed & set(answered.headers)
         await call(202, headers={**mine, "Prefer": "respond-async"})
         await call(401, headers={"Origin": PAGE})
         await call(413, json={"question": "x" * 6000})

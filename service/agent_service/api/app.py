@@ -48,7 +48,8 @@ CORS_REQUEST_HEADERS = (
 """What our clients send, and those of OpenAI, MCP and A2A in a browser; a page may send no other."""
 
 CORS_ANSWER_HEADERS = (
-    "Content-Location", "Location", "Mcp-Session-Id", "Preference-Applied", "Retry-After", "WWW-Authenticate",
+    "Content-Location", "Location", "Mcp-Session-Id", "Preference-Applied", "RateLimit-Limit", "RateLimit-Policy",
+    "RateLimit-Remaining", "RateLimit-Reset", "Retry-After", "WWW-Authenticate",
     "X-Pagination-Next", "X-Pagination-Total", "X-Request-Id",
 )  # fmt: skip
 

@@ -8,18 +8,9 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent_service.caller_limits import RESPONSE_HEADERS
+from agent_service.server.refusals import PRIVATE, SAFE
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-
-SAFE = {
-    b"x-content-type-options": b"nosniff",
-    b"referrer-policy": b"no-referrer",
-    b"content-security-policy": b"frame-ancestors 'none'",
-}
-"""Of an answer that does not say otherwise, as the chat page does: a browser guesses no type, and frames nothing."""
-
-PRIVATE = {b"cache-control": b"no-store"}
-"""Of JSON: it is one caller's own."""
 
 
 class ContextMiddleware:

@@ -44,13 +44,17 @@ def arguments(runs: Sequence[LiveRun]) -> dict[str, object]:
 
 
 def drop_unwritten(run: LiveRun) -> None:
-    """Keeps the numbers of the events, and nothing of what they said."""
+    """Keeps the numbers of the events and nothing of what they said; and the model calls, until these are refused alone."""
+    if not run.steps and run.said.events[run.logged_events :] == _blank(run.said.events[run.logged_events :]):
+        del run.calls[run.logged_calls :]
+    run.steps = steps.Steps()
     kept = run.said.events[: run.logged_events]
-    run.said.events = kept + [
-        event._replace(payload="" if event.kind in TEXT_KINDS else {}) for event in run.said.events[len(kept) :]
-    ]
-    del run.calls[run.logged_calls :]
+    run.said.events = kept + _blank(run.said.events[len(kept) :])
     run.said.text, run.route = [], None
+
+
+def _blank(said: Sequence[Event]) -> list[Event]:
+    return [event._replace(payload="" if event.kind in TEXT_KINDS else {}) for event in said]
 
 
 def _batches(run: LiveRun) -> Iterable[tuple[UUID, int, int, int, str]]:

@@ -421,7 +421,6 @@ class Writer:
         except Exception as error:
             name = type(error).__name__
             log.error("run_writes_dropped", error=name, **run.run.ids)  # noqa: TRY400  # no message
-            run.steps = steps.Steps()
             records.drop_unwritten(run)
             if run in self._ending:
                 run.ending = Ending("failed", REFUSED)

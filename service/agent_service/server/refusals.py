@@ -13,6 +13,18 @@ from agent_service.server.limits import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELIN
 CUT_REASONS = ("malformed", "head", "slow", "body", "connections", "memory", "unread")
 """Why connections were cut, as a label of agent_connections_cut_total."""
 
+SAFE = {
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"content-security-policy": b"frame-ancestors 'none'",
+}
+"""Of an answer that does not say otherwise, as the chat page does: a browser guesses no type, and frames nothing."""
+
+PRIVATE = {b"cache-control": b"no-store"}
+"""Of JSON: it is one caller's own."""
+
+SAFE_LINES: Final = tuple(f"{name.decode()}: {value.decode()}" for name, value in (SAFE | PRIVATE).items())
+
 
 def problem_body(
     status: int, code: str, detail: str, *, of_openai: bool, field: str | None = None, retryable: bool = False, **extra: str
@@ -58,6 +70,7 @@ class Refusal:
             "content-type: application/problem+json",
             f"content-length: {len(body)}",
             f"x-request-id: {uuid4().hex}",
+            *SAFE_LINES,
             *(["retry-after: 1"] if retryable else []),
             "connection: close",
         ]

@@ -255,6 +255,7 @@ async def test_what_the_database_refuses_of_one_run_fails_that_run_alone(process
     for run in (refused, kept):
         await one_step(process, run)
     refused.steps.add_writes([(refused.run.thread_id, "", "c", "t", 0, "", "channel\0", "msgpack", b"")], marks=False)
+    refused.calls.append(ModelCall(1, 1, "agent", "m", 7, 0, 1, None))
 
     ends = [asyncio.ensure_future(process.finish(run)) for run in (refused, kept)]
     await asyncio.gather(*ends[1:])
@@ -265,6 +266,23 @@ async def test_what_the_database_refuses_of_one_run_fails_that_run_alone(process
     assert (row["outcome"], row["error"]["code"]) == ("failed", "internal")
     assert other["outcome"] == "completed"
     assert database.rows("SELECT DISTINCT thread_id FROM checkpoints") == [{"thread_id": kept.run.thread_id}]
+    billed = database.rows("SELECT run_id, input_tokens FROM slipway.ledger")
+    assert billed == [{"run_id": refused.run.id, "input_tokens": 7}], "whoever stores what is refused pays all the same"
+
+
+async def test_a_model_call_that_the_ledger_cannot_hold_is_dropped_with_a_run_that_fails(
+    process: Process, database: Database
+) -> None:
+    (run,) = await process.begin_all("s")
+    run.said.publish_text("hello", "agent")
+    run.calls += [ModelCall(1, 1, "agent", "m", 2**40, 0, 1, None)]
+    end = asyncio.ensure_future(process.writer.finish(run, Ending("completed")))
+    await asyncio.sleep(0)
+    for _ in range(3):
+        await process.writer.commit()
+    assert await end
+    assert database.run(str(run.run.id))["outcome"] == "failed"
+    assert database.rows("SELECT * FROM slipway.ledger") == []
 
 
 async def test_a_lease_is_renewed_by_the_writer_and_a_cancel_is_heard_of(pool: Pool, database: Database) -> None:
