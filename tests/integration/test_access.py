@@ -57,6 +57,9 @@ BODIES: dict[str, Any] = {
     **{f"/threads/{{thread_id}}/runs{way}": ASKED for way in ("", "/stream", "/wait")},
     **{f"/runs{way}": ASKED for way in ("", "/stream", "/wait")},
     "/runs/batch": [ASKED],
+    "/store/items": {"namespace": ["a"], "key": "k", "value": {}},
+    "/store/items/search": {"namespace_prefix": ["a"]},
+    "/store/namespaces": {},
     "/runs/cancel": {"thread_id": "{thread_id}", "run_ids": ["{run_id}"]},
     "/a2a/{graph}": {"jsonrpc": "2.0", "id": 1, "method": "CancelTask", "params": {"id": "{run_id}"}},
 }
@@ -76,6 +79,8 @@ NO_IDS = {
     *(("GET", f"/assistants/{{assistant_id}}/{way}") for way in ("graph", "schemas", "subgraphs", "subgraphs/{namespace}")),
     *(("POST", f"/threads{way}") for way in ("", "/search", "/count")),
     *(("POST", f"/runs{way}") for way in ("", "/stream", "/wait", "/batch")),
+    *((method, "/store/items") for method in ("GET", "PUT", "DELETE")),
+    *(("POST", f"/store/{way}") for way in ("items/search", "namespaces")),
     ("POST", "/mcp"),
     ("GET", "/mcp"),  # by Last-Event-ID: tests/service/api/test_mcp.py
     ("GET", "/.well-known/agent-card.json"),
