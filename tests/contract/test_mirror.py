@@ -52,6 +52,7 @@ ELSEWHERE = {
     "attack/test_model_endpoint.py": ["agents/endpoint"],
     "integration/test_access.py": ["api/app", "api/deps", "api/runs", "api/sessions", "runs/session_store"],
     "integration/test_bad_input.py": ["api/error_handlers"],
+    "conformance/test_openapi.py": ["api/openapi"],
     "integration/test_response_cache.py": ["runs/response_cache"],
     "integration/test_outcomes.py": ["api/sse"],
     "service/api/test_a2a.py": ["api/a2a_forms", "api/rpc"],

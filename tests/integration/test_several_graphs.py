@@ -99,6 +99,15 @@ async def test_a_name_that_nobody_serves_is_refused_with_those_that_are(client: 
         check_problem(await client.post("/chat", json={"question": "q", "graph": odd}), 422, "invalid_request", field="graph")
 
 
+async def test_the_document_lists_the_graphs_that_take_questions(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+
+    in_body = document["components"]["schemas"]["ChatRequest"]["properties"]["graph"]["anyOf"][0]
+    (in_query,) = [each for each in document["paths"]["/chat/stream"]["get"]["parameters"] if each["name"] == "graph"]
+    assert in_body["enum"] == in_query["schema"]["anyOf"][0]["enum"] == ["echo", "asking"]
+    assert "x-graph-name" not in str(document)
+
+
 async def test_a_graph_without_messages_takes_no_question(client: httpx.AsyncClient) -> None:
     refused = await client.post("/chat", json={"question": "q", "graph": "counting"})
 

@@ -97,7 +97,7 @@ def create_app(resources: Resources) -> FastAPI:
     routes = [*for_callers, *_routes(for_all)]
     app.router.routes.extend(routes)  # include_router makes each of them anew, in 30 ms of the first request
     error_handlers.install(app, routes)
-    openapi.install(app)
+    openapi.install(app, [each.name for each in resources.graphs.by_name.values() if each.chats])
     resources.metrics.declare_http(_declared_answers(for_callers))
     app.add_middleware(LimitsMiddleware, max_body_bytes=resources.settings.max_body_bytes)
     app.add_middleware(ErrorMiddleware)

@@ -90,7 +90,10 @@ class Lenient(BaseModel):
         return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
 
 
-GraphName = Annotated[Text, StringConstraints(min_length=1, max_length=64)]
+OF_A_GRAPH = "x-graph-name"
+"""Marks in the document where it lists the names of this process (openapi.py)."""
+
+GraphName = Annotated[Text, StringConstraints(min_length=1, max_length=64), Field(json_schema_extra={OF_A_GRAPH: True})]
 """Whether there is one of that name, RunService says, with the names that there are."""
 
 SESSION_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from agent_service.api.error_handlers import Problem
+from agent_service.api.field_types import OF_A_GRAPH
 from agent_service.middleware.problem_details import MEDIA_TYPE
 
 ERRORS = {
@@ -45,14 +46,26 @@ def event_stream(description: str) -> dict[str, Any]:
     return {"text/event-stream": {"itemSchema": event}}
 
 
-def install(app: FastAPI) -> None:
-    """Makes the document whole: FastAPI would list the problem under the media type of each route's own answer."""
+def install(app: FastAPI, graphs: list[str]) -> None:
+    """Makes the document whole: FastAPI would list the problem under the media type of each route's own answer.
+
+    Args:
+        graphs: that take questions, which is known when the process has loaded them.
+    """
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             whole = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
             whole.setdefault("components", {}).setdefault("schemas", {})[Problem.__name__] = Problem.model_json_schema()
+            _name_graphs(whole, graphs)
             app.openapi_schema = whole
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+
+
+def _name_graphs(schema: object, names: list[str]) -> None:
+    for value in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        _name_graphs(value, names)
+    if isinstance(schema, dict) and schema.pop(OF_A_GRAPH, False):
+        schema["enum"] = names
