@@ -13,6 +13,7 @@ from decimal import Decimal
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from uuid import UUID
 
 import click
 import psycopg
@@ -314,17 +315,47 @@ def show_budgets(as_json: bool) -> None:
     from agent_service.commands.budgeting import all_budgets  # noqa: PLC0415  # see _run
 
     rows, truncated = asyncio.run(all_budgets(_command_settings()))
+    _print_rows(rows, truncated=truncated, as_json=as_json, nothing="nothing is set, and nothing was spent")
+
+
+def _print_rows(rows: Sequence[dict[str, Any]], *, truncated: bool, as_json: bool, nothing: str) -> None:
     if truncated:
         click.echo(f"only the first {len(rows)} rows are shown", err=True)
     if as_json:
         click.echo(json.dumps(rows, default=_plain))
         return
     cells = [["" if value is None else str(_plain(value)) for value in row.values()] for row in rows]
-    _print_table(rows[0] if rows else ["nothing is set, and nothing was spent"], cells)
+    _print_table(rows[0] if rows else [nothing], cells)
 
 
 def _plain(value: object) -> object:
     return float(value) if isinstance(value, Decimal) else value.isoformat() if isinstance(value, date) else value
+
+
+@main.group(cls=_Group)
+def crons() -> None:
+    """Runs at a schedule, which callers make by LangGraph's clients."""
+
+
+@crons.command("list", epilog="\b\nExample:\n  slipway crons list --json")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_crons(as_json: bool) -> None:
+    """Everybody's crons, the next first, with why the last run was not begun, if so."""
+    from agent_service.commands.scheduling import all_crons  # noqa: PLC0415  # see _run
+
+    rows, truncated = asyncio.run(all_crons(_command_settings()))
+    _print_rows(rows, truncated=truncated, as_json=as_json, nothing="there are no crons")
+
+
+@crons.command("delete", epilog="\b\nExample:\n  slipway crons delete 1ef3cefa-4c09-6926-96d0-3dc97fd5e39b")
+@click.argument("cron_id", type=click.UUID)
+def delete_cron(cron_id: UUID) -> None:
+    """Deletes a cron of anybody's; runs that were begun stay."""
+    from agent_service.commands.scheduling import delete_cron as apply  # noqa: PLC0415  # see _run
+
+    if not asyncio.run(apply(_command_settings(), cron_id)):
+        raise SlipwayError(f"there is no cron {cron_id}")
+    click.echo("deleted")
 
 
 @main.group(cls=_Group)

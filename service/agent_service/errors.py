@@ -87,7 +87,7 @@ class ModelNotFound(NotFound):
 
 
 class AlreadyExists(SlipwayError):
-    """A thread with this id is there."""
+    """A thread with this id is there, or the run of a cron's tick."""
 
     code = "already_exists"
     status = 409

@@ -39,6 +39,7 @@ from agent_service.open_streams import Streams
 from agent_service.prices import PriceFile
 from agent_service.runs.billing import bill_embedding
 from agent_service.runs.checkpoints import Checkpointer
+from agent_service.runs.cron_store import CronStore
 from agent_service.runs.graph_context import contexts_of
 from agent_service.runs.graphs import Graphs, ServedGraph
 from agent_service.runs.recovery import Graph
@@ -81,6 +82,7 @@ class Resources:
     threads: ThreadStore
     store: CallerStore
     thread_runs: ThreadRuns
+    crons: CronStore
     graphs: Graphs
     started_at: datetime
     authenticator: Authenticator
@@ -204,6 +206,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
             threads=runtime.threads,
             store=CallerStore(pool, store),
             thread_runs=runtime.thread_runs,
+            crons=runtime.crons,
             graphs=runtime.graphs,
             started_at=datetime.now(UTC),
             authenticator=authenticator,

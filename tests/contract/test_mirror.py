@@ -61,6 +61,7 @@ ELSEWHERE = {
     "attack/test_hostile_requests.py": ["api/field_types", "api/json_body", "api/openai_schemas", "api/schemas"],
     "service/auth/test_jwt_verifier.py": ["auth/claims"],
     "attack/test_children.py": ["child_processes"],
+    "durability/test_crons.py": ["api/langgraph/cron_routes", "api/langgraph/cron_schemas", "runs/cron_store", "runs/crons"],
     "integration/test_langgraph_store.py": ["api/langgraph/store_routes", "api/langgraph/store_schemas", "db/caller_store"],
     "durability/test_langgraph_streams.py": ["api/langgraph/encoder", "runs/recorder"],
     "conformance/langgraph/test_protocol_v2.py": ["api/langgraph/protocol_encoder", "api/langgraph/protocol_routes"],

@@ -48,7 +48,7 @@ async def bob(service: RunningService, tmp_path: Path) -> AsyncIterator[LangGrap
 async def test_a_slipway_key_is_taken_as_x_api_key_and_another_is_not(service: RunningService, ann: LangGraphClient) -> None:
     assert [found["graph_id"] for found in await ann.assistants.search()] == ["agent"]
     async with service.client() as http:
-        assert (await http.get("/info")).json()["flags"]["crons"] is False
+        assert (await http.get("/info")).json()["flags"]["crons"] is True
         assert (await http.post("/threads", json={})).status_code == 401
         assert (await http.post("/threads", json={}, headers={"x-api-key": "sk-slipway-wrong"})).status_code == 401
 
@@ -60,6 +60,7 @@ async def test_threads_runs_and_states_of_another_are_not_found(ann: LangGraphCl
     run_id = (await ann.runs.list(thread_id))[0]["run_id"]
     at = (await ann.threads.get_state(thread_id))["checkpoint"]
     own = (await bob.threads.create())["thread_id"]
+    cron: Any = await ann.crons.create_for_thread(thread_id, "agent", schedule="0 0 1 1 *", input=asking("plutonium"))
 
     attempts: list[tuple[str, str, Any]] = [
         ("GET", f"/threads/{thread_id}", None),
@@ -82,6 +83,8 @@ async def test_threads_runs_and_states_of_another_are_not_found(ann: LangGraphCl
             for method, suffix in (("GET", ""), ("GET", "/join"), ("GET", "/stream"), ("POST", "/cancel"), ("DELETE", ""))
         ),
         ("POST", "/runs/cancel", {"thread_id": thread_id, "run_ids": [run_id]}),
+        ("POST", f"/threads/{thread_id}/runs/crons", {"assistant_id": "agent", "schedule": "* * * * *"}),
+        *((method, f"/runs/crons/{cron['cron_id']}", body) for method, body in (("GET", None), ("PATCH", {}), ("DELETE", None))),
         # A checkpoint of another's, by one's own thread
         ("GET", f"/threads/{own}/state/{at['checkpoint_id']}", None),
         ("POST", f"/threads/{own}/state/checkpoint", {"checkpoint": at}),
@@ -95,6 +98,7 @@ async def test_threads_runs_and_states_of_another_are_not_found(ann: LangGraphCl
     assert [answer.text for _, answer in answers if "plutonium" in answer.text] == []
     assert await bob.threads.search(metadata={"secret": "plutonium"}) == []
     assert await bob.threads.search(ids=[thread_id]) == []
+    assert (await bob.crons.search(), await bob.crons.count(), await ann.crons.count()) == ([], 0, 1)
     kept: Any = await ann.threads.get(thread_id)
     assert kept["metadata"]["secret"] == "plutonium"
     assert len(await ann.runs.list(thread_id)) == 1
@@ -202,6 +206,30 @@ async def test_bad_requests_name_the_field(ann: LangGraphClient) -> None:
         ("/threads/search", {"select": ["nope"]}, "select"),
         (f"/threads/{thread_id}/history", {"limit": 100_000}, "limit"),
         ("/runs/cancel", {}, "status"),
+        *(
+            ("/runs/crons", {**run, "schedule": schedule}, "schedule")
+            for schedule in (
+                "",
+                "* * * *",
+                "* * * * * *",
+                "@daily",
+                "61 * * * *",
+                "0 0 31 2 *",
+                "*/0 * * * *",
+                "1" * 300,
+                "L L L L L",
+                "a\x00 * * * *",
+            )
+        ),
+        *(
+            ("/runs/crons", {**run, "schedule": "* * * * *", "timezone": zone}, "timezone")
+            for zone in ("", "Mars/Base", "../etc/passwd", "/etc/passwd", "Europe", "UTC\n")
+        ),
+        ("/runs/crons", {**run, "schedule": "* * * * *", "end_time": "soon"}, "end_time"),
+        ("/runs/crons", {**run, "schedule": "* * * * *", "webhook": "http://localhost/"}, "webhook"),
+        ("/runs/crons", {**run, "schedule": "* * * * *", "command": {"resume": 1}}, "command"),
+        ("/runs/crons", {**run}, "schedule"),
+        (f"/threads/{thread_id}/runs/crons", {**run, "schedule": "* * * * *", "on_run_completed": "keep"}, "on_run_completed"),
     ]
     answers = [(body, field, await http.post(path, json=body)) for path, body, field in bad]
 

@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute
 from agent_service.api import a2a, chat, error_handlers, mcp, openai, openapi, page, probes, protected_resource, runs, sessions
 from agent_service.api.langgraph import (
     assistant_routes,
+    cron_routes,
     protocol_routes,
     run_routes,
     server_routes,
@@ -32,7 +33,7 @@ SWITCHED = ((mcp.router, "mcp"), (a2a.router, "a2a"), (a2a.card_router, "a2a"))
 ROUTERS = (
     chat.router, runs.router, sessions.router, openai.router,
     assistant_routes.router, thread_routes.router, run_routes.router, protocol_routes.router,
-    store_routes.router,
+    cron_routes.router, store_routes.router,
     *(router for router, _ in SWITCHED),
 )  # fmt: skip
 """All that need authentication."""

@@ -9,8 +9,9 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from agent_service.db.pool import Connection
-from agent_service.errors import InvalidRequest, SessionBusy
+from agent_service.errors import AlreadyExists, InvalidRequest, SessionBusy
 from agent_service.runs.cancelling import cancel_runs
+from agent_service.runs.cron_store import Tick, take_tick
 from agent_service.runs.run_rows import TITLE_CHARS, Asked, one
 from agent_service.runs.run_types import BREAKPOINT, CommandInput
 
@@ -28,13 +29,15 @@ class OnThread:
     ephemeral: bool = False
     """The thread is for this run only."""
     delay_seconds: float = 0.0
+    tick: Tick | None = None
+    """Of the cron whose run it is."""
 
 
 async def prepare(conn: Connection, asked: Asked, thread: str, state: DictRow, how: OnThread) -> Asked:
     """The run as it is to be stored, on a thread whose row is locked. What waits for an answer is answered, or passed over.
 
     Raises:
-        SessionBusy, InvalidRequest
+        SessionBusy, InvalidRequest, AlreadyExists
     """
     active = state["active"]
     if active and how.strategy == "reject":
@@ -48,6 +51,8 @@ async def prepare(conn: Connection, asked: Asked, thread: str, state: DictRow, h
         asked = await _answered(conn, asked, state["waiting"])
     elif (active or state["stopped"]) and "state" in asked.input and how.strategy != "rollback":
         asked = replace(asked, input={**asked.input, "mend": True})
+    if how.tick and not await take_tick(conn, how.tick, asked.id):
+        raise AlreadyExists("another process has begun this run of the cron")
     await conn.execute(MARK_THREAD.encode(), (Jsonb(how.metadata), how.ephemeral, asked.question[:TITLE_CHARS], thread))
     return asked
 

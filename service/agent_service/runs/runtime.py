@@ -18,6 +18,8 @@ from agent_service.metrics import Metrics
 from agent_service.prices import PriceTable
 from agent_service.runs.budgets import Budgets
 from agent_service.runs.checkpoints import Checkpointer
+from agent_service.runs.cron_store import CronStore
+from agent_service.runs.crons import Crons
 from agent_service.runs.event_log import EventLog
 from agent_service.runs.executor import Executor
 from agent_service.runs.graphs import Graphs
@@ -59,6 +61,7 @@ class Runtime:
     worker: Worker
     threads: ThreadStore
     thread_runs: ThreadRuns
+    crons: CronStore
     graphs: Graphs
 
 
@@ -156,6 +159,8 @@ async def open_runtime(
         "graphs": served.run_forever,
         "prune": partial(prune_forever, pool, Retention.of(settings), settings.prune_interval_seconds, metrics),
     }
+    crons = CronStore(pool)
+    loops["crons"] = Crons(crons, thread_runs, of_clients, graphs.names).run_forever
     if hosts := split_names(settings.webhook_hosts):
         loops["webhooks"] = partial(deliver_forever, pool, of_clients.values_after, hosts)
     watchdog = Watchdog(url, live, threads, settings.lease_seconds)
@@ -163,7 +168,7 @@ async def open_runtime(
         watchdog.start()
         tasks = [asyncio.create_task(_keep_going(name, loop), name=name) for name, loop in loops.items()]
         try:
-            yield Runtime(service, worker, of_clients, thread_runs, graphs)
+            yield Runtime(service, worker, of_clients, thread_runs, crons, graphs)
         finally:
             for task in tasks:
                 task.cancel()

@@ -169,7 +169,12 @@ class RunService:
             limits=await self._counted(principal),
         )
         with self._turned_away(), self._worker.place(principal) as place:
-            plain = how.delay_seconds == 0 and not run_input.get("wire", {}).get("webhook") and "command" not in run_input
+            plain = (
+                how.tick is None
+                and how.delay_seconds == 0
+                and not run_input.get("wire", {}).get("webhook")
+                and "command" not in run_input
+            )
             if plain and (begun := await self._store.begin(wanted, session_id, here=place.here, listed=listed, how=how)):
                 place.run, place.fresh = begun
             else:

@@ -24,7 +24,7 @@ async def get_info() -> Response:
         {
             "version": VERSION,
             "langgraph_py_version": LANGGRAPH_VERSION,
-            "flags": {"assistants": True, "crons": False, "langsmith": False, "langsmith_tracing_replicas": False},
+            "flags": {"assistants": True, "crons": True, "langsmith": False, "langsmith_tracing_replicas": False},
             "host": {
                 "kind": "self-hosted", "project_id": None, "host_revision_id": None, "revision_id": None, "tenant_id": None,
             },

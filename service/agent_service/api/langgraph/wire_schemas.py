@@ -30,7 +30,8 @@ def _small(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _listed(value: object) -> object:
+def listed(value: object) -> object:
+    """One name as a list of it."""
     return [value] if isinstance(value, str) else value
 
 
@@ -150,7 +151,7 @@ class AssistantSearch(Body):
 
 StreamMode = Literal["values", "updates", "messages", "messages-tuple", "custom", "events", "debug", "tasks", "checkpoints"]
 
-Nodes = Annotated[list[Name], Field(max_length=1_000), BeforeValidator(_listed)]
+Nodes = Annotated[list[Name], Field(max_length=1_000), BeforeValidator(listed)]
 
 
 class Command(Body):
@@ -183,7 +184,7 @@ class RunCreate(Body):
     context: JsonObject | None = None
     checkpoint: Checkpoint | None = None
     checkpoint_id: CheckpointId | None = None
-    stream_mode: Annotated[list[StreamMode], Field(max_length=20), BeforeValidator(_listed)] | None = None
+    stream_mode: Annotated[list[StreamMode], Field(max_length=20), BeforeValidator(listed)] | None = None
     stream_subgraphs: bool | None = None
     interrupt_before: Nodes | None = None
     interrupt_after: Nodes | None = None

@@ -1,0 +1,92 @@
+"""Begins the runs of crons that are due: each tick once, whichever process sees it, and however many of them die."""
+
+import asyncio
+from uuid import uuid4
+
+import structlog
+
+from agent_service.errors import DatabaseUnavailable, NotFound, SlipwayError
+from agent_service.runs.cron_store import Cron, CronStore, Tick
+from agent_service.runs.on_thread import OnThread
+from agent_service.runs.run_view import assistant_id
+from agent_service.runs.schedules import next_after
+from agent_service.runs.thread_runs import ThreadRuns
+from agent_service.runs.thread_store import ThreadStore
+
+log = structlog.stdlib.get_logger(__name__)
+
+POLL_SECONDS = 15.0
+"""The longest between two looks: a new cron may be another process's. One small query."""
+
+LEAST_PAUSE_SECONDS = 0.5
+"""Between two looks while something is due that others have, or nobody here serves."""
+
+AT_ONCE = 20
+"""Crons of one look; they begin one after another."""
+
+
+class Crons:
+    """The loop of one process. A tick that was missed, since nobody was there, is made up for once, with all that followed it."""
+
+    def __init__(self, store: CronStore, runs: ThreadRuns, threads: ThreadStore, graphs: list[str]) -> None:
+        self._store = store
+        self._runs = runs
+        self._threads = threads
+        self._graphs = graphs
+
+    async def run_forever(self) -> None:
+        while True:
+            pause = POLL_SECONDS
+            try:
+                seconds = await self._store.seconds_to_next()
+                if seconds is not None and seconds <= 0:
+                    began = await self._begin_due()
+                    pause = LEAST_PAUSE_SECONDS if began else POLL_SECONDS
+                elif seconds is not None:
+                    pause = min(max(seconds, LEAST_PAUSE_SECONDS), POLL_SECONDS)
+            except DatabaseUnavailable:
+                pause = POLL_SECONDS
+            await asyncio.sleep(pause)
+
+    async def _begin_due(self) -> bool:
+        """Whether there was any."""
+        due = await self._store.claim(self._graphs, AT_ONCE)
+        for cron, now in due:
+            assert cron.next_run is not None  # noqa: S101  # it is due
+            tick = Tick(cron.id, cron.next_run, next_after(cron.schedule, cron.timezone, now, cron.end_time))
+            if cron.end_time and now > cron.end_time:
+                await self._store.refused(tick, "end_time had passed")
+                continue
+            try:
+                await self._begin(cron, tick)
+            except DatabaseUnavailable:
+                raise  # whether it has begun is not known: who claims it next sees
+            except SlipwayError as error:
+                await self._store.refused(tick, f"{error.code}: {error.detail}")
+            except Exception:
+                log.exception("cron_failed", cron_id=str(cron.id))
+                await self._store.refused(tick, "internal: it could not be begun")
+        return bool(due)
+
+    async def _begin(self, cron: Cron, tick: Tick) -> None:
+        thread = None
+        if cron.thread_id:
+            thread = await self._threads.named(cron.principal, cron.thread_id)
+            if thread is None:
+                raise NotFound("its thread was deleted")
+        ephemeral = thread is None and not cron.keeps
+        how = OnThread(
+            strategy=cron.payload.get("multitask_strategy") or "enqueue",
+            metadata={"graph_id": cron.graph, "assistant_id": str(assistant_id(cron.graph)), "cron_id": str(cron.id)},
+            ephemeral=ephemeral,
+            tick=tick,
+        )
+        await self._runs.start(
+            cron.principal,
+            thread.name if thread else str(uuid4()),
+            cron.input,
+            graph=cron.graph,
+            how=how,
+            listed=not ephemeral,
+            written=cron.payload.get("input"),
+        )
