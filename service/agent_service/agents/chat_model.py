@@ -111,7 +111,7 @@ class EndpointChatModel(ChatOpenAI):
         self, audience: "_Audience", messages: list[BaseMessage], stop: list[str] | None, **kwargs: Any
     ) -> ChatResult:
         chunks: list[ChatGenerationChunk] = []
-        async for chunk in self._astream(messages, stop, said=audience.hear, **kwargs):
+        async for chunk in self._astream(messages, stop, said=audience, **kwargs):
             audience.see(chunk)
             chunks.append(chunk)
         result = generate_from_stream(iter(chunks))
@@ -180,6 +180,10 @@ class _Audience:
     def hear(self, text: str) -> None:
         for listener in self.listeners:
             listener.on_model_text(self.run_id, text)
+
+    def hold(self, characters: int) -> None:
+        for listener in self.listeners:
+            listener.on_model_arguments(self.run_id, characters)
 
     def see(self, chunk: ChatGenerationChunk) -> None:
         for listener in self.listeners:

@@ -82,6 +82,11 @@ class HeldCalls:
                 self._add(self._function, {"function": {**function, "arguments": arguments_text(function.get("arguments"))}})
         return True
 
+    @property
+    def characters(self) -> int:
+        """Of all calls so far."""
+        return self._budget.characters
+
     def whole(self) -> Json:
         """The calls so far as fields of a delta, each once; empty if there are none."""
         fields: Json = {}
@@ -111,7 +116,7 @@ class _Budget:
     """What the tool calls of one answer have used up; counting raises AttemptFailed for what is too much."""
 
     def __init__(self) -> None:
-        self._calls = self._chars = 0
+        self._calls = self.characters = 0
 
     def count_call(self) -> None:
         self._calls += 1
@@ -128,8 +133,8 @@ class _Budget:
         for text, most in fields:
             if text is not None and not (isinstance(text, str) and len(text) <= most):
                 raise TypeError("no text, or too long")
-            self._chars += len(text or "")
-        if self._chars > MAX_CALL_CHARS:
+            self.characters += len(text or "")
+        if self.characters > MAX_CALL_CHARS:
             raise AttemptFailed("server_error", f"its answer has tool calls of more than {MAX_CALL_CHARS} characters")
 
 

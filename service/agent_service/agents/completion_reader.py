@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import aiohttp
 import openai
@@ -51,8 +51,15 @@ token, three quarters go to the system calls around it."""
 TICK_ABOVE = 16
 """Open streams beyond which they are read in beats: at 50 tokens/s so many take an eighth of a core."""
 
-Said = Callable[[str], None]
-"""Told each piece of an answer's text as it is read."""
+
+class Said(Protocol):
+    """Told of an answer as it is read."""
+
+    def hear(self, text: str) -> None:
+        """The next piece of its text."""
+
+    def hold(self, characters: int) -> None:
+        """So many more of calls of tools, which come whole when the model is through with them."""
 
 
 @dataclass(slots=True)
@@ -91,6 +98,7 @@ class ChunkStream:
         self._answer = Answer()
         self._ready: deque[Chunk] = deque()
         self._said = said
+        self._held = 0
 
     async def prime(self) -> None:
         """Reads up to the first output; until then a failure is the attempt's and may be retried."""
@@ -129,7 +137,7 @@ class ChunkStream:
         text = delta.get("content")
         if not text or not isinstance(text, str) or self._said is None:
             return ""
-        self._said(text)
+        self._said.hear(text)
         delta["content"] = ""
         return text
 
@@ -185,6 +193,9 @@ class ChunkStream:
                 self._ready.extend(self._answer.fail(failure))
         else:
             self._ready.extend(self._answer.feed(data))
+            if self._said and self._answer.held > self._held:
+                self._said.hold(self._answer.held - self._held)
+                self._held = self._answer.held
 
     def _arrived(self) -> bytes:
         """What is here already, also if the connection broke off behind it: aiohttp's `read_nowait` raises then, and keeps it."""

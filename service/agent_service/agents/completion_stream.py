@@ -163,6 +163,8 @@ class Answer:
     def __init__(self) -> None:
         self.done = False
         self.failure: Failure | None = None
+        self.held = 0
+        """Characters of calls of tools that have come, whether handed on or not."""
         self._finished = False
         self._usage: Chunk | None = None
         self._bytes = 0
@@ -212,7 +214,8 @@ class Answer:
     def _is_to_be_said(self, choice: Chunk) -> bool:
         """Whether anything is left of a choice without what is held: calls come with its finish reason, the rest at the end."""
         delta, finish = choice["delta"], choice.pop("finish_reason", None)
-        held = self._calls.take(delta, choice.get("index"))
+        if held := self._calls.take(delta, choice.get("index")):
+            self.held = self._calls.characters
         if probabilities := choice.pop("logprobs", None):
             self._hold_logprobs(probabilities)
         if self._parts or not isinstance(delta.get("content") or "", str):

@@ -53,9 +53,9 @@ class Billing:
         else:
             self._estimate(call, named, _words(message))
 
-    def estimated(self, call: CallBegun, text: str) -> None:
-        """A call that was cut off: its prompt and what it produced, counted here."""
-        self._estimate(call, call.model, text)
+    def estimated(self, call: CallBegun, text: str, more: int = 0) -> None:
+        """A call that was cut off: its prompt and what it produced, counted here; `more` tokens of which there is no text."""
+        self._estimate(call, call.model, text, more)
 
     def found(self, call: CutOff) -> None:
         """A call that was cut off when the process of an earlier attempt died."""
@@ -64,8 +64,9 @@ class Billing:
         bill = ModelCall(call.attempt, call.number, call.node, call.model, used.input, used.cached, used.output, usd, True)
         self._enter(bill, used)
 
-    def _estimate(self, call: CallBegun, named: str, text: str) -> None:
-        used = TokensUsed(input=sum(count_tokens(_words(message)) for message in call.prompt), output=count_tokens(text))
+    def _estimate(self, call: CallBegun, named: str, text: str, more: int = 0) -> None:
+        prompt = sum(count_tokens(_words(message)) for message in call.prompt)
+        used = TokensUsed(input=prompt, output=count_tokens(text) + more)
         self._add(call, named, used, estimated=True)
 
     def _add(self, call: CallBegun, named: str, used: TokensUsed, *, estimated: bool) -> None:

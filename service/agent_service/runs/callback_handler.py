@@ -80,6 +80,8 @@ class _OpenModelCall(CallBegun):
     """What it produced so far, shown or not: the bill of a call that never ends."""
     sent: bool = False
     """No budget keeps it from the endpoint."""
+    arguments: int = 0
+    """Characters of calls of tools, of which only the length is known."""
     unseen: int = 0
     """Characters of it that no event tells of yet."""
 
@@ -183,10 +185,10 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
                 if call.visible:
                     self._on_loop(self._said.publish, events.reasoning(thought, call.source))
                 else:
-                    self._count_unseen(call, thought)
-            if asked := tool_call_text(chunk.message):
+                    self._count_unseen(call, len(thought))
+            if not call.arguments and (asked := tool_call_text(chunk.message)):
                 call.said.append(asked)
-                self._count_unseen(call, asked)
+                self._count_unseen(call, len(asked))
         if not (call.heard and isinstance(token, str)) and (text := text_of(token)):
             self._hear(call, text)
 
@@ -216,10 +218,16 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
             first, call.spoke = not call.spoke, True
             self._on_loop(lambda: self._say(call.source, text, first=first))
         else:
-            self._count_unseen(call, text)
+            self._count_unseen(call, len(text))
 
-    def _count_unseen(self, call: _OpenModelCall, text: str) -> None:
-        call.unseen += len(text)
+    def on_model_arguments(self, run_id: UUID, characters: int) -> None:
+        """Of calls of tools; they come again, whole, by `on_llm_new_token`."""
+        if call := self._model_calls.get(run_id):
+            call.arguments += characters
+            self._count_unseen(call, characters)
+
+    def _count_unseen(self, call: _OpenModelCall, characters: int) -> None:
+        call.unseen += characters
         if (tokens := call.unseen // CHARS_PER_TOKEN) >= UNSEEN_TOKENS:
             call.unseen = 0
             self._on_loop(self._said.publish, events.unseen(call.source, tokens))
@@ -262,7 +270,7 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
 
     def _break_off(self, call: _OpenModelCall, served: bool) -> None:
         """A call that was cut in mid-stream: what it produced is billed; a retry of it replaces its text."""
-        if call.said or served:
+        if call.said or call.arguments or served:
             self._bill_unended(call)
         if call.spoke:
             self._broken.setdefault(call.node, []).append(call.source)
@@ -278,7 +286,7 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
     def _bill_unended(self, call: _OpenModelCall) -> None:
         """The prompt counts as soon as it was sent: that is how endpoints bill."""
         if call.said or call.sent:
-            self._billing.estimated(call, "".join(call.said))
+            self._billing.estimated(call, "".join(call.said), call.arguments // CHARS_PER_TOKEN)
 
     def bill_found(self, calls: Iterable[CutOff]) -> None:
         """Bills calls that died with the process of an earlier attempt."""

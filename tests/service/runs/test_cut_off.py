@@ -16,7 +16,7 @@ from agent_service.runs.events import Event, EventKind
 from agent_service.token_counts import count_tokens
 from tests.service.runs.conftest import Database, Serve, begin, expire_leases, silenced, until
 from tests.support.fake_model import FakeModel
-from tests.support.fake_script import Fault, Script, echo_tokens
+from tests.support.fake_script import Fault, Script, ToolCall, echo_tokens
 from tests.support.graphs import plain
 from tests.support.service import RunningService
 
@@ -202,3 +202,29 @@ async def test_hidden_text_is_billed_to_the_last_250_tokens(takeover: Takeover, 
             expire_leases(database)
             await database.finished(run_id)
     assert all_of_it - UNSEEN_TOKENS <= takeover.ledger()[0][3] <= all_of_it
+
+
+@pytest.mark.parametrize("dies", [True, False], ids=["killed", "cancelled"])
+async def test_arguments_of_a_tool_that_a_call_was_writing_are_billed(
+    takeover: Takeover, database: Database, model: FakeModel, dies: bool
+) -> None:
+    pieces = 1_000  # of seven characters; the first has the name
+    writing = ToolCall(name="lookup", arguments={"query": "word " * 2_000})
+    model.script = Script(tool_calls=[writing], faults=[Fault(kind="hang", after_tokens=pieces)])
+    all_of_it = 7 * (pieces - 1) // 4
+    async with takeover.serve(plain, LEASE_SECONDS=OWN_LEASE) as dying:
+        run_id = await takeover.hung(dying, pieces)
+        await until(lambda: takeover.unseen(run_id) >= all_of_it - UNSEEN_TOKENS)
+        if dies:
+            model.script = Script(token_count=5)
+            async with silenced(dying), takeover.serve(plain, LEASE_SECONDS=ADOPTS_AFTER):
+                expire_leases(database)
+                await database.finished(run_id)
+        else:
+            async with dying.client() as client:
+                await client.post(f"/runs/{run_id}/cancel")
+            await database.finished(run_id)
+
+    attempt, number, prompt, billed, estimated = takeover.ledger()[0]
+    assert (attempt, number, prompt, estimated) == (1, 1, True, True)
+    assert all_of_it - UNSEEN_TOKENS <= billed <= all_of_it + 10
