@@ -1,6 +1,7 @@
 """LangGraph's own client on Slipway: keys, owners, input rules, sessions, and what is refused."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ from uuid import uuid4
 import httpx
 import pytest
 from aiohttp import web
+from click.testing import CliRunner, Result
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
 from agent_service.auth.api_keys import create_key
+from agent_service.cli import main
+from agent_service.runs import cron_store
 from tests.support.http_server import http_server
 from tests.support.service import RunningService, running_service
 
@@ -229,6 +233,7 @@ async def test_bad_requests_name_the_field(ann: LangGraphClient) -> None:
         ("/runs/crons", {**run, "schedule": "* * * * *", "webhook": "http://localhost/"}, "webhook"),
         ("/runs/crons", {**run, "schedule": "* * * * *", "command": {"resume": 1}}, "command"),
         ("/runs/crons", {**run}, "schedule"),
+        ("/runs/crons", {**run, "schedule": "* * * * *", "input": {"note": "x" * 66_000}}, "input"),
         (f"/threads/{thread_id}/runs/crons", {**run, "schedule": "* * * * *", "on_run_completed": "keep"}, "on_run_completed"),
     ]
     answers = [(body, field, await http.post(path, json=body)) for path, body, field in bad]
@@ -236,6 +241,27 @@ async def test_bad_requests_name_the_field(ann: LangGraphClient) -> None:
     assert [(body, answer.text) for body, field, answer in answers if answer.status_code != 422] == []
     assert [(answer.json()["field"], field) for _, field, answer in answers if answer.json()["field"] != field] == []
     assert (await http.get(f"/threads/{uuid4()}")).status_code == 404
+
+
+async def test_a_caller_has_a_bound_of_crons_and_the_command_shows_and_deletes_those_of_all(
+    ann: LangGraphClient, bob: LangGraphClient, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cron_store, "MAX_CRONS", 3)
+    body = {"assistant_id": "agent", "schedule": "0 0 1 1 *"}
+    answers = await asyncio.gather(*(ann.http.client.post("/runs/crons", json=body) for _ in range(8)))
+    theirs: Any = await bob.crons.create("agent", schedule="0 0 2 1 *", timezone="Europe/Paris")
+
+    async def slipway(*args: str) -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, main, ["crons", *args], env={"DATABASE_URL": database_url})
+
+    listed = json.loads((await slipway("list", "--json")).output)
+    deleted, again = await slipway("delete", theirs["cron_id"]), await slipway("delete", theirs["cron_id"])
+
+    assert sorted(answer.status_code for answer in answers) == [200] * 3 + [422] * 5
+    assert [row["user"] for row in listed] == ["ann"] * 3 + ["bob"]
+    assert listed[-1]["timezone"] == "Europe/Paris"
+    assert (deleted.exit_code, again.exit_code) == (0, 1)
+    assert (await bob.crons.count(), await ann.crons.count()) == (0, 3)
 
 
 async def test_a_webhook_is_told_of_the_end_until_it_takes_it_and_no_other_host_is(database_url: str) -> None:

@@ -9,13 +9,13 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from agent_service.api.deps import Caller, ResourcesDep
-from agent_service.api.json_body import JsonResponse, JsonRoute
+from agent_service.api.json_body import JsonResponse, JsonRoute, json_bytes
 from agent_service.api.langgraph.assistant_routes import graph_named
 from agent_service.api.langgraph.cron_schemas import CronChange, CronCreate, CronFilter, CronSearch, ThreadCronCreate, run_of
 from agent_service.api.langgraph.pages import page
 from agent_service.api.langgraph.run_inputs import ALL_MODES, run_input
 from agent_service.api.openapi import PROBLEMS
-from agent_service.errors import NotFound
+from agent_service.errors import InvalidRequest, NotFound
 from agent_service.principal import Principal
 from agent_service.resources import Resources
 from agent_service.runs.cron_store import Cron
@@ -25,6 +25,9 @@ from agent_service.runs.thread_store import NamedThread
 from agent_service.setting_types import split_names
 
 router = APIRouter(route_class=JsonRoute, tags=["langgraph"], responses=PROBLEMS)
+
+MAX_CRON_BYTES = 65_536
+"""Of what its owner gives, as JSON: a search reads all crons of a caller."""
 
 MOVES = frozenset({"schedule", "timezone", "end_time", "enabled"})
 """Fields that change when a cron is due next."""
@@ -101,6 +104,10 @@ def _given(body: CronChange) -> dict[str, Any]:
 
 async def _values(res: Resources, payload: dict[str, Any], thread: NamedThread | None) -> dict[str, Any]:
     """Raises InvalidRequest, GuardrailBlocked: what each of its runs would."""
+    if (size := len(json_bytes(payload))) > MAX_CRON_BYTES:
+        raise InvalidRequest(
+            f"input: with the rest of the cron expected at most {MAX_CRON_BYTES} bytes, got {size}", field="input"
+        )
     body = run_of(payload)
     graph = graph_named(res, body.assistant_id)
     await res.thread_runs.check_texts(body.input)
