@@ -204,10 +204,11 @@ async def test_an_idempotency_key_is_short_and_printable(client: httpx.AsyncClie
 
 
 async def test_unknown_routes_and_methods(client: httpx.AsyncClient) -> None:
-    for path in ("/nope", "/chat/", "/runs", "/v1", "/sessions//messages", "/%2e%2e/etc/passwd", "/docs"):
+    for path in ("/nope", "/chat/", "/runs/", "/v1", "/sessions//messages", "/%2e%2e/etc/passwd", "/docs"):
         check_problem(await client.get(path), 404, "no_such_route")
     for method, path, allow in (
         ("PUT", "/chat", "POST"),
+        ("GET", "/runs", "POST"),
         ("PUT", "/chat/stream", "GET, POST"),
         ("GET", f"/runs/{RUN}/cancel", "POST"),
         ("POST", "/sessions/x", "DELETE"),
