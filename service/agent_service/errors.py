@@ -151,6 +151,14 @@ class TooManyStreams(SlipwayError):
     retryable = True
 
 
+class TooManyThreads(SlipwayError):
+    """The caller makes threads and runs nothing on them."""
+
+    code = "too_many_threads"
+    status = 429
+    retryable = True
+
+
 class RateLimited(SlipwayError):
     """The caller has begun as many runs in the last minute as one may."""
 

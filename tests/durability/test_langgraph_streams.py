@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
@@ -31,6 +32,11 @@ async def two_replicas(env: dict[str, str], folder: Path) -> AsyncIterator[tuple
         get_client(url=url, headers={"connection": "close"}) as client,
     ):
         yield replicas, client
+
+
+async def executes(replica: Replica) -> bool:
+    async with httpx.AsyncClient() as http:
+        return bool((await http.get(f"{replica.ops_url}/status")).json()["runs_in_flight"])
 
 
 def expected(text: str) -> str:
@@ -73,6 +79,26 @@ async def test_a_wait_that_is_cut_comes_back_for_the_whole_state(env: dict[str, 
         states: list[Any] = await asyncio.gather(*waiting)
 
     assert [state["messages"][-1]["content"] for state in states] == [expected(f"question {n}") for n in range(4)]
+
+
+async def test_what_a_command_changes_is_changed_once_however_often_its_run_is_taken_over(
+    env: dict[str, str], model: FakeModel, tmp_path: Path
+) -> None:
+    model.script = Script(token_count=TOKENS, tokens_per_second=20)
+    async with two_replicas({**env, "AGENT_GRAPH": "tests.support.graphs:gated"}, tmp_path) as (replicas, client):
+        thread = (await client.threads.create())["thread_id"]
+        await client.runs.wait(thread, "agent", input=asking("first"))
+        asked = len(model.requests)
+        command: Any = {"update": asking("and this"), "goto": "model"}
+        changing = [asyncio.ensure_future(client.runs.wait(thread, "agent", command=command))]
+        while len(model.requests) == asked:
+            await asyncio.sleep(0.05)
+        (holder,) = [each for each in replicas if await executes(each)]
+        await holder.kill()
+        states: list[Any] = await asyncio.gather(*changing)
+
+    said = [message["content"] for message in states[0]["messages"] if message["type"] == "human"]
+    assert said == ["first", "and this"]
 
 
 async def test_a_stream_is_joined_at_the_other_replica_after_any_event(

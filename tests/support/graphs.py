@@ -1,7 +1,8 @@
 """Graphs for the tests, as a user would write them: no import from agent_service."""
 
 import asyncio
-from typing import Any
+from operator import add
+from typing import Annotated, Any, TypedDict
 
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage
@@ -90,6 +91,31 @@ def gated(context: Any) -> StateGraph[NotedState]:
 
     graph = StateGraph(NotedState).add_node("gate", gate).add_node("model", say)
     return graph.add_edge(START, "gate").add_edge("gate", "model").add_edge("model", END)
+
+
+class TopicState(TypedDict, total=False):
+    """No messages."""
+
+    topic: str
+    log: Annotated[list[str], add]
+
+
+async def _note(state: TopicState) -> dict[str, Any]:
+    topic = state.get("topic", "")
+    if topic == "fail":
+        raise ValueError("on purpose")
+    if topic.startswith("slow"):
+        await asyncio.sleep(2)
+    return {"log": [f"{topic}: {interrupt(topic)}" if topic.endswith("ask") else topic]}
+
+
+def topical(_: Any) -> StateGraph[TopicState]:
+    """State without messages; a node that notes its topic: it fails, waits or asks when told to."""
+    graph: StateGraph[TopicState] = StateGraph(TopicState)
+    graph.add_node("note", _note)
+    graph.add_edge(START, "note")
+    graph.add_edge("note", END)
+    return graph
 
 
 class AskState(MessagesState):

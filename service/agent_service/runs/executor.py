@@ -70,7 +70,7 @@ class Executor:
     """Reads the logged events of a run's earlier attempts."""
     billed: Callable[[Run], Awaitable[list[ModelCall]]]
     """Reads the model calls that earlier attempts have put into the ledger."""
-    roll_back: Callable[[str, Sequence[str]], Awaitable[None]]
+    roll_back: Callable[[str, Sequence[str], UUID], Awaitable[None]]
     """Undoes what runs of a thread did."""
     tracer: Callable[[], BaseCallbackHandler] | None = None
     cache: ResponseCache | None = None
@@ -135,7 +135,7 @@ class Executor:
         graph = served.graph
         told: list[BaseCallbackHandler] = [handler, *live.trace.handlers(), *([self.tracer()] if self.tracer else [])]
         if undone := run.input.get("rolls_back"):
-            await until_database_answers(lambda: self.roll_back(run.thread_id, undone), "rollback")
+            await until_database_answers(lambda: self.roll_back(run.thread_id, undone, run.id), "rollback")
         config = self._config(graph, live, [*told, Gate(self.budgets, live, told, handler.sent)])
         recorder = GraphRecorder(live, run.input.get("record", ()), subgraphs=bool(run.input.get("subgraphs")))
         said: set[str] = set()
@@ -148,11 +148,11 @@ class Executor:
             if saved.stopped_before:
                 return _at_breakpoint(saved.stopped_before)
             starts = not saved.started
-            given = graph_input(run, saved.waiting) if starts else None
+            given = graph_input(run, saved.waiting, commanded=saved.commanded) if starts else None
             said = saved.messages
-        given = await self._mended(graph, run, given, config)
         if starts:  # an attempt that goes on has made states of its own behind that one
             config["configurable"] |= run.input.get("checkpoint", {})
+        given = await self._mended(graph, run, given, config)
         drive = partial(self._drive, graph, live, handler, recorder, given, config)
         return await (self.cache.through(served, live, config, given, said, drive) if self.cache else drive())
 
@@ -200,12 +200,15 @@ class Executor:
 
     async def _mended(self, graph: Graph, run: Run, given: Any, config: RunnableConfig) -> Any:
         """The question behind whatever makes the history of a session whose last run was stopped valid again."""
-        if not (run.input.get("mend") and isinstance(given, dict)):
+        if not (run.input.get("mend") and isinstance(given, dict) and "messages" in given):
             return given
         latest = await graph.aget_state(config)
         # By its id: without, LangGraph shows what tasks of the stopped step had written, and drops that at the next input.
         state = await graph.aget_state({"configurable": {**config["configurable"], **latest.config["configurable"]}})
-        return {**given, "messages": [*mend(state.values.get("messages") or ()), *given["messages"]]}
+        history = state.values.get("messages") if isinstance(state.values, Mapping) else None
+        missing = mend(history) if isinstance(history, list) else []
+        said = given["messages"]
+        return {**given, "messages": [*missing, *(said if isinstance(said, list) else [said])]} if missing else given
 
     async def _drive(
         self,
@@ -293,12 +296,13 @@ def _at_breakpoint(nodes: list[str]) -> Ending:
     return Ending("interrupted", interrupts=[{"id": BREAKPOINT, "value": {"next": nodes}}])
 
 
-def graph_input(run: Run, waiting: Container[str] | None = None) -> Any:
+def graph_input(run: Run, waiting: Container[str] | None = None, *, commanded: bool = False) -> Any:
     """What the graph is given: messages for a question, a Command for a decision; None when all of it was given before.
 
     Args:
         waiting: ids of the interrupts that still wait, when the run is not at its first attempt. A node may have been
             given its answer and have asked again: that is another question, which this answer is not for.
+        commanded: see `_command`.
 
     Message ids derive from the run, so that an attempt which starts over adds nothing twice.
     """
@@ -307,7 +311,7 @@ def graph_input(run: Run, waiting: Container[str] | None = None) -> Any:
         resume = answers if waiting is None else {key: value for key, value in answers.items() if key in waiting}
         return Command(resume=resume) if resume else None
     if "command" in run.input:
-        return _command(run.input["command"], waiting)
+        return _command(run.input["command"], waiting, commanded=commanded)
     if "state" in run.input:
         return _with_ids(run, run.input["state"])
     messages = convert_to_messages(run.input["messages"])
@@ -333,13 +337,18 @@ def _with_ids(run: Run, state: Any) -> Any:
     return {**state, "messages": messages}
 
 
-def _command(asked: CommandInput, waiting: Container[str] | None) -> Command[Any] | None:
-    """LangGraph's, without an answer to what has been answered; None when nothing is left of it."""
+def _command(asked: CommandInput, waiting: Container[str] | None, *, commanded: bool) -> Command[Any] | None:
+    """LangGraph's, without an answer to what has been answered; None when nothing is left of it.
+
+    `commanded`: its changes and where to go on stand beside the checkpoint already, and would be done twice.
+    """
     given: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
     resume = given.get("resume")
     if waiting is not None and isinstance(resume, dict) and asked.get("by_interrupt"):
         given["resume"] = {key: value for key, value in resume.items() if key in waiting}
     given.pop("by_interrupt", None)
+    if commanded:
+        given = {key: value for key, value in given.items() if key == "resume"}
     if "goto" in given:
         given["goto"] = _targets(given["goto"])
     return Command(**given) if any(given.values()) else None

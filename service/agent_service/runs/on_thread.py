@@ -44,12 +44,18 @@ async def prepare(conn: Connection, asked: Asked, thread: str, state: DictRow, h
         raise SessionBusy("a run of this thread is going; wait for its end or cancel it", retry_after=1)
     if active and how.strategy == "rollback":
         going = await (await conn.execute(GOING, (thread,))).fetchall()
-        asked = replace(asked, input={**asked.input, "rolls_back": [str(row["id"]) for row in going]})
+        undone = {undo for row in going for undo in (str(row["id"]), *(row["rolls_back"] or ()))}
+        asked = replace(asked, input={**asked.input, "rolls_back": sorted(undone)})
     if active and how.strategy in {"interrupt", "rollback"}:
         await cancel_runs(conn, thread=thread)
-    if state["waiting"] and not active:
+    if state["waiting"]:
         asked = await _answered(conn, asked, state["waiting"])
-    elif (active or state["stopped"]) and "state" in asked.input and how.strategy != "rollback":
+    elif active:
+        if asked.input.get("command", {}).get("resume") is not None:
+            raise SessionBusy("a run of this thread is going, and nothing waits for an answer", retry_after=1)
+        # What is going may come to ask: this run waits behind it, and not for the answer.
+        asked = replace(asked, goes_past=True)
+    if (active or state["stopped"]) and "state" in asked.input and how.strategy != "rollback":
         asked = replace(asked, input={**asked.input, "mend": True})
     if how.tick and not await take_tick(conn, how.tick, asked.id):
         raise AlreadyExists("another process has begun this run of the cron")
@@ -76,7 +82,9 @@ async def _answered(conn: Connection, asked: Asked, waiting: UUID) -> Asked:
     return replace(asked, resumes=waiting, input={**asked.input, "command": keyed})
 
 
-GOING = "SELECT id FROM slipway.runs WHERE session_id = %s AND status <> 'finished' FOR UPDATE"
+GOING = """
+SELECT id, input->'rolls_back' AS rolls_back FROM slipway.runs WHERE session_id = %s AND status <> 'finished' FOR UPDATE
+"""
 
 MARK_THREAD = """
 UPDATE slipway.sessions SET metadata = metadata || %s, ephemeral = ephemeral OR %s,

@@ -9,16 +9,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+import orjson
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.utils.utils import LC_ID_PREFIX
 
 from agent_service.runs import events
-from agent_service.runs.events import News
+from agent_service.runs.events import News, storable
 from agent_service.runs.live_run import LiveRun
 from agent_service.runs.state_json import INTERRUPT_KEY, interrupts_json, state_bytes, state_json
 
 MAX_ITEM_BYTES = 1_000_000
 """Of what one task was given or has returned, in the log; the whole of it stands in the checkpoints."""
+
+MAX_RUN_BYTES = 16_000_000
+"""Of all items of one run: they stay in memory until it ends, and in the log for a day."""
 
 MAX_META_BYTES = 4_096
 """Of the metadata of a message: with each chunk of it, every client gets them."""
@@ -34,6 +38,7 @@ class GraphRecorder:
         self._held: dict[tuple[str, ...], Any] = {}
         """States whose checkpoint's id has yet to come."""
         self._last: dict[tuple[str, ...], str] = {}
+        self._left = MAX_RUN_BYTES
 
     @property
     def modes(self) -> list[str]:
@@ -57,7 +62,7 @@ class GraphRecorder:
             case "debug" if item["type"] == "checkpoint":
                 self._publish_state(mode, place, item, item["payload"], item["payload"]["values"])
             case _ if mode in self._record:
-                self._live.said.publish(events.graph(mode, place, _bounded(item)))
+                self._live.said.publish(events.graph(mode, place, self._bounded(item)))
 
     def resumed(self, checkpoint_id: str | None, messages: Iterable[str]) -> None:
         """Another attempt goes on from that checkpoint, in which these messages stand."""
@@ -84,7 +89,16 @@ class GraphRecorder:
         self._live.keep_state(state)
         data = bare if holder is item else {**item, "payload": bare}
         at = holder["config"]["configurable"]["checkpoint_id"]
-        self._live.said.publish(events.graph(mode, place, state_json(_without_internals(data)), at))
+        self._live.said.publish(events.graph(mode, place, self._bounded(_without_internals(data)), at))
+
+    def _bounded(self, item: Any) -> Any:
+        """The item as JSON; of what is too large, or more than a run may record, how large it is."""
+        whole = state_bytes(item)
+        if len(whole) <= min(MAX_ITEM_BYTES, self._left):
+            self._left -= len(whole)
+            return storable(orjson.loads(whole))
+        size = {"too_large_bytes": len(whole)}
+        return dict.fromkeys(map(str, item), size) if isinstance(item, Mapping) else size
 
 
 def _without_internals(value: Any) -> Any:
@@ -102,13 +116,6 @@ def _named(configurable: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: configurable[key] for key in ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map") if key in configurable
     }
-
-
-def _bounded(item: Any) -> Any:
-    size = len(state_bytes(item))
-    if size <= MAX_ITEM_BYTES:
-        return state_json(item)
-    return {key: {"too_large_bytes": size} for key in item} if isinstance(item, Mapping) else {"too_large_bytes": size}
 
 
 class MessageRecorder:

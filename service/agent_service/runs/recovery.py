@@ -17,6 +17,9 @@ from agent_service.runs.events import Event
 from agent_service.runs.extract import citations, is_refusal
 from agent_service.runs.run_types import Run, RunInput
 
+NO_TASK = "00000000-0000-0000-0000-000000000000"
+"""Whose writes a Command's are (langgraph 1.2, `_internal/_constants.py`: NULL_TASK_ID)."""
+
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 
 
@@ -34,6 +37,8 @@ class Checkpointed:
     """Nodes in front of which the run stopped at a breakpoint, which to go on from here would pass."""
     checkpoint_id: str | None
     """Its id."""
+    commanded: bool
+    """What a Command changes, and where it goes on, is written beside it: LangGraph keeps that with the checkpoint before."""
     route: str | None
     """In the graph's state, which the node that chose it does not write again."""
     sourced: bool
@@ -52,6 +57,7 @@ async def checkpointed(graph: Graph, config: RunnableConfig, run: Run) -> Checkp
         messages={message.id for message in messages if message.id},
         waiting=await _waiting(graph, state),
         stopped_before=await _stopped_before(graph, graph, state, run),
+        commanded="command" in run.input and await _commanded(graph, state),
         checkpoint_id=state.config["configurable"].get("checkpoint_id"),
         route=_route(state.values),
         sourced=any(isinstance(message, ToolMessage) and citations(message.artifact) for message in turn),
@@ -104,6 +110,13 @@ def _breakpoints(root: Graph, graph: Pregel[Any, Any, Any, Any], run: Run) -> tu
 
 def _is_named(breakpoints: All | Sequence[str], nodes: Sequence[str]) -> bool:
     return bool(nodes) and ("*" in breakpoints or not set(breakpoints).isdisjoint(nodes))
+
+
+async def _commanded(graph: Graph, state: StateSnapshot) -> bool:
+    saver = graph.checkpointer
+    saved = await saver.aget_tuple(state.config) if isinstance(saver, BaseCheckpointSaver) and state.created_at else None
+    writes = (saved.pending_writes or []) if saved else []
+    return any(task == NO_TASK and channel != RESUME for task, channel, _ in writes)
 
 
 async def _waiting(graph: Graph, state: StateSnapshot) -> set[str]:

@@ -333,7 +333,8 @@ RETURNING s.id, s.graph
 
 
 SESSION_STATE = f"""
-SELECT EXISTS (SELECT 1 FROM slipway.runs WHERE session_id = %s AND status <> 'finished') AS active,
+SELECT EXISTS (SELECT 1 FROM slipway.runs WHERE session_id = %s AND status <> 'finished'
+               AND (not_before IS NULL OR not_before <= now())) AS active,
        (SELECT count(*) FROM slipway.runs WHERE session_id = %s) AS runs,
        (SELECT r.id FROM slipway.runs r
         WHERE r.session_id = %s AND {WAITS.format(run="r")}) AS waiting,

@@ -77,7 +77,7 @@ class CheckpointInput(TypedDict, total=False):
 
     checkpoint_id: str
     checkpoint_ns: str
-    checkpoint_map: dict[str, object]
+    checkpoint_map: dict[str, str]
 
 
 class Interrupt(TypedDict):

@@ -74,8 +74,8 @@ def _(value: bytes) -> Any:
 
 
 @_plain.register
-def _(value: BaseException) -> Any:
-    return repr(value)
+def _(value: BaseException) -> Any:  # its text may quote anything
+    return type(value).__name__
 
 
 @_plain.register(Mapping)

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from agent_service.db.pool import Pool, connection
-from agent_service.errors import DatabaseUnavailable, SessionBusy
+from agent_service.errors import DatabaseUnavailable, NotFound, SessionBusy
 from agent_service.principal import Principal
 from agent_service.runs.event_log import EventLog
 from agent_service.runs.events import Event
@@ -21,6 +21,9 @@ from agent_service.runs.run_rows import EXTERNAL_ID, WITHOUT_ANSWER, one
 from agent_service.runs.run_types import Run, RunInput
 from agent_service.runs.service import RunService
 from agent_service.runs.writer import Writer
+from agent_service.threads import lane
+
+INPUT_RULES = "input rules"
 
 CHARS_ON_LOOP = 20_000
 """Of text that the input rules look at on the loop: a team's worst rule takes a second for as many."""
@@ -81,7 +84,8 @@ class ThreadRuns:
         if len(whole) <= CHARS_ON_LOOP:
             self._runs.refuse_bad_input(whole)
         else:  # rules take time in proportion to the text
-            await asyncio.to_thread(self._runs.refuse_bad_input, whole)
+            with lane(INPUT_RULES):  # beside the runs' own threads
+                await asyncio.to_thread(self._runs.refuse_bad_input, whole)
 
     async def of_thread(self, thread_id: str, *, status: str | None, limit: int, offset: int) -> list[Run]:
         """Its runs, the newest first; `status`: as the clients name it."""
@@ -123,7 +127,7 @@ class ThreadRuns:
 
     async def _stop_unread(self, run: Run, seconds: float) -> None:
         await asyncio.sleep(seconds)
-        with suppress(DatabaseUnavailable):
+        with suppress(DatabaseUnavailable, NotFound):
             if not (self._live.is_watched(run.id) or await self._events.watched(run.id)):
                 await self._runs.cancel(run.principal, run.id)
 
@@ -202,9 +206,15 @@ def last_question(state: object) -> str:
     return ""
 
 
-async def roll_back(pool: Pool, thread_id: str, run_ids: Sequence[str]) -> None:
-    """Undoes what runs that have ended did to the state of their thread, and deletes them."""
+async def roll_back(pool: Pool, thread_id: str, run_ids: Sequence[str], by: UUID | None = None) -> None:
+    """Undoes what runs that have ended did to the state of their thread, and deletes them.
+
+    `by`: the run that asks for it. Raises SessionBusy when another one has begun meanwhile: it goes on from that state.
+    """
     async with connection(pool) as conn, conn.transaction():
+        await conn.execute("SELECT 1 FROM slipway.sessions WHERE id = %s FOR UPDATE", (thread_id,))
+        if await one(conn, RUNNING, thread_id, by):
+            raise SessionBusy("another run of this thread has begun; nothing is undone", retry_after=1)
         await conn.execute(LET_GO, (list(run_ids),))
         for statement in ROLL_BACK:
             await conn.execute(statement, {"thread": thread_id, "runs": list(run_ids)})
@@ -237,6 +247,8 @@ WHERE CASE WHEN %(at)s::timestamptz IS NOT NULL THEN (r.created_at, r.id) > (%(a
       ELSE r.status <> 'finished' OR r.created_at = (SELECT max(created_at) FROM of_thread) END
 ORDER BY r.created_at, r.id LIMIT 1
 """
+
+RUNNING = "SELECT 1 FROM slipway.runs WHERE session_id = %s AND status = 'running' AND id IS DISTINCT FROM %s LIMIT 1"
 
 LET_GO = "UPDATE slipway.runs SET resumes = NULL WHERE resumes = ANY(%s::uuid[])"
 """Runs that went on after these stay when these are deleted."""

@@ -19,7 +19,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from agent_service.db.pool import Connection, Pool, connection
-from agent_service.errors import AlreadyExists, InvalidRequest, NotFound, SessionBusy
+from agent_service.errors import AlreadyExists, InvalidRequest, NotFound, SessionBusy, TooLarge, TooManyThreads
 from agent_service.principal import Principal
 from agent_service.runs.checkpoints import Checkpointer
 from agent_service.runs.graphs import Graphs
@@ -32,6 +32,18 @@ from agent_service.runs.writer import Writer
 ThreadStatus = Literal["idle", "busy", "interrupted", "error"]
 
 SortBy = Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"]
+
+MAX_METADATA_BYTES = 65_536
+"""Of a thread: each of its runs has a copy, and each list shows it."""
+
+MAX_COPY_BYTES = 100_000_000
+"""Of a thread's states that are copied by one request."""
+
+MAX_EMPTY = 200
+"""Threads in a row without a run that one caller may make."""
+
+PAGE_STATES = 10
+"""Of a history that are in memory at once."""
 
 UPDATE_SECONDS = 10.0
 """For a change of state by hand: the graph's own code (conditional edges) runs in it, and the session is locked meanwhile."""
@@ -150,6 +162,9 @@ class ThreadStore:
                     "user": principal.user,
                     "metadata": Jsonb(metadata),
                 }
+                empty = await (await conn.execute(ALL_EMPTY.encode(), {**values, "most": MAX_EMPTY})).fetchone()
+                if empty and empty["full"]:
+                    raise TooManyThreads(f"your last {MAX_EMPTY} threads have had no run: use one of them", retry_after=60)
                 try:
                     await conn.execute(CREATE.encode(), values)
                 except errors.UniqueViolation:  # another caller took the id meanwhile
@@ -174,7 +189,9 @@ class ThreadStore:
         """Puts keys into the thread's metadata. Raises NotFound."""
         async with connection(self._pool) as conn:
             thread = _there(await _find(conn, principal, thread_id), thread_id)
-            await conn.execute(PATCH, (Jsonb(metadata), thread.thread))
+            changed = await conn.execute(PATCH, {"more": Jsonb(metadata), "thread": thread.thread, "most": MAX_METADATA_BYTES})
+            if not changed.rowcount:
+                raise InvalidRequest(f"metadata: the thread's would have more than {MAX_METADATA_BYTES} bytes", field="metadata")
             return _there(await _find(conn, principal, thread_id), thread_id)
 
     async def search(self, principal: Principal, wanted: Search) -> list[Thread]:
@@ -205,6 +222,9 @@ class ThreadStore:
                 "from": thread.thread, "to": str(made), "name": str(made), "fresh": str(made), "tenant": principal.tenant,
                 "user": principal.user, "metadata": Jsonb(thread.metadata),
             }  # fmt: skip
+            size = await one(conn, SIZE, thread.thread)
+            if size and size["bytes"] > MAX_COPY_BYTES:
+                raise TooLarge(f"thread_id: its states have more than {MAX_COPY_BYTES} bytes", field="thread_id")
             for statement in (CREATE, *COPY):
                 await conn.execute(statement.encode(), values)
             return _there(await _find(conn, principal, made), made)
@@ -243,8 +263,16 @@ class ThreadStore:
         return found
 
     async def values_after(self, run: Run) -> Any:
-        """The state that its thread has, as the graph gives it out; None when it has none."""
-        return await self._values(run, At())
+        """The state that it left behind, as the graph gives it out: a run behind it may have changed the thread's since.
+
+        None when there is none.
+        """
+        return await self._values(run, await self._last_of(run))
+
+    async def _last_of(self, run: Run) -> At:
+        async with connection(self._pool) as conn:
+            row = await one(conn, LAST_OF_RUN, run.thread_id, str(run.id))
+        return At(row["checkpoint_id"] if row else None)
 
     async def values_at(self, run: Run, checkpoint_id: str, place: Sequence[str]) -> Any:
         """The state of one of a run's checkpoints; None when it is not there (any more)."""
@@ -268,18 +296,31 @@ class ThreadStore:
     ) -> AsyncIterator[StateSnapshot]:
         """Its states, the newest first, as they are read. Raises NotFound before the first."""
         thread = await self.get(principal, thread_id)
-        return self._history(thread, at, before, metadata, limit)
+        states = self._history(thread, at, before, metadata, limit)
+        try:
+            first = await anext(states, None)
+        except ValueError as error:  # LangGraph's: no such subgraph
+            raise NotFound(f"checkpoint_ns: {error}", field="checkpoint_ns") from None
+        return _behind(first, states)
 
     async def _history(
         self, thread: Thread, at: At, before: str | None, metadata: Mapping[str, Any] | None, limit: int
     ) -> AsyncIterator[StateSnapshot]:
         if (graph := self.graph(thread)) is None:
             return
-        earlier = At(before, at.ns).config(thread.thread) if before else None
-        async for state in graph.aget_state_history(
-            at.config(thread.thread), filter=dict(metadata) if metadata else None, before=earlier, limit=limit
-        ):
-            yield state
+        found = dict(metadata) if metadata else None
+        while limit > 0:
+            earlier = At(before, at.ns).config(thread.thread) if before else None
+            count = 0
+            async for state in graph.aget_state_history(
+                at.config(thread.thread), filter=found, before=earlier, limit=min(limit, PAGE_STATES)
+            ):
+                count += 1
+                before = state.config["configurable"]["checkpoint_id"]
+                yield state
+            if count < min(limit, PAGE_STATES) or at.checkpoint_id:
+                return
+            limit -= count
 
     async def update(self, principal: Principal, thread_id: UUID, values: Any, *, as_node: str | None, at: At) -> RunnableConfig:
         """Changes the state as if a node had returned `values`; the new checkpoint's config.
@@ -305,16 +346,26 @@ class ThreadStore:
                 raise
             except Exception as error:  # the graph's own code, with values that a client made up
                 raise InvalidRequest(f"values: the graph raised {type(error).__name__}", field="values") from error
-            await conn.execute(TOUCH, (thread.thread,))
+            await conn.execute(TOUCH, (thread.graph, thread.thread))
         return made
 
     async def _idle(self, conn: Connection, principal: Principal, thread_id: UUID) -> Thread:
         """The thread, on which no run begins before the transaction's end. Raises NotFound, SessionBusy."""
         thread = _there(await _find(conn, principal, thread_id), thread_id)
-        await conn.execute("SELECT 1 FROM slipway.sessions WHERE id = %s FOR UPDATE", (thread.thread,))
+        try:
+            await conn.execute("SELECT 1 FROM slipway.sessions WHERE id = %s FOR UPDATE NOWAIT", (thread.thread,))
+        except errors.LockNotAvailable:
+            raise SessionBusy("another request changes this thread; try again", retry_after=1) from None
         if await one(conn, GOING, thread.thread):
             raise SessionBusy("a run of this thread is going; wait for its end or cancel it", retry_after=1)
         return thread
+
+
+async def _behind(first: StateSnapshot | None, states: AsyncIterator[StateSnapshot]) -> AsyncIterator[StateSnapshot]:
+    if first:
+        yield first
+    async for state in states:
+        yield state
 
 
 def _there(thread: Thread | None, thread_id: UUID) -> Thread:
@@ -353,8 +404,8 @@ IS_UUID = "~ '^([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$'"
 THREADS = f"""
 SELECT s.id AS thread, {EXTERNAL_ID} AS session_id, s.created_at, s.last_active_at AS updated_at, s.metadata, s.listed,
        coalesce(s.graph, s.metadata->>'graph_id') AS graph, s.tenant, s.user_id,
-       CASE WHEN last.status <> 'finished' OR EXISTS (
-                SELECT 1 FROM slipway.runs r WHERE r.session_id = s.id AND r.status <> 'finished') THEN 'busy'
+       CASE WHEN EXISTS (SELECT 1 FROM slipway.runs r WHERE r.session_id = s.id AND r.status <> 'finished'
+                         AND (r.not_before IS NULL OR r.not_before <= now())) THEN 'busy'
             WHEN last.outcome IN ('interrupted', 'cancelled', 'budget') THEN 'interrupted'
             WHEN last.outcome IN ('failed', 'timeout', 'iteration_limit') THEN 'error'
             ELSE 'idle' END AS status,
@@ -395,11 +446,30 @@ FROM (SELECT EXISTS (SELECT 1 FROM slipway.sessions WHERE id = %(name)s) AS take
 ON CONFLICT (tenant, user_id, (coalesce(external_id, id))) DO NOTHING
 """
 
-PATCH = "UPDATE slipway.sessions SET metadata = metadata || %s, last_active_at = now() WHERE id = %s"
+PATCH = """
+UPDATE slipway.sessions SET metadata = metadata || %(more)s, last_active_at = now()
+WHERE id = %(thread)s AND octet_length((metadata || %(more)s)::text) <= %(most)s
+"""
 
-TOUCH = "UPDATE slipway.sessions SET last_active_at = now() WHERE id = %s"
+TOUCH = "UPDATE slipway.sessions SET last_active_at = now(), graph = coalesce(graph, %s) WHERE id = %s"
 
-GOING = "SELECT 1 FROM slipway.runs WHERE session_id = %s AND status <> 'finished' LIMIT 1"
+GOING = """
+SELECT 1 FROM slipway.runs WHERE session_id = %s AND status <> 'finished' AND (not_before IS NULL OR not_before <= now()) LIMIT 1
+"""
+
+LAST_OF_RUN = """
+SELECT checkpoint_id FROM public.checkpoints
+WHERE thread_id = %s AND checkpoint_ns = '' AND metadata->>'run_id' = %s ORDER BY checkpoint_id DESC LIMIT 1
+"""
+
+SIZE = "SELECT coalesce(sum(octet_length(blob)), 0)::bigint AS bytes FROM public.checkpoint_blobs WHERE thread_id = %s"
+
+# Who makes thread after thread and runs nothing on them is stopped; looked at are as many as that takes.
+ALL_EMPTY = """
+SELECT count(*) >= %(most)s AND bool_and(NOT EXISTS (SELECT 1 FROM slipway.runs r WHERE r.session_id = newest.id)) AS full
+FROM (SELECT id FROM slipway.sessions WHERE tenant = %(tenant)s AND user_id = %(user)s AND listed
+      ORDER BY last_active_at DESC LIMIT %(most)s) AS newest
+"""
 
 COPY = (
     """

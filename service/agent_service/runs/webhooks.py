@@ -83,7 +83,9 @@ async def _deliver(
         headers = {"Content-Type": "application/json"}
         async with http.post(url, data=state_bytes(told), headers=headers, allow_redirects=False) as answer:
             status = answer.status
-    except (aiohttp.ClientError, TimeoutError, InvalidRequest) as failure:
+    except DatabaseUnavailable:
+        return
+    except Exception as failure:  # a state that cannot be read must not hold up the others
         log.warning("webhook_failed", **run.ids, error=type(failure).__name__)
         return
     if status < 300:  # noqa: PLR2004  # HTTP

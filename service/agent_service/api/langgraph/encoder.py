@@ -61,7 +61,7 @@ class Encoder:
 
     async def encode(self, batch: list[Event]) -> AsyncIterator[bytes]:
         """What a page of events is on the wire."""
-        newest = {tuple(event.payload["ns"]): event.seq for event in batch if _is_state(event)}
+        newest = {_of_state(event): event.seq for event in batch if _is_state(event)}
         for event in batch:
             named = self._named(event)
             if event.position <= self._after:
@@ -70,7 +70,7 @@ class Encoder:
                 # Or the process could die with what it said of a message, and none would know to take that back.
                 await self._runs.logged(self._run, event)
             if event.kind == "graph":
-                is_newest = newest.get(tuple(event.payload["ns"]), event.seq) == event.seq
+                is_newest = newest.get(_of_state(event), event.seq) == event.seq
                 named = await self._graph(event, is_newest=is_newest)
             for number, (name, data) in enumerate(named, 1):
                 yield self._frame(event, name, data, number, len(named))
@@ -279,6 +279,11 @@ def _is_state(event: Event) -> bool:
     return event.kind == "graph" and event.payload["checkpoint"] is not None
 
 
+def _of_state(event: Event) -> tuple[str, ...]:
+    """Whose states replace each other for a reader who comes late."""
+    return (event.payload["mode"], *event.payload["ns"])
+
+
 def _arguments(text: Any) -> Any:
     try:
         return json.loads(text)
@@ -289,7 +294,8 @@ def _arguments(text: Any) -> Any:
 def _with_values(mode: str, data: dict[str, Any], values: Any, thread_id: str) -> dict[str, Any]:
     """A checkpoint with the state that stands in it; the thread by the name that its owner knows."""
     holder = data["payload"] if mode == "debug" else data
-    named = {key: _renamed(holder[key], thread_id) for key in ("config", "parent_config") if holder.get(key)}
+    configs = {key: holder[key] for key in ("config", "parent_config") if "configurable" in (holder.get(key) or {})}
+    named = {key: _renamed(config, thread_id) for key, config in configs.items()}
     whole = {**holder, **named, "values": values}
     return {**data, "payload": whole} if mode == "debug" else whole
 

@@ -1,6 +1,5 @@
 """Threads of the LangGraph wire: sessions, and the state of a graph in them."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 from uuid import UUID, uuid4
@@ -27,12 +26,16 @@ from agent_service.api.langgraph.wire_schemas import (
     ThreadSearch,
 )
 from agent_service.api.openapi import PROBLEMS
+from agent_service.errors import InvalidRequest
 from agent_service.principal import Principal
 from agent_service.resources import Resources
 from agent_service.runs.state_json import state_bytes
 from agent_service.runs.thread_store import LATEST, At, Search, Thread
 
 router = APIRouter(route_class=JsonRoute, tags=["langgraph"], responses=PROBLEMS)
+
+MOST_WITH_STATE = 100
+"""Threads of one page that are shown with their whole states."""
 
 WITH_STATE = ("values", "interrupts")
 """Fields of a thread for which its state is read."""
@@ -58,10 +61,12 @@ async def search_threads(body: ThreadSearch, res: ResourcesDep, principal: Calle
         limit=body.limit,
         offset=body.offset,
     )
-    found = await res.threads.search(principal, wanted)
     with_state = body.select is None or any(name in body.select for name in WITH_STATE)
-    async with res.rendering:
-        return page(await _views(res, found, body.limit, with_state=with_state), body.limit, body.offset, body.select)
+    if with_state and body.limit > MOST_WITH_STATE:
+        detail = f"limit: expected at most {MOST_WITH_STATE}, or a `select` without {' and '.join(WITH_STATE)}"
+        raise InvalidRequest(detail, field="limit")
+    found = await res.threads.search(principal, wanted)
+    return page(await _views(res, found, body.limit, with_state=with_state), body.limit, body.offset, body.select)
 
 
 @router.post("/threads/count")
@@ -172,18 +177,17 @@ def place(checkpoint: Checkpoint | None, checkpoint_id: str | None = None) -> At
 
 
 async def _thread(res: Resources, thread: Thread) -> Response:
-    async with res.rendering:
-        views = await _views(res, [thread], 1, with_state=True)
-        return Response(state_bytes(views[0]), media_type="application/json")
+    views = await _views(res, [thread], 1, with_state=True)
+    return Response(state_bytes(views[0]), media_type="application/json")
 
 
 async def _views(res: Resources, threads: Sequence[Thread], limit: int, *, with_state: bool) -> list[dict[str, Any]]:
     """States are read one after another: each is a graph's whole state. The one more that tells of a next page has none."""
     views = []
     for number, thread in enumerate(threads):
-        snapshot = await res.threads.state_of(thread) if with_state and number < limit else None
+        async with res.rendering:
+            snapshot = await res.threads.state_of(thread) if with_state and number < limit else None
         views.append(thread_view(thread, snapshot, values=snapshot.values if snapshot else None))
-        await asyncio.sleep(0)
     return views
 
 

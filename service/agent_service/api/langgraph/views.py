@@ -60,7 +60,7 @@ def _task(task: PregelTask, thread_id: UUID) -> dict[str, Any]:
         "id": task.id,
         "name": task.name,
         "path": list(task.path),
-        "error": repr(task.error) if task.error else None,
+        "error": type(task.error).__name__ if task.error else None,  # its text may quote anything
         "interrupts": interrupts_json(task.interrupts),
         "checkpoint": _checkpoint(config, thread_id),
         "state": state_view(inside, thread_id) if inside else None,

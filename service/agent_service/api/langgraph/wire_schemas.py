@@ -10,7 +10,7 @@ from uuid import UUID
 import orjson
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
-from agent_service.api.field_types import Body, JsonObject, JsonValue
+from agent_service.api.field_types import Body, JsonObject, JsonValue, Text
 from agent_service.runs.thread_store import SortBy, ThreadStatus
 
 MAX_METADATA_BYTES = 16_384
@@ -44,11 +44,11 @@ Metadata = Annotated[JsonObject, AfterValidator(_small)]
 
 Id = Annotated[UUID, BeforeValidator(_uuid)]
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Name = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
 
 CheckpointId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 
-Namespace = Annotated[str, StringConstraints(max_length=1_000)]
+Namespace = Annotated[Text, StringConstraints(max_length=1_000)]
 
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
 
@@ -60,7 +60,7 @@ class Checkpoint(Body):
 
     checkpoint_id: CheckpointId | None = None
     checkpoint_ns: Namespace | None = None
-    checkpoint_map: JsonObject | None = None
+    checkpoint_map: Annotated[dict[Namespace, CheckpointId], Field(max_length=100)] | None = None
     thread_id: Name | None = None
 
 
@@ -154,12 +154,19 @@ StreamMode = Literal["values", "updates", "messages", "messages-tuple", "custom"
 Nodes = Annotated[list[Name], Field(max_length=1_000), BeforeValidator(listed)]
 
 
+class Target(Body):
+    """A node, and what it is sent."""
+
+    node: Name
+    input: JsonValue | None = None
+
+
 class Command(Body):
     """What a run that waits is told: an answer, a change of state, where to go on."""
 
     resume: JsonValue | None = None
     update: JsonValue | None = None
-    goto: JsonValue | None = None
+    goto: Name | Target | Annotated[list[Name | Target], Field(max_length=1_000)] | None = None
 
 
 class RunConfig(Body):
@@ -193,7 +200,7 @@ class RunCreate(Body):
     on_completion: Literal["delete", "keep"] | None = None
     if_not_exists: Literal["create", "reject"] | None = None
     after_seconds: Annotated[float | None, Field(ge=0, le=MAX_DELAY_SECONDS, strict=False)] = None
-    webhook: Annotated[str, StringConstraints(max_length=2_000)] | None = Field(
+    webhook: Annotated[Text, StringConstraints(max_length=2_000)] | None = Field(
         None, description="Told of the run's end by a POST; its host must be in WEBHOOK_HOSTS."
     )
     feedback_keys: Nodes | None = Field(None, description="Taken; feedback goes to POST /feedback, with the run's id.")
