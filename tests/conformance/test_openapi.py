@@ -25,6 +25,8 @@ BEYOND_JSON_SCHEMA = {
     "PATCH /threads/{thread_id}", "POST /threads/{thread_id}/state", "POST /threads/{thread_id}/state/checkpoint",
     "POST /threads/{thread_id}/history", "POST /threads/{thread_id}/runs", "POST /threads/{thread_id}/runs/stream",
     "POST /threads/{thread_id}/runs/wait", "POST /runs", "POST /runs/stream", "POST /runs/wait", "POST /runs/batch",
+    "POST /runs/crons", "POST /runs/crons/search", "POST /runs/crons/count", "PATCH /runs/crons/{cron_id}",
+    "POST /threads/{thread_id}/runs/crons",
     "POST /runs/cancel", "POST /threads/{thread_id}/commands", "POST /threads/{thread_id}/stream/events",
     "GET /store/items", "PUT /store/items", "DELETE /store/items", "POST /store/items/search", "POST /store/namespaces",
 }  # fmt: skip

@@ -68,7 +68,15 @@ ELSEWHERE = {
     "integration/test_langgraph_wire.py": [
         *("api/langgraph/assistant_routes", "api/langgraph/run_inputs", "api/langgraph/run_routes"),
         *("api/langgraph/thread_routes", "api/langgraph/views", "api/langgraph/wire_schemas"),
-        *("runs/on_thread", "runs/run_rows", "runs/state_json", "runs/thread_runs", "runs/thread_store", "runs/webhooks"),
+        *(
+            "runs/on_thread",
+            "runs/run_rows",
+            "runs/state_json",
+            "runs/thread_runs",
+            "runs/thread_store",
+            "runs/thread_types",
+            "runs/webhooks",
+        ),
     ],
     "service/test_cli.py": ["commands/costs"],
     "service/test_settings.py": ["setting_types"],

@@ -6,16 +6,13 @@ A thread's id is a UUID, and so are the session ids that Slipway makes; a sessio
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import InvalidUpdateError
 from langgraph.types import StateSnapshot
 from psycopg import errors, sql
-from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from agent_service.db.pool import Connection, Pool, connection
@@ -26,12 +23,9 @@ from agent_service.runs.graphs import Graphs
 from agent_service.runs.recovery import Graph
 from agent_service.runs.run_rows import EXTERNAL_ID, one
 from agent_service.runs.run_store import START_TRIES
-from agent_service.runs.run_types import Interrupt, Run, RunError
+from agent_service.runs.run_types import Run
+from agent_service.runs.thread_types import LATEST, At, NamedThread, Search, SortBy, Thread
 from agent_service.runs.writer import Writer
-
-ThreadStatus = Literal["idle", "busy", "interrupted", "error"]
-
-SortBy = Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"]
 
 MAX_METADATA_BYTES = 65_536
 """Of a thread: each of its runs has a copy, and each list shows it."""
@@ -45,80 +39,9 @@ MAX_EMPTY = 200
 PAGE_STATES = 10
 """Of a history that are in memory at once."""
 
-UPDATE_SECONDS = 10.0
-"""For a change of state by hand: the graph's own code (conditional edges) runs in it, and the session is locked meanwhile."""
-
-
-@dataclass(frozen=True, slots=True)
-class Thread:
-    """A session with what its last run came to."""
-
-    id: UUID
-    name: str
-    """The id as the session's: with or without hyphens."""
-    thread: str
-    """Of LangGraph's tables."""
-    created_at: datetime
-    updated_at: datetime
-    metadata: dict[str, Any]
-    status: ThreadStatus
-    graph: str | None
-    """None until a run or a change of state has needed one."""
-    error: RunError | None = None
-    interrupts: list[Interrupt] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, row: DictRow) -> "Thread":
-        """From a row of THREADS."""
-        return cls(
-            id=UUID(row["session_id"]),
-            name=row["session_id"],
-            thread=row["thread"],
-            created_at=row["created_at"],
-            updated_at=row["updated_at"],
-            metadata=row["metadata"],
-            status=row["status"],
-            graph=row["graph"],
-            error=row["error"],
-            interrupts=row["interrupts"] or [],
-        )
-
-
-class NamedThread(NamedTuple):
-    """A thread without what its runs and states say of it."""
-
-    id: UUID
-    name: str
-    metadata: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """Which threads: `metadata` is contained in theirs. `limit` and `offset` count threads."""
-
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    ids: Sequence[UUID] | None = None
-    status: ThreadStatus | None = None
-    sort_by: SortBy = "created_at"
-    descending: bool = True
-    limit: int = 10
-    offset: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class At:
-    """A place in a thread's history: a checkpoint, of the graph itself or of a subgraph (`ns`); its latest without an id."""
-
-    checkpoint_id: str | None = None
-    ns: str = ""
-
-    def config(self, thread: str) -> RunnableConfig:
-        """Of LangGraph, for that thread."""
-        configurable = {"thread_id": thread, "checkpoint_ns": self.ns}
-        return {"configurable": configurable | ({"checkpoint_id": self.checkpoint_id} if self.checkpoint_id else {})}
-
-
-LATEST = At()
+UPDATE_SECONDS = 2.0
+"""For a change of state by hand: the graph's own code (conditional edges) runs in it, and the session is locked meanwhile. Under
+what the database gives a transaction that waits for its client (3 s)."""
 
 
 class _Held:

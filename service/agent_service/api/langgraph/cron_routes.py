@@ -21,7 +21,7 @@ from agent_service.resources import Resources
 from agent_service.runs.cron_store import Cron
 from agent_service.runs.run_view import assistant_id
 from agent_service.runs.schedules import next_after
-from agent_service.runs.thread_store import NamedThread
+from agent_service.runs.thread_types import NamedThread
 from agent_service.setting_types import split_names
 
 router = APIRouter(route_class=JsonRoute, tags=["langgraph"], responses=PROBLEMS)

@@ -7,7 +7,7 @@ from agent_service.api.langgraph.wire_schemas import Checkpoint, RunConfig, RunC
 from agent_service.errors import BothContexts, InvalidRequest
 from agent_service.runs.graph_context import GraphContext
 from agent_service.runs.run_types import CheckpointInput, ConfigInput, RunInput
-from agent_service.runs.thread_store import NamedThread
+from agent_service.runs.thread_types import NamedThread
 from agent_service.runs.webhooks import allowed
 
 ALL_MODES: tuple[StreamMode, ...] = ("values", "updates", "messages-tuple", "custom")

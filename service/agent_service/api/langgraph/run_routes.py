@@ -27,7 +27,7 @@ from agent_service.runs.on_thread import OnThread
 from agent_service.runs.run_types import Run
 from agent_service.runs.run_view import assistant_id, run_view
 from agent_service.runs.state_json import state_bytes
-from agent_service.runs.thread_store import NamedThread
+from agent_service.runs.thread_types import NamedThread
 from agent_service.setting_types import split_names
 
 router = APIRouter(route_class=JsonRoute, tags=["langgraph"], responses=PROBLEMS)

@@ -30,7 +30,7 @@ from agent_service.errors import InvalidRequest
 from agent_service.principal import Principal
 from agent_service.resources import Resources
 from agent_service.runs.state_json import state_bytes
-from agent_service.runs.thread_store import LATEST, At, Search, Thread
+from agent_service.runs.thread_types import LATEST, At, Search, Thread
 
 router = APIRouter(route_class=JsonRoute, tags=["langgraph"], responses=PROBLEMS)
 

@@ -9,7 +9,7 @@ from langgraph.types import PregelTask, StateSnapshot
 from agent_service.runs.run_types import BREAKPOINT, Interrupt, Run
 from agent_service.runs.run_view import STEP_LIMIT, error_view, run_error
 from agent_service.runs.state_json import INTERRUPT_KEY, interrupts_json
-from agent_service.runs.thread_store import Thread
+from agent_service.runs.thread_types import Thread
 
 
 def thread_view(thread: Thread, snapshot: StateSnapshot | None, *, values: Any) -> dict[str, Any]:

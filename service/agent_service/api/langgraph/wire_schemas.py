@@ -11,7 +11,7 @@ import orjson
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from agent_service.api.field_types import Body, JsonObject, JsonValue, Text
-from agent_service.runs.thread_store import SortBy, ThreadStatus
+from agent_service.runs.thread_types import SortBy, ThreadStatus
 
 MAX_METADATA_BYTES = 16_384
 """Of one object of metadata, as JSON: it is kept with its thread or run, shown in each list, and searched."""
