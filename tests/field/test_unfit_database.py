@@ -15,11 +15,11 @@ from psycopg.conninfo import conninfo_to_dict
 
 from agent_service.db.faults import READ_ONLY, explain
 from agent_service.db.migrate import migrate, shipped
-from agent_service.db.pool import Pool, make_pool
+from agent_service.db.pool import Held, Pool, make_pool
 from agent_service.errors import SlipwayError
 from agent_service.health import now_and_then
 from agent_service.resources import database_check
-from agent_service.runs.rehearsal import Held, rehearse
+from agent_service.runs.rehearsal import rehearse
 from tests.field.roles import owned_database
 from tests.support.service import RunningService, running_service
 

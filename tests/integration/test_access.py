@@ -57,6 +57,11 @@ BODIES: dict[str, Any] = {
     **{f"/threads/{{thread_id}}/runs{way}": ASKED for way in ("", "/stream", "/wait")},
     **{f"/runs{way}": ASKED for way in ("", "/stream", "/wait")},
     "/runs/batch": [ASKED],
+    "/runs/crons": {"assistant_id": "agent", "schedule": "0 0 1 1 *"},
+    "/threads/{thread_id}/runs/crons": {"assistant_id": "agent", "schedule": "0 0 1 1 *"},
+    "/runs/crons/search": {},
+    "/runs/crons/count": {},
+    "/runs/crons/{cron_id}": {},
     "/store/items": {"namespace": ["a"], "key": "k", "value": {}},
     "/store/items/search": {"namespace_prefix": ["a"]},
     "/store/namespaces": {},
@@ -81,6 +86,8 @@ NO_IDS = {
     *(("POST", f"/runs{way}") for way in ("", "/stream", "/wait", "/batch")),
     *((method, "/store/items") for method in ("GET", "PUT", "DELETE")),
     *(("POST", f"/store/{way}") for way in ("items/search", "namespaces")),
+    *(("POST", f"/runs/crons{way}") for way in ("", "/search", "/count")),
+    *((method, "/runs/crons/{cron_id}") for method in ("GET", "PATCH", "DELETE")),  # test_langgraph_wire.py
     ("POST", "/mcp"),
     ("GET", "/mcp"),  # by Last-Event-ID: tests/service/api/test_mcp.py
     ("GET", "/.well-known/agent-card.json"),
@@ -105,7 +112,14 @@ def check_refusal(call: "Call", response: httpx.Response, status: int, code: str
     return error
 
 
-NAMES = {"model": "slipway", "graph": "agent", "assistant_id": "agent", "namespace": "a", "checkpoint_id": str(UNKNOWN_RUN)}
+NAMES = {
+    "model": "slipway",
+    "graph": "agent",
+    "assistant_id": "agent",
+    "namespace": "a",
+    "checkpoint_id": str(UNKNOWN_RUN),
+    "cron_id": str(UNKNOWN_RUN),
+}
 
 
 def unnamed(problem: dict[str, object], *ids: str) -> str:

@@ -85,6 +85,18 @@ class Pool(AsyncConnectionPool[Connection]):
             self._shared[conn] = found
 
 
+class Held:
+    """A pool of one connection, in which a transaction is open: what commits in it is a savepoint."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        async with self._conn.transaction():
+            yield self._conn
+
+
 async def prepare(conn: Connection, pooler: Pooler) -> Session:
     """Finds out what a new connection is. One of our own gets our settings; one that is shared gets them by transaction."""
     facts = await (await conn.execute(FACTS)).fetchone()

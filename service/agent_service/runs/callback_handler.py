@@ -179,7 +179,8 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         if call is None:
             return
         if isinstance(chunk, ChatGenerationChunk):
-            self._record_chunk(run_id, call, chunk.message)
+            if call.meta is not None:
+                self._record_chunk(run_id, call, chunk.message)
             if thought := reasoning_of(chunk.message):
                 call.said.append(thought)
                 if call.visible:
@@ -209,7 +210,8 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         """Text of a call as it is read; what comes again by `on_llm_new_token` is then a repetition."""
         if call := self._model_calls.get(run_id):
             call.heard = True
-            self._record_begin(run_id, call, None)
+            if call.meta is not None:
+                self._record_begin(run_id, call, None)
             self._hear(call, text)
 
     def _hear(self, call: _OpenModelCall, text: str) -> None:

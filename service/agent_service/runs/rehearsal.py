@@ -1,8 +1,7 @@
 """A turn's statements, done by the code that does a turn, and taken back: what a database must take that is to serve one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from typing import Any, TypeVar, cast
 from uuid import uuid4
 
@@ -12,7 +11,7 @@ from langgraph.store.base import PutOp
 
 from agent_service.db.graph_store import GraphStore
 from agent_service.db.migrate import check_schema
-from agent_service.db.pool import Connection, Pool, connection
+from agent_service.db.pool import Connection, Held, Pool, connection
 from agent_service.principal import Principal
 from agent_service.runs.checkpoints import CURRENT_LIVE, Checkpointer
 from agent_service.runs.live_run import LiveRun, LiveRuns
@@ -33,18 +32,6 @@ WHO = Principal("slipway", "rehearsal")
 
 WORDS = "Grüße 😀"
 """A database of another encoding than UTF8 does not take them."""
-
-
-class Held:
-    """A pool of one connection, in which a transaction is open: what commits in it is a savepoint."""
-
-    def __init__(self, conn: Connection) -> None:
-        self._conn = conn
-
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        async with self._conn.transaction():
-            yield self._conn
 
 
 async def rehearse(pool: Pool) -> None:

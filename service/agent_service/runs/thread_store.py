@@ -5,7 +5,6 @@ A thread's id is a UUID, and so are the session ids that Slipway makes; a sessio
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -15,7 +14,7 @@ from langgraph.types import StateSnapshot
 from psycopg import errors, sql
 from psycopg.types.json import Jsonb
 
-from agent_service.db.pool import Connection, Pool, connection
+from agent_service.db.pool import Connection, Held, Pool, connection
 from agent_service.errors import AlreadyExists, InvalidRequest, NotFound, SessionBusy, TooLarge, TooManyThreads
 from agent_service.principal import Principal
 from agent_service.runs.checkpoints import Checkpointer
@@ -42,18 +41,6 @@ PAGE_STATES = 10
 UPDATE_SECONDS = 2.0
 """For a change of state by hand: the graph's own code (conditional edges) runs in it, and the session is locked meanwhile. Under
 what the database gives a transaction that waits for its client (3 s)."""
-
-
-class _Held:
-    """A pool of one connection, in whose transaction a graph's state is changed."""
-
-    def __init__(self, conn: Connection) -> None:
-        self._conn = conn
-
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        async with self._conn.transaction():
-            yield self._conn
 
 
 class ThreadStore:
@@ -257,7 +244,7 @@ class ThreadStore:
             graph = self.graph(thread)
             if graph is None:
                 raise InvalidRequest("the thread has no graph yet: give it `graph_id` in its metadata, or a run", field="values")
-            inside = graph.copy({"checkpointer": Checkpointer(cast("Pool", _Held(conn)), self._writer)})
+            inside = graph.copy({"checkpointer": Checkpointer(cast("Pool", Held(conn)), self._writer)})
             try:
                 async with asyncio.timeout(UPDATE_SECONDS):
                     made = await inside.aupdate_state(at.config(thread.thread), values, as_node=as_node)
