@@ -30,7 +30,7 @@ from agent_service.runs.events import Event
 from agent_service.runs.graphs import Graphs
 from agent_service.runs.history import mend
 from agent_service.runs.live_run import LiveRun, StopReason
-from agent_service.runs.recorder import GraphRecorder
+from agent_service.runs.recorder import MESSAGE_MODES, GraphRecorder
 from agent_service.runs.recovery import Checkpointed, Graph, checkpointed, kept_text, next_nodes
 from agent_service.runs.response_cache import ResponseCache
 from agent_service.runs.run_types import BREAKPOINT, CommandInput, Ending, Interrupt, ModelCall, Run, used
@@ -46,8 +46,6 @@ STOPPED: Mapping[StopReason | None, Ending] = {"cancel": Ending("cancelled"), "r
 
 MESSAGE_CHARS = 2_000
 """Of an error's message in a line of the log."""
-
-MESSAGE_MODES = frozenset({"messages", "messages-tuple"})
 
 STEP_LIMIT_ANSWER = "I stopped because this took more steps than a turn may have. What I found so far stands above."
 

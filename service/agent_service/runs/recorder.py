@@ -18,6 +18,9 @@ from agent_service.runs.events import News, storable
 from agent_service.runs.live_run import LiveRun
 from agent_service.runs.state_json import INTERRUPT_KEY, interrupts_json, state_bytes, state_json
 
+MESSAGE_MODES = frozenset({"messages", "messages-tuple"})
+"""Modes that tell of messages as models say them."""
+
 MAX_ITEM_BYTES = 1_000_000
 """Of what one task was given or has returned, in the log; the whole of it stands in the checkpoints."""
 

@@ -54,7 +54,7 @@ class CronChange(Body):
     context: JsonObject | None = None
     interrupt_before: Nodes | None = None
     interrupt_after: Nodes | None = None
-    webhook: Annotated[str, StringConstraints(max_length=2_000)] | None = None
+    webhook: Annotated[Text, StringConstraints(max_length=2_000)] | None = None
     stream_mode: Annotated[list[StreamMode], Field(max_length=20), BeforeValidator(listed)] | None = None
     stream_subgraphs: bool | None = None
     stream_resumable: bool | None = None

@@ -6,8 +6,8 @@ from typing import Any
 from uuid import UUID
 
 from agent_service.api.json_body import LINE_ENDS
-from agent_service.api.langgraph.run_inputs import MESSAGE_MODES
 from agent_service.runs.events import Event, EventKind, Position
+from agent_service.runs.recorder import MESSAGE_MODES
 from agent_service.runs.run_types import Run, RunError
 from agent_service.runs.run_view import STEP_LIMIT, error_view
 from agent_service.runs.state_json import state_bytes

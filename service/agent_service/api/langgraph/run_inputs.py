@@ -13,8 +13,6 @@ from agent_service.runs.webhooks import allowed
 ALL_MODES: tuple[StreamMode, ...] = ("values", "updates", "messages-tuple", "custom")
 """What a run in the background is recorded in, as its client has yet to say what it wants to read."""
 
-MESSAGE_MODES = frozenset({"messages", "messages-tuple"})
-
 OURS = frozenset({"thread_id", "principal", "checkpoint_id", "checkpoint_ns", "checkpoint_map", "run_id", "slipway_live"})
 """Under `configurable`: what a caller may not set. (Likewise whatever begins like LangGraph's own.)"""
 

@@ -14,7 +14,7 @@ from agent_service.api.json_body import JsonRoute
 from agent_service.api.langgraph.assistant_routes import graph_named
 from agent_service.api.langgraph.encoder import HEARTBEAT_SECONDS, Encoder
 from agent_service.api.langgraph.pages import page
-from agent_service.api.langgraph.run_inputs import ALL_MODES, MESSAGE_MODES, run_input
+from agent_service.api.langgraph.run_inputs import ALL_MODES, run_input
 from agent_service.api.langgraph.views import outcome_view
 from agent_service.api.langgraph.wire_schemas import CancelMany, Limit, Offset, RunCreate, StreamMode
 from agent_service.api.openapi import PROBLEMS, event_stream
@@ -24,6 +24,7 @@ from agent_service.principal import Principal
 from agent_service.resources import Resources
 from agent_service.runs.events import START, EventId, Position
 from agent_service.runs.on_thread import OnThread
+from agent_service.runs.recorder import MESSAGE_MODES
 from agent_service.runs.run_types import Run
 from agent_service.runs.run_view import assistant_id, run_view
 from agent_service.runs.state_json import state_bytes
