@@ -21,6 +21,9 @@ MAX_GRAPHS = 50
 MAX_DESCRIPTION = 1_000
 """Characters of a graph's description, which each client that lists the graphs gets."""
 
+MAX_DEPENDENCIES = 500
+"""Folders and packages; each package is looked for among the installed ones, which takes 0.2 ms."""
+
 MAX_SHOWN = 100
 """Characters of what somebody wrote, in an error."""
 
@@ -235,6 +238,8 @@ def _dependencies(folder: Path, given: object) -> Iterator[Path]:
     """Folders for the module path. Raises for what is not there, all packages in one line."""
     if not isinstance(given, list) or not all(isinstance(item, str) for item in given):
         raise _Wrong('dependencies: expected a list of folders and packages, such as [".", "httpx>=0.28"]')
+    if len(given) > MAX_DEPENDENCIES:
+        raise _Wrong(f"dependencies: expected at most {MAX_DEPENDENCIES}, got {len(given)}")
     missing: list[str] = []
     for item in given:
         if item.startswith((".", "/")):
@@ -242,7 +247,7 @@ def _dependencies(folder: Path, given: object) -> Iterator[Path]:
         elif reason := _lacks(item):
             missing.append(reason)
     if missing:
-        raise _Wrong(f"dependencies: {'; '.join(missing[:10])}. Slipway installs nothing: put it into the image")
+        raise _Wrong(f"dependencies: {'; '.join(missing[:5])}. Slipway installs nothing: put it into the image")
 
 
 def _modules_of(folder: Path, item: str) -> Iterator[Path]:
@@ -268,7 +273,7 @@ def _lacks(item: str) -> str | None:
     try:
         found = version(wanted.name)
     except PackageNotFoundError:
-        return f"{wanted.name} is not installed"
+        return f"{wanted.name[:MAX_SHOWN]} is not installed"
     return None if wanted.specifier.contains(found, prereleases=True) else f"{shown(item)}: {found} is installed"
 
 
