@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test clients chaos check fix e2e bench bench-quick lock version-set clean
+.PHONY: help run test clients chaos check fix e2e bench bench-quick lock version-set release-check clean
 .PHONY: alerts architecture-docs chart-docs dashboards dashboards-preview rotation-docs settings-docs
 
 help: ## List the commands
@@ -39,6 +39,7 @@ check: $(VENV)/.dev ## Lint, format, types, layers, dependencies, dead code, gen
 	$(BIN)/lint-imports
 	@for component in $(COMPONENTS); do (cd $$component && $(abspath $(BIN))/deptry .) || exit 1; done
 	$(BIN)/vulture
+	$(BIN)/zizmor --offline --quiet --no-progress .github/workflows
 	$(BIN)/pytest -q tests/contract
 
 fix: $(VENV)/.dev ## Let the linter and the formatter correct what they can
@@ -81,6 +82,9 @@ lock: ## Write the hash-pinned requirement files from the components' pyproject.
 
 version-set: $(VENV)/.dev ## Set the version everywhere: make version-set VERSION=0.2.0
 	$(BIN)/python -m tools.version_set "$(VERSION)"
+
+release-check: $(VENV)/.dev ## May this commit be tagged as a release? ARGS="--tag v1.2.3"
+	@$(BIN)/python -m tools.release check $(ARGS)
 
 clean: ## Remove the virtual environment, caches and the local database of `make run`
 	rm -rf $(VENV) .slipway .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
