@@ -7,6 +7,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 # Two more than cores: the tests wait about half of their time. CPU, by `time`: 440 s by 4 workers, of them 8 s each to import and
 # collect; PostgreSQL takes 95 s more, which `time` does not count.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)')
+# What needs neither a cluster nor another installation, nor half an hour; pyproject.toml has the marks.
+HERE := not e2e and not chaos and not reference and not clients
 MINIMUM := import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Slipway needs Python 3.11 or newer, not %s: make PYTHON=python3.12 ..." % sys.version.split()[0])
 
 # Without it each worker of each run rewrites the tests' assertions anew: 6 of 18 s of CPU before the first test.
@@ -14,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test clients chaos check fix e2e bench bench-quick lock version-set release-check clean
+.PHONY: help run test test-slow clients chaos check fix e2e bench bench-quick lock version-set release-check clean
 .PHONY: alerts architecture-docs chart-docs dashboards dashboards-preview rotation-docs settings-docs
 
 help: ## List the commands
@@ -23,8 +25,11 @@ help: ## List the commands
 run: $(VENV)/.run ## Chat with the agent on localhost: database, documents, service (no key, no cluster)
 	@exec $(BIN)/slipway dev --docs docs
 
-test: $(VENV)/.dev ## Every test that needs no cluster, on a real PostgreSQL; ARGS="-k name" picks
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+test: $(VENV)/.dev ## Tests of every module, on a real PostgreSQL, in four minutes; ARGS="-k name" picks
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'not slow and $(HERE)' $(ARGS)
+
+test-slow: $(VENV)/.dev ## Attacks, killed processes, the page in a browser: the tests without a cluster that take longest
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'slow and $(HERE)' $(ARGS)
 
 clients: $(VENV)/.dev $(VENV)/clients/.made ## JavaScript clients of the LangGraph wire in Node and Chromium (needs nodejs, npm, chromium)
 	$(BIN)/pytest -q -m 'clients and not reference' tests/langgraph_js $(ARGS)

@@ -23,8 +23,16 @@ def pytest_configure() -> None:
     os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "data" / "authority.pem")
 
 
+SLOW = ("attack", "durability", "integration/page")
+"""Folders whose tests kill, flood and drive a browser: a twentieth of the tests, and two fifths of the time."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` picks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that may take longer than the usual limit begin first: one that begins last keeps everyone waiting."""
+    """Marks the slow ones. Those that may take longer than the usual limit begin first: the last one keeps all waiting."""
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).as_posix().startswith(SLOW):
+            item.add_marker("slow")
     items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
 
 

@@ -15,6 +15,8 @@ from schemathesis.specs.openapi.checks import ignored_auth, positive_data_accept
 
 from tests.support.service import RunningService, running_service
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = 10
 """For each operation: all of them in about 5 s."""
 

@@ -21,6 +21,8 @@ from langgraph.types import Send
 from tests.support.replicas import Replica, running_replicas
 from tests.support.service import running_service
 
+pytestmark = pytest.mark.slow
+
 AT_ONCE = max(40, 2 * ((os.cpu_count() or 1) + 4))
 """More than asyncio's own threads, whatever the machine."""
 

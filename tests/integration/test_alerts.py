@@ -19,6 +19,8 @@ from tests.support.fake_script import Fault, Script, ToolCall
 from tests.support.prometheus import Prometheus, running_prometheus
 from tests.support.service import RunningService, running_service
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DASHBOARDS = ROOT / "charts/slipway/files/dashboards"
 

@@ -21,6 +21,8 @@ from tests.support.fake_script import Fault, Script, word_count
 from tests.support.service import JWT_SECRET
 from tests.support.tokens import bearer
 
+pytestmark = pytest.mark.slow
+
 ANSWER = 50
 """Tokens of an answer; the questions have a few more."""
 

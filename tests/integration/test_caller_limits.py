@@ -16,6 +16,8 @@ from tests.support.redis_server import running_redis
 from tests.support.service import JWT_SECRET
 from tests.support.tokens import bearer
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 40
 
 

@@ -7,11 +7,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.durability.fleet import Fleet, running_fleet, until
 from tests.support import sse
 from tests.support.fake_script import Fault, Script, echo_tokens
 from tests.support.service import JWT_SECRET
 from tests.support.tokens import bearer
+
+pytestmark = pytest.mark.slow
 
 ALICE, BOB = bearer("alice"), bearer("bob")
 

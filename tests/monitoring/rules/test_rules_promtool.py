@@ -5,6 +5,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from slipway_monitoring.rules import Selector, Slo, Thresholds, render
@@ -13,6 +14,8 @@ from tests.monitoring.rules.history import RELEASE, Case
 from tests.monitoring.rules.options import options
 from tests.monitoring.rules.promtool import promtool, write
 from tools import alert_rules
+
+pytestmark = pytest.mark.slow
 
 SELECTOR = Selector(**RELEASE)
 
