@@ -11,24 +11,31 @@ import helm_python
 import pytest
 
 from agent_service.metrics import Metrics
+from tests.charts.operator import chart as operator
 from tests.charts.slipway import CASES, CHART, agent, made, manifests
-from tests.support.charts import every, merged, pod_specs, render_text, values_of
+from tests.support.charts import Values, every, merged, pod_specs, render_text, values_of
 
-SNAPSHOT = Path(__file__).parent / "snapshots" / "default.yaml"
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+
+DEFAULTS = (
+    (CHART, values_of(), set[str]()),
+    (operator.CHART, operator.ANYWHERE, {"templates/crds.yaml"}),  # of crds-source, which has a test of its own
+)
 
 
-def default_text() -> str:
-    texts = {path: text.strip() for path, text in render_text(CHART, {}).items()}
-    joined = "".join(f"# {path}\n{text}\n---\n" for path, text in texts.items() if text)
-    return re.sub(r"(slipway-|version: \"|slipway:|Slipway )\d+\.\d+\.\d+", r"\1VERSION", joined)
-
-
-def test_the_default_render_is_the_snapshot() -> None:
-    text = default_text()
+@pytest.mark.parametrize(("chart", "values", "left_out"), DEFAULTS)
+def test_the_default_render_is_the_snapshot(chart: Path, values: Values, left_out: set[str]) -> None:
+    text, snapshot = default_text(chart, values, left_out), SNAPSHOTS / f"{chart.name}.yaml"
     if os.environ.get("UPDATE_SNAPSHOTS"):
-        SNAPSHOT.write_text(text, encoding="utf-8")
+        snapshot.write_text(text, encoding="utf-8")
 
-    assert text == SNAPSHOT.read_text(encoding="utf-8")
+    assert text == snapshot.read_text(encoding="utf-8")
+
+
+def default_text(chart: Path, values: Values, left_out: set[str]) -> str:
+    texts = {path: text.strip() for path, text in render_text(chart, values).items() if path not in left_out}
+    joined = "".join(f"# {path}\n{text}\n---\n" for path, text in texts.items() if text)
+    return re.sub(r"(slipway(?:-operator)?[-:]|version: \"|Slipway )\d+\.\d+\.\d+", r"\1VERSION", joined)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -1,10 +1,12 @@
 """What the operator writes for a rotation, and what the service makes of it: both sides at once."""
 
 import base64
+from functools import partial
 from pathlib import Path
 
 import jwt
 
+from agent_operator.leases import Fences
 from agent_operator.manifests.rotation_spec import ApiKey, KeyKind
 from agent_operator.reconcile.rotation.api_keys import ApiKeyRecords, set_revision
 from agent_operator.reconcile.rotation.consumers import at_least
@@ -65,7 +67,8 @@ async def test_the_service_accepts_a_key_whose_record_the_operator_wrote_and_rep
     metadata = {"namespace": "ns", "name": "api-keys", "labels": {"slipway.dev/api-key-records": "admin"}}
     cluster = FakeCluster([{"apiVersion": "v1", "kind": "Secret", "metadata": metadata}])
     block = ApiKey(records="api-keys", user="billing", tenant="acme", role="admin")
-    records = ApiKeyRecords(cluster, WallClock(), Identity("ns", "key", "uid-1"), block)
+    prove = partial(Fences(cluster, WallClock(), holder="operator").check, "ns")
+    records = ApiKeyRecords(cluster, WallClock(), prove, Identity("ns", "key", "uid-1"), block)
     key = await records.make("r1")
     await records.verify(key.id, key.value)
     written = cluster.find(SECRET, "ns", "api-keys")

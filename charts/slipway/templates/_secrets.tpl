@@ -35,6 +35,21 @@ Kept in .Values for the time of one render, so that the Secret and the annotatio
 {{- index $made $id -}}
 {{- end -}}
 
+{{/*
+The generated secret's value for as long as a pod may ask for it: after a change to another kind of authentication, pods of before it
+start and restart until the rollout has ended, and a rollback brings them back. It goes with the release.
+*/}}
+{{- define "slipway.keptJwtSecret" -}}
+{{- if include "slipway.generatesJwtSecret" . -}}
+{{- include "slipway.jwtSecret" . -}}
+{{- else -}}
+{{- $found := lookup "v1" "Secret" .Release.Namespace (printf "%s-auth" (include "slipway.fullname" .)) -}}
+{{- if eq (dig "metadata" "annotations" "meta.helm.sh/release-name" "" $found) .Release.Name -}}
+{{- dig "data" "jwt-secret" "" $found -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "slipway.jwtSecretName" -}}
 {{- if .Values.auth.jwt.existingSecret -}}
 {{- .Values.auth.jwt.existingSecret -}}

@@ -8,7 +8,7 @@ import hashlib
 import json
 import secrets
 import string
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -54,9 +54,12 @@ class Record(BaseModel):
 class ApiKeyRecords:
     """A `KeySource`. Its keys are accepted as soon as their record is there, and refused when it is gone."""
 
-    def __init__(self, cluster: Cluster, clock: Clock, identity: Identity, block: ApiKey) -> None:
+    def __init__(
+        self, cluster: Cluster, clock: Clock, prove: Callable[[], Awaitable[None]], identity: Identity, block: ApiKey
+    ) -> None:
         self._cluster = cluster
         self._clock = clock
+        self._prove = prove
         self._identity = identity
         self._block = block
 
@@ -70,6 +73,7 @@ class ApiKeyRecords:
 
     async def verify(self, key_id: str, value: str) -> None:
         """Adds the record: from now on pods that have read it accept the key."""
+        await self._prove()
         secret = await self._read_to_write()
         if secret is None:
             await self._cluster.create(self._with(self._empty(), key_id, value))
@@ -77,6 +81,7 @@ class ApiKeyRecords:
             await self._cluster.replace(self._with(secret, key_id, value))
 
     async def revoke(self, keep: set[str], *, quiet_since: datetime | None) -> str:  # noqa: ARG002  # the interface's
+        await self._prove()  # which keys are in use was read before, so that the version read here guards nothing
         secret = await self._read("true", ADMIN)
         old = sorted(set(_issued_by(secret, self._identity.uid)) - keep) if secret else []
         if secret and old:

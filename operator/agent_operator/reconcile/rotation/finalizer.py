@@ -15,7 +15,7 @@ from agent_operator.reconcile.rotation.situation import Identity
 from agent_operator.reconcile.rotation.sources import KeySource, Sources
 from agent_operator.reconcile.rotation.status import Failure, RotationStatus, dump_failure, read_status
 from agent_operator.reconcile.tools import Key, Tools, write_status
-from slipway_clients.clock import parse_timestamp
+from slipway_clients.clock import parse_timestamp, timestamp
 from slipway_clients.cluster import Cluster, ClusterError, Conflict, Forbidden, Invalid, Manifest
 from slipway_clients.cluster.kinds import SECRET
 from slipway_clients.egress.text import plain
@@ -28,6 +28,9 @@ provider. Time alone would count while no operator runs."""
 
 CLEANED_UP = "CleanedUp"
 """Condition, False from the first failure on: its time and `failure.count` are what an operator that comes later goes by."""
+
+FAILED_SINCE = "slipway.dev/clean-up-failed-since"
+"""Annotation, the time of the first failure: in place of the condition, where the status cannot be written."""
 
 RETRY = 10.0
 """Seconds between two attempts to clean up."""
@@ -80,8 +83,18 @@ class Finalizer:
             noted: ConditionedStatus = status | {"conditions": conditions, "failure": dump_failure(failure)}
             manifest = await write_status(self.tools, manifest, noted)
         except (Forbidden, Invalid):  # a status that the API does not take back must not hold the namespace
-            return manifest, now - parse_timestamp(metadata["deletionTimestamp"]) >= LIMIT
+            return await self._noted_beside(manifest, now)
         return manifest, count >= ATTEMPTS and begun is not None and _long_since(begun, now)
+
+    async def _noted_beside(self, manifest: Manifest, now: datetime) -> tuple[Manifest, bool]:
+        """The first failure as an annotation, where the status takes nothing: a deletion may have waited for an operator."""
+        metadata = manifest["metadata"]
+        notes = metadata.get("annotations") or {}
+        try:
+            return manifest, now - parse_timestamp(notes.get(FAILED_SINCE, "")) >= LIMIT
+        except ValueError:
+            noted = {**metadata, "annotations": {**notes, FAILED_SINCE: timestamp(now)}}
+            return await self.tools.cluster.replace({**manifest, "metadata": noted}), False
 
     async def _clean(self, manifest: Manifest) -> None:
         status = read_status(manifest.get("status", {}))

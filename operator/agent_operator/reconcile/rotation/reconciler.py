@@ -186,7 +186,6 @@ class Effects:
     async def _mint(self) -> RotationStatus:
         situation, pending = self.situation, self._pending
         source = await self._source()
-        await self.tools.fences.check(situation.identity.namespace)
         secret = situation.secret.manifest if situation.secret else await self._create()
         await source.clear(pending.key_name)
         key = await source.make(pending.key_name)
@@ -219,9 +218,8 @@ class Effects:
         return replace(status, discards=0, confirmed=None, last_rotation=since, next_rotation=due)
 
     async def _discard(self) -> RotationStatus:
-        situation, status, now = self.situation, self.situation.status, self.situation.now
+        status, now = self.situation.status, self.situation.now
         source = await self._source()
-        await self.tools.fences.check(situation.identity.namespace)
         await source.clear(self._pending.key_name)
         await self.tools.cluster.replace(discarded(self._secret))
         count = status.discards + 1
@@ -236,7 +234,6 @@ class Effects:
         if not (current or status.key_id):
             raise ProviderError("KeyIDLost", "nothing tells any more which key is in use: nothing is deleted")
         source = await self._source()
-        await self.tools.fences.check(situation.identity.namespace)
         keep = {key_id for key_id in (current, staged_id, status.key_id) if key_id}
         done = await source.revoke(keep, quiet_since=None if self.action.hurried else status.confirmed)
         self._count("revoke")
@@ -267,6 +264,7 @@ class Effects:
     async def _create(self) -> Manifest:
         """Before a key is made: where there is no right to create the Secret, no key is left without one."""
         identity, name = self.situation.identity, self.situation.spec.target.secret_name
+        await self.tools.fences.check(identity.namespace)
         return await self.tools.cluster.create(new_secret(identity.namespace, name, identity.name))
 
     def _count(self, operation: str) -> None:

@@ -39,8 +39,8 @@ JWT_SECRET_BYTES = 48
 class KeySource(Protocol):
     """All methods but `expected` raise ProviderError, NotHolder or ClusterError. Each may be repeated.
 
-    What cannot be undone at a provider is proved right by the Lease each time, as a list may have taken minutes; what is written
-    to the cluster is guarded by the version that was read.
+    What cannot be undone is proved right by the Lease, once and right before it, as a list may have taken minutes. A write to
+    an object that was read with the situation needs no proof: its version guards it.
     """
 
     async def clear(self, name: str) -> None:
@@ -87,14 +87,16 @@ class Endpoint:
             await check_key(self.http, self.url, value)
 
 
+Prove = Callable[[], Awaitable[None]]
+"""That this operator is the one of the namespace still. Raises NotHolder."""
+
+
 @dataclass(frozen=True, slots=True)
 class OpenAISource(KeySource):
     """Keys of an OpenAI project: a service account each, or keys of one account."""
 
     admin: OpenAIAdmin
-    prove: Callable[[], Awaitable[None]]
-    """That this operator is the one of the namespace still. Raises NotHolder."""
-
+    prove: Prove
     endpoint: Endpoint
     admin_secret: Manifest
     base: Origin
@@ -143,6 +145,7 @@ class PoolSource(KeySource):
     """Keys that somebody issued before, each used once, in the order of their names."""
 
     cluster: Cluster
+    prove: Prove
     endpoint: Endpoint
     namespace: str
     name: str
@@ -152,6 +155,7 @@ class PoolSource(KeySource):
         """Nothing is lost: an entry that was taken is found again by the name of its revision."""
 
     async def make(self, name: str) -> NewKey:
+        await self.prove()
         pool = await self._pool()
         self.endpoint.judge(pool)
         used = _used(pool)
@@ -222,16 +226,16 @@ class Sources:
     async def open(self, spec: KeyRotationSpec, identity: Identity) -> KeySource:
         """Raises ProviderError when the admin key is not there or not for this namespace and project."""
         endpoint = Endpoint(self._http, spec.verify_url, self._hosts)
-        provider = spec.provider
+        provider, prove = spec.provider, partial(self._fences.check, identity.namespace)
         if provider.pool:
-            return PoolSource(self._cluster, endpoint, identity.namespace, provider.pool.secret_name)
+            return PoolSource(self._cluster, prove, endpoint, identity.namespace, provider.pool.secret_name)
         if provider.generated:
             api_key = provider.generated.api_key
-            return ApiKeyRecords(self._cluster, self._clock, identity, api_key) if api_key else JwtSource()
+            return ApiKeyRecords(self._cluster, self._clock, prove, identity, api_key) if api_key else JwtSource()
         assert provider.openai  # noqa: S101  # exactly one of the three
-        return await self._openai(provider.openai, identity, endpoint)
+        return await self._openai(provider.openai, identity, endpoint, prove)
 
-    async def _openai(self, block: OpenAI, identity: Identity, endpoint: Endpoint) -> OpenAISource:
+    async def _openai(self, block: OpenAI, identity: Identity, endpoint: Endpoint, prove: Prove) -> OpenAISource:
         where = f"{self._namespace}/{block.admin_key.secret_name}"
         secret = await self._cluster.get(SECRET, self._namespace, block.admin_key.secret_name)
         value = read_value(secret, block.admin_key.key) if secret else ""
@@ -250,7 +254,6 @@ class Sources:
         except OriginRefused as error:
             raise ProviderError("HostNotAllowed", f"base-url of the Secret {where}: {error}", refused=True) from None
         admin = OpenAIAdmin(self._http, base, value, block.project)
-        prove = partial(self._fences.check, identity.namespace)
         return OpenAISource(admin, prove, endpoint, secret, origin, block, identity.prefix)
 
 

@@ -9,10 +9,11 @@ import httpx
 import jwt
 import pytest
 
+from agent_operator.leases import LEASE_NAME
 from agent_operator.providers import ProviderError
 from agent_operator.providers.endpoint import check_key
 from agent_operator.reconcile.rotation.api_keys import set_revision
-from slipway_clients.cluster.kinds import SECRET
+from slipway_clients.cluster.kinds import LEASE, SECRET
 from tests.operator.reconcile.rotation.world import (
     NAMESPACE,
     OPENAI,
@@ -57,6 +58,17 @@ async def test_a_provider_that_does_not_delete_keys_of_accounts_is_named_with_th
     assert world.status["failure"]["reason"] == "DeleteRefused"
     assert "ServiceAccountPerRevision" in world.condition("OldKeyRevoked")["message"]
     assert world.condition("Ready")["status"] == "True"
+
+
+async def test_the_lease_is_proved_once_before_each_call_that_changes_something_at_the_provider() -> None:
+    world = await started(World())
+    world.annotate(rotate_now="1")
+    await world.rotate()
+
+    deeds = ("create Secret", "POST", "DELETE")
+    calls = [effect for effect in world.effects if "Lease" in effect or effect.startswith(deeds)]
+    assert [call.partition(" ")[0] for call in calls[::2]] == ["create", "replace", "replace", "replace"], "each a Lease"
+    assert [call.partition(" ")[0] for call in calls[1::2]] == ["create", "POST", "POST", "DELETE"]
 
 
 async def test_keys_of_others_in_the_project_are_left_alone() -> None:
@@ -372,6 +384,27 @@ async def role_given(role: str, labels: dict[str, str] | None) -> bool:
         assert world.status["failure"]["reason"] == "NoConsent"
         assert world.secret() == {}, "no key is staged that nobody may have"
     return [json.loads(each)["role"] for each in world.secret("api-keys").values()] == [role]
+
+
+async def test_an_operator_that_lost_its_lease_removes_no_record_and_takes_no_key_of_a_pool() -> None:
+    records = await started(World(provider=API_KEY, status_key="api_keys", status_of=api_keys))
+    records.annotate(rotate_now="1")
+    await records.until(lambda: records.status["phase"] == "Overlapping")
+    held = pool(a="sk-a", b="sk-b")
+    for world in (records, held):
+        lease = world.cluster.find(LEASE, NAMESPACE, LEASE_NAME) or _lease()
+        world.cluster.put({**lease, "spec": {**lease["spec"], "holderIdentity": "another"}})
+        await world.until(lambda world=world: world.status.get("failure", {}).get("reason") == "NotLeader")  # type: ignore[misc]  # bound at once
+
+    assert len(records.secret("api-keys")) == 2
+    found = held.cluster.find(SECRET, NAMESPACE, "pool")
+    assert found
+    assert "slipway.dev/used" not in found["metadata"].get("annotations", {})
+
+
+def _lease() -> Any:
+    metadata = {"namespace": NAMESPACE, "name": LEASE_NAME}
+    return {"apiVersion": LEASE.api_version, "kind": LEASE.kind, "metadata": metadata, "spec": {"leaseDurationSeconds": 30}}
 
 
 async def test_records_of_others_stay_and_a_foreign_secret_of_records_is_refused() -> None:
