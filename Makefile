@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test test-slow clients chaos check fix e2e bench bench-quick lock version-set release-check clean
-.PHONY: alerts architecture-docs chart-docs dashboards dashboards-preview rotation-docs settings-docs
+.PHONY: docs alerts architecture-docs chart-docs dashboards dashboards-preview rotation-docs settings-docs
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,10 @@ bench: $(VENV)/.dev ## Slipway beside the tutorial way, every token checked (Lin
 
 bench-quick: $(VENV)/.dev ## The main figures of it, in at most two minutes
 	$(BIN)/python -m bench --quick $(ARGS)
+
+docs: $(VENV)/.docs ## The pages of docs/ as a site in build/site; a link or heading that is not there fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "open build/site/index.html"
 
 dashboards: $(VENV)/.dev ## Write the Grafana dashboards of the charts from the code
 	$(BIN)/python -m tools.dashboards
@@ -117,6 +121,11 @@ $(VENV)/.dev: requirements/dev.txt $(OTHERS) pyproject.toml $(COMPONENTS:=/pypro
 	@rm -rf $(VENV)/versions
 	@for file in $(OTHERS); do $(PIP) install --quiet --require-hashes --no-deps -r $$file --target $(VENV)/versions/$$(basename $$file .txt) || exit 1; done
 	@touch $(VENV)/.run $@
+
+$(VENV)/.docs: requirements/docs.txt | $(VENV)/.made
+	@echo "installing the packages of requirements/docs.txt (once) …"
+	@$(PIP) install --quiet --require-hashes --no-deps -r requirements/docs.txt
+	@touch $@
 
 JAVASCRIPT := $(wildcard examples/react_use_stream/* examples/react_use_stream/src/* tests/langgraph_js/*.jsx tests/langgraph_js/*/package*.json)
 

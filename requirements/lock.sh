@@ -11,6 +11,7 @@ lock() { # OUT ARGS…
 lock dev.txt --all-extras --group test --group check --group build \
   clients/pyproject.toml doctor/pyproject.toml monitoring/pyproject.toml operator/pyproject.toml service/pyproject.toml
 lock build.txt --group build --constraint requirements/dev.txt
+lock docs.txt --group docs --constraint requirements/dev.txt
 lock run.txt --extra embedded --group build --constraint requirements/dev.txt service/pyproject.toml
 lock service.txt --constraint requirements/dev.txt service/pyproject.toml
 lock operator.txt --constraint requirements/dev.txt operator/pyproject.toml

@@ -16,7 +16,7 @@ import yaml
 from tools.version_set import PLACES, places
 
 ROOT = Path(__file__).parent.parent.parent
-LOCKS = ("dev", "run", "build", "service", "operator")
+LOCKS = ("dev", "docs", "run", "build", "service", "operator")
 COMPONENTS = ("clients", "doctor", "monitoring", "operator", "service")
 
 # Put together, so that this file does not find itself.
@@ -94,6 +94,7 @@ def declared() -> dict[str, set[str]]:
         "service": needs("service"),
         "operator": needs("operator"),
         "build": build,
+        "docs": names(groups["docs"]),
         "run": needs("service") | names(project("service")["optional-dependencies"]["embedded"]) | build,
         "dev": build.union(*map(needs, COMPONENTS), names(*extras, groups["test"], groups["check"])),
     }

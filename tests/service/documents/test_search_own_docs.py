@@ -38,7 +38,7 @@ QUESTIONS = {
         "`error`",
     ),
     "AgentDrainingStuck": ("AgentDrainingStuck › What to do when AgentDrainingStuck fires]", "LEASE_SECONDS"),
-    "Are there per-user limits?": ("Limits per user]", "not there yet"),
+    "Are there per-user limits?": ("Limits per user]", "budgets of tokens and USD"),
 }
 
 
