@@ -175,3 +175,11 @@ def test_the_page_of_the_api_has_every_code_beside_its_status() -> None:
     assert len(public) > 15
     assert [each.code for each in public if (str(each.status), each.code) not in told] == []
     assert {("403", "cross_site"), ("403", "host_not_allowed")} <= told
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [page.relative_to(ROOT / "docs") for page in PAGES if page.is_relative_to(ROOT / "docs")]
+    missing = [str(page) for page in pages if page.parts[0] != "runbooks" and f"- {page}\n" not in site]
+
+    assert [page for page in missing if f": {page}\n" not in site] == [], "add them to mkdocs.yml"
