@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test test-slow clients chaos check fix e2e bench bench-quick lock version-set release-check clean
-.PHONY: docs alerts architecture-docs chart-docs dashboards dashboards-preview rotation-docs settings-docs
+.PHONY: docs pictures alerts architecture-docs chart-docs dashboards dashboards-preview rotation-docs settings-docs
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ bench-quick: $(VENV)/.dev ## The main figures of it, in at most two minutes
 docs: $(VENV)/.docs ## The pages of docs/ as a site in build/site; a link or heading that is not there fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "open build/site/index.html"
+
+pictures: $(VENV)/.dev ## Make the pictures of the chat page in docs/pictures (Debian: chromium)
+	$(BIN)/python -m tools.pictures
 
 dashboards: $(VENV)/.dev ## Write the Grafana dashboards of the charts from the code
 	$(BIN)/python -m tools.dashboards
