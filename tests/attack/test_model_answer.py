@@ -94,7 +94,7 @@ PICTURES = [
 VECTORS = [*HTML, *LINKS, *PICTURES]
 
 SHOW = """async (vectors) => {
-    const base = document.querySelector("script[type=module]").src;
+    const base = document.querySelector("script[type=module][src*=main]").src;
     const { render } = await import(new URL("markdown.js", base));
     for (const text of vectors) document.querySelector("#log").append(...render(text).nodes);
     document.querySelectorAll("#log summary, #log .dead").forEach((node) => node.click());
@@ -295,7 +295,7 @@ HOSTILE = {json.dumps(unit): (unit * LENGTH)[:LENGTH] for unit in UNITS} | {
 }
 
 PAINT = """async (text) => {
-    const base = document.querySelector("script[type=module]").src;
+    const base = document.querySelector("script[type=module][src*=main]").src;
     const { Answer } = await import(new URL("answer.js", base));
     const answer = new Answer();
     document.querySelector("#log").replaceChildren(answer.root);
@@ -321,7 +321,7 @@ async def test_no_answer_freezes_the_page(scripted: Site, open_chat: OpenChat) -
 
 
 STREAM = """async (pieces) => {
-    const base = document.querySelector("script[type=module]").src;
+    const base = document.querySelector("script[type=module][src*=main]").src;
     const { Answer } = await import(new URL("answer.js", base));
     const answer = new Answer();
     document.querySelector("#log").replaceChildren(answer.root);
@@ -350,6 +350,7 @@ GROWING = {
     "one list": "- item [a](https://a.example)\n" * 1_400,
     "one fence": "```py\n" + "print(1)\n" * 4_500,
     "late definitions": "see [a]\r\n\r\n1. x\r\n\r\n   y\r\n\r\n" * 400 + "[a]: https://a.example\n",
+    "a megabyte": "A **line** of [text](https://a.example) and `code`.\n\n" * 20_000,
     "tables": "a|b\n-|-:\n1|2\n\nt\n===\n\n> q\nlazy\n\n" * 400,
 }
 
@@ -359,7 +360,72 @@ async def test_a_growing_answer_leaves_most_of_the_time_to_the_page_and_ends_as_
     scripted: Site, open_chat: OpenChat, text: str
 ) -> None:
     chat = await open_chat(scripted.service.url)
-    seen = await chat.page.evaluate(STREAM, [text[at : at + 83] for at in range(0, len(text), 83)])
+    piece = max(83, len(text) // 600)
+    seen = await chat.page.evaluate(STREAM, [text[at : at + piece] for at in range(0, len(text), piece)])
     print(f"{seen['paints']} paints of {len(text)} characters, {seen['share']:.0%} of the time")
     assert seen["same"]
     assert seen["share"] < 0.5
+
+
+COLOURED = ".code code span"
+
+CODE = """async (blocks) => {
+    const base = document.querySelector("script[type=module][src*=main]").src;
+    const { Answer } = await import(new URL("answer.js", base));
+    const answer = new Answer();
+    document.querySelector("#log").replaceChildren(answer.root);
+    answer.set(blocks.map(([language, text]) => "```" + language + "\\n" + text + "\\n```").join("\\n\\n"));
+    answer.finish();
+    while (answer.root.ariaBusy === "true") await new Promise(requestAnimationFrame);
+    for (const block of answer.root.querySelectorAll(".code > pre")) {
+        block.scrollIntoView();
+        for (let frame = 0; frame < 3; frame += 1) await new Promise(requestAnimationFrame);
+    }
+    return [...answer.root.querySelectorAll(".code code")].map((code) => [code.textContent, code.childElementCount > 0]);
+}"""
+
+
+async def test_code_in_colours_is_the_same_text_and_markup_in_it_stays_text(scripted: Site, open_chat: OpenChat) -> None:
+    chat = await open_chat(scripted.service.url)
+    left = watch_requests(chat)
+    await chat.page.evaluate(WATCH)
+    blocks = [
+        ("python", "print('hi')  # comment"),
+        *(("html", text) for text in HTML),
+        ("php", f"<?php {HTML[0]} ?>"),
+        ("no-such", "x"),
+    ]
+    blocks += [
+        (f"{HTML[1]}", "y"),
+        ("md", "\n".join(PICTURES)),
+        ("html", f"{HTML[0]}\u202e"),
+        ("constructor", "z"),
+        ("__proto__", "z"),
+    ]
+
+    shown = await chat.page.evaluate(CODE, blocks)
+
+    assert [text.replace("\u202e", "") for text, _ in shown] == [text.strip().replace("\u202e", "") for _, text in blocks]
+    await expect(chat.page.locator(".code").first.locator("span").nth(1)).to_be_attached()
+    await expect(chat.page.locator(COLOURED).first).to_be_attached()
+    await assert_harmless(chat, left, f"{len(blocks)} blocks of code")
+
+
+async def test_code_that_takes_long_to_colour_stays_plain(scripted: Site, open_chat: OpenChat) -> None:
+    """Grammars of highlight.js take time by the square of some texts: the page spends a bounded time on such ones in all."""
+    chat = await open_chat(scripted.service.url)
+    slow = "\n".join(["a" * 280] * 20)
+    blocks = [
+        ("csharp", "\n".join(["a" * 301] * 2)),
+        ("csharp", "a b\n" * 1_600),
+        *[("csharp", f"{slow}\nreturn {at};") for at in range(8)],
+    ]
+    shown = await chat.page.evaluate(CODE, blocks[:2])
+    assert [coloured for _, coloured in shown] == [False, False]
+
+    shown = await chat.page.evaluate(CODE, blocks[2:])
+
+    coloured = sum(coloured for _, coloured in shown)
+    print(f"{coloured} of {len(shown)} blocks of slow code in colours")
+    assert len(shown) == 8
+    assert 0 < coloured < 8

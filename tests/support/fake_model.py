@@ -97,6 +97,8 @@ class Answering:
     async def _pace(self, number: int) -> None:
         if number and self._script.tokens_per_second:
             await asyncio.sleep(1 / self._script.tokens_per_second)
+        while self._script.tokens_until is not None and number >= self._script.tokens_until:
+            await asyncio.sleep(0.01)
 
     async def _send(self, delta: dict[str, Any], finish_reason: str | None = None) -> None:
         await self._write({**self._head, "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]})

@@ -54,6 +54,7 @@ class Script(BaseModel):
 
     tokens: of the answer; None: `token_count` tokens derived from the last user message.
     first_token_seconds, tokens_per_second: pace of the answer; by default as fast as it can.
+    tokens_until: so many tokens of an answer go out until this is raised; None: all.
     tool_calls: emitted when the request offers tools, until a tool result stands in the messages.
     preface: text tokens before the tool calls.
     finish_reason: instead of the usual one. refusal, reasoning: sent as `refusal` and `reasoning_content` beside the text.
@@ -65,6 +66,7 @@ class Script(BaseModel):
     token_count: int = 50
     first_token_seconds: float = 0.0
     tokens_per_second: float | None = None
+    tokens_until: int | None = None
     tool_calls: list[ToolCall] = []
     preface: list[str] = []
     accepted_keys: set[str] | None = None

@@ -35,7 +35,7 @@ async def test_sessions_are_listed_opened_and_deleted(offline: Site, open_chat: 
     await expect(sessions).to_have_count(1)
     await expect(chat.page.locator("#empty")).to_be_visible()
     await chat.page.goto(first)
-    await expect(chat.page.get_by_role("alert")).to_contain_text("not_found")
+    await expect(chat.page.get_by_role("alert")).to_contain_text("This is not there, or it was deleted.")
 
 
 async def test_a_key_is_asked_for_until_it_is_good_and_kept_for_the_tab(
@@ -64,10 +64,10 @@ async def test_a_key_is_asked_for_until_it_is_good_and_kept_for_the_tab(
 async def test_a_key_that_is_not_given_is_an_error_that_can_be_retried(offline: Site, open_chat: OpenChat) -> None:
     chat = await open_chat(offline.service.url, key="")
     await chat.button("Cancel").click()
-    await expect(chat.page.get_by_role("alert")).to_contain_text("unauthenticated")
+    await expect(chat.page.get_by_role("alert")).to_contain_text("You are not signed in.")
     await chat.type("Show my notes")
     await chat.button("Cancel").click()
 
-    await expect(chat.page.locator(".turn").get_by_role("alert")).to_contain_text("unauthenticated")
+    await expect(chat.page.locator(".turn").get_by_role("alert")).to_contain_text("You are not signed in.")
     await chat.button("Retry").click()
     await expect(chat.page.get_by_role("dialog")).to_be_visible()

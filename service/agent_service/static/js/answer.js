@@ -1,5 +1,6 @@
 /* An answer that grows. Work is bounded: per frame, per second of a stream, and by what one answer may put on the page. */
 
+import { colourWhenSeen } from "./code.js";
 import { el } from "./dom.js";
 import { render } from "./markdown.js";
 import { keepAtEnd } from "./log.js";
@@ -72,7 +73,9 @@ export class Answer {
     }
     while (this.blocks.childNodes.length > this.kept) this.blocks.lastChild.remove();
     this.blocks.append(...rendered.nodes);
+    const { kept } = this;
     if (this.busy) this.settle(tail, rendered.starts);
+    colourWhenSeen([...this.blocks.childNodes].slice(kept, this.busy ? this.kept : undefined));
     return undefined;
   }
 

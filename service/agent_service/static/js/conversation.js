@@ -28,7 +28,8 @@ function emptyHint() {
     el("div", { class: "row samples" }, ...SAMPLES.map((text) => el("button", { type: "button", onclick: submit(text) }, text))));
 }
 
-const turnOf = (question) => el("article", { class: "turn" }, el("div", { class: "question" }, el("span", { class: "sr" }, "You asked: "), question));
+const turnOf = (question) => el("article", { class: "turn" },
+  el("div", { class: "asked" }, el("div", { class: "question" }, el("span", { class: "sr" }, "You asked: "), question)));
 
 function addTurn(question) {
   byId("empty")?.remove();
@@ -137,6 +138,7 @@ function leaveRun() {
 export async function stop() {
   if (page.sending) return page.sending.abort();
   byId("stop").disabled = true;
+  byId("question").focus(); // a button that is gone takes the focus with it
   setStatus("Stopping…");
   return call("POST", `runs/${page.view.runId}/cancel`).catch((problem) => { byId("stop").disabled = false; notify(problem); });
 }

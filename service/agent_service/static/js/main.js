@@ -3,6 +3,7 @@
 import { ask, newSession, openSession, page, stop } from "./conversation.js";
 import { byId } from "./dom.js";
 import { listSessions, showSidebar } from "./sessions.js";
+import { themeSwitch } from "./theme.js";
 
 byId("composer").onsubmit = (event) => {
   event.preventDefault();
@@ -17,6 +18,7 @@ byId("question").onkeydown = (event) => {
   event.preventDefault();
   byId("composer").requestSubmit();
 };
+themeSwitch(byId("theme"));
 byId("stop").onclick = stop;
 byId("new").onclick = newSession;
 byId("menu").onclick = () => showSidebar(true);

@@ -4,6 +4,7 @@
  */
 
 import MarkdownIt from "../vendor/markdown-it/markdown-it.esm.min.mjs";
+import { codeBlock } from "./code.js";
 import { el, isHttp, link, visible } from "./dom.js";
 
 const MAX_TOKENS = 20_000; // of one answer; a table of 50,000 characters can have 65,536 cells, which no layout takes quickly
@@ -56,7 +57,7 @@ function picture(token) {
   return isHttp(href) ? link(href, `Picture: ${visible(label)}`) : el("span", { class: "dead", title: href }, `Picture: ${label}`);
 }
 
-const listing = ({ content }) => el("pre", { tabIndex: 0 }, el("code", {}, content.replace(/\n$/, "")));
+const listing = ({ content, info = "" }) => codeBlock(content.replace(/\n$/, ""), info);
 
 const LEAF = {
   text: ({ content }) => content,

@@ -2,13 +2,13 @@
 
 import { Answer } from "./answer.js";
 import { call, Problem } from "./api.js";
+import { copyButton } from "./clipboard.js";
 import { el, icon, isHttp, link, openForm } from "./dom.js";
 import { keepAtEnd, notify, problemCard } from "./log.js";
 import { Progress } from "./progress.js";
 import { Steps } from "./steps.js";
 import { RunStream } from "./stream.js";
-
-const OUTCOMES = { interrupted: "asked for a decision", iteration_limit: "stopped: step limit", timeout: "stopped: time limit", budget: "stopped: budget" };
+import { outcomeInWords } from "./words.js";
 
 export class RunView {
   /** `score` is the thumb it was given; `retry` asks its question again. */
@@ -82,12 +82,16 @@ export class RunView {
     this.answer.finish();
     this.progress.finish();
     if (this.problem) this.extra.append(problemCard(this.problem, this.problem.retryable && this.retry));
-    const parts = outcome ? [el("b", { class: outcome }, OUTCOMES[outcome] ?? outcome)] : [];
+    const parts = outcome ? [el("b", { class: outcome }, outcomeInWords(outcome))] : [];
     if (usage.model_calls !== undefined) parts.push(...usageParts(usage).map((text) => el("span", {}, text)));
     else parts.push(el("button", { class: "quiet", type: "button", onclick: () => this.replay() }, "Steps and cost"));
     parts.push(el("code", { title: `Run ${this.runId}` }, this.runId.slice(0, 8)));
-    if (outcome !== "interrupted") parts.push(thumbs(this));
+    if (outcome !== "interrupted") parts.push(this.actions());
     this.footer.replaceChildren(el("div", { class: "row usage" }, ...parts));
+  }
+
+  actions() {
+    return el("div", { class: "actions row" }, this.text ? copyButton("answer", () => this.text) : null, ...thumbs(this));
   }
 
   /** Reads a finished run's events again for what the history does not carry. */
@@ -125,5 +129,5 @@ function thumbs(view) {
       take: async (text) => { await send(score, text); form.replaceWith(el("p", { class: "note", role: "status" }, "Comment sent.")); },
     });
   }
-  return el("div", { class: "thumbs row" }, ...buttons);
+  return buttons;
 }
