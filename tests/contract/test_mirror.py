@@ -98,7 +98,7 @@ ELSEWHERE = {
     "durability/test_peers.py": ["runs/notices"],
     "service/runs/test_writer.py": ["runs/records"],
     "field/test_unfit_database.py": ["runs/rehearsal"],
-    "service/runs/test_run_leases_machine.py": ["runs/run_store", "runs/run_types"],
+    "service/runs/test_run_leases_machine.py": ["runs/run_types"],
     "service/runs/test_worker.py": ["runs/runtime"],
     "field/test_types_in_the_state.py": ["runs/serde"],
     "field/test_parallel_branches.py": ["runs/speakers"],

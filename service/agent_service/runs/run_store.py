@@ -1,6 +1,7 @@
 """Runs in Postgres: reading, starting, cancelling. What a lease is for stands in run_leases.py."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 from uuid import UUID, uuid4
@@ -27,6 +28,7 @@ from agent_service.runs.on_thread import OnThread, prepare
 from agent_service.runs.records import StartRow
 from agent_service.runs.run_rows import EXTERNAL_ID, RUN_COLUMNS, TITLE_CHARS, WAITS, WITHOUT_ANSWER, Asked, as_run, one
 from agent_service.runs.run_types import Run
+from agent_service.runs.turns import Turns
 from agent_service.runs.writer import Begun, Writer
 
 START_TRIES = 3
@@ -56,6 +58,7 @@ class RunStore:
         self._lease_seconds = lease_seconds
         self._limits = limits
         self._on_busy = on_busy
+        self._turns = Turns()
 
     async def get(self, run_id: UUID, principal: Principal, columns: str = RUN_COLUMNS, *, latest: bool = False) -> Run:
         """The run, if it is the principal's. Raises NotFound otherwise. `latest`: the last one that goes on from it."""
@@ -174,8 +177,8 @@ class RunStore:
         }
         for _ in range(START_TRIES):
             try:
-                async with connection(self._pool) as conn, conn.transaction():
-                    await _admit(conn, asked, here=here)  # before any session's row is locked, as slipway.begin_run does
+                # Counted before any session's row is locked, as slipway.begin_run does.
+                async with self._admitted(asked, here=here) as conn:
                     # The upsert locks the session's row, so that two questions at once take turns from here on.
                     thread = await _session(conn, {**session, "fresh": uuid4().hex})
                     state = await one(conn, SESSION_STATE, *(thread,) * 4) or {}
@@ -213,8 +216,7 @@ class RunStore:
         if interrupted.outcome not in {"interrupted", "budget"}:
             raise NotInterrupted(f"the run does not wait for a decision: its outcome is {interrupted.outcome or 'not known yet'}")
         try:
-            async with connection(self._pool) as conn, conn.transaction():
-                await _admit(conn, asked, here=here)
+            async with self._admitted(asked, here=here) as conn:
                 await _stay(conn, interrupted)
                 return await self._insert(conn, asked, interrupted.thread_id, leased=here)
         except errors.ForeignKeyViolation:
@@ -222,6 +224,25 @@ class RunStore:
         except errors.UniqueViolation as error:
             await self._raise_unless_joined(error, asked)
             return None
+
+    @asynccontextmanager
+    async def _admitted(self, asked: Asked, *, here: bool) -> AsyncIterator[Connection]:
+        """A transaction in which a start is counted against its caller's limits, whose next one waits; nothing counts if it
+        is rolled back. A start that is not to begin here is counted in the queue, too, in its turn.
+
+        Raises:
+            RateLimited, TooManyRuns
+            Overloaded: its turn did not come.
+        """
+        async with nullcontext() if here else self._turns.next(), connection(self._pool) as conn, conn.transaction():
+            if not here:
+                await self._turns.take(conn)
+            if limits := asked.limits:
+                who = asked.principal
+                row = await one(conn, ADMIT, who.tenant, who.user, limits.per_minute, limits.at_a_time)
+                assert row is not None  # noqa: S101  # a SELECT without FROM has one row
+                Standing.of(row["standing"], limits).tell()
+            yield conn
 
     async def _raise_unless_joined(self, error: errors.UniqueViolation, asked: Asked) -> None:
         # A request that raced with its own retry may break any of the constraints first.
@@ -280,20 +301,6 @@ class RunStore:
         """Asks whichever process executes the run to stop it, or ends it in the queue; one that has ended stays as it is."""
         async with connection(self._pool) as conn, conn.transaction():
             await cancel_runs(conn, run=run_id)
-
-
-async def _admit(conn: Connection, asked: Asked, *, here: bool) -> None:
-    """Counts a start against the caller's limits, and keeps their next one waiting; it is taken back with the transaction.
-
-    A run that is not to begin here waits for its turn to be counted in the queue.
-    """
-    if not here:
-        await conn.execute("SELECT slipway.in_turn(true, NULL)")
-    if limits := asked.limits:
-        who = asked.principal
-        row = await one(conn, ADMIT, who.tenant, who.user, limits.per_minute, limits.at_a_time)
-        assert row is not None  # noqa: S101  # a SELECT without FROM has one row
-        Standing.of(row["standing"], limits).tell()
 
 
 async def _stay(conn: Connection, ended: Run) -> None:
