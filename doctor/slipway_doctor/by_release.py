@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import httpx
 
@@ -14,7 +16,7 @@ from slipway_clients.cluster.proxy import KubeAccess, find_config, pod_url, run_
 from slipway_clients.egress.client import terminals_client
 from slipway_clients.prometheus import Prometheus
 from slipway_doctor.checks.answers import OPS_PATHS, pod_of
-from slipway_doctor.checks.facts import Pod, agent_container
+from slipway_doctor.checks.facts import Pod, Rollout, agent_container
 from slipway_doctor.checks.figures import Figures
 from slipway_doctor.checks.finding import Area, Finding, Status
 from slipway_doctor.checks.gather import OPS_BYTES, OPS_PORT, ReadPod, gather, read_url
@@ -36,6 +38,14 @@ NEEDED = (
 
 ESSENTIAL = ("list", "", "pods", "")
 """Without it half of the checks can tell nothing, which must not look like a pass."""
+
+ROLLOUT = "RolloutHealthy"
+
+COMING = ("OneVersion", "TooFewTurns", "PrometheusUnreachable")
+"""Reasons for which a rollout is not judged yet; for any other it never will be."""
+
+LOOK_SECONDS = 10.0
+"""Between two looks: a scrape brings new turns every 15 s or so."""
 
 ASK_OWN_PORT = f"""
 import json, urllib.error, urllib.request
@@ -60,14 +70,23 @@ class Release:
     prometheus: str = ""
     """A URL, or NAMESPACE/SERVICE:PORT to reach it through the API server."""
 
+    baseline: str = ""
+    """Release that the version is compared with; empty: the release's own version of before."""
+
+    wait_seconds: int = 0
+    """How long the rollout may take to be judged; 0: one look."""
+
 
 async def examine_release(release: Release) -> list[Finding]:
     """Raises CouldNotRun when there is no cluster, no right to look at all, or no such release."""
     try:
         config = find_config(release.context)
         async with connect(config) as cluster, through_api_server(config) as http, terminals_client() as direct:
-            prometheus = prometheus_of(release.prometheus, http, direct)
-            return await examine_with(cluster, SystemClock(), from_outside(config, http), release, prometheus)
+            clock, prometheus = SystemClock(), prometheus_of(release.prometheus, http, direct)
+            figures, read_pod = Figures(prometheus, clock) if prometheus else None, from_outside(config, http)
+            return await until_judged(
+                lambda: examine_with(cluster, clock, read_pod, release, figures), clock, release.wait_seconds
+            )
     except ClusterError as error:
         raise CouldNotRun(str(error)) from None
 
@@ -102,12 +121,28 @@ def prometheus_of(address: str, http: httpx.AsyncClient, direct: httpx.AsyncClie
     return Prometheus(http, service_url(namespace, service, port or "9090"))
 
 
+async def until_judged(examine: Callable[[], Awaitable[list[Finding]]], clock: Clock, seconds: int) -> list[Finding]:
+    """The findings as soon as the rollout is judged; after so many seconds they say that it has failed. 0: the first ones."""
+    end = clock.now() + timedelta(seconds=seconds)
+    while True:
+        findings = await examine()
+        open_ = next((each for each in findings if each.id == ROLLOUT and each.status is Status.UNKNOWN), None)
+        if open_ is None or not seconds:
+            return findings
+        if clock.now() >= end or open_.reason not in COMING:
+            failed = replace(open_, status=Status.FAIL, message=f"not judged within {seconds} s: {open_.message}")
+            return [failed if each is open_ else each for each in findings]
+        await clock.sleep(LOOK_SECONDS)
+
+
 async def examine_with(
-    cluster: Cluster, clock: Clock, read_pod: ReadPod, release: Release, prometheus: Prometheus | None
+    cluster: Cluster, clock: Clock, read_pod: ReadPod, release: Release, figures: Figures | None
 ) -> list[Finding]:
     """The findings with everything that is asked handed in. Raises CouldNotRun and ClusterError."""
-    figures = Figures(prometheus, clock) if prometheus else None
-    facts = await gather(cluster, clock, read_pod, namespace=release.namespace, release=release.name, figures=figures)
+    rollout = Rollout(baseline=release.baseline)
+    facts = await gather(
+        cluster, clock, read_pod, namespace=release.namespace, release=release.name, figures=figures, rollout=rollout
+    )
     if "deployments" in facts.forbidden:
         raise CouldNotRun(f"you may not list deployments in namespace {release.namespace}, and every check begins with that")
     if facts.deployment is None:

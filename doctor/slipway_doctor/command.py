@@ -15,6 +15,7 @@ Example:
   slipway doctor --url https://agent.example.com --token "$TOKEN"
   slipway doctor --url http://127.0.0.1:8000 --ops-url http://127.0.0.1:9090 --replicas 3
   slipway doctor --release my-agent -n prod --prometheus monitoring/prometheus:9090
+  slipway doctor --release my-agent -n prod --prometheus monitoring/prometheus:9090 --wait 900
   slipway doctor --local --json
 """
 
@@ -37,6 +38,8 @@ Example:
 @click.option("--namespace", "-n", default="default", show_default=True, help="Of the release.")
 @click.option("--context", help="Of the kubeconfig. Default: the current one.")
 @click.option("--prometheus", default="", metavar="URL|NS/SERVICE:PORT", help="Prometheus that scrapes the release.")
+@click.option("--baseline", default="", metavar="NAME", help="Release of which --release is the canary.")
+@click.option("--wait", default=0, type=click.IntRange(0, 86_400), metavar="SECONDS", help="Until the rollout is judged.")
 @click.option("--local", is_flag=True, help="The settings of this shell's environment.")
 @click.option("--strict", is_flag=True, help="Fail on warnings as well.")
 @click.option("--json", "json_wanted", is_flag=True, help="Print JSON.")
@@ -52,6 +55,8 @@ def doctor(
     namespace: str,
     context: str | None,
     prometheus: str,
+    baseline: str,
+    wait: int,
     local: bool,
     strict: bool,
     json_wanted: bool,
@@ -59,6 +64,8 @@ def doctor(
     """Finds what is wrong with a service before its users do, and says what to do."""
     if not (url or ops_url or release or local):
         raise click.UsageError("say what to examine: --url, --ops-url, --release or --local")
+    if (wait or baseline) and not (release and prometheus):
+        raise click.UsageError("--wait and --baseline compare figures of a release: give --release and --prometheus")
     if token and api_key_file:
         raise click.UsageError("give --token or --api-key-file, not both")
     credential = api_key_file.read_text(encoding="utf-8").strip() if api_key_file else token or ""
@@ -68,7 +75,7 @@ def doctor(
         target=examination.Target(url.rstrip("/"), credential, other_token or "", question) if url else None,
         ops_url=ops_url.rstrip("/") if ops_url else None,
         replicas=replicas,
-        release=examination.Release(release, namespace, context, prometheus) if release else None,
+        release=examination.Release(release, namespace, context, prometheus, baseline, wait) if release else None,
         local=local,
     )
     sys.exit(examination.report(wanted, strict=strict, json_wanted=json_wanted))

@@ -95,7 +95,7 @@ class Metrics:
         self.turn_seconds = histogram("turn_duration_seconds", "Run, from its start to its outcome", TURN_BUCKETS, ["graph"])
         # And for its first word?
         self.first_token_seconds = histogram(
-            "time_to_first_token_seconds", "Run, start to first text", FIRST_TOKEN_BUCKETS, ["graph"]
+            "time_to_first_token_seconds", "Run, start to first text", FIRST_TOKEN_BUCKETS, ["graph", "version"]
         )
         # Which part of the graph takes the time?
         self.node_seconds = histogram("node_duration_seconds", "Node of the graph", CALL_BUCKETS, ["node"])
@@ -104,7 +104,7 @@ class Metrics:
         # Is it a tool?
         self.tool_seconds = histogram("tool_duration_seconds", "Tool call", CALL_BUCKETS, ["tool"])
         # How do runs end? (outcomes: see agent_service.outcomes)
-        self.runs = counter("runs_total", "Runs that ended, by outcome", ["outcome", "graph"])
+        self.runs = counter("runs_total", "Runs that ended, by outcome", ["outcome", "graph", "version"])
         # Is the model endpoint failing or limiting us? One count per HTTP attempt, retries included.
         self.model_requests = counter("llm_requests_total", "Requests to the model endpoint", ["model", "status"])
         # Is a model left alone for its failures (MODEL_CIRCUIT_FAILURES), and how often was one?
@@ -115,7 +115,7 @@ class Metrics:
         # How much does the model read and write?
         self.tokens = counter("tokens_total", "Tokens; cached is a part of input, reasoning of output", ["model", "type"])
         # What does it cost?
-        self.cost_usd = counter("cost_usd_total", "Cost by the price table, USD", ["model"])
+        self.cost_usd = counter("cost_usd_total", "Cost by the price table, USD", ["model", "version"])
         # Is that cost all of it?
         self.unpriced = counter("unpriced_model_calls_total", "Model calls whose model has no price", ["model"])
         # Are the prices those that we think? Refused: counted at each look, every 2 s, while a broken file stands.
@@ -199,15 +199,15 @@ class Metrics:
                 metric.labels(value)
         for graph in self._graphs:
             self.turn_seconds.labels(graph)
-            self.first_token_seconds.labels(graph)
+            self.first_token_seconds.labels(graph, self.graph_version)
             for outcome in OUTCOMES:
-                self.runs.labels(outcome, graph)
+                self.runs.labels(outcome, graph, self.graph_version)
         for score in ("0", "1"):
             self.feedback.labels(score, self.graph_version)
         for result in ANSWERS:
             self.answers.labels(self.graph_version, result)
         for model in (*self._models, OTHER):
-            self.cost_usd.labels(model)
+            self.cost_usd.labels(model, self.graph_version)
             self.unpriced.labels(model)
             self.model_seconds.labels(model)
             self.model_circuits_open.labels(model)

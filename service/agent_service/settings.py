@@ -120,7 +120,7 @@ class Settings(BaseModel):
     graph_version: str = Field(
         "",
         pattern=r"^([A-Za-z0-9][A-Za-z0-9._+-]{0,63})?$",
-        description="Version of the graph, a label of the metrics of quality: an image's tag. Empty: the service's version.",
+        description="Version of the graph, a label of what judges a rollout: an image's tag. Empty: the service's version.",
     )
     response_cache_seconds: float = Field(
         0.0,

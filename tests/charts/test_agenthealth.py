@@ -12,6 +12,8 @@ HEALTH = values_of(
     "operator.agentHealth.enabled=true",
     "operator.agentHealth.prometheusUrl=http://prometheus.monitoring:9090",
     "operator.agentHealth.limits={p99Seconds: 20, minReplicas: 3}",
+    "graph.version=2.0.1",
+    "operator.agentHealth.baseline=stable",
     "operator.agentHealth.accepted=[{condition: DatabaseExternal, because: a test system}]",
 )
 
@@ -25,8 +27,15 @@ def test_it_names_the_release_and_fits_the_definition() -> None:
         "release": health["metadata"]["labels"]["app.kubernetes.io/instance"],
         "prometheus": {"url": "http://prometheus.monitoring:9090"},
         "limits": {"p99Seconds": 20, "minReplicas": 3},
+        "rollout": {"version": "2.0.1", "baseline": "stable"},
         "accepted": [{"condition": "DatabaseExternal", "because": "a test system"}],
     }
+
+
+def test_an_upgrade_to_another_version_is_a_new_generation_so_that_kubectl_waits_for_a_new_verdict() -> None:
+    versions = [made("AgentHealth", HEALTH, values_of(f"graph.version=v{n}"))["spec"]["rollout"]["version"] for n in (1, 2)]
+
+    assert versions == ["v1", "v2"]
 
 
 def test_there_is_none_unless_asked_for() -> None:

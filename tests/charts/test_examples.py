@@ -25,6 +25,8 @@ def examples() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "flux", release["spec"]["values"]
     (production,) = documents(CHART / "values-production.yaml")
     yield "production", production
+    (canary,) = documents(K8S / "rollouts/canary.values.yaml")
+    yield "canary", canary
 
 
 EXAMPLES = dict(examples())

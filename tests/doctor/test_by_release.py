@@ -1,17 +1,20 @@
 """doctor on a release: the checks of AgentHealth, and what the caller may not read."""
 
+from collections.abc import Awaitable, Callable
+
 import httpx
 import pytest
 
 from slipway_clients.cluster import Forbidden, Manifest
 from slipway_clients.cluster.kinds import DEPLOYMENT
 from slipway_clients.cluster.proxy import pod_url, service_url
-from slipway_doctor.by_release import Release, examine_with, prometheus_of
-from slipway_doctor.checks.finding import Finding, Status
+from slipway_doctor.by_release import LOOK_SECONDS, Release, examine_with, prometheus_of, until_judged
+from slipway_doctor.checks.finding import Area, Finding, Status
 from slipway_doctor.checks.gather import by_address
 from slipway_doctor.errors import CouldNotRun
 from tests.doctor.checks import release
 from tests.operator.reconcile.test_agenthealth import World
+from tests.support.clock import WallClock
 from tests.support.fake_cluster import FakeCluster
 
 MINE = Release(release.RELEASE, release.NAMESPACE)
@@ -96,3 +99,44 @@ async def test_prometheus_is_reached_by_url_or_through_the_api_server() -> None:
     assert asked == [f"{base}/api/v1/alerts", "http://prometheus.example:9090/api/v1/alerts"]
     assert service_url("monitoring", "prometheus", "web") == base
     assert pod_url(release.pod_manifest("a", "node1"), 9090).endswith("/namespaces/prod/pods/a:9090/proxy")
+
+
+class Passing(WallClock):
+    """Sleeping is what makes time pass."""
+
+    async def sleep(self, seconds: float) -> None:
+        self.pass_by(seconds)
+
+
+def looks(*verdicts: tuple[Status, str]) -> tuple[list[str], Callable[[], Awaitable[list[Finding]]]]:
+    """Examinations with these verdicts on the rollout, the last one for ever; and what was told so far."""
+    told: list[str] = []
+
+    async def examine() -> list[Finding]:
+        status, reason = verdicts[min(len(told), len(verdicts) - 1)]
+        told.append(reason)
+        other = Finding("PodsReady", Area.HEALTH, Status.OK, "AllReady", "every pod is ready")
+        return [other, Finding("RolloutHealthy", Area.RELIABILITY, status, reason, "said")]
+
+    return told, examine
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "seconds", "asked", "status"),
+    [
+        ([(Status.UNKNOWN, "OneVersion"), (Status.UNKNOWN, "TooFewTurns"), (Status.OK, "AsGood")], 60, 3, Status.OK),
+        ([(Status.UNKNOWN, "PrometheusUnreachable"), (Status.FAIL, "Worse"), (Status.OK, "AsGood")], 60, 2, Status.FAIL),
+        ([(Status.UNKNOWN, "TooFewTurns")], 60, 1 + 60 / LOOK_SECONDS, Status.FAIL),
+        ([(Status.UNKNOWN, "VersionUnknown")], 60, 1, Status.FAIL),
+        ([(Status.UNKNOWN, "TooFewTurns")], 0, 1, Status.UNKNOWN),
+    ],
+)
+async def test_it_waits_until_the_rollout_is_judged_and_a_rollout_that_never_is_has_failed(
+    verdicts: list[tuple[Status, str]], seconds: int, asked: float, status: Status
+) -> None:
+    told, examine = looks(*verdicts)
+
+    other, found = await until_judged(examine, Passing(), seconds)
+
+    assert (len(told), found.status, other.status) == (asked, status, Status.OK)
+    assert ("not judged within 60 s" in found.message) == (status is Status.FAIL and told[-1] != "Worse")

@@ -66,6 +66,7 @@ GOOD: list[tuple[str, dict[str, Any]]] = [
         {
             "release": "demo",
             "prometheus": {"url": "http://prometheus.monitoring:9090"},
+            "rollout": {"version": "2.0.1", "baseline": "stable"},
             "limits": {"p99Seconds": 30, "errorRatio": 0.05, "keyAgeDays": 90, "minReplicas": 2},
             "accepted": [{"condition": "DatabaseExternal", "because": "staging"}],
         },

@@ -61,7 +61,7 @@ async def test_children_stand_at_zero_before_the_first_run(ops: httpx.AsyncClien
     found = await samples(ops)
 
     for outcome in ("completed", "interrupted", "iteration_limit", "timeout", "budget", "cancelled", "failed"):
-        assert value(found, "agent_runs_total", outcome=outcome, graph="agent") == 0
+        assert value(found, "agent_runs_total", outcome=outcome, graph="agent", version=VERSION) == 0
     for status in ("ok", "rate_limited", "client_error", "server_error", "connection_error", "timeout", "auth"):
         assert value(found, "agent_llm_requests_total", model="gpt-4o", status=status) == 0
     for tool in ("lookup", "explode", "other"):
@@ -91,16 +91,16 @@ async def test_a_turn_counts_its_parts_by_their_names(ops: httpx.AsyncClient, se
         await client.get("/live")
 
     found = await samples(ops)
-    assert value(found, "agent_runs_total", outcome="completed", graph="agent") == 1
-    for name in ("agent_turn_duration_seconds_count", "agent_time_to_first_token_seconds_count"):
-        assert value(found, name, graph="agent") == 1
+    assert value(found, "agent_runs_total", outcome="completed", graph="agent", version=VERSION) == 1
+    assert value(found, "agent_turn_duration_seconds_count", graph="agent") == 1
+    assert value(found, "agent_time_to_first_token_seconds_count", graph="agent", version=VERSION) == 1
     assert value(found, "agent_llm_requests_total", model="gpt-4o", status="ok") == 2
     assert value(found, "agent_llm_request_duration_seconds_count", model="gpt-4o") == 2
     assert value(found, "agent_tool_calls_total", tool="lookup", status="ok") == 1
     assert value(found, "agent_tool_calls_total", tool="lookup", status="error") == 0
     assert value(found, "agent_tool_duration_seconds_count", tool="lookup") == 1
     assert value(found, "agent_tokens_total", model="gpt-4o", type="output") == run["usage"]["output_tokens"]
-    assert value(found, "agent_cost_usd_total", model="gpt-4o") == pytest.approx(run["cost_usd"])
+    assert value(found, "agent_cost_usd_total", model="gpt-4o", version=VERSION) == pytest.approx(run["cost_usd"])
     assert value(found, "agent_node_duration_seconds_count", node="model") == 2
     assert value(found, "agent_feedback_total", score="0", version=VERSION) == 1
     requests = {tuple(sorted(s.labels.items())): s.value for s in found if s.name == "agent_http_requests_total" and s.value}

@@ -85,10 +85,10 @@ class Pod:
             m.node_seconds.labels(node).observe(about * dice.lognormvariate(0, 0.4))
         outcome = dice.choices(("completed", "interrupted", "cancelled", "iteration_limit", "failed"), (960, 20, 15, 3, 4))[0]
         graph = dice.choices(GRAPHS, (3, 1))[0]
-        m.runs.labels(outcome, graph).inc()
+        m.runs.labels(outcome, graph, m.graph_version).inc()
         m.routes.labels(dice.choices(ROUTES, (6, 2, 3))[0]).inc()
         m.turn_seconds.labels(graph).observe(seconds)
-        m.first_token_seconds.labels(graph).observe(first)
+        m.first_token_seconds.labels(graph, m.graph_version).observe(first)
         m.http_requests.labels("POST", "/chat/stream", dice.choices(("200", "409", "503"), (980, 12, 5))[0]).inc()
         m.http_requests.labels("GET", "/runs/{run_id}", dice.choices(("200", "401", "404"), (95, 3, 2))[0]).inc()
         m.http_seconds.observe(dice.lognormvariate(-4.5, 0.6))
@@ -113,7 +113,7 @@ class Pod:
         m.tokens.labels(model, "cached").inc(round(read * dice.uniform(0.2, 0.6)))
         m.tokens.labels(model, "output").inc(written)
         price_in, price_out = MODELS[model]
-        m.cost_usd.labels(model).inc(read * price_in + written * price_out)
+        m.cost_usd.labels(model, m.graph_version).inc(read * price_in + written * price_out)
         return seconds
 
     def _call_tool(self, faulty: bool) -> float:

@@ -11,6 +11,7 @@ from slipway_clients.cluster import Manifest
 from slipway_clients.egress.text import plain
 from slipway_clients.prometheus import Rule
 from slipway_doctor.checks.environment import Environment
+from slipway_doctor.checks.versions import VersionFigures
 
 Samples = Mapping[str, Sequence[tuple[Mapping[str, str], float]]]
 """Samples by name, each with its labels."""
@@ -128,6 +129,16 @@ class PrometheusFacts:
     rules: Sequence[Rule] = ()
     firing: Sequence[Mapping[str, str]] = ()
     """Labels of the alerts that fire for this release."""
+    versions: Sequence[VersionFigures] = ()
+    """Of the release and of its baseline, those with turns in the last half hour; only of one when there is no other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """What is compared: `version` of the graph (empty: the Deployment's), with the release `baseline` or the version before."""
+
+    version: str = ""
+    baseline: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +149,7 @@ class Facts:
     release: str
     now: datetime
     limits: Limits = field(default_factory=Limits)
+    rollout: Rollout = field(default_factory=Rollout)
     environment: Environment = field(default_factory=Environment)
     deployment: Manifest | None = None
     pods: Sequence[Pod] = ()

@@ -22,7 +22,7 @@ from slipway_clients.cluster.paths import label_selector
 from slipway_clients.egress.read import ReadError, read
 from slipway_doctor.checks.answers import OPS_PATHS, Answer, pod_of
 from slipway_doctor.checks.environment import Environment, of_container
-from slipway_doctor.checks.facts import Facts, Limits, Pod, agent_container
+from slipway_doctor.checks.facts import Facts, Limits, Pod, Rollout, agent_container
 from slipway_doctor.checks.figures import Figures, NoFigures
 
 COMPONENT = "app.kubernetes.io/component"
@@ -61,6 +61,7 @@ async def gather(
     release: str,
     figures: Figures | NoFigures | None = None,
     limits: Limits | None = None,
+    rollout: Rollout | None = None,
 ) -> Facts:
     """The facts of now. What we may not list is named in `forbidden`.
 
@@ -77,7 +78,7 @@ async def gather(
     objects["keyrotations"] = [k for k in objects["keyrotations"] if k["spec"]["target"]["secretName"] in mounted]
     pods, measured, secrets, objects["dashboards"] = await asyncio.gather(
         asyncio.gather(*map(read_pod, agents)),
-        figures.of(namespace, release) if figures else _nothing(),
+        figures.of(namespace, release, rollout.baseline if rollout else "") if figures else _nothing(),
         _key_secrets(cluster, namespace, mounted, forbidden),
         _dashboards(cluster, namespace, deployment, forbidden),
     )
@@ -86,6 +87,7 @@ async def gather(
         release=release,
         now=clock.now(),
         limits=limits or Limits(),
+        rollout=rollout or Rollout(),
         environment=of_container(container) if deployment else Environment(),
         deployment=deployment,
         pods=pods,

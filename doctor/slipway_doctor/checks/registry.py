@@ -49,6 +49,7 @@ CHECKS: Sequence[Check] = (
     Check("IterationsLimited", Area.RELIABILITY, reliability.iteration_limit, settings_only=True),
     Check("DrainTested", Area.RELIABILITY, reliability.drain_tested),
     Check("FallbackModel", Area.RELIABILITY, reliability.fallback_model, settings_only=True),
+    Check("RolloutHealthy", Area.RELIABILITY, reliability.rollout),
     Check("JsonLogs", Area.OBSERVABILITY, observability.json_logs, settings_only=True),
     Check("Traced", Area.OBSERVABILITY, observability.tracing, settings_only=True),
     Check("Scraped", Area.OBSERVABILITY, observability.scraped),

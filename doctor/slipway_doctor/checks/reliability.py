@@ -3,6 +3,7 @@
 from slipway_doctor.checks.facts import Facts
 from slipway_doctor.checks.finding import Verdict, fail, ok, unknown, warn
 from slipway_doctor.checks.live import no_prometheus
+from slipway_doctor.checks.versions import MIN_TURNS, VersionFigures, worse
 
 
 def timeouts(facts: Facts) -> Verdict:
@@ -59,3 +60,36 @@ def fallback_model(facts: Facts) -> Verdict:
     if environment.get("FALLBACK_MODEL") == environment.get("MODEL"):
         return fail("SameModel", "FALLBACK_MODEL is MODEL", "name another model")
     return ok("Set", "another model steps in while MODEL stays down")
+
+
+def rollout(facts: Facts) -> Verdict:
+    """The version that is being rolled out against the one before, or against the release that is the baseline."""
+    if facts.prometheus is None or facts.prometheus.error:
+        return no_prometheus(facts)
+    version = facts.rollout.version or facts.environment.get("GRAPH_VERSION")
+    if not version:
+        return unknown(
+            "VersionUnknown", "nothing says which version is the new one", "set graph.version, or spec.rollout.version"
+        )
+    new, old = _compared(facts, version)
+    if old is None:
+        return unknown("OneVersion", f"none but version {version} has had turns in the last 30 minutes: nothing to compare with")
+    few = [each.version for each in (new, old) if not each.enough]
+    if few:
+        message = f"fewer than {MIN_TURNS} turns in the last 30 minutes of version {' and of '.join(few)}"
+        return unknown("TooFewTurns", message, "wait, or send it more traffic")
+    names = f"version {new.version} of {new.release} against {old.version} of {old.release}"
+    if found := list(worse(new, old)):
+        fix = "roll it back (helm rollback), or take its traffic away; docs/operations/progressive-rollouts.md has the queries"
+        return fail("Worse", f"{names}: {'; '.join(found)}", fix)
+    return ok("AsGood", f"{names}: as good or better")
+
+
+def _compared(facts: Facts, version: str) -> tuple[VersionFigures, VersionFigures | None]:
+    """The new version, and the other one with most turns."""
+    assert facts.prometheus  # noqa: S101  # the caller's
+    found = {(each.release, each.version): each for each in facts.prometheus.versions}
+    mine = facts.release, version
+    baseline = facts.rollout.baseline or facts.release
+    others = (each for key, each in found.items() if key != mine and each.release == baseline)
+    return found.get(mine, VersionFigures(*mine)), max(others, key=lambda each: each.turns, default=None)

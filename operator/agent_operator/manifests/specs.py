@@ -236,12 +236,20 @@ class Accepted(Block):
     because: Annotated[str, Field(min_length=3, max_length=200)]
 
 
+class RolloutBlock(Block):
+    """Which version of the graph is the new one, and which release it is compared with."""
+
+    version: str = Field("", pattern=r"^([A-Za-z0-9][A-Za-z0-9._+-]{0,63})?$")
+    baseline: Release | None = None
+
+
 class AgentHealthSpec(Block):
     """`spec` of an AgentHealth."""
 
     release: Release
     prometheus: PrometheusBlock | None = None
     limits: LimitsBlock | None = None
+    rollout: RolloutBlock | None = None
     accepted: list[Accepted] = Field([], max_length=40)
 
 

@@ -15,7 +15,7 @@ from slipway_clients.cluster import Manifest
 from slipway_clients.cluster.kinds import AGENT_HEALTH
 from slipway_clients.egress.origins import OriginRefused
 from slipway_clients.prometheus import Prometheus
-from slipway_doctor.checks.facts import Facts, Limits, PrometheusFacts
+from slipway_doctor.checks.facts import Facts, Limits, PrometheusFacts, Rollout
 from slipway_doctor.checks.figures import Figures, NoFigures
 from slipway_doctor.checks.finding import Area, Finding, Status
 from slipway_doctor.checks.gather import by_address, gather
@@ -23,7 +23,7 @@ from slipway_doctor.checks.registry import judge
 from slipway_doctor.checks.security import key_changed
 
 INTERVAL = 10.0
-"""Seconds between two looks at a release: what changes is shown within 15 s. A look is nine small calls, and three a pod."""
+"""Seconds between two looks at a release: what changes is shown within 15 s. A look is ten small calls, and three a pod."""
 
 
 class AgentHealthStatus(ConditionedStatus):
@@ -79,6 +79,7 @@ async def _look(tools: Tools, about: Manifest, spec: AgentHealthSpec, figures: F
         release=spec.release,
         figures=figures,
         limits=limits_of(spec),
+        rollout=Rollout(spec.rollout.version, spec.rollout.baseline or "") if spec.rollout else None,
     )
     accepted = {each.condition: each.because for each in spec.accepted}
     status = render(about, accepted, facts, judge(facts))

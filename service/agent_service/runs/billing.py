@@ -87,7 +87,7 @@ class Billing:
         if bill.cost_usd is None:
             metrics.count_unpriced(bill.model)
         else:
-            metrics.cost_usd.labels(label).inc(float(bill.cost_usd))
+            metrics.cost_usd.labels(label, metrics.graph_version).inc(float(bill.cost_usd))
 
 
 def bill_embedding(model: str, tokens: int, estimated: bool) -> None:

@@ -241,7 +241,8 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
 
     def _say(self, source: str, text: str, *, first: bool) -> None:
         if first and not self._said.text:
-            seconds = self._metrics.first_token_seconds.labels(self._metrics.graph_label(self._live.run.graph))
+            graph = self._metrics.graph_label(self._live.run.graph)
+            seconds = self._metrics.first_token_seconds.labels(graph, self._metrics.graph_version)
             seconds.observe(time.monotonic() - self._started, self._live.trace.exemplar)
         self._speakers.say(source, text)
 

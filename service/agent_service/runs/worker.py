@@ -237,7 +237,7 @@ class Worker:
         self._turn_seconds.append(seconds)
         graph = self._metrics.graph_label(live.run.graph)
         self._metrics.turn_seconds.labels(graph).observe(seconds, live.trace.exemplar)
-        self._metrics.runs.labels(ending.outcome, graph).inc()
+        self._metrics.runs.labels(ending.outcome, graph, self._metrics.graph_version).inc()
         if ending.outcome == "iteration_limit":
             self._metrics.count_answer("iteration_limit")
         elif ending.outcome == "completed":

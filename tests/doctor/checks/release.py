@@ -10,6 +10,7 @@ from slipway_clients.cluster import Manifest
 from slipway_clients.prometheus import Rule
 from slipway_doctor.checks.environment import of_container
 from slipway_doctor.checks.facts import Facts, Pod, PodHealth, PodStatus, PrometheusFacts, Samples
+from slipway_doctor.checks.versions import VersionFigures
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NAMESPACE, RELEASE = "prod", "my-agent"
@@ -21,6 +22,7 @@ LABELS = {
 QUERY = f'sum(rate(agent_cost_usd_total{{namespace="{NAMESPACE}",job="{RELEASE}"}}[15m])) * 3600 > 50'
 
 ENVIRONMENT = {
+    "GRAPH_VERSION": "2",
     "MODEL": "gpt-4.1",
     "CHEAP_MODEL": "gpt-4.1-mini",
     "FALLBACK_MODEL": "gpt-4o",
@@ -172,7 +174,12 @@ def prometheus() -> PrometheusFacts:
         requests=500,
         drained=True,
         rules=[Rule("cost", "AgentCostHigh", "ok", QUERY)],
+        versions=versions(),
     )
+
+
+def versions(new_failed: float = 0.0) -> list[VersionFigures]:
+    return [VersionFigures(RELEASE, "2", turns=100, failed=new_failed), VersionFigures(RELEASE, "1", turns=100)]
 
 
 def facts() -> Facts:

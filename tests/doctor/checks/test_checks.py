@@ -23,6 +23,7 @@ from tests.doctor.checks.release import (
     forbidden,
     objects_are,
     template,
+    versions,
 )
 
 OK, WARN, FAIL, UNKNOWN = Status.OK, Status.WARN, Status.FAIL, Status.UNKNOWN
@@ -186,6 +187,10 @@ SPOILED: list[tuple[str, Change, Status, str]] = [
     ("DrainTested", figures(drained=None), UNKNOWN, "NoHistory"),
     ("FallbackModel", env(FALLBACK_MODEL=""), WARN, "NoFallback"),
     ("FallbackModel", env(FALLBACK_MODEL="gpt-4.1"), FAIL, "SameModel"),
+    ("RolloutHealthy", env(GRAPH_VERSION=""), UNKNOWN, "VersionUnknown"),
+    ("RolloutHealthy", env(GRAPH_VERSION="3"), UNKNOWN, "TooFewTurns"),
+    ("RolloutHealthy", figures(versions=[]), UNKNOWN, "OneVersion"),
+    ("RolloutHealthy", figures(versions=versions(new_failed=30)), FAIL, "Worse"),
     ("JsonLogs", template(lambda _, c: c.update(tty=True)), FAIL, "Terminal"),
     ("JsonLogs", env(LOG_LEVEL="debug"), WARN, "Debug"),
     ("Traced", env(OTEL_EXPORTER_OTLP_ENDPOINT=""), WARN, "NoTraces"),
