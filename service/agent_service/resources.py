@@ -37,6 +37,7 @@ from agent_service.langgraph_file import GraphSource
 from agent_service.metrics import Metrics
 from agent_service.open_streams import Streams
 from agent_service.prices import PriceFile
+from agent_service.runs.assistant_store import AssistantStore
 from agent_service.runs.billing import bill_embedding
 from agent_service.runs.checkpoints import Checkpointer
 from agent_service.runs.cron_store import CronStore
@@ -83,6 +84,7 @@ class Resources:
     store: CallerStore
     thread_runs: ThreadRuns
     crons: CronStore
+    assistants: AssistantStore
     graphs: Graphs
     started_at: datetime
     authenticator: Authenticator
@@ -207,6 +209,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
             store=CallerStore(pool, store),
             thread_runs=runtime.thread_runs,
             crons=runtime.crons,
+            assistants=runtime.assistants,
             graphs=runtime.graphs,
             started_at=datetime.now(UTC),
             authenticator=authenticator,

@@ -23,7 +23,9 @@ EXAMPLES = 10
 BEYOND_JSON_SCHEMA = {
     "POST /runs/{run_id}/resume", "POST /v1/chat/completions",
     "POST /mcp", "GET /mcp", "POST /a2a", "POST /a2a/{graph}", "GET /a2a/{graph}/.well-known/agent-card.json",
-    "POST /assistants/search", "POST /assistants/count", "POST /threads", "POST /threads/search", "POST /threads/count",
+    "POST /assistants", "PATCH /assistants/{assistant_id}", "POST /assistants/{assistant_id}/versions",
+    "POST /assistants/{assistant_id}/latest", "POST /assistants/search", "POST /assistants/count",
+    "POST /threads", "POST /threads/search", "POST /threads/count",
     "PATCH /threads/{thread_id}", "POST /threads/{thread_id}/state", "POST /threads/{thread_id}/state/checkpoint",
     "POST /threads/{thread_id}/history", "POST /threads/{thread_id}/runs", "POST /threads/{thread_id}/runs/stream",
     "POST /threads/{thread_id}/runs/wait", "POST /runs", "POST /runs/stream", "POST /runs/wait", "POST /runs/batch",

@@ -62,11 +62,15 @@ ELSEWHERE = {
     "service/auth/test_jwt_verifier.py": ["auth/claims"],
     "attack/test_children.py": ["child_processes"],
     "durability/test_crons.py": ["api/langgraph/cron_routes", "api/langgraph/cron_schemas", "runs/cron_store", "runs/crons"],
+    "integration/test_langgraph_assistants.py": [
+        *("api/langgraph/assistant_routes", "api/langgraph/assistant_schemas", "api/langgraph/assistants"),
+        *("runs/assistant_store", "runs/assistant", "runs/run_view"),
+    ],
     "integration/test_langgraph_store.py": ["api/langgraph/store_routes", "api/langgraph/store_schemas", "db/caller_store"],
     "durability/test_langgraph_streams.py": ["api/langgraph/encoder", "runs/recorder"],
     "conformance/langgraph/test_protocol_v2.py": ["api/langgraph/protocol_encoder", "api/langgraph/protocol_routes"],
     "integration/test_langgraph_wire.py": [
-        *("api/langgraph/assistant_routes", "api/langgraph/run_inputs", "api/langgraph/run_routes"),
+        *("api/langgraph/run_inputs", "api/langgraph/run_routes"),
         *("api/langgraph/thread_routes", "api/langgraph/views", "api/langgraph/wire_schemas"),
         *(
             "runs/on_thread",

@@ -45,6 +45,8 @@ BODIES: dict[str, Any] = {
     "/a2a": {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "{run_id}"}},
     "/assistants": {"graph_id": "agent"},
     "/assistants/{assistant_id}": {},
+    "/assistants/{assistant_id}/versions": {},
+    "/assistants/{assistant_id}/latest": {"version": 1},
     "/assistants/search": {},
     "/assistants/count": {},
     "/threads": {},
@@ -80,7 +82,8 @@ NO_IDS = {
     ("GET", "/v1/models/{model}"),
     ("POST", "/v1/chat/completions"),
     *(("POST", f"/assistants{way}") for way in ("", "/search", "/count")),
-    *((method, "/assistants/{assistant_id}") for method in ("GET", "PATCH", "DELETE")),
+    *((method, "/assistants/{assistant_id}") for method in ("GET", "PATCH", "DELETE")),  # theirs: test_langgraph_assistants.py
+    *(("POST", f"/assistants/{{assistant_id}}/{way}") for way in ("versions", "latest")),
     *(("GET", f"/assistants/{{assistant_id}}/{way}") for way in ("graph", "schemas", "subgraphs", "subgraphs/{namespace}")),
     *(("POST", f"/threads{way}") for way in ("", "/search", "/count")),
     *(("POST", f"/runs{way}") for way in ("", "/stream", "/wait", "/batch")),

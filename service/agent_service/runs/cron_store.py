@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Literal, get_type_hints
 from uuid import UUID
 
+from psycopg.errors import ForeignKeyViolation
 from psycopg.types.json import Jsonb
 
 from agent_service.db.pool import Connection, Pool, connection
@@ -31,6 +32,8 @@ class Cron:
     tenant: str
     user_id: str
     graph: str
+    assistant: UUID | None
+    """A stored one of the owner's; None: the graph's own."""
     thread_id: UUID | None
     schedule: str
     timezone: str | None
@@ -76,7 +79,10 @@ class CronStore:
         row = {**_for_json(values), "tenant": principal.tenant, "user_id": principal.user, "most": MAX_CRONS}
         async with connection(self._pool) as conn, conn.transaction():
             await conn.execute(ONE_AT_A_TIME, (principal.label,))
-            found = await (await conn.execute(CREATE.encode(), row)).fetchone()
+            try:
+                found = await (await conn.execute(CREATE.encode(), row)).fetchone()
+            except ForeignKeyViolation:
+                raise InvalidRequest("assistant_id: it was deleted just now", field="assistant_id") from None
         if found is None:
             raise InvalidRequest(
                 f"schedule: {MAX_CRONS} crons are kept for you, and no more may be; delete some", field="schedule"
@@ -143,9 +149,10 @@ ONE_AT_A_TIME = b"SELECT pg_advisory_xact_lock(hashtextextended('slipway.crons/'
 
 CREATE = f"""
 INSERT INTO slipway.crons AS c
-    (id, tenant, user_id, graph, thread_id, schedule, timezone, end_time, enabled, keeps, payload, input, metadata, next_run)
-SELECT %(id)s, %(tenant)s, %(user_id)s, %(graph)s, %(thread_id)s, %(schedule)s, %(timezone)s, %(end_time)s, %(enabled)s,
-       %(keeps)s, %(payload)s, %(input)s, %(metadata)s, %(next_run)s
+    (id, tenant, user_id, graph, assistant, thread_id, schedule, timezone, end_time,
+     enabled, keeps, payload, input, metadata, next_run)
+SELECT %(id)s, %(tenant)s, %(user_id)s, %(graph)s, %(assistant)s, %(thread_id)s, %(schedule)s, %(timezone)s, %(end_time)s,
+       %(enabled)s, %(keeps)s, %(payload)s, %(input)s, %(metadata)s, %(next_run)s
 WHERE (SELECT count(*) FROM slipway.crons WHERE tenant = %(tenant)s AND user_id = %(user_id)s) < %(most)s
 RETURNING {COLUMNS}
 """

@@ -6,9 +6,11 @@ from uuid import uuid4
 import structlog
 
 from agent_service.errors import DatabaseUnavailable, NotFound, SlipwayError
+from agent_service.runs.assistant import of_graph, run_input
+from agent_service.runs.assistant_store import AssistantStore
 from agent_service.runs.cron_store import Cron, CronStore, Tick
+from agent_service.runs.graphs import Graphs
 from agent_service.runs.on_thread import OnThread
-from agent_service.runs.run_view import assistant_id
 from agent_service.runs.schedules import next_after
 from agent_service.runs.thread_runs import ThreadRuns
 from agent_service.runs.thread_store import ThreadStore
@@ -28,10 +30,13 @@ AT_ONCE = 20
 class Crons:
     """The loop of one process. A tick that was missed, since nobody was there, is made up for once, with all that followed it."""
 
-    def __init__(self, store: CronStore, runs: ThreadRuns, threads: ThreadStore, graphs: list[str]) -> None:
+    def __init__(
+        self, store: CronStore, runs: ThreadRuns, threads: ThreadStore, assistants: AssistantStore, graphs: Graphs
+    ) -> None:
         self._store = store
         self._runs = runs
         self._threads = threads
+        self._assistants = assistants
         self._graphs = graphs
 
     async def run_forever(self) -> None:
@@ -50,7 +55,7 @@ class Crons:
 
     async def _begin_due(self) -> bool:
         """Whether there was any."""
-        due = await self._store.claim(self._graphs, AT_ONCE)
+        due = await self._store.claim(self._graphs.names, AT_ONCE)
         for cron, now in due:
             assert cron.next_run is not None  # noqa: S101  # it is due
             tick = Tick(cron.id, cron.next_run, next_after(cron.schedule, cron.timezone, now, cron.end_time))
@@ -74,18 +79,24 @@ class Crons:
             thread = await self._threads.named(cron.principal, cron.thread_id)
             if thread is None:
                 raise NotFound("its thread was deleted")
+        assistant = of_graph(cron.graph)
+        if cron.assistant:
+            stored = await self._assistants.get(cron.principal, cron.assistant)
+            if stored is None:
+                raise NotFound("its assistant was deleted")
+            assistant = stored
         ephemeral = thread is None and not cron.keeps
         how = OnThread(
             strategy=cron.payload.get("multitask_strategy") or "enqueue",
-            metadata={"graph_id": cron.graph, "assistant_id": str(assistant_id(cron.graph)), "cron_id": str(cron.id)},
+            metadata={**assistant.ids, "cron_id": str(cron.id)},
             ephemeral=ephemeral,
             tick=tick,
         )
         await self._runs.start(
             cron.principal,
             thread.name if thread else str(uuid4()),
-            cron.input,
-            graph=cron.graph,
+            run_input(assistant, cron.input, self._graphs.of_session(assistant.graph).context),
+            graph=assistant.graph,
             how=how,
             listed=not ephemeral,
             written=cron.payload.get("input"),

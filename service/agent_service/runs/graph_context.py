@@ -31,16 +31,24 @@ class GraphContext:
         """
         if self.schema is None:
             if given is not None:
-                raise InvalidRequest("context: this agent takes none", field="context")
+                raise _none_is_taken()
             return None
         merged = {**self.defaults, **(given or {})}
+        self.refuse_unknown(merged)
+        self._check(merged)
+        return merged
+
+    def refuse_unknown(self, given: Mapping[str, object]) -> None:
+        """Of a part of a context. Raises InvalidRequest: a name that the graph's context does not have."""
+        if not given:
+            return
+        if self.schema is None:
+            raise _none_is_taken()
         known = get_type_hints(self.schema)
-        for name in merged:
+        for name in given:
             if name not in known:
                 expected = ", ".join(known)
                 raise InvalidRequest(f"context.{name}: not known; expected {expected}", field=f"context.{name}")
-        self._check(merged)
-        return merged
 
     def _check(self, merged: dict[str, object]) -> None:
         try:
@@ -53,6 +61,10 @@ class GraphContext:
             first = error.errors()[0]
             name = ".".join(["context", *map(str, first["loc"])])
             raise InvalidRequest(f"{name}: {first['msg']}", field=name) from None
+
+
+def _none_is_taken() -> InvalidRequest:
+    return InvalidRequest("context: this agent takes none", field="context")
 
 
 def contexts_of(schemas: Sequence[Any], defaults: Mapping[str, object]) -> list[GraphContext]:

@@ -26,6 +26,12 @@ def assistant_id(graph: str) -> UUID:
     return uuid5(ASSISTANTS, graph)
 
 
+def assistant_of(run: Run) -> str:
+    """The id of the assistant whose run it is; of a caller who named none, the graph's own."""
+    metadata: Mapping[str, str] = run.input.get("wire", {}).get("metadata", {})
+    return metadata.get("assistant_id") or str(assistant_id(run.graph))
+
+
 def run_status(run: Run) -> str:
     """One of pending, running, success, error, timeout, interrupted."""
     if run.status != "finished":
@@ -39,7 +45,7 @@ def run_view(run: Run) -> dict[str, Any]:
     return {
         "run_id": str(run.id),
         "thread_id": str(UUID(run.session_id)),
-        "assistant_id": str(assistant_id(run.graph)),
+        "assistant_id": assistant_of(run),
         "metadata": wire.get("metadata", {}),
         "status": run_status(run),
         "kwargs": wire.get("kwargs", {}),

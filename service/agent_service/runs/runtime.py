@@ -16,6 +16,7 @@ from agent_service.db.pool import Pool, make_pool
 from agent_service.errors import GuardrailBlocked
 from agent_service.metrics import Metrics
 from agent_service.prices import PriceTable
+from agent_service.runs.assistant_store import AssistantStore
 from agent_service.runs.budgets import Budgets
 from agent_service.runs.checkpoints import Checkpointer
 from agent_service.runs.cron_store import CronStore
@@ -62,6 +63,7 @@ class Runtime:
     threads: ThreadStore
     thread_runs: ThreadRuns
     crons: CronStore
+    assistants: AssistantStore
     graphs: Graphs
 
 
@@ -159,8 +161,8 @@ async def open_runtime(
         "graphs": served.run_forever,
         "prune": partial(prune_forever, pool, Retention.of(settings), settings.prune_interval_seconds, metrics),
     }
-    crons = CronStore(pool)
-    loops["crons"] = Crons(crons, thread_runs, of_clients, graphs.names).run_forever
+    crons, assistants = CronStore(pool), AssistantStore(pool)
+    loops["crons"] = Crons(crons, thread_runs, of_clients, assistants, graphs).run_forever
     if hosts := split_names(settings.webhook_hosts):
         loops["webhooks"] = partial(deliver_forever, pool, of_clients.values_after, hosts)
     watchdog = Watchdog(url, live, threads, settings.lease_seconds)
@@ -168,7 +170,7 @@ async def open_runtime(
         watchdog.start()
         tasks = [asyncio.create_task(_keep_going(name, loop), name=name) for name, loop in loops.items()]
         try:
-            yield Runtime(service, worker, of_clients, thread_runs, crons, graphs)
+            yield Runtime(service, worker, of_clients, thread_runs, crons, assistants, graphs)
         finally:
             for task in tasks:
                 task.cancel()

@@ -104,8 +104,9 @@ async def test_a_path_that_is_none_says_so_in_json(http: httpx.AsyncClient) -> N
 @pytest.mark.parametrize(
     ("method", "path"), [("PATCH", "/assistants/{id}"), ("POST", "/assistants"), ("DELETE", "/assistants/{id}")]
 )
-async def test_what_the_service_decides_no_client_changes(http: httpx.AsyncClient, method: str, path: str) -> None:
-    """An assistant that is none: the reference has those that clients made, too."""
+async def test_an_assistant_that_is_none_is_not_made_changed_or_deleted_by_an_empty_body(
+    http: httpx.AsyncClient, method: str, path: str
+) -> None:
     response = await http.request(method, path.format(id=uuid.uuid4()), json={})
-    assert response.status_code in {403, 404, 405, 422, 501}
+    assert response.status_code in {404, 422}
     assert response.json()["detail"]

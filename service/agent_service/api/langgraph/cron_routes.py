@@ -10,14 +10,15 @@ from starlette.responses import Response
 
 from agent_service.api.deps import Caller, ResourcesDep
 from agent_service.api.json_body import JsonResponse, JsonRoute, json_bytes
-from agent_service.api.langgraph.assistant_routes import graph_named
+from agent_service.api.langgraph.assistants import assistant_named, schema_of
 from agent_service.api.langgraph.cron_schemas import CronChange, CronCreate, CronFilter, CronSearch, ThreadCronCreate, run_of
 from agent_service.api.langgraph.pages import page
-from agent_service.api.langgraph.run_inputs import ALL_MODES, run_input
+from agent_service.api.langgraph.run_inputs import ALL_MODES, asked_of
 from agent_service.api.openapi import PROBLEMS
 from agent_service.errors import InvalidRequest, NotFound
 from agent_service.principal import Principal
 from agent_service.resources import Resources
+from agent_service.runs.assistant import run_input
 from agent_service.runs.cron_store import Cron
 from agent_service.runs.run_view import assistant_id
 from agent_service.runs.schedules import next_after
@@ -74,7 +75,7 @@ async def change_cron(cron_id: UUID, body: CronChange, res: ResourcesDep, princi
     cron = await res.crons.get(principal, cron_id)
     thread = await _thread(res, principal, cron.thread_id) if cron.thread_id else None
     given = _given(body)
-    values = await _values(res, {**cron.payload, **given}, thread)
+    values = await _values(res, principal, {**cron.payload, **given}, thread)
     return JsonResponse(_view(await res.crons.replace(cron, {**values, "moved": not MOVES.isdisjoint(given)})))
 
 
@@ -86,7 +87,7 @@ async def delete_cron(cron_id: UUID, res: ResourcesDep, principal: Caller) -> Re
 
 
 async def _create(res: Resources, principal: Principal, body: CronCreate | ThreadCronCreate, thread: NamedThread | None) -> Cron:
-    return await res.crons.create(principal, {"id": uuid4(), **await _values(res, _given(body), thread)})
+    return await res.crons.create(principal, {"id": uuid4(), **await _values(res, principal, _given(body), thread)})
 
 
 async def _thread(res: Resources, principal: Principal, thread_id: UUID) -> NamedThread:
@@ -102,30 +103,25 @@ def _given(body: CronChange) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not None or name == "end_time"}
 
 
-async def _values(res: Resources, payload: dict[str, Any], thread: NamedThread | None) -> dict[str, Any]:
+async def _values(res: Resources, principal: Principal, payload: dict[str, Any], thread: NamedThread | None) -> dict[str, Any]:
     """Raises InvalidRequest, GuardrailBlocked: what each of its runs would."""
     if (size := len(json_bytes(payload))) > MAX_CRON_BYTES:
         raise InvalidRequest(
             f"input: with the rest of the cron expected at most {MAX_CRON_BYTES} bytes, got {size}", field="input"
         )
     body = run_of(payload)
-    graph = graph_named(res, body.assistant_id)
+    assistant = await assistant_named(res, principal, body.assistant_id)
+    schema = schema_of(res, assistant)
     await res.thread_runs.check_texts(body.input)
-    given = run_input(
-        body,
-        graph,
-        str(assistant_id(graph)),
-        context=res.graphs.by_name[graph].context,
-        record=ALL_MODES,
-        thread=thread,
-        webhook_hosts=split_names(res.settings.webhook_hosts),
-    )
+    asked = asked_of(body, schema=schema, record=ALL_MODES, thread=thread, webhook_hosts=split_names(res.settings.webhook_hosts))
+    run_input(assistant, asked, schema)  # what each time would be refused for, is refused now
     end = payload.get("end_time")
     end_time = datetime.fromisoformat(end) if end else None
     enabled = payload.get("enabled", True)
     zone = payload.get("timezone")
     return {
-        "graph": graph,
+        "graph": assistant.graph,
+        "assistant": assistant.id if assistant.is_stored else None,
         "thread_id": thread.id if thread else None,
         "schedule": payload["schedule"],
         "timezone": zone,
@@ -133,26 +129,32 @@ async def _values(res: Resources, payload: dict[str, Any], thread: NamedThread |
         "enabled": enabled,
         "keeps": payload.get("on_run_completed") == "keep",
         "payload": payload,
-        "input": dict(given),
+        "input": dict(asked),
         "metadata": payload.get("metadata", {}),
         "next_run": next_after(payload["schedule"], zone, datetime.now(UTC), end_time),
     }
 
 
 async def _matching(res: Resources, principal: Principal, wanted: CronFilter) -> list[dict[str, Any]]:
-    graph = graph_named(res, wanted.assistant_id) if wanted.assistant_id else None
+    assistant = (await assistant_named(res, principal, wanted.assistant_id)).id if wanted.assistant_id else None
     return [
         _view(cron)
         for cron in await res.crons.all_of(principal, wanted.metadata or {})
-        if graph in {None, cron.graph} and wanted.thread_id in {None, cron.thread_id} and wanted.enabled in {None, cron.enabled}
+        if assistant in {None, _assistant_id(cron)}
+        and wanted.thread_id in {None, cron.thread_id}
+        and wanted.enabled in {None, cron.enabled}
     ]
+
+
+def _assistant_id(cron: Cron) -> UUID:
+    return cron.assistant or assistant_id(cron.graph)
 
 
 def _view(cron: Cron) -> dict[str, Any]:
     payload: Mapping[str, Any] = cron.payload
     return {
         "cron_id": str(cron.id),
-        "assistant_id": str(assistant_id(cron.graph)),
+        "assistant_id": str(_assistant_id(cron)),
         "thread_id": cron.thread_id,
         "on_run_completed": None if cron.thread_id else payload.get("on_run_completed", "delete"),
         "end_time": cron.end_time,

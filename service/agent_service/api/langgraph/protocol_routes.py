@@ -11,6 +11,7 @@ from starlette.responses import Response
 from agent_service.api.deps import Caller, ResourcesDep, WaitingCaller
 from agent_service.api.field_types import Body, JsonObject, JsonValue
 from agent_service.api.json_body import JsonRoute
+from agent_service.api.langgraph.assistants import assistant_named
 from agent_service.api.langgraph.encoder import HEARTBEAT_SECONDS
 from agent_service.api.langgraph.protocol_encoder import ProtocolEncoder, Subscription, began
 from agent_service.api.langgraph.run_routes import begin
@@ -20,8 +21,9 @@ from agent_service.api.sse import HEARTBEAT, StreamResponse
 from agent_service.errors import InvalidRequest, NotFound, NotInterrupted, OtherGraph, SessionBusy
 from agent_service.principal import Principal
 from agent_service.resources import Resources
-from agent_service.runs.run_view import assistant_id
+from agent_service.runs.run_view import assistant_of
 from agent_service.runs.state_json import state_bytes
+from agent_service.runs.thread_types import Thread
 
 router = APIRouter(route_class=JsonRoute, tags=["langgraph"], responses=PROBLEMS)
 
@@ -140,7 +142,16 @@ async def _respond(res: Resources, principal: Principal, thread_id: UUID, params
         raise NoSuchInterrupt(f"nothing waits for an answer to {', '.join(sorted(unknown)) if answers else 'it'}")
     more = {name: value for name, value in (("config", given.config), ("metadata", given.metadata)) if value is not None}
     command = {"resume": answers, "update": given.update, "goto": given.goto}
-    return await _begin(res, principal, thread_id, {"assistant_id": thread.graph, "command": command, **more})
+    assistant = await _assistant_of(res, principal, thread)
+    return await _begin(res, principal, thread_id, {"assistant_id": assistant, "command": command, **more})
+
+
+async def _assistant_of(res: Resources, principal: Principal, thread: Thread) -> str | None:
+    """The one that its last run named, if it is still there."""
+    try:
+        return str((await assistant_named(res, principal, str(thread.metadata.get("assistant_id")))).id)
+    except InvalidRequest:
+        return thread.graph
 
 
 Method = Callable[[Resources, Principal, UUID, dict[str, Any]], Awaitable[Mapping[str, str]]]
@@ -177,7 +188,7 @@ async def _frames(
     idle = min(HEARTBEAT_SECONDS, res.settings.heartbeat_seconds)
     async for run, batch in res.thread_runs.follow_thread(principal, thread_id, first, idle=idle):
         if run is not None and run.id != current:
-            assistant = {"graph_id": run.graph, "assistant_id": str(assistant_id(run.graph))}
+            assistant = {"graph_id": run.graph, "assistant_id": assistant_of(run)}
             last = encoder.last if encoder else 0
             encoder = ProtocolEncoder(run, thread_id, assistant, wanted, res.thread_runs, last=last, since=since)
             current = run.id

@@ -5,6 +5,7 @@ from typing import Any
 
 from agent_service.api.langgraph.wire_schemas import Checkpoint, RunConfig, RunCreate, StreamMode
 from agent_service.errors import BothContexts, InvalidRequest
+from agent_service.runs.assistant import own_context
 from agent_service.runs.graph_context import GraphContext
 from agent_service.runs.run_types import CheckpointInput, ConfigInput, RunInput
 from agent_service.runs.thread_types import NamedThread
@@ -19,34 +20,32 @@ OURS = frozenset({"thread_id", "principal", "checkpoint_id", "checkpoint_ns", "c
 INTERNAL = ("__", "langgraph_")
 
 
-def run_input(
+def asked_of(
     body: RunCreate,
-    graph: str,
-    assistant: str,
     *,
-    context: GraphContext,
+    schema: GraphContext,
     record: tuple[StreamMode, ...] | None,
     thread: NamedThread | None,
     webhook_hosts: tuple[str, ...],
 ) -> RunInput:
-    """The run's input, as it is stored.
+    """What a client asks for; with what its assistant holds (runs/assistant.py) it is the run's input.
 
     Raises:
         InvalidRequest: names the field.
         BothContexts: `context` and `config.configurable` at once.
     """
-    configurable = _configurable(body.config, thread)
-    if configurable and body.context:
-        raise BothContexts("Cannot specify both configurable and context: give `context` alone", field="context")
+    config = own_config(body.config, body.context, thread)
     modes = list(dict.fromkeys(body.stream_mode or record or (() if record == () else ("values",))))
-    given: RunInput = {"context": _context(context, body.context, configurable), "record": [str(mode) for mode in modes]}
+    given: RunInput = {"context": own_context(schema, body.context, config), "record": [str(mode) for mode in modes]}
     if body.command:
         given["command"] = {key: value for key, value in body.command.model_dump().items() if value is not None}  # type: ignore[typeddict-item]  # its fields
         if not given["command"]:
             raise InvalidRequest("command: expected resume, update or goto", field="command")
     else:
         given["state"] = body.input
-    if config := _config(body.config, configurable, body.metadata):
+    if metadata := {**config.get("metadata", {}), **(body.metadata or {})}:
+        config["metadata"] = metadata
+    if config:
         given["config"] = config
     if at := _checkpoint(body):
         given["checkpoint"] = at
@@ -56,9 +55,8 @@ def run_input(
         given["interrupt_before"] = body.interrupt_before
     if body.interrupt_after:
         given["interrupt_after"] = body.interrupt_after
-    metadata = {**(thread.metadata if thread else {}), **(body.metadata or {}), "graph_id": graph, "assistant_id": assistant}
     given["wire"] = {
-        "metadata": metadata,
+        "metadata": {**(thread.metadata if thread else {}), **(body.metadata or {})},
         "multitask_strategy": body.multitask_strategy or "enqueue",
         "on_disconnect": body.on_disconnect or "continue",
     }
@@ -67,39 +65,33 @@ def run_input(
     return given
 
 
-def _configurable(config: RunConfig | None, thread: NamedThread | None) -> dict[str, Any]:
-    found = dict(config.configurable or {}) if config else {}
+def own_config(config: RunConfig | None, context: Mapping[str, Any] | None, thread: NamedThread | None = None) -> ConfigInput:
+    """What a client may set of the graph's config. Raises InvalidRequest, BothContexts."""
+    found: ConfigInput = {}
+    if config is None:
+        return found
+    if configurable := _configurable(config, thread):
+        if context:
+            raise BothContexts("Cannot specify both configurable and context: give `context` alone", field="context")
+        found["configurable"] = configurable
+    if config.tags:
+        found["tags"] = config.tags
+    if config.recursion_limit:
+        found["recursion_limit"] = config.recursion_limit
+    if config.max_concurrency:
+        found["max_concurrency"] = config.max_concurrency
+    if config.metadata:
+        found["metadata"] = config.metadata
+    return found
+
+
+def _configurable(config: RunConfig, thread: NamedThread | None) -> dict[str, Any]:
+    found = dict(config.configurable or {})
     if thread and found.get("thread_id") == str(thread.id):
         del found["thread_id"]
     for name in found:
         if name in OURS or name.startswith(INTERNAL):
             raise InvalidRequest(f"config.configurable.{name}: a caller may not set it", field=f"config.configurable.{name}")
-    return found
-
-
-def _context(
-    schema: GraphContext, context: Mapping[str, Any] | None, configurable: Mapping[str, Any]
-) -> dict[str, object] | None:
-    """Of a graph with a schema for it: what was given as `configurable` counts, as far as the schema knows it."""
-    if schema.schema is None:
-        return schema.of(context or None)
-    if context:
-        return schema.of(context)
-    return schema.of({name: value for name, value in configurable.items() if name in schema.names})
-
-
-def _config(config: RunConfig | None, configurable: dict[str, Any], metadata: Mapping[str, Any] | None) -> ConfigInput:
-    found: ConfigInput = {}
-    if configurable:
-        found["configurable"] = configurable
-    if config and config.tags:
-        found["tags"] = config.tags
-    if config and config.recursion_limit:
-        found["recursion_limit"] = config.recursion_limit
-    if config and config.max_concurrency:
-        found["max_concurrency"] = config.max_concurrency
-    if merged := {**((config.metadata if config else None) or {}), **(metadata or {})}:
-        found["metadata"] = merged
     return found
 
 

@@ -11,10 +11,10 @@ from starlette.responses import Response
 
 from agent_service.api.deps import Caller, ResourcesDep, WaitingCaller, run_in_log
 from agent_service.api.json_body import JsonRoute
-from agent_service.api.langgraph.assistant_routes import graph_named
+from agent_service.api.langgraph.assistants import assistant_named, schema_of
 from agent_service.api.langgraph.encoder import HEARTBEAT_SECONDS, Encoder
 from agent_service.api.langgraph.pages import page
-from agent_service.api.langgraph.run_inputs import ALL_MODES, run_input
+from agent_service.api.langgraph.run_inputs import ALL_MODES, asked_of
 from agent_service.api.langgraph.views import outcome_view
 from agent_service.api.langgraph.wire_schemas import CancelMany, Limit, Offset, RunCreate, StreamMode
 from agent_service.api.openapi import PROBLEMS, event_stream
@@ -22,11 +22,12 @@ from agent_service.api.sse import StreamResponse
 from agent_service.errors import InvalidRequest, NotFound
 from agent_service.principal import Principal
 from agent_service.resources import Resources
+from agent_service.runs.assistant import run_input
 from agent_service.runs.events import START, EventId, Position
 from agent_service.runs.on_thread import OnThread
 from agent_service.runs.recorder import MESSAGE_MODES
 from agent_service.runs.run_types import Run
-from agent_service.runs.run_view import assistant_id, run_view
+from agent_service.runs.run_view import assistant_of, run_view
 from agent_service.runs.state_json import state_bytes
 from agent_service.runs.thread_types import NamedThread
 from agent_service.setting_types import split_names
@@ -103,7 +104,7 @@ async def create_batch(body: list[RunCreate], res: ResourcesDep, principal: Call
     if len(body) > MAX_BATCH:
         raise InvalidRequest(f"body: expected at most {MAX_BATCH} runs", field="body")
     for each in body:
-        graph_named(res, each.assistant_id)
+        await assistant_named(res, principal, each.assistant_id)
     runs = [await begin(res, principal, each, None, record=ALL_MODES) for each in body]
     return _json([run_view(run) for run in runs])
 
@@ -208,28 +209,23 @@ async def begin(
     res: Resources, principal: Principal, body: RunCreate, thread_id: UUID | None, *, record: tuple[StreamMode, ...] | None = None
 ) -> Run:
     """A new run. `record`: modes that are told of when none is named. Raises whatever ThreadRuns.start does."""
-    graph = graph_named(res, body.assistant_id)
-    assistant = str(assistant_id(graph))
+    assistant = await assistant_named(res, principal, body.assistant_id)
+    schema = schema_of(res, assistant)
     thread = await _thread(res, principal, body, thread_id) if thread_id else None
     name = thread.name if thread else str(thread_id or uuid4())
-    given = run_input(
-        body,
-        graph,
-        assistant,
-        context=res.graphs.by_name[graph].context,
-        record=record,
-        thread=thread,
-        webhook_hosts=split_names(res.settings.webhook_hosts),
-    )
+    asked = asked_of(body, schema=schema, record=record, thread=thread, webhook_hosts=split_names(res.settings.webhook_hosts))
     ephemeral = thread_id is None and body.on_completion != "keep"
     how = OnThread(
         strategy=body.multitask_strategy or "enqueue",
-        metadata={"graph_id": graph, "assistant_id": assistant},
+        metadata=assistant.ids,
         ephemeral=ephemeral,
         delay_seconds=body.after_seconds or 0.0,
     )
     written = [body.input, body.command.model_dump() if body.command else None]
-    run = await res.thread_runs.start(principal, name, given, graph=graph, how=how, listed=not ephemeral, written=written)
+    given = run_input(assistant, asked, schema)
+    run = await res.thread_runs.start(
+        principal, name, given, graph=assistant.graph, how=how, listed=not ephemeral, written=written
+    )
     return run_in_log(run)
 
 
@@ -266,7 +262,7 @@ def _stream(
 
 
 async def _frames(res: Resources, run: Run, modes: list[str], after: Position) -> AsyncIterator[bytes]:
-    assistant = {"graph_id": run.graph, "assistant_id": str(assistant_id(run.graph))}
+    assistant = {"graph_id": run.graph, "assistant_id": assistant_of(run)}
     thread_id = UUID(run.session_id)
     encoder = Encoder(run, thread_id, assistant, modes, res.thread_runs, after)
     begin = after if MESSAGE_MODES.isdisjoint(modes) else START

@@ -93,11 +93,15 @@ async def patch_thread(
 @router.delete("/threads/{thread_id}", status_code=204)
 async def delete_thread(thread_id: UUID, res: ResourcesDep, principal: Caller) -> Response:
     """Erases it with its runs and states; runs that are going are cancelled."""
-    thread = await res.threads.get(principal, thread_id)
+    await erase_thread(res, principal, await res.threads.get(principal, thread_id))
+    return Response(status_code=204)
+
+
+async def erase_thread(res: Resources, principal: Principal, thread: Thread) -> None:
+    """With its runs, states and crons. Raises NotFound, SessionBusy."""
     going = await res.thread_runs.going(principal, thread_id=thread.thread)
     await res.thread_runs.cancel(principal, going, wait=True)
     await res.sessions.erase(principal, thread.name)
-    return Response(status_code=204)
 
 
 @router.post("/threads/{thread_id}/copy")

@@ -135,20 +135,6 @@ class History(Body):
     checkpoint: Checkpoint | None = None
 
 
-class AssistantSearch(Body):
-    """A page of assistants."""
-
-    metadata: Metadata | None = None
-    graph_id: Name | None = None
-    name: Name | None = None
-    limit: Limit = 10
-    offset: Offset = 0
-    sort_by: Literal["assistant_id", "graph_id", "name", "created_at", "updated_at"] | None = None
-    sort_order: Literal["asc", "desc"] | None = None
-    select: Annotated[list[Name], Field(max_length=50)] | None = None
-    include_xray: bool | None = None
-
-
 StreamMode = Literal["values", "updates", "messages", "messages-tuple", "custom", "events", "debug", "tasks", "checkpoints"]
 
 Nodes = Annotated[list[Name], Field(max_length=1_000), BeforeValidator(listed)]
