@@ -97,8 +97,11 @@ def main() -> None:
 def _command_settings(**changes: str) -> Settings:
     """Settings of a command that opens no port: it must not ask who may call."""
     env = {**os.environ, "AUTH": "disabled", "HOST": "127.0.0.1", **changes}
+    # A job of a release has the variables of `serve` without the mounts.
     if not Path(env.get("LANGGRAPH_CONFIG", "")).is_file():
-        env.pop("LANGGRAPH_CONFIG", None)  # a job of a release has the variables of `serve` without the mounts
+        env.pop("LANGGRAPH_CONFIG", None)
+    if env.get("DATABASE_URL") and not Path(env.get("DATABASE_URL_FILE", "")).is_file():
+        env.pop("DATABASE_URL_FILE", None)
     return load_settings(env)
 
 
@@ -123,11 +126,12 @@ def _run(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -
 @click.option("--wait", default=0.0, metavar="SECONDS", help="Wait so long for a database that does not answer yet.")
 def migrate(wait: float) -> None:
     """Brings the database to this version's schema; safe to run twice, also at once."""
+    from agent_service.db.address import Address  # noqa: PLC0415  # see _run
     from agent_service.db.migrate import migrate as apply  # noqa: PLC0415  # see _run
     from agent_service.db.migrate import wait_for_database  # noqa: PLC0415  # see _run
 
     settings = _command_settings()
-    url = settings.database_url.get_secret_value()
+    url = Address.of(settings)()
     wait_for_database(url, wait, lambda reason: click.echo(f"waiting for the database: {reason}", err=True))
     count = apply(url, lambda name: click.echo(f"applying {name}"), settings.database_pooler)
     click.echo(f"{count} migration{'' if count == 1 else 's'} applied; the schema is current")
@@ -191,7 +195,7 @@ def dev(directory: Path, docs: tuple[Path, ...]) -> None:
     with embedded_postgres(directory.resolve()) as url:
         click.echo("migrating …")
         apply(url, lambda name: click.echo(f"  {name}"))
-        settings = _command_settings(DATABASE_URL=url)
+        settings = _command_settings(DATABASE_URL=url, DATABASE_URL_FILE="")
         if docs:
             click.echo("ingesting documents …")
             report = _ingest(settings, docs)

@@ -24,11 +24,13 @@ from agent_service.auth.authenticator import Authenticator, build_authenticator
 from agent_service.caller_limits import CountStart
 from agent_service.child_processes import Workers, open_workers
 from agent_service.data.data_reader import DataReader
+from agent_service.db.address import Address
 from agent_service.db.caller_store import CallerStore
 from agent_service.db.faults import explain, explain_no_connection
 from agent_service.db.graph_store import GraphStore
 from agent_service.db.migrate import check_schema
 from agent_service.db.pool import Pool, connection, describe_server, make_pool
+from agent_service.db.session_settings import Url
 from agent_service.documents.search import DocumentSearch
 from agent_service.errors import DatabaseUnavailable
 from agent_service.gauges import KeySource, watch_keys, watch_pool
@@ -128,15 +130,18 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
     _prepare(named)
     prices = PriceFile.open(settings.price_file)  # a wrong one is told at once, not when the database is there
     async with AsyncExitStack() as stack:
+        address = Address.of(settings)
         pool = make_pool(
-            settings.database_url.get_secret_value(),
+            address,
             size=settings.database_pool_size,
             timeout=settings.database_timeout,
             pooler=settings.database_pooler,
         )
         await pool.open()
         stack.push_async_callback(pool.close)
-        health.add("database", database_check(pool, settings.database_url.get_secret_value()), DATABASE_SECONDS)
+        health.add("database", database_check(pool, address), DATABASE_SECONDS)
+        address.on_change(pool.drain)
+        _background(stack, "database-address", address.follow_forever())
 
         def count_request(model: str, status: str) -> None:
             metrics.model_requests.labels(metrics.model_label(model), status).inc()
@@ -172,6 +177,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
             open_runtime(
                 settings,
                 pool,
+                address,
                 compiled,
                 metrics=metrics,
                 prices=prices.current,
@@ -233,7 +239,7 @@ async def _open_rates(settings: Settings) -> AsyncIterator[CountStart | None]:
         yield rates.hit
 
 
-def database_check(pool: Pool, url: str) -> Check:
+def database_check(pool: Pool, url: Url) -> Check:
     """Does the database answer, and now and then: would it take a turn?"""
 
     async def ping() -> None:

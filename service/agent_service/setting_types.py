@@ -22,7 +22,8 @@ def _comma_separated(value: str) -> str:
     return value
 
 
-def _conninfo(value: SecretStr) -> SecretStr:
+def check_conninfo(value: SecretStr) -> SecretStr:
+    """Raises ValueError, without the text."""
     try:
         conninfo_to_dict(value.get_secret_value())
     except ProgrammingError:  # its message may quote the password
@@ -74,7 +75,7 @@ def split_names(value: str) -> tuple[str, ...]:
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
-ConnInfo = Annotated[SecretStr, AfterValidator(_conninfo)]
+ConnInfo = Annotated[SecretStr, AfterValidator(check_conninfo)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 GraphTarget = Annotated[str, AfterValidator(_graph)]
 SchemaNames = Annotated[str, AfterValidator(_comma_separated)]

@@ -90,6 +90,11 @@ class Settings(BaseModel):
     database_url: ConnInfo = Field(
         SecretStr("postgresql:///slipway"), description="PostgreSQL connection string (libpq URI or keywords)."
     )
+    database_url_file: Path | None = Field(
+        None,
+        description="File with the connection string, instead of DATABASE_URL. It may change: as soon as a connection by the new"
+        " one succeeds, all others are replaced, and no request fails.",
+    )
     database_pool_size: Count = Field(
         10,
         description="Connections of one process, and 3 more for leases and notices; max_connections must allow all replicas.",

@@ -13,6 +13,7 @@ DEFAULT: Values = {}
 
 EXTERNAL = values_of(
     "postgres.existingSecret=database",
+    "postgres.caSecret=database-ca",
     "auth.jwt.jwksUrl=http://login.internal:8443/keys",
     "auth.jwt.rotatingSecret=token-key",
     "auth.jwt.issuer=https://login",

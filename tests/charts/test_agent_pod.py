@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from psycopg.pq import Conninfo
 
 from agent_service.agents.input_rules import load_input_rules
 from agent_service.settings import Settings
@@ -21,6 +22,7 @@ def annotations(*sets: str) -> dict[str, str]:
 @pytest.mark.parametrize("case", CASES)
 def test_the_pod_sets_no_variable_that_the_service_does_not_know(case: str) -> None:
     known = {name.upper() for name in Settings.model_fields}
+    known |= {option.envvar.decode() for option in Conninfo.get_defaults() if option.envvar}
 
     assert environment(CASES[case]).keys() - known == set()
 
@@ -28,7 +30,7 @@ def test_the_pod_sets_no_variable_that_the_service_does_not_know(case: str) -> N
 @pytest.mark.parametrize("case", CASES)
 def test_the_service_takes_the_pods_plain_settings(case: str) -> None:
     env = environment(CASES[case])
-    given = {name.lower(): value for name, value in env.items() if isinstance(value, str)}
+    given = {name.lower(): value for name, value in env.items() if isinstance(value, str) and not name.startswith("PG")}
     secret = {"jwt_secret": "s" * 32} if "JWT_SECRET" in env else {}
 
     settings = Settings.model_validate({**given, **secret, "host": "0.0.0.0"})
@@ -60,6 +62,25 @@ def test_keys_are_folders_so_that_they_rotate_without_a_restart() -> None:
         mount = mounts[env[variable]]
         assert "subPath" not in mount
         assert volumes[mount["name"]]["secret"] == {"secretName": secret, "defaultMode": 0o440}
+
+
+def test_the_databases_address_and_authority_are_files_that_may_change() -> None:
+    spec, env = agent(EXTERNAL), environment(EXTERNAL)
+    (volume,) = [v for v in spec["volumes"] if v["name"] == "database"]
+    address, authority = (source["secret"] for source in volume["projected"]["sources"])
+
+    assert (env["DATABASE_URL_FILE"], env["PGSSLROOTCERT"]) == ("/run/secrets/database/url", "/run/secrets/database/ca.crt")
+    assert address == {"name": "database"}
+    assert authority == {"name": "database-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    for container in (*spec["initContainers"], *spec["containers"]):
+        (mount,) = [m for m in container["volumeMounts"] if m["name"] == "database"]
+        assert mount == {"name": "database", "mountPath": "/run/secrets/database", "readOnly": True}
+        assert {e["name"] for e in container["env"]} >= {"DATABASE_URL_FILE", "PGSSLROOTCERT", "PGSSLMODE"}
+
+
+def test_the_evaluation_databases_address_is_read_at_start() -> None:
+    assert "DATABASE_URL_FILE" not in environment()
+    assert "database" not in {v["name"] for v in agent()["volumes"]}
 
 
 def test_with_an_issuer_no_secret_is_generated() -> None:

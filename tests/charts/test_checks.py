@@ -14,6 +14,7 @@ REFUSALS = {
         "model.name=large",
         "model.existingSecret=model-key",
     ],
+    "postgres.caSecret: the evaluation database has no certificate": ["postgres.caSecret=authority"],
     "image.tag: `latest`": ["image.tag=latest"],
     "streaming.maxTurnSeconds: it is missing": ["streaming.maxTurnSeconds=null"],
     "env: A is a number that Helm cannot hold": ["env.A=9007199254740993"],

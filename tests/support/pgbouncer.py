@@ -19,12 +19,17 @@ READY_SECONDS = 20.0
 
 
 @asynccontextmanager
-async def pgbouncer(url: str, mode: Literal["transaction", "session"], **options: str) -> AsyncIterator[str]:
-    """The address of the same database through a pooler; the pooler is gone afterwards."""
+async def pgbouncer(
+    url: str, mode: Literal["transaction", "session"], files: Mapping[str, str] | None = None, **options: str
+) -> AsyncIterator[str]:
+    """The address of the same database through a pooler; the pooler is gone afterwards.
+
+    `files` has what is in the files that settings name.
+    """
     told, port = conninfo_to_dict(url), free_port()
     server = " ".join(f"{key}={told[key]}" for key in ("host", "port", "user", "password") if told.get(key))
     user = str(told["user"])
-    settings = {
+    settings: dict[str, object] = {
         "listen_addr": "127.0.0.1",
         "listen_port": port,
         "unix_socket_dir": "",
@@ -40,6 +45,9 @@ async def pgbouncer(url: str, mode: Literal["transaction", "session"], **options
         folder = Path(made)
         users = folder / "users.txt"
         users.write_text(f'"{user}" ""\n', encoding="utf-8")
+        for setting, content in (files or {}).items():
+            (folder / setting).write_text(content, encoding="utf-8")
+            settings[setting] = folder / setting
         file = _configure(folder, server, {**settings, "auth_file": users})
         command = [program("pgbouncer", "pgbouncer"), str(file)]
         own = _server_user(str(told.get("host", "")))

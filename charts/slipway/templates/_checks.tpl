@@ -19,6 +19,12 @@
 {{- end -}}
 {{- end -}}
 
+{{- define "slipway.checkDatabase" -}}
+{{- if and .Values.postgres.caSecret (not .Values.postgres.existingSecret) -}}
+{{- fail "postgres.caSecret: the evaluation database has no certificate; name your PostgreSQL by postgres.existingSecret, or remove it" -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "slipway.checkTimes" -}}
 {{- $needed := include "slipway.graceNeeded" . | int -}}
 {{- with .Values.terminationGracePeriodSeconds -}}
@@ -89,7 +95,7 @@
 {{- $by := dict
   "PORT" "it stays 8000, which Services and policies use" "OPS_PORT" "it stays 9090, which probes and monitoring use"
   "HOST" "the image listens on all addresses" "OPS_HOST" "the image listens on all addresses"
-  "DATABASE_URL" "set postgres.existingSecret"
+  "DATABASE_URL" "set postgres.existingSecret" "DATABASE_URL_FILE" "set postgres.existingSecret"
   "MAX_TURN_SECONDS" "set streaming.maxTurnSeconds" "DRAIN_SECONDS" "set streaming.maxTurnSeconds"
   "DRAIN_MIN_SECONDS" "set streaming.drainMinSeconds" "MAX_CONCURRENT_RUNS" "set streaming.maxConcurrentRuns"
   "MODEL" "set model.name" "CHEAP_MODEL" "set model.cheapName" "FALLBACK_MODEL" "set model.fallbackName"

@@ -5,6 +5,45 @@
     secretKeyRef:
       name: {{ include "slipway.postgresSecret" . | quote }}
       key: url
+{{- if .Values.postgres.existingSecret }}
+- name: DATABASE_URL_FILE
+  value: /run/secrets/database/url
+{{- if .Values.postgres.caSecret }}
+- name: PGSSLROOTCERT
+  value: /run/secrets/database/ca.crt
+- name: PGSSLMODE
+  value: verify-full
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The address is followed while a process runs; libpq reads certificates at each connection. */}}
+{{- define "slipway.databaseVolume" -}}
+{{- with .Values.postgres }}
+{{- if .existingSecret }}
+- name: database
+  projected:
+    defaultMode: 0440
+    sources:
+      - secret:
+          name: {{ .existingSecret | quote }}
+      {{- with .caSecret }}
+      - secret:
+          name: {{ . | quote }}
+          items:
+            - key: ca.crt
+              path: ca.crt
+      {{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "slipway.databaseMount" -}}
+{{- if .Values.postgres.existingSecret }}
+- name: database
+  mountPath: /run/secrets/database
+  readOnly: true
+{{- end }}
 {{- end -}}
 
 {{- define "slipway.env" -}}
@@ -236,6 +275,7 @@ What the metrics of quality are told apart by: the image's tag; with graph.files
 {{- define "slipway.volumes" -}}
 - name: tmp
   emptyDir: {}
+{{- include "slipway.databaseVolume" . }}
 {{- with .Values.model.existingSecret }}
 - name: openai
   secret:
@@ -278,6 +318,7 @@ What the metrics of quality are told apart by: the image's tag; with graph.files
 {{- define "slipway.volumeMounts" -}}
 - name: tmp
   mountPath: /tmp
+{{- include "slipway.databaseMount" . }}
 {{- if .Values.model.existingSecret }}
 - name: openai
   mountPath: /run/secrets/openai

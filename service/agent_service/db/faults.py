@@ -4,7 +4,7 @@ import psycopg
 from psycopg import errors
 from psycopg_pool import PoolTimeout
 
-from agent_service.db.session_settings import connect_string
+from agent_service.db.session_settings import Url, connect_string
 
 CONNECT_SECONDS = 3
 """For the one attempt that tells why the pool has no connection; the probe that waits for it is not in a hurry."""
@@ -32,7 +32,7 @@ def explain(error: BaseException) -> str:
     return next((text.format(said) for kinds, text in KINDS if isinstance(error, kinds)), said)
 
 
-async def explain_no_connection(error: BaseException | None, url: str) -> str:
+async def explain_no_connection(error: BaseException | None, url: Url) -> str:
     """The same for a pool that had none to give: asks for one outside of it."""
     if not isinstance(error, PoolTimeout):
         return explain(error) if error else "the database does not answer"

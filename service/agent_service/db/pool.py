@@ -4,16 +4,18 @@ import asyncio
 import select
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import psycopg
 import structlog
 from psycopg import IsolationLevel
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from agent_service.db.session_settings import FACTS, PIN, Pooler, Session, connect_string, session
+from agent_service.db.session_settings import FACTS, PIN, Pooler, Session, Url, connect_string, session
 from agent_service.errors import DatabaseUnavailable
 from agent_service.health import ServerFacts
 
@@ -53,10 +55,11 @@ UNAVAILABLE = (
 class Pool(AsyncConnectionPool[Connection]):
     """Whoever takes a connection, LangGraph too, finds our settings in it (db/session_settings.py)."""
 
-    def __init__(self, url: str, *, pooler: Pooler, **options: Any) -> None:
+    def __init__(self, url: Url, *, pooler: Pooler, **options: Any) -> None:
         self._pooler = pooler
         self._shared: WeakKeyDictionary[Connection, Session] = WeakKeyDictionary()
-        super().__init__(connect_string(url), connection_class=Connection, configure=self._configure, **options)
+        self._address = partial(connect_string, url)
+        super().__init__(self._address, connection_class=Connection, configure=self._configure, **options)
 
     @asynccontextmanager
     async def connection(
@@ -80,6 +83,9 @@ class Pool(AsyncConnectionPool[Connection]):
                 yield conn
 
     async def _configure(self, conn: Connection) -> None:
+        # Begun before a change, there after it: `drain` has not seen it, and its user may soon be locked out.
+        if conn.info.user != conninfo_to_dict(self._address()).get("user", conn.info.user):
+            raise psycopg.OperationalError("the address has changed meanwhile")
         found = await prepare(conn, self._pooler)
         if found.shared:
             self._shared[conn] = found
@@ -110,7 +116,7 @@ async def prepare(conn: Connection, pooler: Pooler) -> Session:
     return found
 
 
-def make_pool(url: str, *, size: int, timeout: float, name: str = "slipway", pooler: Pooler = "auto") -> Pool:
+def make_pool(url: Url, *, size: int, timeout: float, name: str = "slipway", pooler: Pooler = "auto") -> Pool:
     """A closed pool; rows are dicts, statements commit on their own unless in `transaction()`."""
     return Pool(
         url,

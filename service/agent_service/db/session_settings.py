@@ -8,10 +8,14 @@ for our next statement. There each transaction begins with the settings. A poole
 (https://www.pgbouncer.org/faq.html), so the process id that the client was told is not that of the server's process.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, LiteralString
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+Url = str | Callable[[], str]
+"""A connection string, or what has the one of the moment (db/address.py)."""
 
 Pooler = Literal["auto", "session", "transaction"]
 """`auto`: as `transaction` where a pooler is noticed. `session`: it keeps a server's connection for each of ours."""
@@ -99,6 +103,7 @@ def session(facts: dict[str, Any], *, told_pid: int, version: int, pooler: Poole
     )
 
 
-def connect_string(url: str) -> str:
+def connect_string(url: Url) -> str:
     """The address with our options where it names none."""
+    url = url if isinstance(url, str) else url()
     return make_conninfo("", **{**CONNECT_OPTIONS, **conninfo_to_dict(url), "client_encoding": ENCODING})

@@ -8,7 +8,7 @@ import structlog
 from psycopg.rows import dict_row
 
 from agent_service.db.pool import Connection, prepare
-from agent_service.db.session_settings import Pooler, connect_string
+from agent_service.db.session_settings import Pooler, Url, connect_string
 from agent_service.runs.live_run import LiveRuns
 
 log = structlog.stdlib.get_logger(__name__)
@@ -43,7 +43,7 @@ FAST_POLL_SECONDS = 0.2
 class Notices:
     """The process's ear. `work` is set when a run may wait for a place; `heard` says whether notices come at all."""
 
-    def __init__(self, url: str, live: LiveRuns, pooler: Pooler = "auto") -> None:
+    def __init__(self, url: Url, live: LiveRuns, pooler: Pooler = "auto") -> None:
         self._url = url
         self._pooler = pooler
         self._live = live
@@ -74,25 +74,28 @@ class Notices:
         return newly
 
     async def _listen(self) -> None:
+        address = connect_string(self._url)
         async with await psycopg.AsyncConnection.connect(
-            connect_string(self._url), autocommit=True, row_factory=dict_row, application_name="slipway-listen"
+            address, autocommit=True, row_factory=dict_row, application_name="slipway-listen"
         ) as conn:
             shared = (await prepare(conn, self._pooler)).shared
             if not shared:
-                await self._hear(conn)
+                await self._hear(conn, address)
+                return
         # LISTEN would succeed, stay behind in the server's connection, and nothing would ever come here.
         if self._newly_away():
             log.warning("no_notices_behind_pooler", setting="DATABASE_POOLER", effect="polling")
         await asyncio.sleep(POOLER_SECONDS)
 
-    async def _hear(self, conn: Connection) -> None:
+    async def _hear(self, conn: Connection, address: str) -> None:
+        """Returns when the address has changed."""
         for channel in (WORK_CHANNEL, CANCEL_CHANNEL, EVENTS_CHANNEL, ECHO_CHANNEL):
             await conn.execute(f"LISTEN {channel}".encode())
         if self._away:
             log.info("notices_restored")
         self._away = False
         self._wake_all()
-        while True:
+        while connect_string(self._url) == address:
             await conn.execute("SELECT pg_notify(%s, %s)", (ECHO_CHANNEL, self._name))
             echoed = False
             async for notice in conn.notifies(timeout=ECHO_SECONDS):

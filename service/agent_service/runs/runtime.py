@@ -12,6 +12,7 @@ import structlog
 from langchain_core.callbacks import BaseCallbackHandler
 
 from agent_service.caller_limits import CountStart
+from agent_service.db.address import Address
 from agent_service.db.pool import Pool, make_pool
 from agent_service.errors import GuardrailBlocked
 from agent_service.metrics import Metrics
@@ -71,6 +72,7 @@ class Runtime:
 async def open_runtime(
     settings: Settings,
     pool: Pool,
+    address: Address,
     compile_graphs: Callable[[Checkpointer], Graphs],
     *,
     metrics: Metrics,
@@ -86,9 +88,10 @@ async def open_runtime(
     threads = LaneThreads()
     asyncio.get_running_loop().set_default_executor(threads)
 
-    url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
-    keeping = make_pool(url, size=KEEPING_POOL_SIZE, timeout=settings.database_timeout, name="slipway-keeping", pooler=pooler)
-    notices = Notices(url, live, pooler)
+    pooler = settings.database_pooler
+    keeping = make_pool(address, size=KEEPING_POOL_SIZE, timeout=settings.database_timeout, name="slipway-keeping", pooler=pooler)
+    address.on_change(keeping.drain)
+    notices = Notices(address, live, pooler)
     writer = Writer(keeping, live, holder=holder, lease_seconds=settings.lease_seconds, heard=lambda: notices.heard)
     events = EventLog(pool)
     graphs = compile_graphs(Checkpointer(pool, writer))
@@ -165,7 +168,7 @@ async def open_runtime(
     loops["crons"] = Crons(crons, thread_runs, of_clients, assistants, graphs).run_forever
     if hosts := split_names(settings.webhook_hosts):
         loops["webhooks"] = partial(deliver_forever, pool, of_clients.values_after, hosts)
-    watchdog = Watchdog(url, live, threads, settings.lease_seconds)
+    watchdog = Watchdog(address, live, threads, settings.lease_seconds)
     async with keeping:
         watchdog.start()
         tasks = [asyncio.create_task(_keep_going(name, loop), name=name) for name, loop in loops.items()]

@@ -21,7 +21,7 @@ import psycopg
 import structlog
 from psycopg import IsolationLevel
 
-from agent_service.db.session_settings import connect_string
+from agent_service.db.session_settings import Url, connect_string
 from agent_service.runs.live_run import LiveRun, LiveRuns
 from agent_service.runs.notices import WORK_CHANNEL
 from agent_service.runs.run_leases import GIVE_AWAY
@@ -46,7 +46,7 @@ Runs = frozenset[LiveRun]
 class Watchdog:
     """Watches the loop that it is made on, from `start` to `stop`."""
 
-    def __init__(self, url: str, live: LiveRuns, threads: LaneThreads, lease_seconds: float) -> None:
+    def __init__(self, url: Url, live: LiveRuns, threads: LaneThreads, lease_seconds: float) -> None:
         self._url = url
         self._live = live
         self._threads = threads
