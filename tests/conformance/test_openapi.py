@@ -60,6 +60,7 @@ async def test_streams_and_problems_are_documented_with_their_media_types(client
         ("get", "/mcp"), ("post", "/mcp"), ("post", "/a2a"), ("post", "/a2a/{graph}"),
         ("post", "/runs/stream"), ("post", "/threads/{thread_id}/runs/stream"),
         ("get", "/threads/{thread_id}/runs/{run_id}/stream"), ("post", "/threads/{thread_id}/stream/events"),
+        ("get", "/threads/{thread_id}/stream"),
     }  # fmt: skip
     for path, operations in paths.items():
         for operation in operations.values():

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from langgraph_sdk import get_client
 
 from tests.support.fake_model import FakeModel
 from tests.support.fake_script import Script, echo_tokens
@@ -65,6 +66,23 @@ class Listener:
         return text
 
 
+async def join(url: str, thread: str) -> tuple[list[str], int]:
+    """By the SDK over version 1, which comes back to `Location` by itself: the messages of the run, and the ends that it saw."""
+    texts: dict[str, str] = {}
+    ends = 0
+    async with get_client(url=url) as sdk:
+        async for part in await sdk.threads.join_stream(thread):
+            data: Any = part.data
+            if part.event == "messages" and data[0]["type"] == "remove":
+                texts.pop(data[0]["id"], None)
+            elif part.event == "messages":
+                texts[data[0]["id"]] = texts.get(data[0]["id"], "") + data[0]["content"]
+            elif part.event == "metadata" and data.get("status") == "run_done":
+                ends += 1
+                break
+    return list(texts.values()), ends
+
+
 async def start(url: str, thread: str, question: str) -> None:
     command = {"id": 1, "method": "run.start", "params": {"assistant_id": "agent", "input": asking(question)}}
     async with httpx.AsyncClient() as http:
@@ -85,13 +103,18 @@ async def test_no_word_is_lost_or_doubled_when_a_replica_goes(
         listening = [asyncio.ensure_future(each.until("completed")) for each in listeners.values()]
         for question, each in listeners.items():
             await start(url, each.thread, question)
+        joined = [asyncio.ensure_future(join(url, each.thread)) for each in listeners.values()]
         while not all(len(each.answer) > 20 for each in listeners.values()):
             await asyncio.sleep(0.05)
 
         replicas[0].send(end)
         await replicas[0].wait()
         await asyncio.gather(*listening)
+        heard = await asyncio.gather(*joined)
 
+    for question, (texts, runs) in zip(listeners, heard, strict=True):
+        assert texts == ["".join(echo_tokens(question, TOKENS))]
+        assert runs == 1
     assert any(each.connections > 1 for each in listeners.values()) or end == signal.SIGTERM
     for question, each in listeners.items():
         whole = "".join(echo_tokens(question, TOKENS))

@@ -16,6 +16,7 @@ from agent_service.api.langgraph import (
     server_routes,
     store_routes,
     thread_routes,
+    thread_streams,
 )
 from agent_service.middleware.http_metrics import MetricsMiddleware
 from agent_service.middleware.http_tracing import TracingMiddleware
@@ -33,7 +34,8 @@ SWITCHED = ((mcp.router, "mcp"), (a2a.router, "a2a"), (a2a.card_router, "a2a"))
 ROUTERS = (
     chat.router, runs.router, sessions.router, openai.router,
     assistant_routes.router, thread_routes.router, run_routes.router, protocol_routes.router,
-    cron_routes.router, store_routes.router,
+
+    thread_streams.router, cron_routes.router, store_routes.router,
     *(router for router, _ in SWITCHED),
 )  # fmt: skip
 """All that need authentication."""

@@ -4,11 +4,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from agent_service.db.pool import Pool, connection
+from agent_service.db.pool import Pool, connection, until_database_answers
 from agent_service.errors import DatabaseUnavailable, NotFound, SessionBusy
 from agent_service.principal import Principal
 from agent_service.runs.event_log import EventLog
@@ -33,6 +34,15 @@ THREAD_POLL_SECONDS = 3.0
 
 STATUS_NAMES: Mapping[str, str] = {"queued": "pending", "running": "running"}
 """Of runs that are going, as clients of LangGraph name them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Where a reader of a thread begins: with a run, behind one, or with the first since then; else with the first of all."""
+
+    run: Run | None = None
+    behind: Run | None = None
+    since: datetime | None = None
 
 
 class ThreadRuns:
@@ -139,18 +149,17 @@ class ThreadRuns:
                 await conn.execute("SELECT pg_notify(%s, %s)", (EVENTS_CHANNEL, str(thread_id)))
 
     async def follow_thread(
-        self, principal: Principal, thread_id: UUID, since: datetime | None, *, idle: float
+        self, principal: Principal, thread_id: UUID, begin: Begin, *, idle: float
     ) -> AsyncIterator[tuple[Run | None, list[Event]]]:
-        """Events of a thread's runs as they come, one run after another, without an end; none after `idle` silent seconds.
-
-        It begins with the run that goes on or was the last; with `since` with the first that began then or later.
-        """
-        run: Run | None = None
+        """Events of a thread's runs as they come, one run after another, without an end; none after `idle` silent seconds."""
+        run = begin.behind
+        following = begin.run
         heard = time.monotonic()
         with self._live.watch_log(thread_id) as watch:
             while True:
-                if following := await self._next(principal, thread_id, run, since):
-                    run = following
+                following = following or await self._next(principal, thread_id, run, begin.since)
+                if following:
+                    run, following = following, None
                     async for batch in self._runs.follow(run.id, idle=idle):
                         yield run, batch
                     heard = time.monotonic()
@@ -160,11 +169,29 @@ class ThreadRuns:
                 else:
                     await watch.changed(THREAD_POLL_SECONDS)
 
+    async def last_on(self, principal: Principal, thread_id: UUID) -> Begin:
+        """With the run that goes on, or else the last."""
+        return Begin(await self._current(principal, thread_id))
+
+    async def now_on(self, principal: Principal, thread_id: UUID) -> Begin:
+        """With the run that goes on, or else what follows the last."""
+        run = await self._current(principal, thread_id)
+        return Begin(behind=run) if run and run.status == "finished" else Begin(run)
+
+    async def _current(self, principal: Principal, thread_id: UUID) -> Run | None:
+        """Waits while the database is away, as the streams do that begin so."""
+
+        async def look() -> Run | None:
+            async with connection(self._pool) as conn:
+                row = await (await conn.execute(CURRENT.encode(), _of_thread(principal, thread_id))).fetchone()
+            return Run(**row) if row else None
+
+        return await until_database_answers(look, "thread")
+
     async def _next(self, principal: Principal, thread_id: UUID, run: Run | None, since: datetime | None) -> Run | None:
-        """The thread's run after that one, or the first to follow; None while there is none, or the database is away."""
+        """The thread's run after that one, or the first since then; None while there is none, or the database is away."""
         values = {
-            "tenant": principal.tenant, "user": principal.user, "names": [str(thread_id), thread_id.hex], "since": since,
-            "after": run and run.id, "at": run and run.created_at,
+            **_of_thread(principal, thread_id), "since": since, "after": run and run.id, "at": run and run.created_at,
         }  # fmt: skip
         with suppress(DatabaseUnavailable):
             async with connection(self._pool) as conn:
@@ -185,6 +212,10 @@ class ThreadRuns:
         if not newest or event.payload["checkpoint"] is None:
             return None
         return await self._values_at(run, event.payload["checkpoint"], event.payload["ns"])
+
+
+def _of_thread(principal: Principal, thread_id: UUID) -> dict[str, object]:
+    return {"tenant": principal.tenant, "user": principal.user, "names": [str(thread_id), thread_id.hex]}
 
 
 def texts_in(value: object) -> Iterator[str]:
@@ -236,15 +267,20 @@ WHERE r.tenant = %(tenant)s AND r.user_id = %(user)s AND r.status <> 'finished'
 ORDER BY r.created_at
 """
 
+OF_NAMED = f"""
+SELECT {WITHOUT_ANSWER} FROM slipway.runs r JOIN slipway.sessions s ON s.id = r.session_id
+WHERE s.tenant = %(tenant)s AND s.user_id = %(user)s AND {EXTERNAL_ID} = ANY(%(names)s)
+"""
+
+# The first of those that are going, or else the last.
+CURRENT = f"""
+{OF_NAMED} ORDER BY r.status = 'finished',
+    extract(epoch FROM r.created_at) * CASE r.status WHEN 'finished' THEN -1 ELSE 1 END LIMIT 1
+"""
+
 NEXT = f"""
-WITH of_thread AS (
-    SELECT r.* FROM slipway.runs r JOIN slipway.sessions s ON s.id = r.session_id
-    WHERE s.tenant = %(tenant)s AND s.user_id = %(user)s AND {EXTERNAL_ID} = ANY(%(names)s)
-)
-SELECT {WITHOUT_ANSWER} FROM of_thread r
-WHERE CASE WHEN %(at)s::timestamptz IS NOT NULL THEN (r.created_at, r.id) > (%(at)s, %(after)s::uuid)
-      WHEN %(since)s::timestamptz IS NOT NULL THEN r.created_at >= %(since)s
-      ELSE r.status <> 'finished' OR r.created_at = (SELECT max(created_at) FROM of_thread) END
+{OF_NAMED} AND CASE WHEN %(at)s::timestamptz IS NOT NULL THEN (r.created_at, r.id) > (%(at)s, %(after)s::uuid)
+      ELSE r.created_at >= coalesce(%(since)s::timestamptz, '-infinity') END
 ORDER BY r.created_at, r.id LIMIT 1
 """
 

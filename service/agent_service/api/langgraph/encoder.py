@@ -17,6 +17,8 @@ HEARTBEAT_SECONDS = 5.0
 """Between two signs of life of a silent stream: JavaScript's client takes three times the pause that it sees for a death."""
 
 
+HEARTBEAT = b": heartbeat\r\n\r\n"
+
 Frames = list[tuple[str, bytes]]
 """Name and JSON of events on the wire."""
 
@@ -52,7 +54,7 @@ class Encoder:
             "usage": self._usage,
             "error": lambda event: [("error", state_bytes(error_view(event.payload)))],
             "gap": lambda _: [("error", state_bytes(error_view(EXPIRED)))],
-            "end": lambda _: [("end", b"null")],
+            "end": lambda _: self._end_of_run(),
         }
         self._speaking: dict[str, Message] = {}
         """By source."""
@@ -97,6 +99,9 @@ class Encoder:
 
     def _usage(self, event: Event) -> Frames:
         return [("error", state_bytes(error_view(STEP_LIMIT)))] if event.payload["outcome"] == "iteration_limit" else []
+
+    def _end_of_run(self) -> Frames:
+        return [("end", b"null")]
 
     # Messages
 

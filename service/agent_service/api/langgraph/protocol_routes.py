@@ -23,6 +23,7 @@ from agent_service.principal import Principal
 from agent_service.resources import Resources
 from agent_service.runs.run_view import assistant_of
 from agent_service.runs.state_json import state_bytes
+from agent_service.runs.thread_runs import Begin
 from agent_service.runs.thread_types import Thread
 
 router = APIRouter(route_class=JsonRoute, tags=["langgraph"], responses=PROBLEMS)
@@ -184,9 +185,9 @@ async def _frames(
 ) -> AsyncIterator[bytes]:
     encoder: ProtocolEncoder | None = None
     current: UUID | None = None
-    first = began(since) if since else None
+    begin = Begin(since=began(since)) if since else await res.thread_runs.last_on(principal, thread_id)
     idle = min(HEARTBEAT_SECONDS, res.settings.heartbeat_seconds)
-    async for run, batch in res.thread_runs.follow_thread(principal, thread_id, first, idle=idle):
+    async for run, batch in res.thread_runs.follow_thread(principal, thread_id, begin, idle=idle):
         if run is not None and run.id != current:
             assistant = {"graph_id": run.graph, "assistant_id": assistant_of(run)}
             last = encoder.last if encoder else 0

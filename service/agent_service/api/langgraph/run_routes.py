@@ -12,7 +12,7 @@ from starlette.responses import Response
 from agent_service.api.deps import Caller, ResourcesDep, WaitingCaller, run_in_log
 from agent_service.api.json_body import JsonRoute
 from agent_service.api.langgraph.assistants import assistant_named, schema_of
-from agent_service.api.langgraph.encoder import HEARTBEAT_SECONDS, Encoder
+from agent_service.api.langgraph.encoder import HEARTBEAT, HEARTBEAT_SECONDS, Encoder
 from agent_service.api.langgraph.pages import page
 from agent_service.api.langgraph.run_inputs import ALL_MODES, asked_of
 from agent_service.api.langgraph.views import outcome_view
@@ -40,8 +40,6 @@ STREAM: dict[int | str, dict[str, Any]] = {
         "content": event_stream("JSON, of the stream mode that `event` names."),
     },
 }
-
-HEARTBEAT = b": heartbeat\r\n\r\n"
 
 STILL_THERE = b"\n"
 """What waits for JSON may be sent white space before it."""
