@@ -13,6 +13,9 @@ class TextListener(ABC):
     def on_model_text(self, run_id: UUID, text: str) -> None:
         """Called on the event loop with the next piece of the text of the call `run_id`."""
 
+    def on_model_thought(self, run_id: UUID, thought: str) -> None:  # noqa: B027  # most listen for text only
+        """The next piece of what the model thinks; it comes again, in one piece, by `on_llm_new_token`."""
+
     def on_model_arguments(self, run_id: UUID, characters: int) -> None:  # noqa: B027  # most listen for text only
         """So many characters of calls of tools were read, of which nothing is heard before the model is through with them."""
 

@@ -75,6 +75,16 @@ def split_names(value: str) -> tuple[str, ...]:
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
+
+def _without_query(url: str) -> str:
+    if "?" in url:
+        raise ValueError("expected a URL without a query: Azure's ends in /openai/v1, and needs no api-version")
+    return url
+
+
+BaseUrl = Annotated[HttpUrl, AfterValidator(_without_query)]
+"""That paths are added to."""
+
 ConnInfo = Annotated[SecretStr, AfterValidator(check_conninfo)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 GraphTarget = Annotated[str, AfterValidator(_graph)]

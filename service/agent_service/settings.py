@@ -17,6 +17,7 @@ from agent_service.caller_limits import BudgetLimits, CallerLimits
 from agent_service.errors import SettingsError
 from agent_service.langgraph_file import GraphSource, LanggraphFile, graph_sources, module_folders, read_langgraph_file
 from agent_service.setting_types import (
+    BaseUrl,
     ConnInfo,
     Count,
     GraphTarget,
@@ -150,7 +151,7 @@ class Settings(BaseModel):
         max_length=2_000,
         description="What the agent is good for, in words for the models and agents that may call it by MCP and A2A.",
     )
-    openai_base_url: HttpUrl | None = Field(
+    openai_base_url: BaseUrl | None = Field(
         None, description="Base URL of an OpenAI-compatible endpoint, ending in /v1. Empty: api.openai.com."
     )
     openai_api_key: SecretStr | None = Field(

@@ -27,6 +27,10 @@ STREAMS: dict[str, Sequence[Content]] = {
         [{"type": "thinking", "thinking": "m.", "signature": "x"}],
         [{"type": "text", "text": "Hello world"}],
     ],
+    "thinking that is a list": [
+        [{"type": "thinking", "thinking": [{"type": "text", "text": "Hmm."}]}],
+        [{"type": "text", "text": "Hello world"}],
+    ],
     "both in one token": [[{"type": "thinking", "thinking": "Hmm."}, {"type": "text", "text": "Hello world"}]],
     "strings in the list": [["Hello"], [" ", {"type": "text", "text": "world"}]],
     "unknown blocks": [[{"type": "image", "url": "x"}, {"text": "no type"}], [{"type": "text", "text": "Hello world"}]],
@@ -79,6 +83,7 @@ async def test_content_blocks_are_the_answer_and_thinking_is_apart(database_url:
     thoughts = {name: "".join(event["text"] for event in found.named("reasoning")) for name, found in streams.items()}
     assert {name: text for name, text in thoughts.items() if text} == {
         "thinking first": "Hmm.",
+        "thinking that is a list": "Hmm.",
         "both in one token": "Hmm.",
         "reasoning blocks": "Hmm.",
     }

@@ -188,6 +188,10 @@ def usage(**given: Any) -> AIMessage:
 def test_reported_usage_is_read_with_its_details() -> None:
     details = {"input_token_details": {"cache_read": 3, "cache_creation": 4}, "output_token_details": {"reasoning": 5}}
     assert reported(usage(**details)) == TokensUsed(input=10, cached=3, output=20, reasoning=5, cache_write=4)
+    tiers = {"input_token_details": {"flex_cache_read": 3, "flex": 7}, "output_token_details": {"priority_reasoning": 5}}
+    assert reported(usage(**tiers)) == TokensUsed(input=10, cached=3, output=20, reasoning=5)
+    anthropic = {"cache_creation": 0, "ephemeral_5m_input_tokens": 1, "ephemeral_1h_input_tokens": 2}
+    assert reported(usage(input_token_details=anthropic)) == TokensUsed(input=10, output=20, cache_write=3)
 
 
 def test_no_usage_and_only_zeros_are_none() -> None:

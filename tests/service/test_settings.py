@@ -30,6 +30,10 @@ def test_an_empty_variable_counts_as_unset_and_other_variables_do_not_matter() -
         ({**OPEN, "OPENAI_API_KEY": "k", "OPENAI_KEY_DIR": "/keys"}, "not both"),
         ({**OPEN, "DATABASE_URL": "mysql://u:p@h/d"}, "DATABASE_URL: expected a libpq URI"),
         ({**OPEN, "OPENAI_BASE_URL": "localhost:1234/v1"}, "OPENAI_BASE_URL: expected a URL"),
+        (
+            {**OPEN, "OPENAI_BASE_URL": "https://r.openai.azure.com/openai?api-version=1"},
+            "OPENAI_BASE_URL: expected a URL without",
+        ),
         ({**OPEN, "JWT_JWKS_URL": "file:///keys"}, "JWT_JWKS_URL: expected a URL"),
         ({**OPEN, "LEASE_SECONDS": "0.4"}, "LEASE_SECONDS"),
         ({**OPEN, "PORT": "9090"}, "OPS_PORT=9090: PORT is the same"),

@@ -22,6 +22,7 @@ from pydantic import BaseModel
 
 from agent_service.agents.completion_reader import CompletionsReader
 from agent_service.agents.endpoint_errors import as_raised
+from agent_service.agents.reasoning import FIELD
 from agent_service.listeners import TextListener, only_listeners
 
 log = structlog.stdlib.get_logger(__name__)
@@ -62,6 +63,22 @@ class EndpointChatModel(ChatOpenAI):
         if "messages" in payload and (wanted := payload.pop("response_format", None)) is not None:
             payload["extra_body"] = {**(payload.get("extra_body") or {}), "response_format": response_format(wanted)}
         return payload
+
+    def _convert_chunk_to_generation_chunk(
+        self, chunk: dict[str, Any], default_chunk_class: type, base_generation_info: dict[str, Any] | None
+    ) -> ChatGenerationChunk | None:
+        made = super()._convert_chunk_to_generation_chunk(chunk, default_chunk_class, base_generation_info)
+        if made and (choices := chunk.get("choices")) and (thought := choices[0]["delta"].get(FIELD)):
+            made.message.additional_kwargs[FIELD] = thought
+        return made
+
+    def _create_chat_result(self, response: Any, generation_info: dict[str, Any] | None = None) -> ChatResult:
+        result = super()._create_chat_result(response, generation_info)
+        if isinstance(response, ChatCompletion):
+            for generation, choice in zip(result.generations, response.choices, strict=True):
+                if thought := getattr(choice.message, FIELD, None):
+                    generation.message.additional_kwargs[FIELD] = thought
+        return result
 
     async def _astream(
         self,
@@ -180,6 +197,10 @@ class _Audience:
     def hear(self, text: str) -> None:
         for listener in self.listeners:
             listener.on_model_text(self.run_id, text)
+
+    def think(self, thought: str) -> None:
+        for listener in self.listeners:
+            listener.on_model_thought(self.run_id, thought)
 
     def hold(self, characters: int) -> None:
         for listener in self.listeners:

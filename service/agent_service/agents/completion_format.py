@@ -13,6 +13,7 @@ import jiter
 import orjson
 
 from agent_service.agents.endpoint_errors import AttemptFailed
+from agent_service.agents.reasoning import apart
 from agent_service.nesting import MAX_GRAPH_LEVELS, MAX_LEVELS, fits
 
 MAX_CALLS = 128
@@ -182,11 +183,38 @@ def _fits(value: object) -> bool:
 
 
 def usage(given: object) -> Json:
-    """Its counts and those of its details, as far as a ledger can hold them."""
+    """Its counts and those of its details, as far as a ledger can hold them, in the form of OpenAI."""
     if not isinstance(given, dict):
         return {}
     details = {key: _counts(value) for key, value in given.items() if key.endswith("_details") and isinstance(value, dict)}
-    return _counts({key: value for key, value in given.items() if not key.endswith("_details")}) | details
+    counts = _counts({key: value for key, value in given.items() if not key.endswith("_details")})
+    return _with_thoughts(_with_cached(counts | details))
+
+
+CACHED = (
+    ("cached_tokens", ("prompt_cache_hit_tokens", "cache_read_input_tokens")),
+    ("cache_write_tokens", ("cache_creation_input_tokens",)),
+)
+"""Details of the prompt, and the fields that DeepSeek, and LiteLLM for Anthropic, have in their place."""
+
+
+def _with_cached(counts: Json) -> Json:
+    details = dict(counts.get("prompt_tokens_details") or {})
+    details |= {name: counts[other] for name, others in CACHED for other in others if not details.get(name) and counts.get(other)}
+    return {**counts, "prompt_tokens_details": details} if details else counts
+
+
+def _with_thoughts(counts: Json) -> Json:
+    """Gemini and Grok count thoughts in the total only; they are billed as output."""
+    prompt, said = counts.get("prompt_tokens"), counts.get("completion_tokens")
+    if prompt is None or said is None or (unsaid := counts.get("total_tokens", 0) - prompt - said) <= 0:
+        return counts
+    if (
+        sum((counts.get("prompt_tokens_details") or {}).values()) > prompt
+    ):  # what was cached is in the total, but not in the prompt
+        return counts
+    details = {"reasoning_tokens": unsaid, **(counts.get("completion_tokens_details") or {})}
+    return {**counts, "completion_tokens": said + unsaid, "completion_tokens_details": details}
 
 
 def _counts(given: Json) -> dict[str, int]:
@@ -217,7 +245,7 @@ def completion(body: Json) -> Json:
 def _choice(choice: object) -> Json:
     if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
         raise AttemptFailed("server_error", "it sent a malformed answer")
-    message = {key: value for key, value in choice["message"].items() if key != "id"}
+    message = apart({key: value for key, value in choice["message"].items() if key != "id"})
     budget = _Budget()
     with _malformed_calls():
         if calls := message.get("tool_calls"):

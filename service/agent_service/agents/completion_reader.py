@@ -58,6 +58,9 @@ class Said(Protocol):
     def hear(self, text: str) -> None:
         """The next piece of its text."""
 
+    def think(self, thought: str) -> None:
+        """The next piece of what it thinks, which comes once more, whole, in the chunks."""
+
     def hold(self, characters: int) -> None:
         """So many more of calls of tools, which come whole when the model is through with them."""
 
@@ -99,10 +102,12 @@ class ChunkStream:
         self._ready: deque[Chunk] = deque()
         self._said = said
         self._held = 0
+        self._thoughts = 0
+        """Pieces that were told."""
 
     async def prime(self) -> None:
         """Reads up to the first output; until then a failure is the attempt's and may be retried."""
-        while not any(map(has_output, self._ready)):
+        while not self._answer.thoughts.pieces and not any(map(has_output, self._ready)):
             if self._answer.failure:
                 raise self._answer.failure
             if self._answer.done:
@@ -193,9 +198,17 @@ class ChunkStream:
                 self._ready.extend(self._answer.fail(failure))
         else:
             self._ready.extend(self._answer.feed(data))
-            if self._said and self._answer.held > self._held:
-                self._said.hold(self._answer.held - self._held)
-                self._held = self._answer.held
+            if self._said:
+                self._tell_beside(self._said)
+
+    def _tell_beside(self, said: Said) -> None:
+        """What the last read brought that is no text."""
+        if thoughts := self._answer.thoughts.pieces[self._thoughts :]:
+            said.think("".join(thoughts))
+            self._thoughts += len(thoughts)
+        if self._answer.held > self._held:
+            said.hold(self._answer.held - self._held)
+            self._held = self._answer.held
 
     def _arrived(self) -> bytes:
         """What is here already, also if the connection broke off behind it: aiohttp's `read_nowait` raises then, and keeps it."""

@@ -7,6 +7,7 @@ import orjson
 
 from agent_service.agents.completion_format import MAX_NAME_CHARS, HeldCalls, envelope, usage
 from agent_service.agents.endpoint_errors import AttemptFailed, Failure, KeyRefused, stream_failure
+from agent_service.agents.reasoning import Thoughts
 from agent_service.errors import ModelRejected
 from agent_service.nesting import MAX_LEVELS, fits
 
@@ -156,8 +157,8 @@ LOGPROBS = ("content", "refusal")
 class Answer:
     """`done` once nothing more is to come; then `failure` says why, or is None after a whole answer.
 
-    langchain gets each tool call and the log probabilities in one piece, when the model is through with them: what it does
-    with a piece costs as much as all before it.
+    langchain gets each tool call and the log probabilities in one piece, when the model is through with them, and the thoughts
+    before the text likewise: what it does with a piece costs as much as all before it.
     """
 
     def __init__(self) -> None:
@@ -165,6 +166,7 @@ class Answer:
         self.failure: Failure | None = None
         self.held = 0
         """Characters of calls of tools that have come, whether handed on or not."""
+        self.thoughts = Thoughts()
         self._finished = False
         self._usage: Chunk | None = None
         self._bytes = 0
@@ -203,7 +205,7 @@ class Answer:
         if self._events > MAX_EVENTS:
             raise AttemptFailed("server_error", f"its answer has more than {MAX_EVENTS} events")
         chunk = parse_chunk(event)
-        if error := chunk.get("error"):
+        if error := chunk.get("error") or (chunk if chunk.get("object") == "error" else None):
             raise stream_failure(error)
         # Some endpoints send the running total with each chunk, and ChatOpenAI adds up what it gets: only the last counts.
         if counts := chunk.pop("usage", None):
@@ -220,11 +222,15 @@ class Answer:
             self._hold_logprobs(probabilities)
         if self._parts or not isinstance(delta.get("content") or "", str):
             delta["content"] = self._counted(delta.get("content") or [])
+        held = self.thoughts.take(delta) or held
         if finish and not self._finished:
             self._finished = True
             choice["finish_reason"] = str(finish)[:MAX_NAME_CHARS]
             delta |= self._calls.whole()
+            self.thoughts.end(delta)
             return True
+        if delta.get("content"):
+            self.thoughts.before_text(delta)
         return not held or any(value for key, value in delta.items() if key != "role")
 
     def _hold_logprobs(self, probabilities: object) -> None:
@@ -254,6 +260,7 @@ class Answer:
 
     def _held(self) -> Chunk | None:
         choice: Chunk = {"index": 0, "delta": self._calls.whole()}
+        self.thoughts.end(choice["delta"])
         if self._logprobs:
             choice["logprobs"] = self._logprobs
         return {"choices": [choice]} if self._logprobs or choice["delta"] else None

@@ -102,6 +102,7 @@ def failure(code: int, message: str, retry_after: float | None = None, reason: s
 def stream_failure(error: object) -> Failure:
     """The failure that an error object inside a stream stands for; without a status code, a server error."""
     code = error.get("code") if isinstance(error, dict) else None
+    code = int(code) if isinstance(code, str) and re.fullmatch(r"[45][0-9]{2}", code) else code  # LiteLLM
     if isinstance(code, int) and code >= HTTPStatus.BAD_REQUEST:
         return failure(code, error_message({"error": error}), reason=error_reason({"error": error}))
     return AttemptFailed("server_error", "it sent an error inside the stream")
@@ -109,16 +110,23 @@ def stream_failure(error: object) -> Failure:
 
 def error_message(body: object) -> str:
     """The message of OpenAI's error shape `{"error": {"message": …}}`, or of the variants that others send."""
-    error = body.get("error", body) if isinstance(body, dict) else body
+    error = _error_of(body)
     message = error.get("message", error) if isinstance(error, dict) else error
     return " ".join(str(message).split())
 
 
 def error_reason(body: object) -> str:
     """The name that OpenAI's error shape has for an error, its `code` or else its `type`; empty unless it looks like a name."""
-    error = body.get("error") if isinstance(body, dict) else None
+    error = _error_of(body)
     names = [error.get("code"), error.get("type")] if isinstance(error, dict) else []
     return next((name for name in names if isinstance(name, str) and REASON.fullmatch(name)), "")
+
+
+def _error_of(body: object) -> object:
+    """Google sends a list with one error object; vLLM before 0.10, and Ollama, leave out the object around it."""
+    if isinstance(body, list) and body:
+        body = body[0]
+    return body.get("error", body) if isinstance(body, dict) else body
 
 
 async def read_start(response: aiohttp.ClientResponse, limit: int) -> bytes:

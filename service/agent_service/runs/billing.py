@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
 
@@ -104,11 +105,20 @@ def reported(message: AIMessage) -> TokensUsed | None:
     read, written = usage.get("input_token_details") or {}, usage.get("output_token_details") or {}
     return TokensUsed(
         input=usage["input_tokens"],
-        cached=read.get("cache_read") or 0,
+        cached=_of_any_tier(read, "cache_read"),
         output=usage["output_tokens"],
-        reasoning=written.get("reasoning") or 0,
-        cache_write=read.get("cache_creation") or 0,
+        reasoning=_of_any_tier(written, "reasoning"),
+        cache_write=_of_any_tier(read, "cache_creation") + sum(_of_any_tier(read, name) for name in ANTHROPIC_CACHE),
     )
+
+
+ANTHROPIC_CACHE = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+"""Where langchain-anthropic has the tokens that were cached now, by how long; `cache_creation` is 0 then."""
+
+
+def _of_any_tier(details: Mapping[str, Any], name: str) -> int:
+    """langchain-openai calls the tokens of a service tier `flex_cache_read`, `priority_cache_read`."""
+    return sum(details.get(key) or 0 for key in (name, f"flex_{name}", f"priority_{name}"))
 
 
 def _words(message: BaseMessage) -> str:

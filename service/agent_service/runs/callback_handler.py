@@ -9,7 +9,6 @@ import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -26,7 +25,7 @@ from agent_service.listeners import TextListener
 from agent_service.metrics import Metrics
 from agent_service.prices import PriceTable
 from agent_service.runs import events
-from agent_service.runs.billing import Billing, CallBegun
+from agent_service.runs.billing import Billing
 from agent_service.runs.cut_off import CutOff
 from agent_service.runs.events import News
 from agent_service.runs.extract import (
@@ -43,6 +42,7 @@ from agent_service.runs.extract import (
     tool_call_text,
 )
 from agent_service.runs.live_run import LiveRun
+from agent_service.runs.open_calls import OpenModelCall, OpenSpan
 from agent_service.runs.recorder import MessageRecorder
 from agent_service.runs.speakers import Speakers
 
@@ -62,41 +62,6 @@ SERVED = frozenset({"CancelledError", "TimeoutError", "APITimeoutError", "ReadTi
 """Errors of calls that the endpoint had begun to serve, and bills; by name, as each provider's library has its own."""
 
 
-@dataclass(slots=True)
-class _OpenModelCall(CallBegun):
-    visible: bool
-    source: str
-    """Where its text comes from, as LiveRun.publish_text has it."""
-    place: str
-    """The node's task and those around it: LangGraph's checkpoint namespace."""
-    spoke: bool = False
-    meta: Mapping[str, Any] | None = None
-    """Of a call that is recorded."""
-    begun: bool = False
-    """The recorder has told of it."""
-    heard: bool = False
-    """Its text came by `on_model_text`: what its chunks hold of it is a repetition."""
-    said: list[str] = field(default_factory=list)
-    """What it produced so far, shown or not: the bill of a call that never ends."""
-    sent: bool = False
-    """No budget keeps it from the endpoint."""
-    arguments: int = 0
-    """Characters of calls of tools, of which only the length is known."""
-    unseen: int = 0
-    """Characters of it that no event tells of yet."""
-
-
-@dataclass(slots=True)
-class _OpenSpan:
-    name: str
-    started: float
-    node: str = ""
-    call_id: str = ""
-    place: str = ""
-    meta: Mapping[str, Any] | None = None
-    """Of a node that is recorded."""
-
-
 class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHandler[Any]):
     """Publishes text, nodes, tools and model calls of one run. Safe to be called from worker threads (sync nodes)."""
 
@@ -113,9 +78,9 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         self._billing = Billing(live, metrics, prices)
         self._loop = asyncio.get_running_loop()
         self._started = time.monotonic()
-        self._model_calls: dict[UUID, _OpenModelCall] = {}
-        self._nodes: dict[UUID, _OpenSpan] = {}
-        self._tools: dict[UUID, _OpenSpan] = {}
+        self._model_calls: dict[UUID, OpenModelCall] = {}
+        self._nodes: dict[UUID, OpenSpan] = {}
+        self._tools: dict[UUID, OpenSpan] = {}
         self._seen: set[str] = set()
         self._texts: dict[str, list[str]] = defaultdict(list)
         """By place: texts that model calls streamed there, in order."""
@@ -153,7 +118,7 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
             self._on_loop(self._drop_broken, node)
         params = kwargs.get("invocation_params") or {}
         number = next(self._numbers)
-        self._model_calls[run_id] = _OpenModelCall(
+        self._model_calls[run_id] = OpenModelCall(
             number=number,
             node=node,
             model=str(params.get("model") or params.get("model_name") or meta.get("ls_model_name") or "unknown"),
@@ -181,12 +146,8 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         if isinstance(chunk, ChatGenerationChunk):
             if call.meta is not None:
                 self._record_chunk(run_id, call, chunk.message)
-            if thought := reasoning_of(chunk.message):
-                call.said.append(thought)
-                if call.visible:
-                    self._on_loop(self._said.publish, events.reasoning(thought, call.source))
-                else:
-                    self._count_unseen(call, len(thought))
+            if not call.thinks_aloud and (thought := reasoning_of(chunk.message)):
+                self._think(call, thought)
             if not call.arguments and (asked := tool_call_text(chunk.message)):
                 call.said.append(asked)
                 self._count_unseen(call, len(asked))
@@ -196,12 +157,12 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
     def _recorded(self, meta: Mapping[str, Any]) -> Mapping[str, Any] | None:
         return meta if self._recorder and self._recorder.wants(meta) else None
 
-    def _record_begin(self, run_id: UUID, call: _OpenModelCall, message_id: str | None) -> None:
+    def _record_begin(self, run_id: UUID, call: OpenModelCall, message_id: str | None) -> None:
         if self._recorder and call.meta is not None and not call.begun:
             call.begun = True
             self._recorder.begin(call.source, run_id, message_id, call.meta)
 
-    def _record_chunk(self, run_id: UUID, call: _OpenModelCall, message: BaseMessage) -> None:
+    def _record_chunk(self, run_id: UUID, call: OpenModelCall, message: BaseMessage) -> None:
         if self._recorder and call.meta is not None:
             self._record_begin(run_id, call, message.id)
             self._recorder.piece(call.source, message)
@@ -214,7 +175,21 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
                 self._record_begin(run_id, call, None)
             self._hear(call, text)
 
-    def _hear(self, call: _OpenModelCall, text: str) -> None:
+    def on_model_thought(self, run_id: UUID, thought: str) -> None:
+        """What a call thinks as it is read."""
+        if call := self._model_calls.get(run_id):
+            call.thinks_aloud = True
+            self._think(call, thought)
+
+    def _think(self, call: OpenModelCall, thought: str) -> None:
+        call.thought = True
+        call.said.append(thought)
+        if call.visible:
+            self._on_loop(self._said.publish, events.reasoning(thought, call.source))
+        else:
+            self._count_unseen(call, len(thought))
+
+    def _hear(self, call: OpenModelCall, text: str) -> None:
         call.said.append(text)
         if call.visible:
             first, call.spoke = not call.spoke, True
@@ -228,7 +203,7 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
             call.arguments += characters
             self._count_unseen(call, characters)
 
-    def _count_unseen(self, call: _OpenModelCall, characters: int) -> None:
+    def _count_unseen(self, call: OpenModelCall, characters: int) -> None:
         call.unseen += characters
         if (tokens := call.unseen // CHARS_PER_TOKEN) >= UNSEEN_TOKENS:
             call.unseen = 0
@@ -253,6 +228,8 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
             return
         if call.visible and is_refusal(message):
             self._live.refused = True
+        if not call.thought and (thought := reasoning_of(message)):  # of an answer that came in one piece
+            self._think(call, thought)
         if message.id and (call.spoke or not call.visible):
             self._seen.add(message.id)  # what was neither streamed nor hidden is said when a node returns it
         if call.spoke:
@@ -271,7 +248,7 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         if call is not None:
             self._on_loop(self._break_off, call, not SERVED.isdisjoint(kind.__name__ for kind in type(error).__mro__))
 
-    def _break_off(self, call: _OpenModelCall, served: bool) -> None:
+    def _break_off(self, call: OpenModelCall, served: bool) -> None:
         """A call that was cut in mid-stream: what it produced is billed; a retry of it replaces its text."""
         if call.said or call.arguments or served:
             self._bill_unended(call)
@@ -286,7 +263,7 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
             self._bill_unended(call)
         self._model_calls.clear()
 
-    def _bill_unended(self, call: _OpenModelCall) -> None:
+    def _bill_unended(self, call: OpenModelCall) -> None:
         """The prompt counts as soon as it was sent: that is how endpoints bill."""
         if call.said or call.sent:
             self._billing.estimated(call, "".join(call.said), call.arguments // CHARS_PER_TOKEN)
@@ -312,7 +289,7 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         if kwargs.get("name") != meta.get("langgraph_node") or TAG_HIDDEN in (tags or ()):
             return
         node = node_name(meta)
-        self._nodes[run_id] = _OpenSpan(
+        self._nodes[run_id] = OpenSpan(
             node, time.monotonic(), place=str(meta.get("langgraph_checkpoint_ns") or ""), meta=self._recorded(meta)
         )
         given = list(messages_in(inputs))
@@ -331,7 +308,7 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
                 log.warning("node_failed", node=span.name, error=type(error).__name__)
             self._metrics.node_seconds.labels(self._metrics.node_label(span.name)).observe(time.monotonic() - span.started)
 
-    def _end_node(self, span: _OpenSpan, outputs: Any) -> None:
+    def _end_node(self, span: OpenSpan, outputs: Any) -> None:
         self._say_returned(span, outputs)
         if isinstance(outputs, Mapping) and isinstance(outputs.get("route"), str):
             self._live.route = outputs["route"]
@@ -342,9 +319,9 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
     def cached(self, node: str, outputs: Any) -> None:
         """Of a node that LangGraph did not run, as it has what that returned before (`CachePolicy`): no callback tells of it."""
         meta = {"langgraph_node": node} if self._recorder else None
-        self._say_returned(_OpenSpan(node, time.monotonic(), meta=meta), outputs)
+        self._say_returned(OpenSpan(node, time.monotonic(), meta=meta), outputs)
 
-    def _say_returned(self, span: _OpenSpan, outputs: Any) -> None:
+    def _say_returned(self, span: OpenSpan, outputs: Any) -> None:
         """A message that a node returned without streaming it is answer text, too."""
         for message in messages_in(outputs):
             message.id = message.id or str(uuid4())
@@ -355,7 +332,7 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         if self._recorder and span.meta is not None:
             self._recorder.whole(messages_in(outputs), span.meta)
 
-    def _say_whole(self, span: _OpenSpan, message_id: str, text: str) -> None:
+    def _say_whole(self, span: OpenSpan, message_id: str, text: str) -> None:
         if self._was_streamed(span.place, text):
             return
         source = f"{span.name}#{next(self._numbers)}"
@@ -382,7 +359,7 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
     ) -> None:
         name = str(serialized.get("name") or kwargs.get("name") or "tool")
         node = node_name(metadata or {})
-        span = _OpenSpan(name, time.monotonic(), node, str(kwargs.get("tool_call_id") or run_id))
+        span = OpenSpan(name, time.monotonic(), node, str(kwargs.get("tool_call_id") or run_id))
         self._tools[run_id] = span
         args = plain_args(inputs) if inputs is not None else {"input": input_str}
         self._on_loop(self._said.publish, events.tool_start(span.call_id, name, args, node))
@@ -399,7 +376,7 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         if span and not isinstance(error, GraphBubbleUp):
             self._on_loop(self._end_tool, span, "error", type(error).__name__, [])
 
-    def _end_tool(self, span: _OpenSpan, status: str, output: str, sources: list[dict[str, str]]) -> None:
+    def _end_tool(self, span: OpenSpan, status: str, output: str, sources: list[dict[str, str]]) -> None:
         seconds = time.monotonic() - span.started
         label = self._metrics.tool_label(span.name)
         self._metrics.tool_seconds.labels(label).observe(seconds, self._live.trace.exemplar)

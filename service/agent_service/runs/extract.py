@@ -31,7 +31,7 @@ def text_of(content: object) -> str:
 
 
 def reasoning_of(message: BaseMessage) -> str:
-    """What the model thought: blocks of type `thinking` (Anthropic) or `reasoning`, or `reasoning_content` beside the text."""
+    """What the model thought: blocks of type `thinking` (Anthropic, Mistral) or `reasoning`, or what stands beside the text."""
     if isinstance(message.content, list):
         return "".join(_block_text(block, "thinking") or _block_text(block, "reasoning") for block in message.content)
     beside = message.additional_kwargs.get("reasoning_content") if message.additional_kwargs else None
@@ -48,7 +48,7 @@ def _block_text(block: object, kind: str) -> str:
     if isinstance(block, str):
         return block if kind == "text" else ""
     text = block.get(kind) if isinstance(block, Mapping) and block.get("type") == kind else None
-    return text if isinstance(text, str) else ""
+    return text_of(text) if kind != "text" else text if isinstance(text, str) else ""
 
 
 def ai_message(response: LLMResult) -> AIMessage | None:

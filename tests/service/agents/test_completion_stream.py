@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent_service.agents.completion_format import usage
 from agent_service.agents.completion_stream import Answer, EventDecoder, merge_text
 from agent_service.agents.endpoint_errors import AttemptFailed
 from agent_service.errors import ModelRejected
@@ -141,3 +142,39 @@ def test_an_error_object_in_the_stream_is_a_failure(error: Any, kind: type[Excep
     answer = Answer()
     answer.feed(event({"error": error}))
     assert isinstance(answer.failure, kind)
+
+
+def test_an_error_object_without_one_around_it_ends_the_answer() -> None:
+    answer = Answer()
+    answer.feed(event({"object": "error", "message": "too long", "type": "BadRequestError", "code": 400}))
+    assert isinstance(answer.failure, ModelRejected)
+
+
+@pytest.mark.parametrize(
+    ("told", "counted"),
+    [
+        # thoughts in the total only: Gemini without, Grok with a detail
+        ((50, 20, 370, {}), (320, {"reasoning_tokens": 300}, {})),
+        ((50, 20, 370, {"completion_tokens_details": {"reasoning_tokens": 300}}), (320, {"reasoning_tokens": 300}, {})),
+        ((50, 20, 70, {"completion_tokens_details": {"reasoning_tokens": 9}}), (20, {"reasoning_tokens": 9}, {})),
+        ((50, 20, 0, {}), (20, {}, {})),
+        # what was cached: beside the details
+        ((50, 20, 70, {"prompt_cache_hit_tokens": 32, "prompt_cache_miss_tokens": 18}), (20, {}, {"cached_tokens": 32})),
+        (
+            (50, 20, 70, {"cache_read_input_tokens": 8, "cache_creation_input_tokens": 9, "prompt_tokens_details": None}),
+            (20, {}, {"cached_tokens": 8, "cache_write_tokens": 9}),
+        ),
+        (
+            (50, 20, 70, {"cache_read_input_tokens": 8, "prompt_tokens_details": {"cached_tokens": 7}}),
+            (20, {}, {"cached_tokens": 7}),
+        ),
+        # a prompt without what was cached: the rest of the total is no thought
+        ((5, 20, 1025, {"cache_read_input_tokens": 1000}), (20, {}, {"cached_tokens": 1000})),
+    ],
+)
+def test_usage_of_each_provider_becomes_that_of_openai(told: tuple[int, int, int, Any], counted: tuple[Any, Any, Any]) -> None:
+    prompt, said, total, more = told
+    found = usage({"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": total, **more})
+    details = found.get("completion_tokens_details", {}), found.get("prompt_tokens_details", {})
+    assert (found["completion_tokens"], *details) == counted
+    assert found["prompt_tokens"] == prompt

@@ -10,6 +10,8 @@ from agent_service.agents.endpoint_errors import (
     failure,
     parse_retry_after,
     pause,
+    status_of,
+    stream_failure,
     transport_errors,
 )
 from agent_service.errors import ModelRejected
@@ -82,7 +84,17 @@ def test_a_reason_is_a_name_or_nothing(error: object, reason: str) -> None:
     assert error_reason({"error": error}) == reason
 
 
-@pytest.mark.parametrize("body", [{"error": {"message": "no\n way"}}, {"error": "no way"}, {"message": "no way"}, "no way"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "no\n way"}},
+        {"error": "no way"},
+        {"message": "no way"},
+        "no way",
+        [{"error": {"code": 400, "message": "no way", "status": "INVALID_ARGUMENT"}}],
+        {"object": "error", "message": "no way", "type": "BadRequestError", "code": 400},
+    ],
+)
 def test_the_message_is_found_in_each_shape_of_error(body: object) -> None:
     assert error_message(body) == "no way"
 
@@ -101,3 +113,21 @@ def test_errors_of_the_transport_are_failures_of_the_attempt(error: Exception, s
     with pytest.raises(AttemptFailed) as caught, transport_errors(1.0):
         raise error
     assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "status"),
+    [
+        ({"code": "429", "message": "slow down"}, AttemptFailed, "rate_limited"),
+        ({"code": 429}, AttemptFailed, "rate_limited"),
+        ({"code": "400", "type": "None"}, ModelRejected, "client_error"),
+        ({"code": "500"}, AttemptFailed, "server_error"),
+        ({"code": "4000"}, AttemptFailed, "server_error"),
+        ({"code": None, "type": "overloaded_error"}, AttemptFailed, "server_error"),
+        ({"object": "error", "message": "too long", "code": 400}, ModelRejected, "client_error"),
+        ("overloaded", AttemptFailed, "server_error"),
+    ],
+)
+def test_an_error_inside_a_stream_goes_by_its_code_also_as_text(error: object, kind: type[Exception], status: str) -> None:
+    failed = stream_failure(error)
+    assert (isinstance(failed, kind), status_of(failed)) == (True, status)
