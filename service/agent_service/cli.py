@@ -240,7 +240,7 @@ def prune(dry_run: bool, as_json: bool) -> None:
     epilog="\b\nExample:\n  slipway costs --by user,model --days 7\n  slipway costs --by month,route --month 2026-10 --csv"
 )
 @click.option(
-    "--by", default="day,model", show_default=True, help="day, month, model, user, session, route; separated by commas."
+    "--by", default="day,model", show_default=True, help="day, month, model, user, session, route, graph; separated by commas."
 )
 @click.option("--days", default=30, show_default=True, type=click.IntRange(1, 3650), help="How many days back.")
 @click.option("--month", metavar="YYYY-MM", help="One month (UTC) instead.")

@@ -27,6 +27,7 @@ LIMITS = ("queue", "streams", "rate", "runs", "budget")
 """What a run can be refused by, with 429 or 503 and a Retry-After."""
 
 BUDGET_SCOPES = ("user", "tenant")
+REDIS_USES = ("rates", "answers")
 CACHE_RESULTS = ("hit", "waited", "miss")
 """`waited`: for another run that made the answer at the time."""
 
@@ -128,6 +129,8 @@ class Metrics:
         self.answers = counter("answers_total", "Turns that were answered, by version of the graph", ["version", "result"])
         # Is somebody attacking, or a rule too strict?
         self.guardrail_blocks = counter("guardrail_blocks_total", "Questions refused by an input rule", ["rule"])
+        # Does Redis do what it is there for? If not, PostgreSQL does, and no turn fails for it.
+        self.redis_fallbacks = counter("redis_fallbacks_total", "What Redis was asked for while it was away", ["use"])
         # Whom do we turn away, and for want of what?
         self.cache_requests = counter("cache_requests_total", "First questions that the response cache was asked for", ["result"])
         self.budget_warnings = counter("budget_warnings_total", "Budgets of which 80 % are spent, once a period", ["scope"])
@@ -188,6 +191,7 @@ class Metrics:
             self.price_reloads: RELOADS,
             self.budget_warnings: BUDGET_SCOPES,
             self.cache_requests: CACHE_RESULTS,
+            self.redis_fallbacks: REDIS_USES,
             self.stream_resumes: RESUMES,
             self.connections_cut: CUT_REASONS,
             self.pool_connections: ("in_use", "idle", "waiting"),

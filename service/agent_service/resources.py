@@ -1,12 +1,14 @@
 """The composition root: the only place that knows both what is built and from what."""
 
 import asyncio
+import hashlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import psycopg
 import structlog
@@ -58,6 +60,9 @@ from agent_service.token_counts import count_tokens
 from agent_service.tracing.export import open_tracing
 from agent_service.tracing.langsmith import LangSmith, open_langsmith
 from agent_service.tracing.spans import Tracing
+
+if TYPE_CHECKING:
+    from agent_service.redis_link import RedisLink
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -170,7 +175,9 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
                 for (source, graph), context in zip(served, contexts, strict=True)
             )
 
-        authenticator = build_authenticator(settings, await _stream_secret(pool))
+        secret = await _stream_secret(pool)
+        redis = await stack.enter_async_context(_open_redis(settings, secret, metrics))
+        authenticator = build_authenticator(settings, secret)
         keys = _key_sources(authenticator, models)
         database = await describe_server(pool)
         runtime = await stack.enter_async_context(
@@ -184,7 +191,8 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
                 check_input=make_input_check(settings),
                 tracing=tracing,
                 tracer=langsmith.tracer if langsmith else None,
-                count_start=await stack.enter_async_context(_open_rates(settings)),
+                count_start=_count_start(settings, redis),
+                redis=redis,
             )
         )
         await health.look("database")
@@ -227,16 +235,27 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
 
 
 @asynccontextmanager
-async def _open_rates(settings: Settings) -> AsyncIterator[CountStart | None]:
-    """Where runs that begin are counted, if not in PostgreSQL."""
-    limit = settings.caller_limits.per_minute
-    if settings.redis_url is None or limit is None:
+async def _open_redis(settings: Settings, secret: bytes, metrics: Metrics) -> AsyncIterator["RedisLink | None"]:
+    """`secret`: of the database, from which the release's name in Redis is made."""
+    if settings.redis_url is None:
         yield None
         return
-    from agent_service.redis_rates import open_redis_rates  # noqa: PLC0415  # only with REDIS_URL
+    from agent_service.redis_link import open_redis  # noqa: PLC0415  # only with REDIS_URL
 
-    async with open_redis_rates(settings.redis_url.get_secret_value(), limit) as rates:
-        yield rates.hit
+    release = hashlib.sha256(b"redis" + secret).hexdigest()[:16]
+    url = settings.redis_url.get_secret_value()
+    async with open_redis(url, release, lambda use: metrics.redis_fallbacks.labels(use).inc()) as link:
+        yield link
+
+
+def _count_start(settings: Settings, redis: "RedisLink | None") -> CountStart | None:
+    """Where runs that begin are counted, if not in PostgreSQL."""
+    limit = settings.caller_limits.per_minute
+    if redis is None or limit is None:
+        return None
+    from agent_service.redis_rates import RedisRates  # noqa: PLC0415  # only with REDIS_URL
+
+    return RedisRates(redis, limit).hit
 
 
 def database_check(pool: Pool, url: Url) -> Check:

@@ -107,8 +107,8 @@ class Settings(BaseModel):
     )
     redis_url: RedisUrl | None = Field(
         None,
-        description="Redis (redis://, rediss://, unix://) that counts RATE_LIMIT_PER_MINUTE instead of PostgreSQL, which does so"
-        " while Redis is away.",
+        description="Redis (redis://, rediss://, unix://) that counts RATE_LIMIT_PER_MINUTE and keeps the answers of"
+        " RESPONSE_CACHE_SECONDS instead of PostgreSQL, which does so while Redis is away.",
     )
     database_timeout: Seconds = Field(5.0, description="Seconds a request waits for a database connection before it gets 503.")
 

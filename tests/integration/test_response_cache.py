@@ -1,23 +1,50 @@
-"""The response cache at three real replicas: one answer is made however many ask, and it is given as if it had been made anew."""
+"""The response cache at three real replicas: one answer is made however many ask, and it is given as if it had been made anew;
+with its answers in PostgreSQL, and in Redis."""
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis as Client
 
 from tests.durability.fleet import Fleet, running_fleet, until
 from tests.support import sse
 from tests.support.fake_script import Fault, Script, echo_tokens
+from tests.support.redis_server import Redis, running_redis
 from tests.support.service import JWT_SECRET
 from tests.support.tokens import bearer
 
 pytestmark = pytest.mark.slow
 
 ALICE, BOB = bearer("alice"), bearer("bob")
+
+Start = Callable[..., AbstractAsyncContextManager[Fleet]]
+
+
+@pytest.fixture(params=["postgres", "redis"])
+async def redis(request: pytest.FixtureRequest) -> AsyncIterator[Redis | None]:
+    """Where the answers are: None for PostgreSQL."""
+    async with AsyncExitStack() as stack:
+        yield await stack.enter_async_context(running_redis()) if request.param == "redis" else None
+
+
+@pytest.fixture
+def start(admin_url: str, tmp_path: Path, redis: Redis | None) -> Start:
+    """`start(**env)`: three replicas."""
+    return partial(three_replicas, admin_url, tmp_path, **({"REDIS_URL": redis.url} if redis else {}))
+
+
+async def kept(fleet: Fleet, redis: Redis | None) -> int:
+    """Answers whose time is not over."""
+    if redis is None:
+        return int(fleet.sql("SELECT count(*) FROM slipway.answers WHERE expires_at > now()")[0][0])
+    async with Client.from_url(redis.url) as client:
+        return len(await client.keys("slipway:*:answer:*}"))
 
 
 @asynccontextmanager
@@ -59,8 +86,8 @@ async def results(fleet: Fleet) -> Counter[str]:
     return +counted
 
 
-async def test_a_hundred_who_ask_the_same_at_once_get_one_answer_that_cost_one_call(admin_url: str, tmp_path: Path) -> None:
-    async with three_replicas(admin_url, tmp_path) as fleet:
+async def test_a_hundred_who_ask_the_same_at_once_get_one_answer_that_cost_one_call(start: Start) -> None:
+    async with start() as fleet:
         fleet.model.script = Script(token_count=20, tokens_per_second=40)
 
         runs = await asyncio.gather(*(ask(fleet, number) for number in range(100)))
@@ -76,8 +103,8 @@ async def test_a_hundred_who_ask_the_same_at_once_get_one_answer_that_cost_one_c
         assert counted["hit"] + counted["waited"] == 99
 
 
-async def test_a_cached_answer_streams_and_its_session_goes_on_like_any_other(admin_url: str, tmp_path: Path) -> None:
-    async with three_replicas(admin_url, tmp_path) as fleet:
+async def test_a_cached_answer_streams_and_its_session_goes_on_like_any_other(start: Start) -> None:
+    async with start() as fleet:
         await ask(fleet, 0)
         body = {"question": "What is it?", "session_id": "s"}
         stream = await sse.read(fleet.client, "POST", f"{fleet.replicas[1].url}/chat/stream", json=body, headers=ALICE)
@@ -100,8 +127,8 @@ async def test_a_cached_answer_streams_and_its_session_goes_on_like_any_other(ad
         assert [message["role"] for message in history["messages"]] == ["user", "assistant"] * 2
 
 
-async def test_it_is_asked_by_scope_question_and_only_at_the_start_of_a_session(admin_url: str, tmp_path: Path) -> None:
-    async with three_replicas(admin_url, tmp_path) as fleet:
+async def test_it_is_asked_by_scope_question_and_only_at_the_start_of_a_session(start: Start) -> None:
+    async with start() as fleet:
         await ask(fleet, session_id="s")
         for number, kept in enumerate(
             [(await ask(fleet, 1, "What is it ?")), (await ask(fleet, 1, who=BOB)), (await ask(fleet, session_id="s"))]
@@ -111,30 +138,33 @@ async def test_it_is_asked_by_scope_question_and_only_at_the_start_of_a_session(
         assert model_calls(fleet) == 4
 
 
-async def test_a_tenant_may_share_answers_and_no_other_tenant_gets_them(admin_url: str, tmp_path: Path) -> None:
-    async with three_replicas(admin_url, tmp_path, RESPONSE_CACHE_SCOPE="tenant") as fleet:
+async def test_a_tenant_may_share_answers_and_no_other_tenant_gets_them(start: Start) -> None:
+    async with start(RESPONSE_CACHE_SCOPE="tenant") as fleet:
         await ask(fleet)
         assert (await ask(fleet, 1, who=BOB))["usage"]["cached_answer"] is True
         assert (await ask(fleet, 1, who=bearer("bob", tenant="other")))["usage"]["cached_answer"] is False
 
 
-async def test_an_answer_is_given_for_its_time_and_not_after_its_session_was_erased(admin_url: str, tmp_path: Path) -> None:
-    async with three_replicas(admin_url, tmp_path, RESPONSE_CACHE_SECONDS="2") as fleet:
+async def test_an_answer_is_given_for_its_time_and_not_after_its_session_was_erased(start: Start, redis: Redis | None) -> None:
+    async with start(RESPONSE_CACHE_SECONDS="2") as fleet:
         first = await ask(fleet)
         assert (await ask(fleet))["usage"]["cached_answer"] is True
-        await until(lambda: fleet.sql("SELECT 1 FROM slipway.answers WHERE expires_at < now()"))
-        again = await ask(fleet)
-        assert again["usage"]["cached_answer"] is False
+        async with asyncio.timeout(20):
+            while await kept(fleet, redis):
+                await asyncio.sleep(0.05)
+        assert (await ask(fleet))["usage"]["cached_answer"] is False
+    async with start() as fleet:
+        first = await ask(fleet)
+        assert (await ask(fleet))["usage"]["cached_answer"] is True
+        await fleet.client.delete(f"{fleet.replicas[0].url}/sessions/{first['session_id']}", headers=ALICE)
+        if redis is None:
+            assert fleet.sql("SELECT count(*) FROM slipway.answers") == [(0,)]
+        assert (await ask(fleet))["usage"]["cached_answer"] is False
         assert (await ask(fleet))["usage"]["cached_answer"] is True
 
-        for run in (first, again):
-            await fleet.client.delete(f"{fleet.replicas[0].url}/sessions/{run['session_id']}", headers=ALICE)
-        assert fleet.sql("SELECT count(*) FROM slipway.answers") == [(0,)]
-        assert (await ask(fleet))["usage"]["cached_answer"] is False
 
-
-async def test_a_failed_answer_is_not_kept_and_whoever_waits_makes_another(admin_url: str, tmp_path: Path) -> None:
-    async with three_replicas(admin_url, tmp_path) as fleet:
+async def test_a_failed_answer_is_not_kept_and_whoever_waits_makes_another(start: Start) -> None:
+    async with start() as fleet:
         fleet.model.script = Script(token_count=20, faults=[Fault(kind="bad_request")])
 
         runs = await asyncio.gather(*(ask(fleet, number) for number in range(9)))
@@ -143,8 +173,8 @@ async def test_a_failed_answer_is_not_kept_and_whoever_waits_makes_another(admin
         assert model_calls(fleet) == 2
 
 
-async def test_the_answer_of_a_killed_replica_is_made_once_more_and_comes_to_all_who_wait(admin_url: str, tmp_path: Path) -> None:
-    async with three_replicas(admin_url, tmp_path, LEASE_SECONDS="3") as fleet:
+async def test_the_answer_of_a_killed_replica_is_made_once_more_and_comes_to_all_who_wait(start: Start) -> None:
+    async with start(LEASE_SECONDS="3") as fleet:
         fleet.model.script = Script(token_count=20, first_token_seconds=3600)
         url = f"{fleet.replicas[0].url}/chat"
         later = {**ALICE, "Prefer": "respond-async"}
@@ -161,3 +191,51 @@ async def test_the_answer_of_a_killed_replica_is_made_once_more_and_comes_to_all
         assert sum(not run["usage"]["cached_answer"] for run in runs) <= 1  # one that waited, or the heir, has made it
         await until(lambda: fleet.sql("SELECT count(*) FROM slipway.runs WHERE outcome = 'completed'") == [(4,)])
         assert model_calls(fleet) == 2
+
+
+async def fallbacks(fleet: Fleet) -> int:
+    pages = [(await fleet.client.get(f"{replica.ops_url}/metrics")).text for replica in fleet.replicas]
+    lines = [
+        line for page in pages for line in page.splitlines() if line.startswith('agent_redis_fallbacks_total{use="answers"}')
+    ]
+    return sum(int(float(line.rpartition(" ")[2])) for line in lines)
+
+
+async def test_without_its_redis_no_turn_fails_and_postgres_has_the_answers(admin_url: str, tmp_path: Path) -> None:
+    async with running_redis() as redis, three_replicas(admin_url, tmp_path, REDIS_URL=redis.url) as fleet:
+        await ask(fleet)
+        assert (await ask(fleet, 1))["usage"]["cached_answer"] is True
+        assert await fallbacks(fleet) == 0
+        assert fleet.sql("SELECT count(*) FROM slipway.answers") == [(0,)]
+
+        fleet.model.script = Script(token_count=20, tokens_per_second=20)
+        making = [asyncio.create_task(ask(fleet, number, "And that?")) for number in range(6)]
+        await until(lambda: model_calls(fleet) == 2 or None)
+        await redis.stop()  # while one makes an answer and others wait for it
+
+        runs = [await each for each in making]
+        assert {run["outcome"] for run in runs} == {"completed"}
+        assert {run["answer"] for run in runs} == {"".join(echo_tokens("And that?", 20))}
+        assert model_calls(fleet) <= 3, "the one that had begun, and one of those that waited"
+        runs = await asyncio.gather(*(ask(fleet, number) for number in range(30)))
+        assert sum(not run["usage"]["cached_answer"] for run in runs) == 1
+        assert await fallbacks(fleet) > 0
+
+        await redis.start()
+        async with asyncio.timeout(30):
+            while not await kept(fleet, redis):
+                assert (await ask(fleet))["outcome"] == "completed"
+                await asyncio.sleep(0.2)
+
+
+async def test_what_somebody_else_wrote_into_redis_is_no_answer(admin_url: str, tmp_path: Path) -> None:
+    async with running_redis() as redis, three_replicas(admin_url, tmp_path, REDIS_URL=redis.url) as fleet:
+        await ask(fleet)
+        async with Client.from_url(redis.url) as client:
+            [name] = await client.keys("slipway:*:answer:*}")
+            for text in (b"\xff", b"[1]", b'{"answer": "no"}'):
+                await client.set(name, text)
+                assert (await ask(fleet))["answer"] == "".join(echo_tokens("What is it?", 20))
+            await client.delete(name)
+            await client.lpush(name, "not even text")
+            assert (await ask(fleet))["outcome"] == "completed"

@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from agent_service import redis_rates
+from agent_service import redis_link
 from agent_service.caller_limits import Standing
 from agent_service.principal import Principal
-from agent_service.redis_rates import RedisRates, open_redis_rates
+from agent_service.redis_link import open_redis
+from agent_service.redis_rates import RedisRates
 from tests.support.redis_server import Redis, running_redis
 
 ALICE, BOB = Principal("default", "alice"), Principal("default", "bob")
@@ -22,8 +23,8 @@ async def redis() -> AsyncIterator[Redis]:
 
 @pytest.fixture
 async def rates(redis: Redis) -> AsyncIterator[RedisRates]:
-    async with open_redis_rates(redis.url, 5) as opened:
-        yield opened
+    async with open_redis(redis.url, "one") as link:
+        yield RedisRates(link, 5)
 
 
 async def hits(rates: RedisRates, who: Principal, count: int) -> list[Standing | None]:
@@ -37,19 +38,21 @@ async def test_so_many_as_the_limit_begin_of_many_at_once(rates: RedisRates) -> 
     assert min(each.rate.remaining for each in told if each and each.rate) == 0
 
 
-async def test_two_processes_count_together_and_callers_apart(redis: Redis, rates: RedisRates) -> None:
-    async with open_redis_rates(redis.url, 5) as other:
+async def test_two_processes_count_together_and_callers_and_releases_apart(redis: Redis, rates: RedisRates) -> None:
+    async with open_redis(redis.url, "one") as link, open_redis(redis.url, "two") as of_another_release:
+        other = RedisRates(link, 5)
         await hits(rates, ALICE, 3)
         await hits(other, ALICE, 2)
 
         assert [each and each.refused for each in await hits(rates, ALICE, 1)] == ["rate"]
         assert [each and each.refused for each in await hits(other, BOB, 1)] == [None]
+        assert [each and each.refused for each in await hits(RedisRates(of_another_release, 5), ALICE, 1)] == [None]
 
 
 async def test_while_redis_is_away_nothing_is_counted_there_and_nobody_waits_for_it_again(
     redis: Redis, rates: RedisRates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_rates, "AWAY_SECONDS", 0.3)
+    monkeypatch.setattr(redis_link, "AWAY_SECONDS", 0.3)
     await hits(rates, ALICE, 1)
     await redis.stop()
 

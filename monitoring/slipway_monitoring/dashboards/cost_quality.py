@@ -159,10 +159,12 @@ def _tokens() -> Row:
             graph(
                 PanelText(
                     "Response cache",
-                    "First questions per minute: answered from it, after waiting for a run that made the answer, or not in it.",
+                    "First questions per minute: answered from it, after waiting for a run that made the answer, or not in it."
+                    " Redis away: PostgreSQL did what Redis was asked for.",
                     "opm",
                 ),
                 Query(per_minute("agent_cache_requests_total", "result"), f"{RELEASE_NAME} {{{{result}}}}"),
+                Query(per_minute("agent_redis_fallbacks_total", "use"), f"{RELEASE_NAME} Redis away: {{{{use}}}}"),
                 width=12,
             ),
         ),

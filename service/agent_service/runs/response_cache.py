@@ -8,22 +8,19 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.constants import END, START
-from psycopg.types.json import Jsonb
 
-from agent_service.db.pool import Pool, connection, until_database_answers
 from agent_service.metrics import Metrics
 from agent_service.runs import events
+from agent_service.runs.answers import Answers, Found, Made
 from agent_service.runs.events import News, storable
 from agent_service.runs.graphs import ServedGraph
 from agent_service.runs.live_run import LiveRun
 from agent_service.runs.recovery import Graph
-from agent_service.runs.run_rows import one
 from agent_service.runs.run_types import Ending
 
 Scope = Literal["principal", "tenant", "everyone"]
@@ -35,16 +32,6 @@ SOURCE = "cache"
 """Where the text of such an answer comes from, in the place of a node."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What to do, and the answer on a hit; `shown` are events beside its text: kind, node, payload."""
-
-    state: Literal["none", "hit", "make", "wait"]
-    answer: str | None
-    shown: list[tuple[Any, str, Any]] | None
-    route: str | None
-
-
 class ResponseCache:
     """Of one process.
 
@@ -52,10 +39,9 @@ class ResponseCache:
         version: of the graphs and their models; another one has answers of its own.
     """
 
-    def __init__(self, pool: Pool, metrics: Metrics, *, seconds: float, scope: Scope, version: tuple[str, ...]) -> None:
-        self._pool = pool
+    def __init__(self, answers: Answers, metrics: Metrics, *, scope: Scope, version: tuple[str, ...]) -> None:
+        self._answers = answers
         self._metrics = metrics
-        self._seconds = seconds
         self._scope = scope
         self._version = version
 
@@ -81,14 +67,14 @@ class ResponseCache:
             live.cached = True
             return await _idle(graph, config)
         if given is None:
-            return await self._kept(live, key, await drive())
+            return await self._made(live, key, drive)
         found, waited = await self._find(live, key)
         if found.state == "hit":
             self._metrics.cache_requests.labels("waited" if waited else "hit").inc()
             return await self._say(graph, live, config, given["messages"], found)
         if found.state == "make":
             self._metrics.cache_requests.labels("miss").inc()
-            return await self._kept(live, key, await drive())
+            return await self._made(live, key, drive)
         return await drive()
 
     def _key(self, served: ServedGraph, live: LiveRun) -> bytes | None:
@@ -104,29 +90,20 @@ class ResponseCache:
         """What to do, and whether that took waiting: for as long as another run is executed that makes the answer."""
         pause = FIRST_WAIT_SECONDS
         while True:
-            found = await until_database_answers(lambda: self._look(live, key), "response cache")
+            found = await self._answers.find(live, key, again=pause > FIRST_WAIT_SECONDS)
             if found.state != "wait":
                 return found, pause > FIRST_WAIT_SECONDS
             await asyncio.sleep(pause)
             pause = min(2 * pause, MOST_WAIT_SECONDS)
 
-    async def _look(self, live: LiveRun, key: bytes) -> Found:
-        async with connection(self._pool) as conn:
-            row = await one(conn, FIND, key, live.run.id, live.run.thread_id)
-        assert row is not None  # noqa: S101  # a function without a set has one
-        return Found(**row)
-
-    async def _kept(self, live: LiveRun, key: bytes, ending: Ending) -> Ending:
-        """Keeps the answer of a run that was to make it and has; for any other there is nothing to keep."""
-        if ending.outcome == "completed" and not live.refused and (answer := live.said.answer):
-            shown = [(e.kind, e.node, e.payload) for e in live.said.events if e.kind in {"tool_start", "tool_end"}]
-            values = (storable(answer), Jsonb(storable(shown)), storable(live.route), self._seconds, key, live.run.id)
-            await until_database_answers(lambda: self._keep(values), "response cache")
+    async def _made(self, live: LiveRun, key: bytes, drive: Callable[[], Awaitable[Ending]]) -> Ending:
+        """Has the run make the answer, and keeps it if that is one to be given again."""
+        async with self._answers.making(live, key):
+            ending = await drive()
+            if ending.outcome == "completed" and not live.refused and (answer := live.said.answer):
+                shown = [(e.kind, e.node, e.payload) for e in live.said.events if e.kind in {"tool_start", "tool_end"}]
+                await self._answers.keep(live, key, Made(storable(answer), storable(shown), storable(live.route)))
         return ending
-
-    async def _keep(self, values: tuple[Any, ...]) -> None:
-        async with connection(self._pool) as conn:
-            await conn.execute(KEEP, values)
 
     async def _say(
         self, graph: Graph, live: LiveRun, config: RunnableConfig, question: list[BaseMessage], found: Found
@@ -153,11 +130,3 @@ async def _idle(graph: Graph, config: RunnableConfig) -> Ending:
 def _message_id(live: LiveRun) -> str:
     """Of the answer's message in the state of the run's session."""
     return f"cached-{live.run.id}"
-
-
-FIND = "SELECT state, answer, shown, route FROM slipway.find_answer(%s, %s, %s)"
-
-KEEP = """
-UPDATE slipway.answers SET answer = %s, shown = %s, route = %s, expires_at = now() + %s * interval '1 second'
-WHERE key = %s AND maker = %s
-"""

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import structlog
@@ -17,6 +18,7 @@ from agent_service.db.pool import Pool, make_pool
 from agent_service.errors import GuardrailBlocked
 from agent_service.metrics import Metrics
 from agent_service.prices import PriceTable
+from agent_service.runs.answers import Answers, PostgresAnswers
 from agent_service.runs.assistant_store import AssistantStore
 from agent_service.runs.budgets import Budgets
 from agent_service.runs.checkpoints import Checkpointer
@@ -45,6 +47,9 @@ from agent_service.setting_types import split_names
 from agent_service.settings import Settings
 from agent_service.threads import LaneThreads
 from agent_service.tracing.spans import Tracing
+
+if TYPE_CHECKING:
+    from agent_service.redis_link import RedisLink
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -81,6 +86,7 @@ async def open_runtime(
     tracing: Tracing,
     tracer: Callable[[], BaseCallbackHandler] | None,
     count_start: CountStart | None,
+    redis: "RedisLink | None",
 ) -> AsyncIterator[Runtime]:
     """Executes runs until it is closed; drain the worker first."""
     holder = f"{socket.gethostname()}-{uuid4().hex[:12]}{KNOWS_GRAPHS}{VERSION_MARK}{metrics.graph_version}"
@@ -133,7 +139,7 @@ async def open_runtime(
             billed=partial(billed_before, pool),
             roll_back=partial(roll_back, pool),
             tracer=tracer,
-            cache=_response_cache(settings, pool, metrics),
+            cache=_response_cache(settings, pool, metrics, redis),
         ),
         notices=notices,
         metrics=metrics,
@@ -184,14 +190,18 @@ async def open_runtime(
             watchdog.stop()
 
 
-def _response_cache(settings: Settings, pool: Pool, metrics: Metrics) -> ResponseCache | None:
-    if not settings.response_cache_seconds:
+def _response_cache(settings: Settings, pool: Pool, metrics: Metrics, redis: "RedisLink | None") -> ResponseCache | None:
+    seconds = settings.response_cache_seconds
+    if not seconds:
         return None
+    answers: Answers = PostgresAnswers(pool, seconds=seconds)
+    if redis:
+        from agent_service.runs.redis_answers import RedisAnswers  # noqa: PLC0415  # only with REDIS_URL
+
+        answers = RedisAnswers(redis, pool, answers, seconds=seconds, lease_seconds=settings.lease_seconds)
     models = (settings.openai_base_url, settings.model, settings.cheap_model, settings.fallback_model)
     version = (metrics.graph_version, *(str(each) for each in models))
-    return ResponseCache(
-        pool, metrics, seconds=settings.response_cache_seconds, scope=settings.response_cache_scope, version=version
-    )
+    return ResponseCache(answers, metrics, scope=settings.response_cache_scope, version=version)
 
 
 async def _keep_going(name: str, loop: Callable[[], Coroutine[None, None, None]]) -> None:

@@ -13,7 +13,7 @@ from agent_service.db.pool import Connection, Pool, connection
 from agent_service.principal import Principal
 from agent_service.runs.run_types import ModelCall, Run, RunUsage
 
-Group = Literal["day", "month", "model", "user", "session", "route"]
+Group = Literal["day", "month", "model", "user", "session", "route", "graph"]
 
 GROUPS: tuple[Group, ...] = get_args(Group)
 
@@ -27,6 +27,7 @@ EXPRESSIONS: dict[Group, str] = {
     "user": f"{_ESCAPED.format('l.tenant')} || '/' || {_ESCAPED.format('l.user_id')}",
     "session": "l.session_id",
     "route": "coalesce(r.route, l.route, '')",
+    "graph": "coalesce(r.graph, l.graph, '')",
 }
 
 ROW_LIMIT = 10_000

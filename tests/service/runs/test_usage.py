@@ -29,10 +29,10 @@ from tests.support.service import JWT_SECRET, running_service
 from tests.support.tokens import bearer
 
 GROUPINGS = [groups for size in range(len(GROUPS) + 1) for groups in combinations(GROUPS, size)]
-"""All 64."""
+"""All 128."""
 
 TENANTS, USERS, SESSIONS = ("acme", "a/b"), ("ann", "b%c"), ("one", "two")
-MODELS, ROUTES = ("gpt-4o", "claude", "free"), ("RAG", "billing", None)
+MODELS, ROUTES, GRAPHS = ("gpt-4o", "claude", "free"), ("RAG", "billing", None), ("agent", "support")
 RUNS = [UUID(int=number) for number in range(1, 9)]
 START = datetime(2026, 10, 30, 20, tzinfo=UTC)
 """So that days and months end within the ledger."""
@@ -67,6 +67,10 @@ class Call:
     def route(self) -> str:
         return ROUTES[self.run.int % 3] or ""
 
+    @property
+    def graph(self) -> str:
+        return GRAPHS[self.run.int // 4 % 2]
+
     def key(self, group: Group) -> str:
         escaped = [name.replace("%", "%25").replace("/", "%2F") for name in (self.tenant, self.user)]
         values = {"day": f"{self.at:%Y-%m-%d}", "month": f"{self.at:%Y-%m}", "user": "/".join(escaped)}
@@ -87,7 +91,7 @@ CALLS = st.builds(
 
 
 def fill(conn: psycopg.Connection[Any], calls: Sequence[Call]) -> None:
-    """Half of the runs are erased before: their route is the ledger's own."""
+    """Half of the runs are erased before: their route and graph are the ledger's own."""
     conn.execute("TRUNCATE slipway.ledger, slipway.sessions CASCADE")
     for run in {call.run: call for call in calls}.values():
         conn.execute(
@@ -95,9 +99,10 @@ def fill(conn: psycopg.Connection[Any], calls: Sequence[Call]) -> None:
             (str(run.run), run.tenant, run.user),
         )
         conn.execute(
-            "INSERT INTO slipway.runs (id, session_id, tenant, user_id, question, input, status, outcome, route, finished_at)"
-            " VALUES (%s, %s, %s, %s, 'q', '{}', 'finished', 'completed', %s, now())",
-            (run.run, str(run.run), run.tenant, run.user, run.route or None),
+            "INSERT INTO slipway.runs (id, session_id, tenant, user_id, question, input, status, outcome, route, graph,"
+            " finished_at)"
+            " VALUES (%s, %s, %s, %s, 'q', '{}', 'finished', 'completed', %s, %s, now())",
+            (run.run, str(run.run), run.tenant, run.user, run.route or None, run.graph),
         )
     rows = [
         (c.run, n, c.session, c.tenant, c.user, c.model, c.tokens, c.tokens, c.cost, c.estimated, c.at)
@@ -143,7 +148,7 @@ async def reports(url: str, principal: Principal | None) -> dict[tuple[Group, ..
 
 
 @settings(
-    max_examples=5,  # of 192 reports each
+    max_examples=5,  # of 384 reports each
     deadline=None,
     phases=[Phase.generate],  # shrinking takes minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -218,7 +223,7 @@ def test_the_command_has_the_same_sums_as_table_json_and_csv(database_url: str) 
     assert {row["route"] for row in report["rows"]} == {"RAG", "billing", ""}
     assert {row["month"] for row in report["rows"]} == {"2026-10", "2026-11"}
 
-    for groups in ("day,model", "user", "session", "route"):
+    for groups in ("day,model", "user", "session", "route", "graph"):
         rows = [*csv.DictReader(io.StringIO(slipway("--by", groups, "--csv", "--days", "3650", url=database_url)))]
         assert sum(Decimal(row["cost_usd"]) for row in rows) == all_of_it
     (odd,) = {row["user"] for row in csv.DictReader(io.StringIO(slipway("--by", "user", "--csv", url=database_url)))} - {
