@@ -96,7 +96,8 @@ def test_no_secret_stands_in_the_values_of_a_pod() -> None:
         ("my-agent", "my-agent-slipway"),
         ("slipway", "slipway"),
         ("team-slipway-2", "team-slipway-2"),
-        ("x" * 53, f"{'x' * 34}-slipway"),
+        ("x" * 34, "x" * 34 + "-slipway"),
+        ("x" * 53, "x" * 33 + "-3fb6eb1a"),  # cut, with a hash of the whole
     ],
 )
 def test_names_follow_the_release(release: str, fullname: str) -> None:

@@ -69,7 +69,8 @@ def test_every_value_that_a_template_reads_is_declared() -> None:
     # fields within a free-form value (resources.requests) are the user's
     unknown = {
         name
-        for name in read - {"generatedSecrets"}  # made by _secrets.tpl for the time of a render
+        for name in read
+        - {"generatedSecrets", "global"}  # made by _secrets.tpl for the time of a render; handed to each chart by Helm
         if not (name in declared | branches or any(name.startswith(f"{leaf}.") for leaf in declared))
     }
 

@@ -62,7 +62,7 @@ def test_an_empty_section_is_named(chart: str) -> None:
         "postgres.storage",
         "monitoring.alerts",
         "operator.agentHealth.enabled",
-        "replicaCount",
+        "revisionHistoryLimit",
         "streaming.maxTurnSeconds",
         "auth.mode",
         "checkCRDs",

@@ -4,6 +4,9 @@
 
 {{/* Up at once and doubling; down one pod a minute, after the longest turn has had time to end: README, "Autoscaling". */}}
 {{- define "slipway.scalingBehavior" -}}
+{{- if .Values.autoscaling.behavior -}}
+{{- toYaml .Values.autoscaling.behavior -}}
+{{- else -}}
 scaleUp:
   stabilizationWindowSeconds: 0
   policies:
@@ -16,4 +19,5 @@ scaleDown:
     - type: Pods
       value: 1
       periodSeconds: 60
+{{- end -}}
 {{- end -}}

@@ -19,9 +19,31 @@
 {{- end -}}
 {{- end -}}
 
-{{- define "slipway.checkDatabase" -}}
-{{- if and .Values.postgres.caSecret (not .Values.postgres.existingSecret) -}}
+{{- define "slipway.checkLabels" -}}
+{{- if not .Values.enabled -}}
+{{- fail "enabled: it is for the `condition` of a parent chart, which then leaves this one out; to remove a release of its own, use helm uninstall" -}}
+{{- end -}}
+{{- $own := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" -}}
+{{- range $where, $labels := dict "podLabels" .Values.podLabels "commonLabels" .Values.commonLabels "helmTest.podLabels" .Values.helmTest.podLabels "service.labels" .Values.service.labels -}}
+{{- range $name, $_ := $labels -}}
+{{- if has $name $own -}}
+{{- fail (printf "%s: %s is the chart's own, by which Services and policies find pods; use another name" $where $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "slipway.checkPostgres" -}}
+{{- with .Values.postgres -}}
+{{- if and (eq .mode "external") (not .existingSecret) -}}
+{{- fail "postgres.existingSecret: postgres.mode=external needs the Secret with the address of your PostgreSQL" -}}
+{{- end -}}
+{{- if and (eq .mode "evaluation") .existingSecret -}}
+{{- fail "postgres.mode: `evaluation` brings a database of its own, and postgres.existingSecret names yours; keep one of them" -}}
+{{- end -}}
+{{- if and .caSecret (not .existingSecret) -}}
 {{- fail "postgres.caSecret: the evaluation database has no certificate; name your PostgreSQL by postgres.existingSecret, or remove it" -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -43,8 +65,11 @@
 
 {{- define "slipway.checkModel" -}}
 {{- with .Values.model -}}
-{{- if and (ne .name "offline") (not .existingSecret) -}}
-{{- fail (printf "model.existingSecret: %s needs the key of its endpoint; make a Secret with the file `current` and name it here (any text, if the endpoint wants no key)" .name) -}}
+{{- if and (ne .name "offline") .needsKey (not .existingSecret) -}}
+{{- fail (printf "model.existingSecret: %s needs the key of its endpoint; make a Secret with the file `current` and name it here, or set model.needsKey=false if the endpoint wants no key" .name) -}}
+{{- end -}}
+{{- if and (not .needsKey) .existingSecret -}}
+{{- fail "model.needsKey: false means that the endpoint wants no key, and model.existingSecret names one; keep one of them" -}}
 {{- end -}}
 {{- if and (eq .name "offline") .existingSecret -}}
 {{- fail "model.name: `offline` is built in and uses no key; name the model to call, or remove model.existingSecret" -}}
@@ -94,7 +119,7 @@
 {{- define "slipway.checkEnv" -}}
 {{- $by := dict
   "PORT" "it stays 8000, which Services and policies use" "OPS_PORT" "it stays 9090, which probes and monitoring use"
-  "HOST" "the image listens on all addresses" "OPS_HOST" "the image listens on all addresses"
+  "HOST" "the image listens on all addresses; of IPv6, by service.ipFamilies" "OPS_HOST" "the image listens on all addresses; of IPv6, by service.ipFamilies"
   "DATABASE_URL" "set postgres.existingSecret" "DATABASE_URL_FILE" "set postgres.existingSecret"
   "MAX_TURN_SECONDS" "set streaming.maxTurnSeconds" "DRAIN_SECONDS" "set streaming.maxTurnSeconds"
   "DRAIN_MIN_SECONDS" "set streaming.drainMinSeconds" "MAX_CONCURRENT_RUNS" "set streaming.maxConcurrentRuns"
@@ -135,7 +160,8 @@
 
 {{- define "slipway.checkReplicas" -}}
 {{- $scaling := .Values.autoscaling -}}
-{{- $least := ternary $scaling.minReplicas .Values.replicaCount $scaling.enabled | int -}}
+{{- /* whoever scales instead of the chart may go down to autoscaling.minReplicas */ -}}
+{{- $least := ternary $scaling.minReplicas .Values.replicaCount (or $scaling.enabled (kindIs "invalid" .Values.replicaCount)) | int -}}
 {{- if $scaling.enabled -}}
 {{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) -}}
 {{- fail (printf "autoscaling.minReplicas: %d is above autoscaling.maxReplicas=%d" (int $scaling.minReplicas) (int $scaling.maxReplicas)) -}}
@@ -157,10 +183,10 @@
 {{- define "slipway.checkPdb" -}}
 {{- $pdb := first . -}}{{- $least := last . -}}
 {{- $hasMax := not (kindIs "invalid" $pdb.maxUnavailable) -}}{{- $hasMin := not (kindIs "invalid" $pdb.minAvailable) -}}
-{{- if eq $hasMax $hasMin -}}
-{{- fail "pdb: set exactly one of maxUnavailable and minAvailable, and the other to null" -}}
+{{- if not (or $hasMax $hasMin) -}}
+{{- fail "pdb: set maxUnavailable or minAvailable" -}}
 {{- end -}}
-{{- if and $hasMax (has (toString $pdb.maxUnavailable) (list "0" "0%")) -}}
+{{- if and $hasMax (not $hasMin) (has (toString $pdb.maxUnavailable) (list "0" "0%")) -}}
 {{- fail "pdb.maxUnavailable: 0 would let no node be drained; set at least 1" -}}
 {{- end -}}
 {{- if $hasMin -}}
@@ -176,7 +202,7 @@
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.parentRefs: name the Gateway to attach to: [{name: …, namespace: …}]" -}}
 {{- end -}}
-{{- if and .Values.ingress.enabled .Values.ingress.tlsSecret (not .Values.ingress.host) -}}
+{{- if and .Values.ingress.enabled .Values.ingress.tlsSecret (not .Values.ingress.host) (not .Values.ingress.hosts) -}}
 {{- fail "ingress.host: ingress.tlsSecret is a certificate for a host; name it" -}}
 {{- end -}}
 {{- end -}}

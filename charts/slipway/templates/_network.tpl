@@ -1,3 +1,13 @@
+{{/* Fields of a Service; empty: the cluster's own choice. */}}
+{{- define "slipway.ipFamilies" -}}
+{{- with .Values.service.ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with .Values.service.ipFamilies }}
+ipFamilies: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
 {{/* 443 and the ports of the addresses in the values, those of `env` and `extraEnv` (a collector, LangSmith, a proxy) among them, separated by commas. */}}
 {{- define "slipway.egressPorts" -}}
 {{- $ports := list "443" -}}

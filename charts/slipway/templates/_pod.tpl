@@ -4,10 +4,10 @@
   valueFrom:
     secretKeyRef:
       name: {{ include "slipway.postgresSecret" . | quote }}
-      key: url
+      key: {{ ternary .Values.postgres.key "url" (eq (include "slipway.externalPostgres" .) "true") | quote }}
 {{- if .Values.postgres.existingSecret }}
 - name: DATABASE_URL_FILE
-  value: /run/secrets/database/url
+  value: /run/secrets/database/{{ .Values.postgres.key }}
 {{- if .Values.postgres.caSecret }}
 - name: PGSSLROOTCERT
   value: /run/secrets/database/ca.crt
@@ -48,6 +48,13 @@
 
 {{- define "slipway.env" -}}
 {{ include "slipway.databaseEnv" . }}
+{{- if include "slipway.listensOnIPv6" . }}
+# both families: 0.0.0.0, as in the image, is IPv4 only
+- name: HOST
+  value: "::"
+- name: OPS_HOST
+  value: "::"
+{{- end }}
 - name: MAX_TURN_SECONDS
   value: {{ .Values.streaming.maxTurnSeconds | int | quote }}
 - name: DRAIN_SECONDS
@@ -154,6 +161,10 @@ What the metrics of quality are told apart by: the image's tag; with graph.files
 {{- if .existingSecret }}
 - name: OPENAI_KEY_DIR
   value: /run/secrets/openai
+{{- else if not .needsKey }}
+# the client wants a text, and the endpoint none
+- name: OPENAI_API_KEY
+  value: none
 {{- end }}
 {{- end -}}
 {{- end -}}
@@ -163,6 +174,9 @@ What the metrics of quality are told apart by: the image's tag; with graph.files
 {{- $hosts := .Values.auth.allowedHosts -}}
 {{- if and .Values.ingress.enabled .Values.ingress.host -}}
 {{- $hosts = append $hosts .Values.ingress.host -}}
+{{- end -}}
+{{- if .Values.ingress.enabled -}}
+{{- $hosts = concat $hosts (.Values.ingress.hosts | default list) -}}
 {{- end -}}
 {{- if .Values.httpRoute.enabled -}}
 {{- $hosts = concat $hosts .Values.httpRoute.hostnames -}}
@@ -174,6 +188,19 @@ What the metrics of quality are told apart by: the image's tag; with graph.files
 {{- end -}}
 {{- end -}}
 {{- join "," (uniq $names) -}}
+{{- end -}}
+
+{{/* A pod's security context, without ids where the platform assigns them. */}}
+{{- define "slipway.podSecurityContext" -}}
+{{- if .Values.openshift -}}
+{{- omit (.Values.podSecurityContext | default dict) "fsGroup" "fsGroupChangePolicy" "runAsUser" "runAsGroup" "supplementalGroups" | toYaml -}}
+{{- else -}}
+{{- toYaml .Values.podSecurityContext -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "slipway.listensOnIPv6" -}}
+{{- if or (has "IPv6" (.Values.service.ipFamilies | default list)) (ne (.Values.service.ipFamilyPolicy | default "SingleStack") "SingleStack") -}}true{{- end -}}
 {{- end -}}
 
 {{/* What differs from the service's own defaults. */}}
@@ -223,7 +250,7 @@ What the metrics of quality are told apart by: the image's tag; with graph.files
   valueFrom:
     secretKeyRef:
       name: {{ . | quote }}
-      key: jwt-secret
+      key: {{ ternary $.Values.auth.jwt.key "jwt-secret" (eq . $.Values.auth.jwt.existingSecret) | quote }}
 {{- end }}
 {{- with .Values.auth.jwt }}
 {{- if .rotatingSecret }}
@@ -281,6 +308,11 @@ What the metrics of quality are told apart by: the image's tag; with graph.files
   secret:
     secretName: {{ . | quote }}
     defaultMode: 0440
+    {{- with $.Values.model.key }}
+    items:
+      - key: {{ . | quote }}
+        path: current
+    {{- end }}
 {{- end }}
 {{- if eq .Values.auth.mode "required" }}
 {{- with .Values.auth.apiKeys.existingSecret }}

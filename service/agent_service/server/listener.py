@@ -28,7 +28,9 @@ KEEPALIVE_SECONDS = 60
 def listen(host: str, port: int, *, write_seconds: float) -> socket.socket:
     """Raises OSError when the address cannot be had. Connections inherit the options."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.create_server((host, port), family=family, backlog=2048)
+    # `::` is every address of both families; without this it is IPv6 only, and half of a dual-stack cluster finds nobody
+    both = host == "::" and socket.has_dualstack_ipv6()
+    listener = socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=both)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
         ("TCP_KEEPIDLE", KEEPALIVE_SECONDS),
