@@ -14,6 +14,8 @@ PLACES = {
     "Dockerfile": r"^ARG VERSION=(.+)$",
     "charts/*/Chart.yaml": r'^(?:version|appVersion): "?([^"\n]+)"?$',
     "k8s/gitops/*.yaml": r"^ +(?:tag|targetRevision): v?([0-9.]+)$",
+    "k8s/gitops/argocd/*.yaml": r"^ +(?:tag|targetRevision): v?([0-9.]+)$",
+    "k8s/gitops/flux/*/*.yaml": r"^ +(?:tag|targetRevision): v?([0-9.]+)$",
     "docs/operations/install.md": r"(?:slipway(?:-operator)?:|image\.tag=)([0-9]+\.[0-9]+\.[0-9]+)",
 }
 """Glob of the files, and the lines in them; the group is the version."""

@@ -19,10 +19,6 @@ def documents(path: Path) -> list[dict[str, Any]]:
 
 
 def examples() -> Iterator[tuple[str, dict[str, Any]]]:
-    (application,) = documents(K8S / "gitops/argocd.yaml")
-    yield "argocd", application["spec"]["source"]["helm"]["valuesObject"]
-    (_, release) = documents(K8S / "gitops/flux.yaml")
-    yield "flux", release["spec"]["values"]
     (production,) = documents(CHART / "values-production.yaml")
     yield "production", production
     (canary,) = documents(K8S / "rollouts/canary.values.yaml")
@@ -40,20 +36,11 @@ def test_the_chart_takes_the_values(name: str) -> None:
     assert every(found, "StatefulSet") == [], "an example for production brings no evaluation database"
 
 
-@pytest.mark.parametrize("name", ["argocd", "production"])
-def test_where_nothing_is_generated_every_secret_is_named(name: str) -> None:
-    (deployment,) = every(manifests(EXAMPLES[name]), "Deployment")
+def test_for_production_every_secret_is_named() -> None:
+    (deployment,) = every(manifests(EXAMPLES["production"]), "Deployment")
 
     assert "my-agent-slipway-auth" not in str(deployment)
     assert "my-agent-slipway-postgres" not in str(deployment)
-
-
-def test_the_sources_are_the_chart() -> None:
-    (application,) = documents(K8S / "gitops/argocd.yaml")
-    (_, release) = documents(K8S / "gitops/flux.yaml")
-
-    paths = {application["spec"]["source"]["path"], release["spec"]["chart"]["spec"]["chart"]}
-    assert {K8S.parent / path for path in paths} == {CHART}
 
 
 def test_the_adapters_rule_serves_the_metric_that_the_autoscaler_asks_for() -> None:
