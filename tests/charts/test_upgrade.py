@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 
+from tests.charts.operator import chart as operator
 from tests.charts.slipway import CASES, CHART
 from tests.support.charts import every, merged, render, values_of
 
-RELEASES = sorted((Path(__file__).parent.parent / "data" / "charts").glob("slipway-*.tgz"))
+RELEASES = sorted((Path(__file__).parent.parent / "data" / "charts").glob("slipway-[0-9]*.tgz"))
+
+OF_THE_OPERATOR = sorted((Path(__file__).parent.parent / "data" / "charts").glob("slipway-operator-*.tgz"))
 
 
 def immutable(chart: Path, values: dict[str, Any]) -> dict[str, Any]:
@@ -30,5 +33,20 @@ def test_an_upgrade_changes_no_field_that_cannot_be_changed(release: Path, case:
     assert immutable(CHART, CASES[case]) == immutable(release, CASES[case])
 
 
-def test_there_is_a_release_to_come_from() -> None:
+@pytest.mark.parametrize("release", OF_THE_OPERATOR, ids=lambda path: path.stem)
+def test_an_upgrade_of_the_operator_changes_no_field_that_cannot_be_changed_and_drops_no_kind(release: Path) -> None:
+    def kinds(chart: Path) -> dict[str, set[str]]:
+        """Versions that each CRD serves, by its name."""
+        found = every(render(chart, values_of("checkCRDs=false")), "CustomResourceDefinition")
+        return {m["metadata"]["name"]: {v["name"] for v in m["spec"]["versions"] if v["served"]} for m in found}
+
+    before, now = kinds(release), kinds(operator.CHART)
+
+    assert immutable(operator.CHART, {}) == immutable(release, {})
+    assert before.keys() <= now.keys()
+    assert [name for name in before if not before[name] <= now[name]] == []
+
+
+def test_there_are_releases_to_come_from() -> None:
     assert RELEASES
+    assert OF_THE_OPERATOR
