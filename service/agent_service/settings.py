@@ -162,6 +162,13 @@ class Settings(BaseModel):
         description="Folder with the files `current`, `previous`, `revision` of the model endpoint's key, read on each attempt.",
     )
     model: str = Field(OFFLINE_MODEL, description="Model of the agent. `offline` is built in: it needs no key, and is no LLM.")
+    offline_words_per_second: float = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        description="Pace of the built-in model; 0 is as fast as it can. `slipway dev` sets 30, about what a model writes, "
+        "so that there is a stream to see, and an answer that lasts long enough to kill the server in the middle of it.",
+    )
     cheap_model: str | None = Field(None, description="Model of routing, guardrail and other small jobs. Empty: MODEL.")
     fallback_model: str | None = Field(None, description="Model used while MODEL stays down. Empty: none.")
     adopt_models: Literal["on", "off"] = Field(

@@ -29,7 +29,7 @@ async def open_endpoint_models(
         reader = CompletionsReader(endpoint, settings.fallback_model, breaker=breaker)
         if settings.adopt_models == "on":
             await stack.enter_async_context(adopted_models(reader))
-        chat = _model(settings.model, reader)
+        chat = _model(settings.model, reader, settings.offline_words_per_second)
         yield ChatModels(
             chat=chat,
             cheap=_model(settings.cheap_model, reader) if settings.cheap_model else chat,
@@ -39,8 +39,8 @@ async def open_endpoint_models(
         )
 
 
-def _model(name: str, reader: CompletionsReader) -> BaseChatModel:
-    return OfflineChatModel() if name == OFFLINE_MODEL else chat_model(name, reader)
+def _model(name: str, reader: CompletionsReader, words_per_second: float = 0.0) -> BaseChatModel:
+    return OfflineChatModel().at_pace(words_per_second) if name == OFFLINE_MODEL else chat_model(name, reader)
 
 
 BATCH_SIZE = 64

@@ -40,7 +40,8 @@ async def open_models(
     (True), or called again.
     """
     if not (settings.openai_api_key or settings.openai_key_dir):
-        yield ChatModels(chat=(model := OfflineChatModel()), cheap=model)
+        cheap = OfflineChatModel()
+        yield ChatModels(chat=cheap.at_pace(settings.offline_words_per_second), cheap=cheap)
         return
     from agent_service.agents.endpoint_models import open_endpoint_models  # noqa: PLC0415  # openai: 20 MB, 0.6 s of CPU
 

@@ -33,6 +33,10 @@ class OfflineChatModel(BaseChatModel):
     delay: float = 0.0
     model_name: ClassVar[str] = OFFLINE_MODEL
 
+    def at_pace(self, words_per_second: float) -> "OfflineChatModel":
+        """The same model, that writes no faster; 0 is as fast as it can."""
+        return self.model_copy(update={"delay": 1 / words_per_second if words_per_second else 0.0})
+
     @property
     def _llm_type(self) -> str:
         return OFFLINE_MODEL

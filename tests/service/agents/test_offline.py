@@ -310,6 +310,6 @@ async def test_waits_the_set_time_before_each_word(monkeypatch: pytest.MonkeyPat
         waits.append(seconds)
 
     monkeypatch.setattr("agent_service.agents.offline.asyncio.sleep", sleep)
-    chunks = [chunk async for chunk in OfflineChatModel(delay=0.25).astream("Hello")]
+    chunks = [chunk async for chunk in OfflineChatModel().at_pace(4).astream("Hello")]
 
     assert waits == [0.25] * len([c for c in chunks if c.response_metadata or c.text])
