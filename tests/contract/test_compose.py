@@ -65,7 +65,7 @@ def test_only_nginx_can_be_reached_from_outside_and_only_on_loopback() -> None:
 
 def test_secrets_are_files_and_no_file_of_the_repository() -> None:
     assert COMPOSE["secrets"] == {"postgres_password": {"file": "./secrets/postgres_password"}}
-    assert "secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert "/secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     for service in SERVICES.values():
         for name in service.get("environment", {}):
             assert not re.search(r"PASSWORD$|API_KEY$|JWT_SECRET$|TOKEN$", name), name
