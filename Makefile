@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 COMPONENTS := clients doctor monitoring operator service
+RUN := clients doctor monitoring service
 PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 # Two more than cores: the tests wait about half of their time. CPU, by `time`: 440 s by 4 workers, of them 8 s each to import and
 # collect; PostgreSQL takes 95 s more, which `time` does not count.
@@ -109,10 +110,10 @@ $(VENV)/.made:
 	@touch $@
 
 # A stamp is older than the files it stands for only when they changed. requirements/dev.txt holds all of run.txt.
-$(VENV)/.run: requirements/run.txt pyproject.toml service/pyproject.toml | $(VENV)/.made
+$(VENV)/.run: requirements/run.txt pyproject.toml $(RUN:=/pyproject.toml) | $(VENV)/.made
 	@echo "installing the packages of requirements/run.txt (once, about a minute) …"
 	@$(PIP) install --quiet --require-hashes --no-deps -r requirements/run.txt
-	@$(PIP) install --quiet --no-build-isolation --no-deps --editable service
+	@$(PIP) install --quiet --no-build-isolation --no-deps $(RUN:%=--editable %)
 	@touch $@
 
 OTHERS := $(wildcard requirements/versions/*.txt)

@@ -12,7 +12,8 @@ lock dev.txt --all-extras --group test --group check --group build \
   clients/pyproject.toml doctor/pyproject.toml monitoring/pyproject.toml operator/pyproject.toml service/pyproject.toml
 lock build.txt --group build --constraint requirements/dev.txt
 lock docs.txt --group docs --constraint requirements/dev.txt
-lock run.txt --extra embedded --group build --constraint requirements/dev.txt service/pyproject.toml
+lock run.txt --extra embedded --group build --constraint requirements/dev.txt \
+  service/pyproject.toml doctor/pyproject.toml clients/pyproject.toml monitoring/pyproject.toml
 lock service.txt --constraint requirements/dev.txt service/pyproject.toml
 lock operator.txt --constraint requirements/dev.txt operator/pyproject.toml
 

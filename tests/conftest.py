@@ -23,7 +23,7 @@ def pytest_configure() -> None:
     os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "data" / "authority.pem")
 
 
-SLOW = ("attack", "durability", "integration/page")
+SLOW = ("attack", "durability", "first_hour", "integration/page")
 """Folders whose tests kill, flood and drive a browser: a twentieth of the tests, and two fifths of the time."""
 
 

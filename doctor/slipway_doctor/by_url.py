@@ -27,6 +27,9 @@ SKEW_WARN, SKEW_FAIL = 5.0, 30.0
 ERASE_TRIES = 5
 """A second apart: a run that still goes on is cancelled first, and ends at its next word."""
 
+DEVELOPMENT = "Development"
+"""Reason of a finding: open, as it is meant to be."""
+
 UNAUTHORIZED, NOT_FOUND, CONFLICT, OK = 401, 404, 409, 200
 
 
@@ -40,6 +43,8 @@ class Target:
     other: str = field(default="", repr=False)
     """That of another user, to see that they do not see each other's runs."""
     question: str = QUESTION
+    development: bool = False
+    """It is a `slipway dev`, which lets in whoever is on its machine."""
     stream_seconds: float = 120.0
     """Limit of the whole stream."""
 
@@ -54,7 +59,8 @@ async def examine(target: Target, client: httpx.AsyncClient) -> list[Finding]:
     found.append(await _clock(target, client))
     closed = await _closed(target, client)
     found.append(closed)
-    if not target.credential and closed.status is not Status.FAIL:
+    lets_in = closed.status is Status.FAIL or closed.reason == DEVELOPMENT
+    if not target.credential and not lets_in:
         missing = unknown("NoCredential", "without a token or a key nothing more can be tried", "give --token or --api-key-file")
         return [*found, _as("StreamUnbuffered", Area.RELIABILITY, missing)]
     accepted = await _accepted(target, client)
@@ -118,14 +124,18 @@ def _down(dependencies: Mapping[str, object]) -> Iterator[str]:
 
 
 def _encrypted(target: Target) -> Finding:
-    parts = urlsplit(target.url)
-    if parts.scheme == "https":
+    if urlsplit(target.url).scheme == "https":
         verdict = ok("Https", "the way to the service is encrypted")
-    elif (parts.hostname or "") in {"localhost", "::1"} or (parts.hostname or "").startswith("127."):
+    elif _is_loopback(target):
         verdict = ok("Loopback", "the address is of this machine")
     else:
         verdict = warn("PlainHttp", "tokens and answers are sent in the clear", "serve it by https at the ingress")
     return _as("Encrypted", Area.SECURITY, verdict)
+
+
+def _is_loopback(target: Target) -> bool:
+    host = urlsplit(target.url).hostname or ""
+    return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 async def _ops_private(target: Target, client: httpx.AsyncClient) -> Finding:
@@ -161,6 +171,8 @@ async def _closed(target: Target, client: httpx.AsyncClient) -> Finding:
     response = await get(client, f"{target.url}/sessions")
     if response.status == UNAUTHORIZED:
         verdict = ok("Refused", "a call without a token is refused with 401")
+    elif response.status == OK and target.development and _is_loopback(target):
+        verdict = ok(DEVELOPMENT, "a call without a token is answered, to callers on this machine")
     elif response.status == OK:
         verdict = fail("Open", "a call without a token is answered: anyone has the role platform", "remove AUTH=disabled")
     else:

@@ -31,6 +31,7 @@ Example:
 @click.option(
     "--other-token", envvar="SLIPWAY_OTHER_TOKEN", help="Another user's: must not see the first one's run.", show_envvar=True
 )
+@click.option("--development", is_flag=True, help="The --url is a `slipway dev`: it may let in whoever is on this machine.")
 @click.option("--question", default=QUESTION, help="What to ask: the answer must take a while.")
 @click.option("--ops-url", metavar="URL", help="Ops port (9090) of one process, where there is no Kubernetes.")
 @click.option("--replicas", default=1, type=click.IntRange(1, 1000), show_default=True, help="Processes behind --ops-url.")
@@ -48,6 +49,7 @@ def doctor(
     token: str | None,
     api_key_file: Path | None,
     other_token: str | None,
+    development: bool,
     question: str,
     ops_url: str | None,
     replicas: int,
@@ -63,7 +65,7 @@ def doctor(
 ) -> None:
     """Finds what is wrong with a service before its users do, and says what to do."""
     if not (url or ops_url or release or local):
-        raise click.UsageError("say what to examine: --url, --ops-url, --release or --local")
+        raise click.UsageError("say what to examine: --url, --ops-url, --release or --local (or have a `slipway dev` run here)")
     if (wait or baseline) and not (release and prometheus):
         raise click.UsageError("--wait and --baseline compare figures of a release: give --release and --prometheus")
     if token and api_key_file:
@@ -72,7 +74,7 @@ def doctor(
     from slipway_doctor import examination  # noqa: PLC0415  # half a second of CPU, which --help need not wait for
 
     wanted = examination.Wanted(
-        target=examination.Target(url.rstrip("/"), credential, other_token or "", question) if url else None,
+        target=examination.Target(url.rstrip("/"), credential, other_token or "", question, development) if url else None,
         ops_url=ops_url.rstrip("/") if ops_url else None,
         replicas=replicas,
         release=examination.Release(release, namespace, context, prometheus, baseline, wait) if release else None,

@@ -1,39 +1,36 @@
 """The `slipway` command. Exit codes: 0 done, 1 failed, 2 a wrong setting or argument, 3 done in part."""
 
 import asyncio
-import gc
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 import click
 import psycopg
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
 
+from agent_service.development.local_folder import find_folder, find_running, is_set
 from agent_service.errors import SettingsError, SlipwayError
-from agent_service.settings import Settings, check_folders, graph_settings, load_settings, settings_table
-
-if TYPE_CHECKING:
-    from agent_service.documents.ingest import IngestReport
+from agent_service.launch import launch
+from agent_service.settings import Settings, load_settings, settings_table
+from agent_service.terminal import plain, print_rows, print_table, read_documents
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-PIPE_COLUMNS = 200
-"""Width of a table that goes to a file or a pipe, where rich would take 80 and fold most of them."""
+DATABASE = ("DATABASE_URL", "DATABASE_URL_FILE")
+"""One of them says where it is."""
 
-LANGGRAPH_FILE = Path("langgraph.json")
-"""Where LangGraph's own server looks."""
+DOCTOR = "doctor"
+
+DOCTOR_TARGETS = ("--url", "--ops-url", "--release", "--local", "--help", "-h")
 
 PARTIAL = 3
 """Exit code of `ingest` when some files could not be read."""
@@ -48,9 +45,16 @@ def _one_line_errors() -> Iterator[None]:
     except SlipwayError as error:
         raise SystemExit(_complain(error.detail, 1)) from None
     except psycopg.Error as error:
-        raise SystemExit(_complain(f"database: {str(error).strip().splitlines()[0]}", 1)) from None
+        raise SystemExit(_complain(f"database: {str(error).strip().splitlines()[0]}{_where_from()}", 1)) from None
     except OSError as error:
         raise SystemExit(_complain(str(error), 1)) from None
+
+
+def _where_from() -> str:
+    """What may be meant by a command in a folder of `slipway dev` that does not run."""
+    if any(is_set(os.environ, name) for name in DATABASE):
+        return ""
+    return "; DATABASE_URL is not set, and no `slipway dev` runs in this folder" + (": start it" if find_folder() else "")
 
 
 def _complain(detail: str, code: int) -> int:
@@ -78,14 +82,32 @@ def _plugin(name: str) -> click.Command | None:
     return None
 
 
+@click.command(DOCTOR, context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("_", nargs=-1)
+def _no_doctor(_: object) -> None:
+    """Finds what is wrong with a service: needs the package slipway-doctor."""
+    raise SystemExit(
+        _complain("doctor needs the package slipway-doctor (doctor/ of the repository): pip install slipway-doctor", 2)
+    )
+
+
 class _Main(_Group):
     """Our commands, and those that other components bring."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), *entry_points(group="slipway.commands").names]
+        return sorted({*super().list_commands(ctx), *entry_points(group="slipway.commands").names, DOCTOR})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return super().get_command(ctx, cmd_name) or _plugin(cmd_name)
+        return super().get_command(ctx, cmd_name) or _plugin(cmd_name) or (_no_doctor if cmd_name == DOCTOR else None)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """`slipway doctor` without a target examines the `slipway dev` that runs here."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name == DOCTOR and not any(each.startswith(DOCTOR_TARGETS) for each in rest):
+            running = find_running()
+            if running and running.url:
+                rest = ["--url", running.url, "--ops-url", running.ops_url, "--development", *rest]
+        return name, command, rest
 
 
 @click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -94,9 +116,12 @@ def main() -> None:
     """Runs LangGraph agents in production. Settings are environment variables: `slipway serve --help`."""
 
 
-def _command_settings(**changes: str) -> Settings:
-    """Settings of a command that opens no port: it must not ask who may call."""
-    env = {**os.environ, "AUTH": "disabled", "HOST": "127.0.0.1", **changes}
+def _command_settings() -> Settings:
+    """Settings of a command that opens no port: it must not ask who may call. Without DATABASE_URL those of the `slipway dev`
+    that runs here."""
+    running = None if any(is_set(os.environ, name) for name in DATABASE) else find_running()
+    beside = {**running.variables, "DATABASE_URL": running.database_url, "DATABASE_URL_FILE": ""} if running else {}
+    env = {**beside, **{name: value for name, value in os.environ.items() if value}, "AUTH": "disabled", "HOST": "127.0.0.1"}
     # A job of a release has the variables of `serve` without the mounts.
     if not Path(env.get("LANGGRAPH_CONFIG", "")).is_file():
         env.pop("LANGGRAPH_CONFIG", None)
@@ -108,27 +133,16 @@ def _command_settings(**changes: str) -> Settings:
 @main.command(epilog=f"\b\nSettings (environment variables):\n{settings_table()}\n\nExample:\n  AUTH=disabled slipway serve")
 def serve() -> None:
     """Serves the API and the chat page until SIGTERM."""
-    _run(load_settings())
-
-
-def _run(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -> None:
-    gc.disable()  # it would look at all that is imported again and again, and find nothing: 0.3 s of CPU
-    from agent_service.logs import setup_logging  # noqa: PLC0415  # the service's modules take a second to import
-    from agent_service.main import run  # noqa: PLC0415  # likewise
-
-    gc.freeze()  # nor is there anything to be found in it later: a full collection takes 0.1 s, and holds up all streams
-    gc.enable()
-    setup_logging(settings.log_level)
-    run(settings, on_ready)
+    launch(load_settings())
 
 
 @main.command(epilog="\b\nExample:\n  DATABASE_URL=postgresql://… slipway migrate")
 @click.option("--wait", default=0.0, metavar="SECONDS", help="Wait so long for a database that does not answer yet.")
 def migrate(wait: float) -> None:
     """Brings the database to this version's schema; safe to run twice, also at once."""
-    from agent_service.db.address import Address  # noqa: PLC0415  # see _run
-    from agent_service.db.migrate import migrate as apply  # noqa: PLC0415  # see _run
-    from agent_service.db.migrate import wait_for_database  # noqa: PLC0415  # see _run
+    from agent_service.db.address import Address  # noqa: PLC0415  # imported by the command that needs it
+    from agent_service.db.migrate import migrate as apply  # noqa: PLC0415  # imported by the command that needs it
+    from agent_service.db.migrate import wait_for_database  # noqa: PLC0415  # imported by the command that needs it
 
     settings = _command_settings()
     url = Address.of(settings)()
@@ -141,31 +155,24 @@ def migrate(wait: float) -> None:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def ingest(paths: tuple[Path, ...], as_json: bool) -> None:
-    """Reads Markdown, text, HTML and PDF into the documents that rag_search searches; again replaces."""
-    report = _ingest(_command_settings(), paths, quiet=as_json)
+    """Reads Markdown, text, HTML and PDF into the documents that rag_search searches; again replaces.
+
+    Exits with 3 when some files could not be read; the rest is in.
+    """
+    report = read_documents(_command_settings(), paths, quiet=as_json)
     failed = [{"path": str(path), "reason": reason} for path, reason in report.failed]
     if as_json:
         counts = {"ingested": report.ingested, "unchanged": report.unchanged, "passages": report.passages}
-        click.echo(json.dumps({**counts, "failed": failed}))
+        click.echo(json.dumps({**counts, "failed": failed, "skipped": report.skipped}))
     else:
         click.echo(f"{report.ingested} ingested ({report.passages} passages), {report.unchanged} unchanged, {len(failed)} failed")
         for item in failed:
             click.echo(f"  {item['path']}: {item['reason']}", err=True)
+        if report.skipped:
+            kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(report.skipped.items()))
+            click.echo(f"  left out, as no parser knows them: {kinds}", err=True)
     if failed:
         raise SystemExit(PARTIAL)
-
-
-def _ingest(settings: Settings, paths: Sequence[Path], *, quiet: bool = False) -> "IngestReport":
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
-        task = progress.add_task("reading", total=None)
-
-        def show(done: int, total: int, name: str) -> None:
-            progress.update(task, completed=done, total=total, description=name)
-
-        from agent_service.commands.ingestion import ingest_paths  # noqa: PLC0415  # see _run; the bar is seen meanwhile
-
-        return asyncio.run(ingest_paths(settings, paths, show))
 
 
 @main.command(epilog="\b\nExample:\n  AGENT_GRAPH=my_package.agent:graph slipway dev --docs ./handbook")
@@ -185,35 +192,9 @@ def dev(directory: Path, docs: tuple[Path, ...]) -> None:
 
     Without AGENT_GRAPH and LANGGRAPH_CONFIG it serves the graphs of the folder's langgraph.json, if there is one.
     """
-    if not os.environ.get("AGENT_GRAPH") and not os.environ.get("LANGGRAPH_CONFIG") and LANGGRAPH_FILE.is_file():
-        os.environ["LANGGRAPH_CONFIG"] = str(LANGGRAPH_FILE)
-    _look_at_graphs()
-    click.echo(f"starting PostgreSQL in {directory} …")
-    from agent_service.commands.embedded import embedded_postgres  # noqa: PLC0415  # see _run
-    from agent_service.db.migrate import migrate as apply  # noqa: PLC0415  # see _run
+    from agent_service.development.dev import run_dev  # noqa: PLC0415  # only here
 
-    with embedded_postgres(directory.resolve()) as url:
-        click.echo("migrating …")
-        apply(url, lambda name: click.echo(f"  {name}"))
-        settings = _command_settings(DATABASE_URL=url, DATABASE_URL_FILE="")
-        if docs:
-            click.echo("ingesting documents …")
-            report = _ingest(settings, docs)
-            click.echo(f"  {report.ingested} new or changed, {report.unchanged} unchanged, {len(report.failed)} failed")
-        _run(settings, on_ready=lambda address: click.echo(f"\nSlipway is ready: {address}   (Ctrl-C stops it)\n"))
-
-
-def _look_at_graphs() -> None:
-    """Says what is wrong with a graph that can be told before anything is started, and which ones are served."""
-    from agent_service.agents.graph_import import look  # noqa: PLC0415  # only here
-
-    settings = load_settings({**os.environ, "AUTH": "disabled", "HOST": "127.0.0.1"})
-    check_folders(settings)
-    graphs = graph_settings(settings)
-    for source in graphs.sources:
-        look(source, graphs.folders)
-    if graphs.file:
-        click.echo(f"graphs of {graphs.file.path}: {', '.join(each.name for each in graphs.file.graphs)}")
+    run_dev(directory, docs)
 
 
 @main.command(epilog="\b\nExample:\n  SESSION_RETENTION_DAYS=90 slipway prune --dry-run")
@@ -222,7 +203,7 @@ def _look_at_graphs() -> None:
 def prune(dry_run: bool, as_json: bool) -> None:
     """Removes expired events, old checkpoints and old sessions, as `serve` does in the background."""
     click.echo("looking for what is past its time …", err=True)
-    from agent_service.commands.pruning import prune_database  # noqa: PLC0415  # see _run
+    from agent_service.commands.pruning import prune_database  # noqa: PLC0415  # imported by the command that needs it
 
     done = asyncio.run(prune_database(_command_settings(), dry_run=dry_run))
     if done is None:
@@ -248,7 +229,7 @@ def prune(dry_run: bool, as_json: bool) -> None:
 @click.option("--csv", "as_csv", is_flag=True, help="Print the rows as CSV, for a spreadsheet.")
 def costs(by: str, days: int, month: str | None, as_json: bool, as_csv: bool) -> None:
     """Tokens and USD of everyone, from the ledger, and what the month will have cost."""
-    from agent_service.commands import costs as report  # noqa: PLC0415  # see _run
+    from agent_service.commands import costs as report  # noqa: PLC0415  # imported by the command that needs it
 
     if as_json and as_csv:
         raise SettingsError("--json, --csv: expected one of them")
@@ -257,22 +238,9 @@ def costs(by: str, days: int, month: str | None, as_json: bool, as_csv: bool) ->
     if as_json or as_csv:
         click.echo(report.as_json(found) if as_json else report.as_csv(found), nl=as_json)
         return
-    _print_table(*report.table(found))
+    print_table(*report.table(found))
     for line in report.remarks(found):
         click.echo(line)
-
-
-def _iso(value: object) -> str:
-    return value.isoformat() if isinstance(value, date) else str(value)
-
-
-def _print_table(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
-    table = Table()
-    for column in columns:
-        table.add_column(column, overflow="fold")  # a name is never cut, so that it can be copied
-    for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
 
 
 @main.group(cls=_Group)
@@ -294,7 +262,7 @@ def _whose(command: _Function) -> _Function:
 @click.option("--usd", type=float, help="By the price table. Without: no limit.")
 def set_budget(tenant: str, user: str, tokens: int | None, usd: float | None) -> None:
     """Sets a budget, in place of the one before; it holds within 5 s, also for runs that are going."""
-    from agent_service.commands.budgeting import set_budget as apply  # noqa: PLC0415  # see _run
+    from agent_service.commands.budgeting import set_budget as apply  # noqa: PLC0415  # imported by the command that needs it
 
     asyncio.run(apply(_command_settings(), tenant, user, tokens=tokens, usd=None if usd is None else Decimal(str(usd))))
     limits = ("any number of" if value is None else str(value) for value in (tokens, usd))
@@ -305,7 +273,7 @@ def set_budget(tenant: str, user: str, tokens: int | None, usd: float | None) ->
 @_whose
 def unset_budget(tenant: str, user: str) -> None:
     """Removes a budget: the settings' limits hold again."""
-    from agent_service.commands.budgeting import unset_budget as apply  # noqa: PLC0415  # see _run
+    from agent_service.commands.budgeting import unset_budget as apply  # noqa: PLC0415  # imported by the command that needs it
 
     if not asyncio.run(apply(_command_settings(), tenant, user)):
         raise SlipwayError(f"{tenant}{'/' if user else ''}{user} has no budget of its own")
@@ -316,24 +284,10 @@ def unset_budget(tenant: str, user: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show_budgets(as_json: bool) -> None:
     """Budgets that were set, and whoever has spent anything in this day or month, with what is left."""
-    from agent_service.commands.budgeting import all_budgets  # noqa: PLC0415  # see _run
+    from agent_service.commands.budgeting import all_budgets  # noqa: PLC0415  # imported by the command that needs it
 
     rows, truncated = asyncio.run(all_budgets(_command_settings()))
-    _print_rows(rows, truncated=truncated, as_json=as_json, nothing="nothing is set, and nothing was spent")
-
-
-def _print_rows(rows: Sequence[dict[str, Any]], *, truncated: bool, as_json: bool, nothing: str) -> None:
-    if truncated:
-        click.echo(f"only the first {len(rows)} rows are shown", err=True)
-    if as_json:
-        click.echo(json.dumps(rows, default=_plain))
-        return
-    cells = [["" if value is None else str(_plain(value)) for value in row.values()] for row in rows]
-    _print_table(rows[0] if rows else [nothing], cells)
-
-
-def _plain(value: object) -> object:
-    return float(value) if isinstance(value, Decimal) else value.isoformat() if isinstance(value, date) else value
+    print_rows(rows, truncated=truncated, as_json=as_json, nothing="nothing is set, and nothing was spent")
 
 
 @main.group(cls=_Group)
@@ -345,17 +299,17 @@ def crons() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_crons(as_json: bool) -> None:
     """Everybody's crons, the next first, with why the last run was not begun, if so."""
-    from agent_service.commands.scheduling import all_crons  # noqa: PLC0415  # see _run
+    from agent_service.commands.scheduling import all_crons  # noqa: PLC0415  # imported by the command that needs it
 
     rows, truncated = asyncio.run(all_crons(_command_settings()))
-    _print_rows(rows, truncated=truncated, as_json=as_json, nothing="there are no crons")
+    print_rows(rows, truncated=truncated, as_json=as_json, nothing="there are no crons")
 
 
 @crons.command("delete", epilog="\b\nExample:\n  slipway crons delete 1ef3cefa-4c09-6926-96d0-3dc97fd5e39b")
 @click.argument("cron_id", type=click.UUID)
 def delete_cron(cron_id: UUID) -> None:
     """Deletes a cron of anybody's; runs that were begun stay."""
-    from agent_service.commands.scheduling import delete_cron as apply  # noqa: PLC0415  # see _run
+    from agent_service.commands.scheduling import delete_cron as apply  # noqa: PLC0415  # imported by the command that needs it
 
     if not asyncio.run(apply(_command_settings(), cron_id)):
         raise SlipwayError(f"there is no cron {cron_id}")
@@ -367,15 +321,26 @@ def keys() -> None:
     """API keys: hashed records in a folder (API_KEYS_DIR)."""
 
 
+def _or_that_of_dev(ctx: click.Context, param: click.Parameter, value: Path | None) -> Any:
+    """The folder that is given, or that of a `slipway dev` that runs here, or would with AUTH=required."""
+    if value is None:
+        running, folder = find_running(), find_folder()
+        found = running.api_keys_dir if running else folder / "keys" if folder else None
+        if found is None:
+            raise click.MissingParameter(ctx=ctx, param=param)
+        return param.type.convert(found, param, ctx)
+    return value
+
+
 def _directory(*, exists: bool) -> Callable[[_Function], _Function]:
     return click.option(
         "--dir",
         "directory",
         envvar="API_KEYS_DIR",
-        required=True,
+        callback=_or_that_of_dev,
         show_envvar=True,
         type=click.Path(exists=exists, file_okay=False, path_type=Path),
-        help="Folder of the key records.",
+        help="Folder of the key records. Default: of the `slipway dev` of this folder.",
     )
 
 
@@ -383,11 +348,11 @@ def _directory(*, exists: bool) -> Callable[[_Function], _Function]:
 @_directory(exists=False)
 @click.option("--user", required=True, help="Whose sessions and budget it uses.")
 @click.option("--tenant", default="default", show_default=True)
-@click.option("--role", default="user", show_default=True, type=click.Choice(["user", "admin", "platform"]))
+@click.option("--role", default="user", show_default=True, type=click.Choice(["user", "admin", "platform"], case_sensitive=False))
 @click.option("--days", type=click.IntRange(1, 3650), help="Expires after so many days. Default: never.")
 def create_key(directory: Path, user: str, tenant: str, role: Literal["user", "admin", "platform"], days: int | None) -> None:
     """Makes a key and prints it: this is the only time it is seen."""
-    from agent_service.auth import api_keys  # noqa: PLC0415  # see _run
+    from agent_service.auth import api_keys  # noqa: PLC0415  # imported by the command that needs it
 
     expires = datetime.now(UTC) + timedelta(days=days) if days else None
     click.echo(api_keys.create_key(directory, user=user, tenant=tenant, role=role, expires_at=expires))
@@ -398,17 +363,17 @@ def create_key(directory: Path, user: str, tenant: str, role: Literal["user", "a
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_keys(directory: Path, as_json: bool) -> None:
     """The keys' ids, owners and ages; never the keys."""
-    from agent_service.auth import api_keys  # noqa: PLC0415  # see _run
+    from agent_service.auth import api_keys  # noqa: PLC0415  # imported by the command that needs it
 
     records = [
         {"id": r.id, "tenant": r.tenant, "user": r.user, "role": r.role, "created_at": r.created_at, "expires_at": r.expires_at}
         for r in api_keys.list_keys(directory)
     ]
     if as_json:
-        click.echo(json.dumps(records, default=_iso))
+        click.echo(json.dumps(records, default=plain))
         return
-    cells = [["" if value is None else _iso(value) for value in record.values()] for record in records]
-    _print_table(["id", "tenant", "user", "role", "created", "expires"], cells)
+    cells = [["" if value is None else str(plain(value)) for value in record.values()] for record in records]
+    print_table(["id", "tenant", "user", "role", "created", "expires"], cells)
 
 
 @keys.command("revoke", epilog="\b\nExample:\n  slipway keys revoke k3x9w2ab --dir ./keys")
@@ -416,7 +381,7 @@ def list_keys(directory: Path, as_json: bool) -> None:
 @click.argument("key_id")
 def revoke_key(directory: Path, key_id: str) -> None:
     """Deletes a key's record; running processes refuse it within 2 s."""
-    from agent_service.auth import api_keys  # noqa: PLC0415  # see _run
+    from agent_service.auth import api_keys  # noqa: PLC0415  # imported by the command that needs it
 
     api_keys.revoke_key(directory, key_id)
     click.echo(f"{key_id} revoked")

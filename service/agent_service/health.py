@@ -68,10 +68,11 @@ class RunCounts(TypedDict):
 
 
 class ServerFacts(TypedDict):
-    """Of PostgreSQL: connections that it takes from us, and whether ours is encrypted."""
+    """Of PostgreSQL: connections that it takes from us, whether ours is encrypted, and whether it is a socket of this machine."""
 
     max_connections: int
     tls: bool
+    local: bool
 
 
 class StatusReport(RunCounts):

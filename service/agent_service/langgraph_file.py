@@ -301,6 +301,14 @@ def _env_file(path: Path, what: str) -> dict[str, str]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def read_env_file(path: Path) -> dict[str, str]:
+    """A file of `NAME=value` lines that stands alone. Raises SettingsError: one line that names it."""
+    try:
+        return _env_file(path, "")
+    except _Wrong as wrong:
+        raise SettingsError(f"{path}: {wrong}") from None
+
+
 def _kind(value: object) -> str:
     if value is None:
         return "nothing"

@@ -1,7 +1,6 @@
 """`slipway serve`: one process, from settings to exit."""
 
 import asyncio
-import errno
 import gc
 import os
 import signal
@@ -18,7 +17,6 @@ import structlog
 import uvicorn
 
 from agent_service.api.app import create_app
-from agent_service.errors import SettingsError
 from agent_service.health import Health
 from agent_service.metrics import Metrics
 from agent_service.ops import OpsServer, serve_ops
@@ -26,6 +24,7 @@ from agent_service.resources import VERSION, Resources, make_metrics, open_resou
 from agent_service.server.connections import Connections
 from agent_service.server.limits import Limits
 from agent_service.server.listener import limits_that_files_allow, listen, server_config
+from agent_service.server.ports import opening
 from agent_service.settings import Settings
 
 log = structlog.stdlib.get_logger(__name__)
@@ -47,6 +46,10 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 STREAMS_SECONDS = 5.0
 """How long a slow reader may take to receive its last event."""
+
+
+Beside = Callable[[Resources], Coroutine[Any, Any, None]]
+"""What goes on beside a service, from when it is ready until it drains. The process ends when it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ async def serving(settings: Settings, hurry: asyncio.Event) -> AsyncIterator[Ser
     """
     health = Health(VERSION, settings.liveness_timeout)
     metrics = make_metrics(settings)
-    with _opening("OPS_PORT", settings.ops_address, settings.ops_port):
+    with opening("OPS_PORT", settings.ops_address, settings.ops_port):
         ops = OpsServer((settings.ops_address, settings.ops_port), health, metrics.registry)
     with serve_ops(ops):
         async with open_resources(settings, health, metrics) as resources:
@@ -90,7 +93,7 @@ async def serving(settings: Settings, hurry: asyncio.Event) -> AsyncIterator[Ser
                 await answering
 
 
-async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -> None:
+async def serve(settings: Settings, on_ready: Callable[[str, int], None], beside: Beside | None = None) -> None:
     """Serves until SIGTERM or SIGINT, then lets runs finish.
 
     Raises:
@@ -103,8 +106,9 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
             if settings.auth == "disabled":
                 log.warning("auth_disabled", effect="anyone who reaches this address has the role platform")
             log.info("serving", url=service.url, ops_port=service.ops.port, version=VERSION)
-            on_ready(service.url)
-            await _first(stop.asked.wait(), asyncio.wait([service.answering]))
+            on_ready(service.url, service.ops.port)
+            others = [beside(service.resources)] if beside else []
+            await _first(stop.asked.wait(), asyncio.wait([service.answering]), *others)
 
 
 def _api_connections(settings: Settings, metrics: Metrics) -> Connections:
@@ -192,28 +196,18 @@ def _stop_signals() -> Iterator[_Stop]:
 
 
 def _listen(settings: Settings) -> socket.socket:
-    with _opening("PORT", settings.host, settings.port):
+    with opening("PORT", settings.host, settings.port):
         return listen(settings.host, settings.port, write_seconds=settings.unread_seconds)
 
 
-@contextmanager
-def _opening(name: str, address: str, port: int) -> Iterator[None]:
-    """Turns what the system says about an address into a SettingsError that names the setting."""
-    try:
-        yield
-    except OSError as error:
-        reason = "already in use" if error.errno == errno.EADDRINUSE else f"cannot listen on {address}: {error.strerror}"
-        raise SettingsError(f"{name}={port}: {reason}") from None
-
-
-def run(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -> None:
+def run(settings: Settings, on_ready: Callable[[str, int], None], beside: Beside | None = None) -> None:
     """`serve` on uvloop. Does not return where a thread or task of the graph would keep the process alive."""
     exit_timer = threading.Timer(EXIT_SECONDS, _exit_at_once)
     exit_timer.daemon = True
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner, suppress(asyncio.CancelledError):
             try:
-                runner.run(_until_signal(settings, on_ready))
+                runner.run(_until_signal(settings, on_ready, beside))
             finally:
                 exit_timer.start()  # the runner waits for every task, also for one that refuses to be cancelled
     finally:
@@ -236,7 +230,7 @@ def _collect_seldom() -> None:
     gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
 
 
-async def _until_signal(settings: Settings, on_ready: Callable[[str], None]) -> None:
+async def _until_signal(settings: Settings, on_ready: Callable[[str, int], None], beside: Beside | None) -> None:
     """A SIGTERM while the database is waited for ends the process too; as PID 1 it has no default to do so."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101  # we are in one
@@ -244,11 +238,11 @@ async def _until_signal(settings: Settings, on_ready: Callable[[str], None]) -> 
     # Not the loop's own handler: it is called at the loop's next turn, and is lost when uvicorn takes its place before.
     signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(task.cancel))
 
-    def ready(address: str) -> None:
+    def ready(address: str, ops_port: int) -> None:
         _collect_seldom()
-        on_ready(address)
+        on_ready(address, ops_port)
 
-    await serve(settings, ready)
+    await serve(settings, ready, beside)
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:

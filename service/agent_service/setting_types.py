@@ -24,6 +24,9 @@ def _comma_separated(value: str) -> str:
 
 def check_conninfo(value: SecretStr) -> SecretStr:
     """Raises ValueError, without the text."""
+    scheme, colon, rest = value.get_secret_value().partition("://")
+    if scheme.lower() in {"postgresql", "postgres"}:  # libpq knows them in small letters only
+        value = SecretStr(f"{scheme.lower()}{colon}{rest}")
     try:
         conninfo_to_dict(value.get_secret_value())
     except ProgrammingError:  # its message may quote the password
@@ -52,6 +55,7 @@ def _host_names(value: str) -> str:
 
 
 def _origins(value: str) -> str:
+    value = value.lower()  # as browsers send them
     for origin in split_names(value):
         parts = urlsplit(origin)
         if origin != "*" and (parts.scheme not in {"http", "https"} or origin != f"{parts.scheme}://{parts.netloc}"):
@@ -94,7 +98,7 @@ Origins = Annotated[str, AfterValidator(_origins)]
 
 
 def is_loopback(host: str) -> bool:
-    return host in {"localhost", "::1"} or host.startswith("127.")
+    return host.lower() in {"localhost", "::1"} or host.startswith("127.")
 
 
 def is_local_url(url: str | None) -> bool:

@@ -5,13 +5,23 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, Json, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    Json,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from agent_service.caller_limits import BudgetLimits, CallerLimits
 from agent_service.errors import SettingsError
@@ -35,6 +45,9 @@ from agent_service.setting_types import (
 
 OFFLINE_MODEL = "offline"
 """Name of the built-in model that needs no endpoint and no key."""
+
+MODELS = frozenset({"model", "cheap_model", "fallback_model"})
+"""Settings that may name it."""
 
 MIN_JWT_SECRET_BYTES = 32
 """HS256 needs a key at least as long as its hash (RFC 7518, 3.2)."""
@@ -85,6 +98,12 @@ class Settings(BaseModel):
         "off",
         description="Whether lines about failed runs have the messages of what was raised, which may quote questions, answers and"
         " keys: for development.",
+    )
+
+    developer_mode: Literal["on", "off"] = Field(
+        "off",
+        description="`on`, as `slipway dev` sets it, tells callers what a graph raised with the line of its code, and serves"
+        " /docs. For whoever writes the graph.",
     )
 
     # State
@@ -393,6 +412,16 @@ class Settings(BaseModel):
     langsmith_project: str = Field("slipway", description="LangSmith project.")
     langsmith_hide_content: bool = Field(True, description="Leave questions, answers and tool output out of traces.")
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _any_case(cls, value: object, info: ValidationInfo) -> object:
+        """A choice among words is known in any letter case, and so is the built-in model."""
+        if not isinstance(value, str) or info.field_name is None:
+            return value
+        words = (OFFLINE_MODEL,) if info.field_name in MODELS else _words(cls.model_fields[info.field_name].annotation)
+        word = value.strip().lower()
+        return word if word in words else value
+
     @property
     def queued_of_principal(self) -> int:
         """Runs of one caller that may wait, as MAX_QUEUED_PER_PRINCIPAL says or by default."""
@@ -469,6 +498,13 @@ class Settings(BaseModel):
     def data_schema_names(self) -> tuple[str, ...]:
         """Schemas that `query_data` may read, in the order in which names are looked up."""
         return tuple(name.strip() for name in self.data_schemas.split(","))
+
+
+def _words(annotation: object) -> Iterator[object]:
+    """What a setting may be, if it is a choice among words."""
+    for each in (annotation, *get_args(annotation)):  # a choice, or one of a union
+        if get_origin(each) is Literal:
+            yield from get_args(each)
 
 
 @dataclass(frozen=True, slots=True)

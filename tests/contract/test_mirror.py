@@ -61,6 +61,7 @@ ELSEWHERE = {
     "attack/test_hostile_requests.py": ["api/field_types", "api/json_body", "api/openai_schemas", "api/schemas"],
     "service/auth/test_jwt_verifier.py": ["auth/claims"],
     "attack/test_children.py": ["child_processes"],
+    "first_hour/test_dev.py": ["development/local_folder"],
     "durability/test_crons.py": ["api/langgraph/cron_routes", "api/langgraph/cron_schemas", "runs/cron_store", "runs/crons"],
     "integration/test_langgraph_assistants.py": [
         *("api/langgraph/assistant_routes", "api/langgraph/assistant_schemas", "api/langgraph/assistants"),
@@ -83,7 +84,7 @@ ELSEWHERE = {
             "runs/webhooks",
         ),
     ],
-    "service/test_cli.py": ["commands/costs"],
+    "service/test_cli.py": ["commands/costs", "terminal"],
     "service/test_settings.py": ["setting_types"],
     "service/data/test_statement.py": ["data/grammar"],
     "field/test_schema_of_the_role.py": ["db/langgraph_tables"],

@@ -95,7 +95,7 @@ def declared() -> dict[str, set[str]]:
         "operator": needs("operator"),
         "build": build,
         "docs": names(groups["docs"]),
-        "run": needs("service") | names(project("service")["optional-dependencies"]["embedded"]) | build,
+        "run": needs("service") | needs("doctor") | names(project("service")["optional-dependencies"]["embedded"]) | build,
         "dev": build.union(*map(needs, COMPONENTS), names(*extras, groups["test"], groups["check"])),
     }
 

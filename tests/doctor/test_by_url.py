@@ -136,7 +136,7 @@ async def test_the_ops_port_answers_for_the_database(service: RunningService) ->
         "DrainsEnd": "NotDraining",
         "DatabaseConnectionsFit": "Fits",
         "PricesKnown": "Priced",
-        "DatabaseEncrypted": "Plain",
+        "DatabaseEncrypted": "Local",
     }
     assert many["DatabaseConnectionsFit"] == "TooManyConnections"
 

@@ -2,11 +2,14 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from typing import Any
 
 import pytest
+
+from tests.support.commands import command_paths
 
 HEAVY = frozenset(
     {"aiohttp", "fastapi", "httpx2", "jwt", "langchain_core", "langgraph", "lightkube", "openai", "sqlglot", "uvicorn"}
@@ -20,6 +23,9 @@ UNNEEDED = frozenset(
 
 LIGHT_MODULES = 520
 """440 today: click, rich, pydantic and psycopg's reader of connection strings."""
+
+COMMAND_MODULES = 1100
+"""990 today, of `ingest`; most have 560."""
 
 REPLICA_MODULES = 1850
 """1760 today, of them 730 of langchain_core, langgraph and langsmith; openai and langchain_openai would be 720 more."""
@@ -42,13 +48,14 @@ print(json.dumps(sorted(sys.modules)))
 
 REPLICA = """
 import json, os, pathlib, signal, sys
-from agent_service import cli
-def ready(_):
+from agent_service.launch import launch
+from agent_service.settings import load_settings
+def ready(_, __):
     lines = pathlib.Path("/proc/self/smaps_rollup").read_text().splitlines()
     resident = next(int(line.split()[1]) for line in lines if line.startswith("Rss:"))
     print(json.dumps({"modules": sorted(sys.modules), "mb": resident / 1024}), flush=True)
     os.kill(os.getpid(), signal.SIGTERM)
-cli._run(cli.load_settings(), ready)
+launch(load_settings(), ready)
 """
 
 
@@ -72,31 +79,50 @@ def replica(database_url: str, code: str = REPLICA, **env: str) -> Any:
             ["--version"],
             ["--help"],
             ["nonsense"],
-            *([name, "--help"] for name in ("serve", "keys", "doctor", "migrate", "costs")),
+            *([name, "--help"] for name in ("serve", "keys", "doctor", "migrate", "costs", "dev")),
         ],
-        [["serve"], ["doctor"], ["keys", "list"], ["ingest", "/nowhere"]],
+        [["serve"], ["doctor"], ["keys", "list"], ["ingest", "/nowhere"], ["dev"]],
     ],
     ids=["help", "wrong"],
 )
 def test_help_and_errors_load_no_more_than_they_say(commands: list[list[str]]) -> None:
-    loaded = run(COMMANDS, json.dumps(commands))
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # what `dev` looks at last before it starts anything
+        loaded = run(COMMANDS, json.dumps(commands), PORT=str(taken.getsockname()[1]))
     assert HEAVY & set(loaded) == set()
     assert len(loaded) < LIGHT_MODULES
 
 
-@pytest.mark.parametrize(
-    ("command", "needed"),
-    [
-        (["keys", "list", "--dir", "."], {"jwt"}),
-        (["costs"], {"agent_service.runs.usage"}),
-        (["doctor", "--local"], {"httpx2", "lightkube"}),
-    ],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
-)
-def test_a_command_loads_its_own_part_only(command: list[str], needed: set[str], database_url: str) -> None:
-    loaded = set(run(COMMANDS, json.dumps([command]), DATABASE_URL=database_url))
+CRON = "1ef3cefa-4c09-6926-96d0-3dc97fd5e39b"
+
+GRAPHS = {"langchain_core", "langgraph"}
+
+LOADED: list[tuple[set[str], list[list[str]]]] = [
+    (set(), [["costs"], ["costs", "--csv"], ["crons", "list"], ["crons", "delete", CRON]]),
+    (set(), [["budgets", "show"], ["budgets", "set", "--usd", "1"], ["budgets", "unset"]]),
+    (
+        {"jwt"},
+        [["keys", "list", "--dir", "."], ["keys", "revoke", "x", "--dir", "."], ["keys", "create", "--user", "", "--dir", "."]],
+    ),
+    (GRAPHS, [["prune", "--dry-run"], ["migrate"]]),
+    ({"langchain_core"}, [["ingest", __file__]]),
+    ({"httpx2", "lightkube"}, [["doctor", "--local"]]),
+]
+"""What of HEAVY each command is about (signatures, the states of graphs, vectors, a cluster), and nothing else."""
+
+
+@pytest.mark.parametrize(("needed", "commands"), LOADED, ids=lambda value: value[0][0] if isinstance(value, list) else "")
+def test_a_command_loads_its_own_part_only(needed: set[str], commands: list[list[str]], database_url: str) -> None:
+    loaded = set(run(COMMANDS, json.dumps(commands), DATABASE_URL=database_url))
     assert needed <= loaded
     assert (HEAVY - needed) & loaded == set()
+    assert len(loaded) < COMMAND_MODULES
+
+
+def test_every_command_is_among_them() -> None:
+    tried = [command for _, commands in LOADED for command in commands]
+    others = {("serve",), ("dev",)}  # see above; a replica has tests of its own
+
+    assert [path for path in command_paths() if path not in others and not any(c[: len(path)] == [*path] for c in tried)] == []
 
 
 def test_a_replica_loads_what_its_settings_need(database_url: str) -> None:

@@ -5,10 +5,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import psycopg
 import pytest
 from click.testing import CliRunner, Result
@@ -16,6 +14,7 @@ from click.testing import CliRunner, Result
 from agent_service.auth.api_keys import ApiKeys
 from agent_service.cli import main
 from agent_service.settings import Settings
+from tests.support.commands import command_paths
 from tests.support.service import running_service
 
 DONE, FAILED, WRONG, PARTIAL = 0, 1, 2, 3
@@ -31,15 +30,7 @@ def slipway(*args: str, **env: str) -> Result:
     return CliRunner().invoke(main, args, env=env)
 
 
-def commands(command: click.Command = main, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    if isinstance(command, click.Group):
-        for name, child in command.commands.items():
-            yield from commands(child, (*path, name))
-    else:
-        yield path
-
-
-@pytest.mark.parametrize("path", list(commands()), ids=" ".join)
+@pytest.mark.parametrize("path", list(command_paths()), ids=" ".join)
 def test_help_tells_what_it_does_and_gives_an_example(path: tuple[str, ...]) -> None:
     result = slipway(*path, "--help")
     assert result.exit_code == DONE
@@ -109,7 +100,8 @@ def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
     assert len(again.stderr.splitlines()) == 1
 
 
-def test_keys_without_a_folder_or_with_a_bad_name_are_refused(tmp_path: Path) -> None:
+def test_keys_without_a_folder_or_with_a_bad_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")  # where no `slipway dev` has a folder
     assert slipway("keys", "list").exit_code == WRONG
     assert slipway("keys", "create", "--user", "", "--dir", str(tmp_path)).exit_code in {FAILED, WRONG}
     assert list(tmp_path.iterdir()) == []
@@ -147,9 +139,13 @@ def test_ingest_brings_documents_in_and_says_when_some_failed(database_url: str,
     assert json.loads(whole.stdout)["ingested"] == 1
 
     bad.write_bytes(b"no pdf at all")
+    for name in ("a.json", "b.JSON", "c.docx", "Makefile"):
+        (tmp_path / name).write_text("{}")
     partial = slipway("ingest", str(tmp_path), DATABASE_URL=database_url)
     assert partial.exit_code == PARTIAL, partial.output
     assert "bad.pdf" in partial.stderr
+    assert "left out, as no parser knows them: 1 .docx, 2 .json, 1 without a suffix" in partial.stderr
+    assert "Exits with 3" in slipway("ingest", "--help").output
     assert "Traceback" not in partial.output
     with psycopg.connect(database_url) as conn:
         assert conn.execute("SELECT count(*) > 0 FROM slipway.passages").fetchone() == (True,)

@@ -1,5 +1,8 @@
 """Settings: read from the environment, and refused in one line that names the variable."""
 
+from collections.abc import Iterator
+from typing import Literal, get_args, get_origin
+
 import pytest
 from pydantic import ValidationError
 
@@ -9,10 +12,52 @@ from agent_service.settings import Settings, load_settings, settings_table
 OPEN = {"AUTH": "disabled"}
 
 
+def words_of(annotation: object) -> Iterator[str]:
+    for each in (annotation, *get_args(annotation)):
+        if get_origin(each) is Literal:
+            yield from get_args(each)
+
+
 def test_defaults_need_only_a_choice_of_authentication() -> None:
     settings = load_settings(OPEN)
     assert (settings.host, settings.port, settings.ops_port, settings.model) == ("127.0.0.1", 8000, 9090, "offline")
     assert settings.ops_address == "127.0.0.1"
+
+
+WORDS = [(name, word) for name, field in Settings.model_fields.items() for word in words_of(field.annotation)]
+
+
+def test_every_choice_among_words_is_read_in_any_letter_case() -> None:
+    secure = {"JWT_SECRET": "x" * 32, **{n.upper(): "" for n in Settings.model_fields if n != "jwt_secret"}}
+    assert len(WORDS) > 30
+    for name, word in WORDS:
+        for written in (word.upper(), word.title(), f" {word.upper()} "):
+            assert getattr(load_settings({**secure, name.upper(): written}), name) == word
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "read"),
+    [
+        ("MODEL", "Offline", "offline"),
+        ("CHEAP_MODEL", "OFFLINE", "offline"),
+        ("MODEL", "Qwen/Qwen3", "Qwen/Qwen3"),  # a model's own name may differ by case alone
+        ("HOST", "LocalHost", "LocalHost"),
+        ("CORS_ORIGINS", "HTTPS://Chat.Example.com", "https://chat.example.com"),
+        ("ALLOWED_HOSTS", "Chat.Example.com", "chat.example.com"),
+        ("ACCEPT_IMAGES", "TRUE", True),
+        ("OPENAI_BASE_URL", "HTTP://Host/V1", "HTTP://Host/V1"),
+    ],
+)
+def test_letter_case_has_no_meaning_where_it_has_none(name: str, written: str, read: object) -> None:
+    found = load_settings({**OPEN, "OPENAI_API_KEY": "k", name: written})
+    assert getattr(found, name.lower()) == read
+
+
+def test_the_scheme_of_a_database_is_known_in_any_letter_case_and_nothing_else_of_it_is_changed() -> None:
+    found = load_settings({**OPEN, "DATABASE_URL": "PostgreSQL://Me:PassWord@Host/Name"}).database_url.get_secret_value()
+    assert found == "postgresql://Me:PassWord@Host/Name"
+    keywords = "host=h password=Ab://Cd"
+    assert load_settings({**OPEN, "DATABASE_URL": keywords}).database_url.get_secret_value() == keywords
 
 
 def test_an_empty_variable_counts_as_unset_and_other_variables_do_not_matter() -> None:

@@ -43,6 +43,10 @@ class Environment:
         """The value, or the service's default; empty when neither is known."""
         return self.values.get(name) or DEFAULTS.get(name, "")
 
+    def word(self, name: str) -> str:
+        """The same of a choice among words, which the service takes in any letter case."""
+        return self.get(name).strip().lower()
+
     def number(self, name: str) -> float:
         """Raises ValueError when the value is none."""
         return float(self.get(name))
@@ -50,7 +54,7 @@ class Environment:
     @property
     def offline(self) -> bool:
         """Whether the built-in model answers, which has no endpoint and no key."""
-        return self.get("MODEL") == "offline" and "MODEL" not in self.secret | self.opaque
+        return self.word("MODEL") == "offline" and "MODEL" not in self.secret | self.opaque
 
 
 def of_container(container: Manifest) -> Environment:

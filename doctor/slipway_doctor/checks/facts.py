@@ -23,10 +23,11 @@ Count = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 class DatabaseFacts(BaseModel):
-    """Of `/status`: `max_connections` is the server's limit."""
+    """Of `/status`: `max_connections` is the server's limit; `local`, that it is reached by a socket of the same machine."""
 
     max_connections: Count
     tls: bool
+    local: bool = False
 
 
 class PodStatus(BaseModel):

@@ -15,7 +15,7 @@ def json_logs(facts: Facts) -> Verdict:
     """Whether logs can be parsed, and hold no text of questions."""
     if facts.container.get("tty"):
         return fail("Terminal", "with tty: true the service writes lines for people", "remove tty from the container")
-    if facts.environment.get("LOG_LEVEL") == "debug":
+    if facts.environment.word("LOG_LEVEL") == "debug":
         return warn("Debug", "LOG_LEVEL=debug writes what graphs raise, which may quote questions", "set LOG_LEVEL=info")
     return ok("Json", "logs are one JSON object a line")
 
@@ -25,7 +25,7 @@ def tracing(facts: Facts) -> Verdict:
     environment = facts.environment
     if any(environment.has(name) for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")):
         return ok("OpenTelemetry", "traces are sent by OTLP")
-    if environment.get("LANGSMITH_TRACING").lower() in {"true", "1"}:
+    if environment.word("LANGSMITH_TRACING") in {"true", "1"}:
         return ok("LangSmith", "traces are sent to LangSmith")
     if environment.whole_sources:
         return unknown("EnvironmentNotRead", "variables come from envFrom, which is not read")

@@ -16,7 +16,7 @@ OWN_SCHEMAS = {"public", "slipway", "pg_catalog"}
 
 def auth_required(facts: Facts) -> Verdict:
     """Whether callers must say who they are, and whether any can."""
-    if facts.environment.get("AUTH") == "disabled":
+    if facts.environment.word("AUTH") == "disabled":
         return fail(
             "Disabled",
             "anyone who reaches the service has the role platform",
@@ -29,7 +29,7 @@ def auth_required(facts: Facts) -> Verdict:
 
 def guardrails(facts: Facts) -> Verdict:
     """Whether input rules stand before the model."""
-    if facts.environment.get("GUARDRAILS") == "off":
+    if facts.environment.word("GUARDRAILS") == "off":
         return fail("Off", "questions reach the model unchecked", "set GUARDRAILS=on")
     return ok("On", "questions pass the input rules before anything is stored or billed")
 
@@ -117,6 +117,8 @@ def database_tls(facts: Facts) -> Verdict:
         return unknown("NotReported", "no pod says how it is connected", "slipway 0.2 or newer reports it in /status")
     if all(database.tls for database in known):
         return ok("Encrypted", "connections to the database are encrypted")
+    if all(database.tls or database.local for database in known):
+        return ok("Local", "connections to the database leave the machine encrypted, or not at all")
     if facts.of("databases"):
         return ok("Bundled", "the bundled database is reached inside the namespace, and for evaluation only")
     return fail(

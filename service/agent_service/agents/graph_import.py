@@ -4,8 +4,6 @@ import ast
 import importlib
 import pkgutil
 import sys
-import sysconfig
-import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
@@ -15,11 +13,7 @@ from zlib import crc32
 
 from agent_service.errors import GraphError
 from agent_service.langgraph_file import GraphSource
-
-LIBRARIES = tuple({*sysconfig.get_paths().values(), str(Path(__file__).parents[1])} - {sysconfig.get_path("data")})
-"""Folders of Python, of what is installed, and of this package: a user's own line is in none of them."""
-
-OF_LIBRARIES = ("site-packages", "dist-packages", "<frozen")
+from agent_service.user_code import one_line, said_at
 
 
 def put_on_path(folders: Iterable[Path]) -> None:
@@ -63,21 +57,6 @@ def look(source: GraphSource, folders: Sequence[Path] = ()) -> None:
         raise _import_failed(source, error) from None
     if not names & {source.attribute, "*", "__getattr__"}:
         raise _no_attribute(source, names)
-
-
-def said_at(error: BaseException) -> str:
-    """` (file:line)` of the user's code that raised, innermost first; empty where none did."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f" ({error.filename}:{error.lineno})"
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not (frame.filename.startswith((*LIBRARIES, "<")) or any(part in frame.filename for part in OF_LIBRARIES)):
-            return f" ({frame.filename}:{frame.lineno})"
-    return ""
-
-
-def one_line(error: BaseException) -> str:
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
-    return f"{type(error).__name__}: {' '.join(text.split())}".removesuffix(": ")
 
 
 def _import(source: GraphSource, name: str) -> ModuleType:

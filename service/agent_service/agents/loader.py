@@ -10,9 +10,10 @@ from langgraph.graph.state import CompiledStateGraph, StateGraph
 from langgraph.store.base import BaseStore
 
 from agent_service.agents.context import AgentContext
-from agent_service.agents.graph_import import find, one_line, said_at
+from agent_service.agents.graph_import import find
 from agent_service.errors import GraphError
 from agent_service.langgraph_file import GraphSource
+from agent_service.user_code import one_line, said_at
 
 CompiledGraph = CompiledStateGraph[Any, Any, Any, Any]
 Graph = StateGraph[Any, Any, Any, Any] | CompiledGraph

@@ -20,7 +20,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 async def cost_report(settings: Settings, by: str, since: datetime, until: datetime | None = None) -> UsageReport:
     """Everyone's."""
-    names = [name.strip() for name in by.split(",")]
+    names = [name.strip().lower() for name in by.split(",")]
     groups = [group for group in GROUPS if group in names]
     if len(groups) != len(names):
         raise SettingsError(f"--by: expected some of {', '.join(GROUPS)}, each once, got {by!r}")

@@ -16,7 +16,6 @@ import psycopg
 from psycopg import IsolationLevel
 from psycopg.rows import dict_row
 
-from agent_service.db import langgraph_tables
 from agent_service.db.session_settings import ENCODING, FACTS, PIN, SCHEMA, Pooler, Session, connect_string, session
 from agent_service.errors import SchemaMismatch
 
@@ -134,6 +133,8 @@ def _migrate(conn: Connection, found: Session, report: Callable[[str], None]) ->
 
 
 def _set_up_langgraph(conn: Connection, found: Session, report: Callable[[str], None], *, migrated: bool) -> None:
+    from agent_service.db import langgraph_tables  # noqa: PLC0415  # LangGraph's own, which who only looks at the schema need not load
+
     strays = langgraph_tables.strays(conn, found.path, migrated=migrated)
     for schema in strays:
         report(f"LangGraph's tables of schema {schema} go to {SCHEMA}")

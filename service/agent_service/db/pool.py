@@ -177,7 +177,8 @@ async def describe_server(pool: Pool) -> ServerFacts:
         )
         row = await cursor.fetchone()
         assert row is not None  # noqa: S101  # a SELECT without FROM has one row
-        return {"max_connections": row["takes"], "tls": conn.pgconn.ssl_in_use}
+        by_socket = conn.pgconn.host.startswith((b"/", b"@"))
+        return {"max_connections": row["takes"], "tls": bool(conn.pgconn.ssl_in_use), "local": by_socket}
 
 
 async def until_database_answers(call: Callable[[], Awaitable[T]], what: str) -> T:

@@ -1,7 +1,8 @@
 """Which files an ingest takes, and the names that they get."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,16 +28,19 @@ class Discovery:
     files: tuple[Found, ...]
     complete: frozenset[str]
     failed: tuple[Failure, ...]
+    skipped: Mapping[str, int]
+    """Files of folders that are of no kind that is read, counted by suffix."""
 
 
 def discover(paths: Sequence[Path]) -> Discovery:
     """Files of `paths`, in order. Folders are walked without hidden entries and unknown kinds; a named file is taken as it is."""
     found: dict[str, Found] = {}
+    skipped = Counter[str]()
     complete: set[str] = set()
     failed: list[Failure] = []
     for path in paths:
         errors: list[OSError] = []
-        files = list(_walk(path, errors)) if path.is_dir() else [Found(path, path.name, None)]
+        files = list(_walk(path, errors, skipped)) if path.is_dir() else [Found(path, path.name, None)]
         failed += [(_shown(path, error.filename), error.strerror or type(error).__name__) for error in errors]
         if path.is_dir() and not files and not errors:
             # An unmounted volume looks like this; taking it for "all were deleted" would empty the search.
@@ -44,16 +48,20 @@ def discover(paths: Sequence[Path]) -> Discovery:
         elif path.is_dir() and not errors:
             complete.add(path.resolve().name)
         failed += _add(found, files)
-    return Discovery(tuple(found.values()), frozenset(complete), tuple(failed))
+    return Discovery(tuple(found.values()), frozenset(complete), tuple(failed), skipped)
 
 
-def _walk(root: Path, errors: list[OSError]) -> Iterator[Found]:
+def _walk(root: Path, errors: list[OSError], skipped: Counter[str]) -> Iterator[Found]:
     name = root.resolve().name
     for folder, folders, files in os.walk(root, onerror=errors.append):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         for file in sorted(files):
             path = Path(folder, file)
-            if not file.startswith(".") and path.suffix.lower() in PARSERS:
+            if file.startswith("."):
+                continue
+            if path.suffix.lower() not in PARSERS:
+                skipped[path.suffix.lower() or "without a suffix"] += 1
+            else:
                 yield Found(path, f"{name}/{path.relative_to(root).as_posix()}", name)
 
 

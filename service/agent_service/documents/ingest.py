@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,6 +35,8 @@ class IngestReport:
     passages: int
     removed: int
     failed: tuple[Failure, ...]
+    skipped: Mapping[str, int]
+    """Of folders: files of kinds that are not read, by suffix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ async def ingest(
         passages=sum(o.passages for o in outcomes),
         removed=await _remove_gone(found, pool),
         failed=tuple(failed),
+        skipped=found.skipped,
     )
 
 

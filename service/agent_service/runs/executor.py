@@ -35,6 +35,7 @@ from agent_service.runs.recovery import Checkpointed, Graph, checkpointed, kept_
 from agent_service.runs.response_cache import ResponseCache
 from agent_service.runs.run_types import BREAKPOINT, CommandInput, Ending, Interrupt, ModelCall, Run, used
 from agent_service.runs.writer import REFUSED
+from agent_service.user_code import one_line, said_at
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -64,6 +65,8 @@ class Executor:
     budgets: Budgets
     log_content: bool
     """Whether messages of errors are logged: they may quote a question, an answer or a key."""
+    tell_developer: bool
+    """Whether callers are told what a graph raised, with the line of its code."""
     history: Callable[[Run], Awaitable[list[Event]]]
     """Reads the logged events of a run's earlier attempts."""
     billed: Callable[[Run], Awaitable[list[ModelCall]]]
@@ -105,8 +108,10 @@ class Executor:
             case SlipwayError():
                 log.warning("run_failed", code=error.code, detail=error.detail, **self._content(error))
                 return _failed("failed", error.code, error.detail, retryable=error.retryable)
-        log.error("graph_raised", error=type(error).__name__, at=frames(error), **self._content(error))
-        return _failed("failed", GraphFailed.code, f"the graph raised {type(error).__name__}", retryable=False)
+        where = said_at(error).strip(" ()")
+        log.error("graph_raised", error=type(error).__name__, where=where, at=frames(error), **self._content(error))
+        raised = f"{one_line(error)[:MESSAGE_CHARS]}{said_at(error)}" if self.tell_developer else type(error).__name__
+        return _failed("failed", GraphFailed.code, f"the graph raised {raised}", retryable=False)
 
     def _content(self, error: Exception) -> dict[str, str]:
         message = getattr(error, "message", None) or str(error)

@@ -135,6 +135,7 @@ async def open_runtime(
             max_attempts=settings.max_attempts,
             budgets=budgets,
             log_content=settings.log_content == "on",
+            tell_developer=settings.developer_mode == "on",
             history=events.before,
             billed=partial(billed_before, pool),
             roll_back=partial(roll_back, pool),

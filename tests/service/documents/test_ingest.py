@@ -35,7 +35,7 @@ async def test_folder_is_walked_for_known_kinds_without_hidden_entries(pool: Poo
 
     report = await ingest([docs], pool, workers)
 
-    assert report == IngestReport(ingested=3, unchanged=0, passages=3, removed=0, failed=())
+    assert report == IngestReport(ingested=3, unchanged=0, passages=3, removed=0, failed=(), skipped={".png": 1})
     assert await sources(pool) == ["docs/a.md", "docs/deep/b.md", "docs/manual.pdf"]
 
 
