@@ -149,8 +149,10 @@ def _required(values: list[Value]) -> Iterator[str]:
         if value.children:
             yield value.name
             yield from _required(value.children)
-        elif not value.removed and value.default != "" and isinstance(kind := _type(value), str) and kind not in FORM:
-            yield value.name
+        elif not value.removed and value.default != "":
+            kinds = _type(value)
+            if {"null", *FORM}.isdisjoint([kinds] if isinstance(kinds, str) else kinds):
+                yield value.name
 
 
 def schema_text(values: list[Value]) -> str:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import yaml
+
 from tests.support.charts import CHARTS, Manifest, Values, merged, one, refusal, render, values_of
 
 CHART = CHARTS / "slipway"
@@ -82,6 +84,13 @@ SCALED["keda"] = values_of(
     "autoscaling.keda.serverAddress=http://prometheus:9090",
     "autoscaling.keda.authenticationRef=prometheus",
 )
+
+PLATFORMS: dict[str, Values] = {
+    path.name.removesuffix("-values.yaml"): yaml.safe_load(path.read_text(encoding="utf-8"))
+    for path in sorted((CHART / "ci").glob("*-values.yaml"))
+    if path.name != "umbrella-values.yaml"
+}
+"""Values for a platform each; those of an umbrella chart are for another chart."""
 
 CASES: dict[str, Values] = {
     "default": DEFAULT,

@@ -3,16 +3,16 @@
 import pytest
 import yaml
 
-from tests.charts.slipway import CASES, CHART, manifests
+from tests.charts.slipway import CASES, CHART, PLATFORMS, manifests
 from tests.support.charts import MINORS, check_with_api, different
 
-CRD_GROUPS = {"monitoring.coreos.com", "keda.sh", "gateway.networking.k8s.io", "slipway.dev"}
+CRD_GROUPS = {"monitoring.coreos.com", "keda.sh", "gateway.networking.k8s.io", "slipway.dev", "cilium.io", "external-secrets.io"}
 """Their schemas are in their CRDs: tests/e2e applies these to a cluster."""
 
 
 @pytest.mark.parametrize("minor", MINORS)
 def test_the_api_takes_every_object(minor: str) -> None:
-    own = different(map(manifests, CASES.values()), CRD_GROUPS)
+    own = different(map(manifests, (*CASES.values(), *PLATFORMS.values())), CRD_GROUPS)
 
     check_with_api(own, minor)
     assert {m["kind"] for m in own} >= {"Deployment", "HorizontalPodAutoscaler", "Ingress", "NetworkPolicy", "StatefulSet"}

@@ -16,6 +16,8 @@ REFUSALS = {
     ],
     "postgres.caSecret: the evaluation database has no certificate": ["postgres.caSecret=authority"],
     "image.tag: `latest`": ["image.tag=latest"],
+    "image.tag: 1.1 is a number, in which 1.10 is 1.1; write it in quotes, or --set-string image.tag=": ["image.tag=1.10"],
+    "postgres.image.tag: 17 is a number": ["postgres.image.tag=17"],
     "streaming.maxTurnSeconds: it is missing": ["streaming.maxTurnSeconds=null"],
     "env: A is a number that Helm cannot hold": ["env.A=9007199254740993"],
     "terminationGracePeriodSeconds: 60 would kill turns: streaming.maxTurnSeconds=300 needs 330": [
@@ -130,7 +132,7 @@ def test_every_refusal_of_the_chart_is_tested() -> None:
     said = [*(refused(*sets) for sets in REFUSALS.values()), refusal(CHART, values_of("monitoring.alerts.enabled=true"))]
 
     def is_said(text: str) -> bool:
-        pattern = re.sub("%[sd]", ".+", re.escape(text))
+        pattern = re.sub("%[sdv]", ".+", re.escape(text))
         return any(re.search(pattern, sentence) for sentence in said)
 
     assert len(formats) > 15

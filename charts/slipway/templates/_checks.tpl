@@ -14,6 +14,11 @@
 {{- end -}}
 
 {{- define "slipway.checkImage" -}}
+{{- range $name, $image := dict "image" .Values.image "postgres.image" .Values.postgres.image -}}
+{{- if has (kindOf $image.tag) (list "int" "int64" "float64") -}}
+{{- fail (printf "%s.tag: %v is a number, in which 1.10 is 1.1; write it in quotes, or --set-string %s.tag=…" $name $image.tag $name) -}}
+{{- end -}}
+{{- end -}}
 {{- if and (eq .Values.image.tag "latest") (not .Values.image.digest) -}}
 {{- fail "image.tag: `latest` makes pods of one release differ; set a version, or image.digest" -}}
 {{- end -}}

@@ -19,7 +19,8 @@
 {{- $name := include "slipway.name" . -}}
 {{- if .Values.fullnameOverride -}}
 {{- include "slipway.cut" (list .Values.fullnameOverride 42) -}}
-{{- else if contains $name .Release.Name -}}
+{{- /* not for aliases: `agent` and `agents` of the release `agents` would both be called so */ -}}
+{{- else if and (eq $name "slipway") (contains $name .Release.Name) -}}
 {{- include "slipway.cut" (list .Release.Name 42) -}}
 {{- else -}}
 {{- include "slipway.cut" (list (printf "%s-%s" .Release.Name $name) 42) -}}

@@ -199,6 +199,15 @@ What the metrics of quality are told apart by: the image's tag; with graph.files
 {{- end -}}
 {{- end -}}
 
+{{/* The same for a container. */}}
+{{- define "slipway.securityContext" -}}
+{{- if .Values.openshift -}}
+{{- omit (.Values.securityContext | default dict) "runAsUser" "runAsGroup" | toYaml -}}
+{{- else -}}
+{{- toYaml .Values.securityContext -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "slipway.listensOnIPv6" -}}
 {{- if or (has "IPv6" (.Values.service.ipFamilies | default list)) (ne (.Values.service.ipFamilyPolicy | default "SingleStack") "SingleStack") -}}true{{- end -}}
 {{- end -}}
