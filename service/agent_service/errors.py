@@ -243,6 +243,12 @@ class GraphFailed(SlipwayError):
     status = 500
 
 
+class GraphChanged(SlipwayError):
+    """The run began under another version of the graph, which had nodes or keys that this one lacks."""
+
+    code = "graph_changed"
+
+
 class LeaseLost(SlipwayError):
     """Another process executes the run now; this one must write nothing more."""
 

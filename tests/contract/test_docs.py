@@ -151,7 +151,10 @@ async def test_the_javascript_example_works_in_a_browser(database_url: str) -> N
     assert "no LLM" in answer
 
 
-INSIDE = {"settings", "graph", "schema_mismatch", "lease_lost", "client_gone", "graph_failed", "query_refused", "model_not_found"}
+INSIDE = {
+    *("settings", "graph", "schema_mismatch", "lease_lost", "client_gone", "graph_changed", "graph_failed", "query_refused"),
+    "model_not_found",
+}
 """Codes that no call answers with: of commands, of the log, of runs and tools; and one that is OpenAI's own."""
 
 

@@ -31,7 +31,7 @@ from agent_service.runs.graphs import Graphs
 from agent_service.runs.history import mend
 from agent_service.runs.live_run import LiveRun, StopReason
 from agent_service.runs.recorder import MESSAGE_MODES, GraphRecorder
-from agent_service.runs.recovery import Checkpointed, Graph, checkpointed, kept_text, next_nodes
+from agent_service.runs.recovery import Checkpointed, Graph, checkpointed, goes_on, kept_text, next_nodes
 from agent_service.runs.response_cache import ResponseCache
 from agent_service.runs.run_types import BREAKPOINT, CommandInput, Ending, Interrupt, ModelCall, Run, used
 from agent_service.runs.writer import REFUSED
@@ -176,7 +176,7 @@ class Executor:
         }
 
     async def _begin(self, graph: Graph, live: LiveRun, config: RunnableConfig, handler: RunCallbackHandler) -> Any:
-        if "resume" in live.run.input or "command" in live.run.input:
+        if goes_on(live.run):
             # What was said before the decision is not to be said again when a node returns it beside the rest.
             _go_on(live, handler, await checkpointed(graph, config, live.run))
         return graph_input(live.run)
@@ -251,7 +251,7 @@ class Executor:
 def _go_on(live: LiveRun, handler: RunCallbackHandler, saved: Checkpointed) -> None:
     """From what an attempt before, or the run that asked, has said: it is not said again, and counts when the turn is rated."""
     handler.keep(saved.messages)
-    if saved.started or live.run.input.keys() & {"resume", "command"}:  # else it is of the turn before
+    if saved.started or goes_on(live.run):  # else it is of the turn before
         live.sourced, live.refused = saved.sourced, saved.refused
 
 

@@ -1,6 +1,6 @@
 """A later attempt: what the graph goes on from, and which text readers keep."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -8,17 +8,24 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.checkpoint.serde.types import RESUME
+from langgraph.checkpoint.serde.types import RESUME, TASKS
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
-from langgraph.types import All, StateSnapshot
+from langgraph.types import All, Send, StateSnapshot
 
+from agent_service.errors import GraphChanged
 from agent_service.runs.events import Event
 from agent_service.runs.extract import citations, is_refusal
 from agent_service.runs.run_types import Run, RunInput
 
 NO_TASK = "00000000-0000-0000-0000-000000000000"
 """Whose writes a Command's are (langgraph 1.2, `_internal/_constants.py`: NULL_TASK_ID)."""
+
+LONGEST_LIST = 500
+"""Characters of names in an error."""
+
+NEXT = "branch:to:"
+"""With which the name of a channel begins that holds a node's turn (langgraph 1.2, `graph/state.py`: CHANNEL_BRANCH_TO)."""
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 
@@ -48,12 +55,19 @@ class Checkpointed:
 
 
 async def checkpointed(graph: Graph, config: RunnableConfig, run: Run) -> Checkpointed:
-    """LangGraph keeps the metadata of the config that wrote a checkpoint with it: `run_id` is ours."""
+    """LangGraph keeps the metadata of the config that wrote a checkpoint with it: `run_id` is ours.
+
+    Raises:
+        GraphChanged: the run would go on from what another version of the graph has left, and lose a part of it.
+    """
     state = await graph.aget_state(config, subgraphs=True)
+    started = (state.metadata or {}).get("run_id") == str(run.id)
+    if (started or goes_on(run)) and (lost := await _lost(graph.checkpointer, graph, state)):
+        raise GraphChanged(f"begun under another version of the graph; this one has no {', '.join(lost)[:LONGEST_LIST]}")
     messages = list(_messages(state))
     turn = list(takewhile(lambda message: not isinstance(message, HumanMessage), reversed(messages)))
     return Checkpointed(
-        started=(state.metadata or {}).get("run_id") == str(run.id),
+        started=started,
         messages={message.id for message in messages if message.id},
         waiting=await _waiting(graph, state),
         stopped_before=await _stopped_before(graph, graph, state, run),
@@ -63,6 +77,33 @@ async def checkpointed(graph: Graph, config: RunnableConfig, run: Run) -> Checkp
         sourced=any(isinstance(message, ToolMessage) and citations(message.artifact) for message in turn),
         refused=any(isinstance(message, AIMessage) and is_refusal(message) for message in turn),
     )
+
+
+def goes_on(run: Run) -> bool:
+    """From where another run stopped: a decision, or a command."""
+    return not run.input.keys().isdisjoint(("resume", "command"))
+
+
+async def _lost(saver: object, graph: Pregel[Any, Any, Any, Any], state: StateSnapshot) -> list[str]:
+    """Keys with a value, and nodes whose turn it is, that the graph does not know; those of subgraphs too.
+
+    LangGraph leaves them out without a word: a run whose next node is gone would end as if it were done.
+    """
+    saved = await saver.aget_tuple(state.config) if isinstance(saver, BaseCheckpointSaver) and state.created_at else None
+    values: Mapping[str, Any] = saved.checkpoint["channel_values"] if saved else {}
+    found = [key.removeprefix(NEXT) for key, value in values.items() if key not in graph.channels and not _is_empty(key, value)]
+    found += [sent.node for sent in values.get(TASKS) or () if isinstance(sent, Send) and sent.node not in graph.nodes]
+    subgraphs = dict(graph.get_subgraphs())
+    for task in state.tasks:
+        inner = subgraphs.get(task.name)
+        if isinstance(task.state, StateSnapshot) and isinstance(inner, Pregel):
+            found += [f"{task.name}.{name}" for name in await _lost(saver, inner, task.state)]
+    return sorted({*found})
+
+
+def _is_empty(key: str, value: object) -> bool:
+    """Whether nothing is lost with it. That it is a node's turn is told by the key alone."""
+    return not key.startswith(NEXT) and (value is None or (isinstance(value, Sized) and not len(value)))
 
 
 def _route(values: Any) -> str | None:

@@ -22,6 +22,7 @@ const WORDS = {
   model_unavailable: "The language model does not answer right now. Try again in a moment.",
   model_rejected: "The language model refused this request. Asking in another way may help.",
   graph_failed: "The agent failed while it worked on this. If it happens again, tell whoever runs it.",
+  graph_changed: "The agent has changed since this began, and cannot go on with it. Please ask again.",
   graph_not_served: "The agent of this session is not served any more.",
   too_many_attempts: "The answer was tried several times and failed each time.",
   lease_lost: "Another server took over this answer. Reload the page to see it.",
