@@ -43,6 +43,12 @@ class OperatorSettings:
 
     probe_port: int = 8080
     metrics_port: int = 9090
+    metrics_api_port: int = 0
+    """Of the API custom.metrics.k8s.io, by HTTPS; 0 does not serve it."""
+
+    metrics_api_certificates: str = "/certificates"
+    """Folder with its tls.crt and tls.key."""
+
     log_level: str = "info"
     standalone: bool = True
     """One replica with strategy Recreate needs no peering; false makes operators of one cluster agree by `peering_name`."""
@@ -71,6 +77,8 @@ class OperatorSettings:
             workers=int(_number(environ, "WORKERS", cls.workers, lowest=1, highest=64)),
             probe_port=int(_number(environ, "PROBE_PORT", cls.probe_port, lowest=1, highest=65535)),
             metrics_port=int(_number(environ, "METRICS_PORT", cls.metrics_port, lowest=0, highest=65535)),
+            metrics_api_port=int(_number(environ, "METRICS_API_PORT", cls.metrics_api_port, lowest=0, highest=65535)),
+            metrics_api_certificates=environ.get("METRICS_API_CERTIFICATES") or cls.metrics_api_certificates,
             log_level=_choice(environ, "LOG_LEVEL", cls.log_level, LOG_LEVELS),
             standalone=_choice(environ, "OPERATOR_STANDALONE", "true", ("true", "false")) == "true",
             peering_name=environ.get("OPERATOR_PEERING_NAME") or cls.peering_name,

@@ -8,6 +8,7 @@ from prometheus_client import start_http_server
 
 from agent_operator.leases import Fences
 from agent_operator.metrics import Metrics
+from agent_operator.metrics_api import metrics_api
 from agent_operator.reconcile.agenthealth import agent_health
 from agent_operator.reconcile.alertpolicy import AlertPolicies
 from agent_operator.reconcile.controller import Controller
@@ -32,7 +33,7 @@ async def operator(settings: OperatorSettings) -> AsyncIterator[Controller]:
         metrics.lease_held.set_function(lambda: fences.held_now)
         tools = Tools(cluster, clock, fences, metrics, http, settings)
         controller = Controller(tools, reconcilers(tools))
-        async with _served(metrics, settings.metrics_port), fences.held(), controller.running():
+        async with _served(metrics, settings.metrics_port), metrics_api(tools), fences.held(), controller.running():
             yield controller
 
 

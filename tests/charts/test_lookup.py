@@ -1,16 +1,11 @@
 """What the chart makes of objects that are in the cluster: Helm's own `lookup`, against an API server that has them."""
 
-import asyncio
 import base64
 
 import pytest
-import yaml
-from aiohttp import web
-from helm_python import Chart, Config
 
 from tests.charts.slipway import CHART
-from tests.support.charts import Manifest, every, merged, values_of
-from tests.support.http_server import http_server
+from tests.support.charts import Manifest, every, merged, render_in_cluster, values_of
 
 NAME = "my-agent-slipway-auth"
 
@@ -34,28 +29,8 @@ def secret(owner: str | None) -> Manifest:
 
 async def rendered(found: Manifest, *sets: str) -> list[Manifest]:
     """The chart's objects in a cluster that has this Secret and no other."""
-    resources = [{"name": "secrets", "kind": "Secret", "namespaced": True, "verbs": ["get", "list"]}]
-    answers = {
-        "/api": {"kind": "APIVersions", "versions": ["v1"]},
-        "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
-        "/api/v1": {"kind": "APIResourceList", "groupVersion": "v1", "resources": resources},
-        "/api/v1/namespaces/agents/secrets": {"kind": "SecretList", "apiVersion": "v1", "metadata": {}, "items": [found]},
-        f"/api/v1/namespaces/agents/secrets/{NAME}": found,
-    }
-
-    async def answer(request: web.Request) -> web.Response:
-        missing = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
-        return web.json_response(answers.get(request.path, missing), status=200 if request.path in answers else 404)
-
-    def render(server: str) -> dict[str, str]:
-        values = merged(values_of("checkCRDs=false", *sets))
-        with Config(kube_apiserver=server, namespace="agents") as config, Chart.load(CHART) as chart:
-            return config.render(chart, values, name="my-agent", namespace="agents", is_upgrade=True)
-
-    async with http_server(answer) as server:
-        texts = await asyncio.to_thread(render, server)
-    documents = [each for path, text in texts.items() if path.endswith(".yaml") for each in yaml.safe_load_all(text)]
-    return [each for each in documents if each]
+    values = merged(values_of("checkCRDs=false", *sets))
+    return await render_in_cluster(CHART, values, [found], name="my-agent", namespace="agents")
 
 
 @pytest.mark.parametrize("way", OTHER_WAYS)

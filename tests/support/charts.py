@@ -1,9 +1,10 @@
 """Charts rendered by Helm's own engine, without a cluster and without a helm program."""
 
+import asyncio
 import copy
 import json
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from helm_python import Chart, HelmError
+from aiohttp import web
+from helm_python import Chart, Config, HelmError
 from kubernetes_validate.utils import all_versions, schema_contents  # type: ignore[import-untyped]  # it has no py.typed
 from referencing import Registry, Resource
+
+from tests.support.http_server import http_server
 
 CHARTS = Path(__file__).parent.parent.parent / "charts"
 
@@ -65,15 +69,43 @@ def render(chart: Path, values: Values, *, name: str = "my-agent", namespace: st
 def _rendered(chart: Path, values: str, name: str, namespace: str) -> bytes:
     """Rendered and parsed once, 40 ms, for all tests that look at the same objects; each gets a copy of its own."""
     texts = render_text(chart, json.loads(values), name=name, namespace=namespace)
-    return pickle.dumps(
-        [
-            document
-            for path, text in texts.items()
-            if path.endswith(".yaml")
-            for document in yaml.load_all(text, yaml.CSafeLoader)  # a tenth of the time
-            if document is not None
-        ]
-    )
+    return pickle.dumps(_parsed(texts))
+
+
+def _parsed(texts: Mapping[str, str]) -> list[Manifest]:
+    return [
+        document
+        for path, text in texts.items()
+        if path.endswith(".yaml")
+        for document in yaml.load_all(text, yaml.CSafeLoader)  # a tenth of the time
+        if document is not None
+    ]
+
+
+async def render_in_cluster(
+    chart: Path, values: Values, secrets: Sequence[Manifest], *, name: str, namespace: str
+) -> list[Manifest]:
+    """Every object of a release in a cluster whose namespace has these Secrets and nothing else: by Helm's own `lookup`."""
+    resources = [{"name": "secrets", "kind": "Secret", "namespaced": True, "verbs": ["get", "list"]}]
+    path = f"/api/v1/namespaces/{namespace}/secrets"
+    answers: dict[str, Manifest] = {
+        "/api": {"kind": "APIVersions", "versions": ["v1"]},
+        "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
+        "/api/v1": {"kind": "APIResourceList", "groupVersion": "v1", "resources": resources},
+        path: {"kind": "SecretList", "apiVersion": "v1", "metadata": {}, "items": [*secrets]},
+        **{f"{path}/{each['metadata']['name']}": each for each in secrets},
+    }
+
+    async def answer(request: web.Request) -> web.Response:
+        missing = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
+        return web.json_response(answers.get(request.path, missing), status=200 if request.path in answers else 404)
+
+    def rendered(server: str) -> dict[str, str]:
+        with Config(kube_apiserver=server, namespace=namespace) as config, Chart.load(chart) as loaded:
+            return config.render(loaded, values, name=name, namespace=namespace)
+
+    async with http_server(answer) as server:
+        return _parsed(await asyncio.to_thread(rendered, server))
 
 
 def one(manifests: Iterable[Manifest], kind: str, name: str | None = None) -> Manifest:

@@ -42,6 +42,27 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end -}}
 
+{{- define "operator.metricsApiSecret" -}}
+{{- .Values.metricsApi.tls.existingSecret | default (printf "%s-metrics-api" (include "operator.fullname" .)) -}}
+{{- end -}}
+
+{{/* Refuses what would leave HPAs without an answer. Takes the root. */}}
+{{- define "operator.checkMetricsApi" -}}
+{{- with .Values.metricsApi -}}
+{{- if .enabled -}}
+{{- if and .tls.existingSecret (or .tls.certManager (not .tls.caBundle)) -}}
+{{- fail "metricsApi.tls.existingSecret: it needs metricsApi.tls.caBundle, by which the API server knows it, and no certManager" -}}
+{{- end -}}
+{{- if not (or .tls.existingSecret .tls.certManager (lookup "v1" "Secret" $.Release.Namespace "")) -}}
+{{- fail "metricsApi.tls: without a cluster (helm template, Argo CD) Helm would make another certificate each time; set certManager=true, or existingSecret and caBundle" -}}
+{{- end -}}
+{{- if and $.Values.checkCRDs ($.Capabilities.APIVersions.Has "custom.metrics.k8s.io/v1beta1") -}}
+{{- fail "metricsApi.enabled: an adapter serves custom.metrics.k8s.io in this cluster, which is asked instead; have it serve agent_concurrency (k8s/custom-metrics), or remove it" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Ports of addresses, each once, separated by commas; of `host` without a scheme as of https. Takes (list addresses). */}}
 {{- define "operator.ports" -}}
 {{- $ports := list -}}
@@ -55,6 +76,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 
 {{/* Refuses values that contradict each other, and those of older charts with what replaced them. Takes the root. */}}
 {{- define "operator.checks" -}}
+{{- include "operator.checkMetricsApi" . -}}
 {{- $moved := dict
     "watchNamespaces" "watch.namespaces=[{name: …}] with watch.allNamespaces=false"
     "rbac.secretNames" "secretNames of each entry of watch.namespaces"

@@ -36,6 +36,7 @@ class PodStatus(BaseModel):
     version: Word
     draining: bool = False
     runs_in_flight: Count = 0
+    runs_queued: Count = 0
     keys: dict[Name, Revision | None] = Field(default_factory=dict, max_length=20)
     database: DatabaseFacts | None = None
 

@@ -37,7 +37,9 @@ EVERYTHING = values_of(
     "monitoring.dashboards.enabled=true",
 )
 
-CASES: dict[str, Values] = {"default": {}, "namespaced": NAMESPACED, "everything": EVERYTHING}
+METRICS_API = values_of("metricsApi.enabled=true", "metricsApi.tls.certManager=true")
+
+CASES: dict[str, Values] = {"default": {}, "namespaced": NAMESPACED, "everything": EVERYTHING, "metrics-api": METRICS_API}
 
 
 def manifests(*values: Values) -> list[Manifest]:
