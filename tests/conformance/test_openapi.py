@@ -25,13 +25,14 @@ BEYOND_JSON_SCHEMA = {
     "POST /mcp", "GET /mcp", "POST /a2a", "POST /a2a/{graph}", "GET /a2a/{graph}/.well-known/agent-card.json",
     "POST /assistants", "PATCH /assistants/{assistant_id}", "POST /assistants/{assistant_id}/versions",
     "POST /assistants/{assistant_id}/latest", "POST /assistants/search", "POST /assistants/count",
-    "POST /threads", "POST /threads/search", "POST /threads/count",
+    "POST /threads", "POST /threads/search", "POST /threads/count", "POST /threads/prune",
     "PATCH /threads/{thread_id}", "POST /threads/{thread_id}/state", "POST /threads/{thread_id}/state/checkpoint",
     "POST /threads/{thread_id}/history", "POST /threads/{thread_id}/runs", "POST /threads/{thread_id}/runs/stream",
     "POST /threads/{thread_id}/runs/wait", "POST /runs", "POST /runs/stream", "POST /runs/wait", "POST /runs/batch",
     "POST /runs/crons", "POST /runs/crons/search", "POST /runs/crons/count", "PATCH /runs/crons/{cron_id}",
     "POST /threads/{thread_id}/runs/crons",
     "POST /runs/cancel", "POST /threads/{thread_id}/commands", "POST /threads/{thread_id}/stream/events",
+    "GET /threads/{thread_id}/stream/events",
     "GET /store/items", "PUT /store/items", "DELETE /store/items", "POST /store/items/search", "POST /store/namespaces",
 }  # fmt: skip
 """No control character at any depth; the last message must be the user's; what a method of JSON-RPC takes; names that are there.

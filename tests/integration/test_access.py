@@ -39,6 +39,8 @@ BODIES: dict[str, Any] = {
     "/chat": {"question": "hi", "session_id": "{session_id}"},
     "/chat/stream": {"question": "hi", "session_id": "{session_id}"},
     "/runs/{run_id}/resume": {"value": 1},
+    "/runs/{run_id}/feedback": {"score": 1},
+    "/threads/prune": {"thread_ids": [UNKNOWN]},
     "/feedback": {"run_id": "{run_id}", "score": 1},
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
     "/mcp": {"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
@@ -85,7 +87,7 @@ NO_IDS = {
     *((method, "/assistants/{assistant_id}") for method in ("GET", "PATCH", "DELETE")),  # theirs: test_langgraph_assistants.py
     *(("POST", f"/assistants/{{assistant_id}}/{way}") for way in ("versions", "latest")),
     *(("GET", f"/assistants/{{assistant_id}}/{way}") for way in ("graph", "schemas", "subgraphs", "subgraphs/{namespace}")),
-    *(("POST", f"/threads{way}") for way in ("", "/search", "/count")),
+    *(("POST", f"/threads{way}") for way in ("", "/search", "/count", "/prune")),
     *(("POST", f"/runs{way}") for way in ("", "/stream", "/wait", "/batch")),
     *((method, "/store/items") for method in ("GET", "PUT", "DELETE")),
     *(("POST", f"/store/{way}") for way in ("items/search", "namespaces")),

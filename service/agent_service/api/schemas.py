@@ -65,11 +65,14 @@ def _no_bool(value: object) -> object:
     return value
 
 
-class FeedbackRequest(Body):
-    run_id: Annotated[UUID, Field(strict=False)]
+class Thumb(Body):
     # Not strict: JSON's 1.0 is an integer, too. A bool is none.
     score: Annotated[int, Field(strict=False, ge=0, le=1, description="1 is up, 0 is down."), BeforeValidator(_no_bool)]
     comment: Annotated[Text, StringConstraints(max_length=2_000)] | None = None
+
+
+class FeedbackRequest(Thumb):
+    run_id: Annotated[UUID, Field(strict=False)]
 
 
 class Session(BaseModel):

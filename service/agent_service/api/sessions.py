@@ -13,8 +13,10 @@ from agent_service.api.deps import Caller, ResourcesDep
 from agent_service.api.field_types import SESSION_ID_PATTERN
 from agent_service.api.json_body import JsonResponse, JsonRoute
 from agent_service.api.openapi import PROBLEMS
-from agent_service.api.schemas import FeedbackRequest, History, SessionList, StreamToken, UsageReport
+from agent_service.api.schemas import FeedbackRequest, History, SessionList, StreamToken, Thumb, UsageReport
 from agent_service.errors import InvalidRequest
+from agent_service.principal import Principal
+from agent_service.resources import Resources
 from agent_service.runs.usage import GROUPS, Group, usage
 
 router = APIRouter(route_class=JsonRoute, responses=PROBLEMS)
@@ -47,11 +49,21 @@ async def erase_session(session_id: SessionPath, res: ResourcesDep, principal: C
 @router.post("/feedback", status_code=204, tags=["feedback"])
 async def give_feedback(body: FeedbackRequest, res: ResourcesDep, principal: Caller) -> Response:
     """A thumb for a run: 1 is up, 0 is down. Sent on to LangSmith when it is on."""
-    version = await res.sessions.rate(principal, body.run_id, body.score, body.comment)
+    return await _rate(res, principal, body.run_id, body)
+
+
+@router.post("/runs/{run_id}/feedback", status_code=204, tags=["feedback"])
+async def give_run_feedback(run_id: UUID, body: Thumb, res: ResourcesDep, principal: Caller) -> Response:
+    """The same, at the address that the event `feedback` of a client of LangGraph names."""
+    return await _rate(res, principal, run_id, body)
+
+
+async def _rate(res: Resources, principal: Principal, run_id: UUID, thumb: Thumb) -> Response:
+    version = await res.sessions.rate(principal, run_id, thumb.score, thumb.comment)
     if version is not None:
-        res.metrics.count_thumb(body.score, version)
+        res.metrics.count_thumb(thumb.score, version)
     if res.langsmith:
-        await res.langsmith.send_feedback(body.run_id, body.score, body.comment)
+        await res.langsmith.send_feedback(run_id, thumb.score, thumb.comment)
     return Response(status_code=204)
 
 

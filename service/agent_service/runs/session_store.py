@@ -188,6 +188,10 @@ ERASE_SESSIONS = (
     "DELETE FROM public.checkpoint_writes WHERE thread_id = ANY(%s)",
     "DELETE FROM public.checkpoint_blobs WHERE thread_id = ANY(%s)",
     "DELETE FROM public.checkpoints WHERE thread_id = ANY(%s)",
+    """
+    DELETE FROM slipway.crons c USING slipway.sessions s WHERE s.id = ANY(%s) AND c.tenant = s.tenant AND c.user_id = s.user_id
+        AND replace(c.thread_id::text, '-', '') = replace(coalesce(s.external_id, s.id), '-', '')
+    """,
     "DELETE FROM slipway.sessions WHERE id = ANY(%s)",
 )
 """Of those threads."""

@@ -246,9 +246,11 @@ async def roll_back(pool: Pool, thread_id: str, run_ids: Sequence[str], by: UUID
         await conn.execute("SELECT 1 FROM slipway.sessions WHERE id = %s FOR UPDATE", (thread_id,))
         if await one(conn, RUNNING, thread_id, by):
             raise SessionBusy("another run of this thread has begun; nothing is undone", retry_after=1)
+        values = {"thread": thread_id, "runs": list(run_ids)}
+        resumed = await (await conn.execute(RESUMED, values)).fetchone()
         await conn.execute(LET_GO, (list(run_ids),))
-        for statement in ROLL_BACK:
-            await conn.execute(statement, {"thread": thread_id, "runs": list(run_ids)})
+        for statement in (*ROLL_BACK, *([UNANSWER] if resumed else ())):
+            await conn.execute(statement, values)
 
 
 OF_THREAD = f"""
@@ -290,6 +292,24 @@ LET_GO = "UPDATE slipway.runs SET resumes = NULL WHERE resumes = ANY(%s::uuid[])
 """Runs that went on after these stay when these are deleted."""
 
 DELETE = "DELETE FROM slipway.runs WHERE id = %s AND status = 'finished' RETURNING id"
+
+RESUMED = (
+    b"SELECT 1 FROM slipway.runs WHERE session_id = %(thread)s AND id = ANY(%(runs)s::uuid[]) AND resumes IS NOT NULL LIMIT 1"
+)
+
+# A run that brings an answer writes it, and what the tasks that had asked came to, to the checkpoint at which they had asked.
+UNANSWER = b"""
+WITH head AS (
+    SELECT DISTINCT ON (checkpoint_ns) checkpoint_ns, checkpoint_id FROM public.checkpoints
+    WHERE thread_id = %(thread)s ORDER BY checkpoint_ns, checkpoint_id DESC
+)
+DELETE FROM public.checkpoint_writes w USING head
+WHERE w.thread_id = %(thread)s AND w.checkpoint_ns = head.checkpoint_ns AND w.checkpoint_id = head.checkpoint_id
+  AND w.channel <> '__interrupt__' AND (w.task_id = '00000000-0000-0000-0000-000000000000' OR EXISTS (
+    SELECT 1 FROM public.checkpoint_writes asked
+    WHERE asked.thread_id = w.thread_id AND asked.checkpoint_ns = w.checkpoint_ns AND asked.checkpoint_id = w.checkpoint_id
+      AND asked.task_id = w.task_id AND asked.channel = '__interrupt__'))
+"""
 
 # Checkpoints name the run that made them. Their blobs stay: others may share them, and they go with the thread.
 ROLL_BACK = (

@@ -155,9 +155,16 @@ async def test_messages_come_in_any_form_of_langchain(sdk: LangGraphClient, thre
     assert asked["id"] == message["id"] if "id" in message else asked["id"]
 
 
-async def test_feedback_keys_are_taken(sdk: LangGraphClient, thread: str) -> None:
-    events = await parts(sdk.runs.stream(thread, AGENT, input=question("hello"), feedback_keys=["helpful"]))
+async def test_feedback_keys_have_an_address_each_that_takes_a_thumb(sdk: LangGraphClient, thread: str, site: Site) -> None:
+    events = await parts(sdk.runs.stream(thread, AGENT, input=question("hello"), feedback_keys=["helpful", "kind"]))
     assert texts(named(events, "values")[-1]) == ["hello", "It is so."]
+    if site.is_reference:  # it asks LangSmith for addresses, which it cannot reach here
+        assert named(events, "error")
+        return
+    (addresses,) = named(events, "feedback")
+    assert addresses.keys() == {"helpful", "kind"}
+    assert (await sdk.http.client.post(addresses["helpful"], json={"score": 1, "comment": "it is"})).status_code == 204
+    assert (await sdk.http.client.post(addresses["kind"], json={"score": 2})).json()["field"] == "score"
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -26,7 +26,7 @@ async def heard(sdk: LangGraphClient, thread: str, ask: str, **options: Any) -> 
     """What one stream says of a run that begins meanwhile."""
     listening = asyncio.ensure_future(until(await sdk.threads.join_stream(thread, **options), done))
     await asyncio.sleep(OPEN_SECONDS)
-    await sdk.runs.create(thread, AGENT, input=question(ask), stream_mode=["values", "updates"])
+    await sdk.runs.create(thread, AGENT, input=question(ask), stream_mode=["values", "updates"], stream_resumable=True)
     async with asyncio.timeout(20):
         return await listening
 
@@ -44,7 +44,8 @@ async def test_it_tells_of_a_run_that_begins_and_of_none_before(sdk: LangGraphCl
 
 async def test_it_goes_on_from_run_to_run_and_after_the_last_id(sdk: LangGraphClient, thread: str) -> None:
     events = await heard(sdk, thread, "one")
-    await sdk.runs.join(thread, (await sdk.runs.create(thread, AGENT, input=question("two")))["run_id"])
+    two = await sdk.runs.create(thread, AGENT, input=question("two"), stream_resumable=True)
+    await sdk.runs.join(thread, two["run_id"])
     later = await until(await sdk.threads.join_stream(thread, last_event_id=events[-1].id), done)
     runs = [run["run_id"] for run in await sdk.runs.list(thread)]
     assert [part.data["run_id"] for part in later if part.event == "metadata"] == [runs[0]] * 2

@@ -54,7 +54,7 @@ class Encoder:
             "usage": self._usage,
             "error": lambda event: [("error", state_bytes(error_view(event.payload)))],
             "gap": lambda _: [("error", state_bytes(error_view(EXPIRED)))],
-            "end": lambda _: self._end_of_run(),
+            "end": lambda _: [*self._feedback(), *self._end_of_run()],
         }
         self._speaking: dict[str, Message] = {}
         """By source."""
@@ -99,6 +99,11 @@ class Encoder:
 
     def _usage(self, event: Event) -> Frames:
         return [("error", state_bytes(error_view(STEP_LIMIT)))] if event.payload["outcome"] == "iteration_limit" else []
+
+    def _feedback(self) -> Frames:
+        """Where a thumb goes for each key that the client named: an address under the client's own URL, for its own key."""
+        keys = self._run.input.get("wire", {}).get("feedback_keys")
+        return [("feedback", state_bytes(dict.fromkeys(keys, f"/runs/{self._run.id}/feedback")))] if keys else []
 
     def _end_of_run(self) -> Frames:
         return [("end", b"null")]

@@ -180,6 +180,15 @@ async def stream_events(thread_id: UUID, body: Subscribe, res: ResourcesDep, pri
     return StreamResponse(_frames(res, principal, thread_id, wanted, body.since or 0), res.streams, goodbye=b"")
 
 
+@router.get("/threads/{thread_id}/stream/events")
+async def refuse_websocket(thread_id: UUID, _: Caller) -> Response:
+    """Refused: a WebSocket asks so for the same events."""
+    raise InvalidRequest(
+        f"Upgrade: WebSocket is not supported; POST to /threads/{thread_id}/stream/events, which is the clients' default",
+        field="Upgrade",
+    )
+
+
 async def _frames(
     res: Resources, principal: Principal, thread_id: UUID, wanted: Subscription, since: int
 ) -> AsyncIterator[bytes]:

@@ -55,14 +55,21 @@ def asked_of(
         given["interrupt_before"] = body.interrupt_before
     if body.interrupt_after:
         given["interrupt_after"] = body.interrupt_after
-    given["wire"] = {
+    given["wire"] = _wire(body, thread, webhook_hosts)
+    return given
+
+
+def _wire(body: RunCreate, thread: NamedThread | None, webhook_hosts: tuple[str, ...]) -> dict[str, Any]:
+    found: dict[str, Any] = {
         "metadata": {**(thread.metadata if thread else {}), **(body.metadata or {})},
         "multitask_strategy": body.multitask_strategy or "enqueue",
         "on_disconnect": body.on_disconnect or "continue",
     }
+    if body.feedback_keys:
+        found["feedback_keys"] = body.feedback_keys
     if body.webhook:
-        given["wire"]["webhook"] = allowed(body.webhook, webhook_hosts)
-    return given
+        found["webhook"] = allowed(body.webhook, webhook_hosts)
+    return found
 
 
 def own_config(config: RunConfig | None, context: Mapping[str, Any] | None, thread: NamedThread | None = None) -> ConfigInput:

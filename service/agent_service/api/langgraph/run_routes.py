@@ -19,7 +19,7 @@ from agent_service.api.langgraph.views import outcome_view
 from agent_service.api.langgraph.wire_schemas import CancelMany, Limit, Offset, RunCreate, StreamMode
 from agent_service.api.openapi import PROBLEMS, event_stream
 from agent_service.api.sse import StreamResponse
-from agent_service.errors import InvalidRequest, NotFound
+from agent_service.errors import InvalidRequest, NotFound, SlipwayError
 from agent_service.principal import Principal
 from agent_service.resources import Resources
 from agent_service.runs.assistant import run_input
@@ -98,12 +98,18 @@ async def wait_for_stateless_run(body: RunCreate, res: ResourcesDep, principal: 
 
 @router.post("/runs/batch")
 async def create_batch(body: list[RunCreate], res: ResourcesDep, principal: Caller) -> Response:
-    """Begins several runs, each on a thread of its own; the first that is refused ends it."""
+    """Begins several runs, each on a thread of its own. The first that is refused ends it; `begun` then names those before."""
     if len(body) > MAX_BATCH:
         raise InvalidRequest(f"body: expected at most {MAX_BATCH} runs", field="body")
     for each in body:
         await assistant_named(res, principal, each.assistant_id)
-    runs = [await begin(res, principal, each, None, record=ALL_MODES) for each in body]
+    runs: list[Run] = []
+    for each in body:
+        try:
+            runs.append(await begin(res, principal, each, None, record=ALL_MODES))
+        except SlipwayError as error:
+            error.extra["begun"] = ",".join(str(run.id) for run in runs)
+            raise
     return _json([run_view(run) for run in runs])
 
 

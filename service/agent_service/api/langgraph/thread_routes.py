@@ -18,6 +18,7 @@ from agent_service.api.langgraph.wire_schemas import (
     ConfigOfCheckpoint,
     History,
     Limit,
+    Prune,
     StateAt,
     StateUpdate,
     ThreadCreate,
@@ -102,6 +103,15 @@ async def erase_thread(res: Resources, principal: Principal, thread: Thread) -> 
     going = await res.thread_runs.going(principal, thread_id=thread.thread)
     await res.thread_runs.cancel(principal, going, wait=True)
     await res.sessions.erase(principal, thread.name)
+
+
+@router.post("/threads/prune")
+async def prune_threads(body: Prune, res: ResourcesDep, principal: Caller) -> Response:
+    """Deletes those of these threads that there are."""
+    there = await res.threads.search(principal, Search(ids=body.thread_ids, limit=len(body.thread_ids) + 1))
+    for thread in there:
+        await erase_thread(res, principal, thread)
+    return JsonResponse({"pruned_count": len(there)})
 
 
 @router.post("/threads/{thread_id}/copy")

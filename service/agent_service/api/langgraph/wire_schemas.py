@@ -189,7 +189,9 @@ class RunCreate(Body):
     webhook: Annotated[Text, StringConstraints(max_length=2_000)] | None = Field(
         None, description="Told of the run's end by a POST; its host must be in WEBHOOK_HOSTS."
     )
-    feedback_keys: Nodes | None = Field(None, description="Taken; feedback goes to POST /feedback, with the run's id.")
+    feedback_keys: Annotated[list[Name], Field(max_length=20), BeforeValidator(listed)] | None = Field(
+        None, description="The event `feedback` before the end names for each the address that takes a thumb."
+    )
     # Slipway does these always: all streams can be resumed, all steps are stored while the run goes on and before its end.
     stream_resumable: bool | None = None
     durability: Literal["sync", "async", "exit"] | None = None
@@ -207,3 +209,10 @@ class CancelMany(Body):
     status: Literal["pending", "running", "all"] | None = None
     thread_id: Id | None = None
     run_ids: Annotated[list[Id], Field(max_length=MAX_LIMIT)] | None = None
+
+
+class Prune(Body):
+    """Threads to delete."""
+
+    thread_ids: Annotated[list[Id], Field(max_length=100)]
+    strategy: Literal["delete"] | None = Field(None, description="Only `delete`: older states go by THREAD_HISTORY_HOURS.")
