@@ -9,7 +9,7 @@ import yaml
 
 from agent_service.metrics import Metrics
 from tests.charts.slipway import CHART, manifests
-from tests.support.charts import every
+from tests.support.charts import MINORS, check_with_api, every, one
 
 K8S = CHART.parent.parent / "k8s"
 
@@ -21,6 +21,8 @@ def documents(path: Path) -> list[dict[str, Any]]:
 def examples() -> Iterator[tuple[str, dict[str, Any]]]:
     (production,) = documents(CHART / "values-production.yaml")
     yield "production", production
+    (pooled,) = documents(K8S / "database/agent.values.yaml")
+    yield "pooled", pooled
     (canary,) = documents(K8S / "rollouts/canary.values.yaml")
     yield "canary", canary
 
@@ -51,6 +53,23 @@ def test_the_adapters_rule_serves_the_metric_that_the_autoscaler_asks_for() -> N
 
     assert rule["name"]["as"] == hpa["spec"]["metrics"][0]["pods"]["metric"]["name"]
     assert rule["seriesQuery"].partition("{")[0] in names
+
+
+@pytest.mark.parametrize("minor", MINORS)
+def test_the_api_takes_the_pooler(minor: str) -> None:
+    check_with_api(documents(K8S / "database/pgbouncer.yaml"), minor)
+
+
+def test_the_agent_and_its_policy_reach_the_pooler_by_its_pods_port() -> None:
+    found = documents(K8S / "database/pgbouncer.yaml")
+    (port,) = one(found, "Deployment")["spec"]["template"]["spec"]["containers"][0]["ports"]
+    page = (K8S / "database/README.md").read_text(encoding="utf-8")
+
+    assert EXAMPLES["pooled"]["postgres"]["port"] == port["containerPort"]
+    assert f"listen_port = {port['containerPort']}" in one(found, "ConfigMap")["data"]["pgbouncer.ini"]
+    volumes = one(found, "Deployment")["spec"]["template"]["spec"]["volumes"]
+    secrets = {v["secret"]["secretName"] for v in volumes if "secret" in v} | {"agent-database", "pgbouncer-ca"}
+    assert [name for name in secrets if f"| `{name}` |" not in page] == []
 
 
 def test_kind_has_a_node_for_each_of_three_replicas() -> None:

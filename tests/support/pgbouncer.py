@@ -20,11 +20,11 @@ READY_SECONDS = 20.0
 
 @asynccontextmanager
 async def pgbouncer(
-    url: str, mode: Literal["transaction", "session"], files: Mapping[str, str] | None = None, **options: str
+    url: str, mode: Literal["transaction", "session"], files: Mapping[str, str] | None = None, database: str = "", **options: str
 ) -> AsyncIterator[str]:
     """The address of the same database through a pooler; the pooler is gone afterwards.
 
-    `files` has what is in the files that settings name.
+    `files` has what is in the files that settings name, `database` how to reach the server (as the address says it).
     """
     told, port = conninfo_to_dict(url), free_port()
     server = " ".join(f"{key}={told[key]}" for key in ("host", "port", "user", "password") if told.get(key))
@@ -39,7 +39,7 @@ async def pgbouncer(
         "max_client_conn": 200,
         **options,
     }
-    through = make_conninfo(host="127.0.0.1", port=port, user=user, dbname=str(told["dbname"]))
+    through = make_conninfo(url, host="127.0.0.1", port=port)
     # Not pytest's folder: it is shut to the user that PgBouncer runs as.
     with tempfile.TemporaryDirectory(prefix="slipway-pgbouncer-") as made:
         folder = Path(made)
@@ -48,7 +48,7 @@ async def pgbouncer(
         for setting, content in (files or {}).items():
             (folder / setting).write_text(content, encoding="utf-8")
             settings[setting] = folder / setting
-        file = _configure(folder, server, {**settings, "auth_file": users})
+        file = _configure(folder, database or server, {"auth_file": users, **settings})
         command = [program("pgbouncer", "pgbouncer"), str(file)]
         own = _server_user(str(told.get("host", "")))
         with (folder / "log").open("wb") as output:
