@@ -187,14 +187,26 @@ def ingest(paths: tuple[Path, ...], as_json: bool) -> None:
 @click.option(
     "--docs", multiple=True, type=click.Path(exists=True, path_type=Path), help="Documents to ingest first. Repeatable."
 )
-def dev(directory: Path, docs: tuple[Path, ...]) -> None:
+@click.option("--reload", is_flag=True, help="Serve a file of the graph that changes from the next run on.")
+def dev(directory: Path, docs: tuple[Path, ...], reload: bool) -> None:
     """Everything on this machine: an embedded PostgreSQL, migrations, documents, and the service, open to loopback only.
 
     Without AGENT_GRAPH and LANGGRAPH_CONFIG it serves the graphs of the folder's langgraph.json, if there is one.
     """
     from agent_service.development.dev import run_dev  # noqa: PLC0415  # only here
 
-    run_dev(directory, docs)
+    run_dev(directory, docs, reload=reload)
+
+
+@main.command(epilog="\b\nExample:\n  slipway init my-agent && cd my-agent && slipway dev --reload")
+@click.argument("folder", type=click.Path(path_type=Path))
+def init(folder: Path) -> None:
+    """Makes a small project: an agent with a tool, langgraph.json, a test, a Dockerfile. It runs without a key."""
+    from agent_service.development.project import make_project  # noqa: PLC0415  # only here
+
+    for name in make_project(folder):
+        click.echo(f"  {folder / name}")
+    click.echo(f"\ncd {folder} && slipway dev --reload")
 
 
 @main.command(epilog="\b\nExample:\n  SESSION_RETENTION_DAYS=90 slipway prune --dry-run")

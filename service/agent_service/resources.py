@@ -3,24 +3,21 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 import structlog
-from langchain_core.tools import BaseTool
-from langgraph.pregel import Pregel
 from prometheus_client import disable_created_metrics
 
 from agent_service.agents.context import AgentContext
 from agent_service.agents.graph_import import put_on_path
 from agent_service.agents.guardrails import RULES, make_input_check, own_rules
-from agent_service.agents.loader import Graph as LoadedGraph
-from agent_service.agents.loader import compile_graph, load_graph, require_messages
 from agent_service.agents.models import ChatModels, open_models
 from agent_service.auth.authenticator import Authenticator, build_authenticator
 from agent_service.caller_limits import CountStart
@@ -36,18 +33,15 @@ from agent_service.db.session_settings import Url
 from agent_service.documents.search import DocumentSearch
 from agent_service.errors import DatabaseUnavailable
 from agent_service.gauges import KeySource, watch_keys, watch_pool
+from agent_service.graph_builder import GraphBuilder
 from agent_service.health import DATABASE_SECONDS, ENDPOINT_SECONDS, Check, Health, StatusReport, now_and_then
-from agent_service.langgraph_file import GraphSource
 from agent_service.metrics import Metrics
 from agent_service.open_streams import Streams
 from agent_service.prices import PriceFile
 from agent_service.runs.assistant_store import AssistantStore
 from agent_service.runs.billing import bill_embedding
-from agent_service.runs.checkpoints import Checkpointer
 from agent_service.runs.cron_store import CronStore
-from agent_service.runs.graph_context import contexts_of
-from agent_service.runs.graphs import Graphs, ServedGraph
-from agent_service.runs.recovery import Graph
+from agent_service.runs.graphs import Graphs
 from agent_service.runs.rehearsal import rehearse
 from agent_service.runs.runtime import open_runtime
 from agent_service.runs.service import RunService
@@ -93,6 +87,8 @@ class Resources:
     crons: CronStore
     assistants: AssistantStore
     graphs: Graphs
+    reload_graphs: Callable[[Iterable[Path]], Mapping[str, str]]
+    """By folders whose modules are read anew; see GraphBuilder.reload."""
     started_at: datetime
     authenticator: Authenticator
     langsmith: LangSmith | None
@@ -157,24 +153,10 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
         langsmith = await stack.enter_async_context(open_langsmith(settings))
         tracing = await stack.enter_async_context(open_tracing(settings, VERSION))
         workers = await stack.enter_async_context(open_workers())
-        loaded = _load(settings, named, models, pool, workers)
-        await _until_database_answers(pool)
         store = GraphStore(pool)
+        builder = GraphBuilder(named, _context(settings, models, pool, workers), store, metrics)
+        await _until_database_answers(pool)
         await stack.enter_async_context(store)
-
-        def compiled(checkpointer: Checkpointer) -> Graphs:
-            served = [
-                (source, compile_graph(graph, checkpointer=checkpointer, store=store, source=source))
-                for source, graph in loaded.items()
-            ]
-            for source, graph in served:
-                declare_names(metrics, graph, _known_routes(source))
-            contexts = contexts_of([graph.context_schema for _, graph in served], settings.agent_context)
-            return Graphs(
-                ServedGraph(source.name, graph, source.target, source.description, context)
-                for (source, graph), context in zip(served, contexts, strict=True)
-            )
-
         secret = await _stream_secret(pool)
         redis = await stack.enter_async_context(_open_redis(settings, secret, metrics))
         authenticator = build_authenticator(settings, secret)
@@ -185,7 +167,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
                 settings,
                 pool,
                 address,
-                compiled,
+                builder.compiled,
                 metrics=metrics,
                 prices=prices.current,
                 check_input=make_input_check(settings),
@@ -225,6 +207,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
             crons=runtime.crons,
             assistants=runtime.assistants,
             graphs=runtime.graphs,
+            reload_graphs=builder.reload,
             started_at=datetime.now(UTC),
             authenticator=authenticator,
             langsmith=langsmith,
@@ -320,10 +303,8 @@ def _prepare(named: GraphSettings) -> None:
     put_on_path(named.folders)
 
 
-def _load(
-    settings: Settings, named: GraphSettings, models: ChatModels, pool: Pool, workers: Workers
-) -> dict[GraphSource, LoadedGraph]:
-    context = AgentContext(
+def _context(settings: Settings, models: ChatModels, pool: Pool, workers: Workers) -> AgentContext:
+    return AgentContext(
         chat_model=models.chat,
         cheap_model=models.cheap,
         settings=settings,
@@ -332,32 +313,6 @@ def _load(
             pool, workers, schemas=settings.data_schema_names, timeout=settings.data_timeout, row_limit=settings.data_row_limit
         ),
     )
-    loaded = {source: load_graph(source, context) for source in named.sources}
-    if named.chosen:
-        require_messages(named.sources[0], loaded[named.sources[0]])
-    return loaded
-
-
-def declare_names(metrics: Metrics, graph: Graph, routes: Iterable[str] = ()) -> None:
-    """Bounds the labels to the nodes and tools that this graph has; `routes` are those that it is known to take."""
-    nodes: set[str] = set()
-    tools: set[str] = set()
-    for name, subgraph in [("", graph), *graph.get_subgraphs(recurse=True)]:
-        if not isinstance(subgraph, Pregel):
-            continue
-        nodes |= {name.rpartition("|")[2], *subgraph.nodes} - {"", "__start__"}
-        for node in subgraph.nodes.values():
-            bound: dict[str, BaseTool] = getattr(node.bound, "tools_by_name", {})
-            tools |= set(bound)
-    metrics.declare(nodes=nodes, tools=tools, routes=routes)
-
-
-def _known_routes(source: GraphSource) -> Iterable[str]:
-    if source.target != Settings.model_fields["agent_graph"].default:
-        return ()  # those of other graphs are met as they are taken
-    from agent_service.agents.default.graph import ROUTES  # noqa: PLC0415  # loaded already; other graphs do without it
-
-    return ROUTES
 
 
 def _background(stack: AsyncExitStack, name: str, work: Awaitable[None]) -> None:

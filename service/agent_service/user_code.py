@@ -15,9 +15,13 @@ def said_at(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}:{error.lineno})"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not (frame.filename.startswith((*LIBRARIES, "<")) or any(part in frame.filename for part in OF_LIBRARIES)):
+        if not is_of_library(frame.filename):
             return f" ({frame.filename}:{frame.lineno})"
     return ""
+
+
+def is_of_library(file: str) -> bool:
+    return file.startswith((*LIBRARIES, "<")) or any(part in file for part in OF_LIBRARIES)
 
 
 def one_line(error: BaseException) -> str:

@@ -98,7 +98,7 @@ GRAPHS = {"langchain_core", "langgraph"}
 
 LOADED: list[tuple[set[str], list[list[str]]]] = [
     (set(), [["costs"], ["costs", "--csv"], ["crons", "list"], ["crons", "delete", CRON]]),
-    (set(), [["budgets", "show"], ["budgets", "set", "--usd", "1"], ["budgets", "unset"]]),
+    (set(), [["init", "/proc/none"], ["budgets", "show"], ["budgets", "set", "--usd", "1"], ["budgets", "unset"]]),
     (
         {"jwt"},
         [["keys", "list", "--dir", "."], ["keys", "revoke", "x", "--dir", "."], ["keys", "create", "--user", "", "--dir", "."]],

@@ -2,9 +2,11 @@
 
 import ast
 import importlib
+import linecache
+import os
 import pkgutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -13,7 +15,7 @@ from zlib import crc32
 
 from agent_service.errors import GraphError
 from agent_service.langgraph_file import GraphSource
-from agent_service.user_code import one_line, said_at
+from agent_service.user_code import is_of_library, one_line, said_at
 
 
 def put_on_path(folders: Iterable[Path]) -> None:
@@ -169,3 +171,26 @@ def _siblings(missing: str) -> list[str]:
 def _hint(wanted: str, names: Iterable[str]) -> str:
     close = get_close_matches(wanted, [n for n in names if not n.startswith("__")], n=3)
     return f" (did you mean {', '.join(close)}?)" if close else ""
+
+
+def forget_modules(folders: Iterable[Path]) -> dict[str, ModuleType]:
+    """Lets go of the user's modules below the folders, so that the next import reads their files; returns them."""
+    linecache.checkcache()
+    importlib.invalidate_caches()
+    roots = tuple(f"{folder.resolve()}{os.sep}" for folder in folders)
+    gone = {name: module for name, module in [*sys.modules.items()] if name != "__main__" and _is_below(module, roots)}
+    for name in gone:
+        del sys.modules[name]
+    return gone
+
+
+def restore_modules(before: Mapping[str, ModuleType]) -> None:
+    """Those that no import has brought back: a run that is going may yet ask for them."""
+    for name, module in before.items():
+        sys.modules.setdefault(name, module)
+
+
+def _is_below(module: ModuleType, roots: tuple[str, ...]) -> bool:
+    # A package without __init__.py has no file, and holds on to its modules all the same.
+    place = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
+    return isinstance(place, str) and f"{Path(place).resolve()}{os.sep}".startswith(roots) and not is_of_library(place)

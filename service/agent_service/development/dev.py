@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from pydantic import SecretStr
@@ -18,6 +19,9 @@ from agent_service.launch import launch
 from agent_service.server.ports import check_free
 from agent_service.settings import GraphSettings, Settings, check_folders, graph_settings, load_settings
 from agent_service.terminal import read_documents
+
+if TYPE_CHECKING:
+    from agent_service.main import Beside
 
 LANGGRAPH_FILE = Path("langgraph.json")
 """Where LangGraph's own server looks, in the working directory."""
@@ -30,7 +34,7 @@ CALLERS = ("AUTH", "API_KEYS_DIR", "JWT_SECRET", "JWT_SECRET_DIR", "JWT_JWKS_URL
 ISSUERS = CALLERS[1:]
 
 
-def run_dev(directory: Path, docs: Sequence[Path]) -> None:
+def run_dev(directory: Path, docs: Sequence[Path], *, reload: bool) -> None:
     """Serves until a signal says stop.
 
     Raises:
@@ -44,6 +48,7 @@ def run_dev(directory: Path, docs: Sequence[Path]) -> None:
     if settings.api_keys_dir == keys:
         keys.mkdir(parents=True, exist_ok=True)
     graphs = _look(settings)
+    watching = _watching(graphs, settings) if reload else None
     keys.mkdir(parents=True, exist_ok=True)  # in which `slipway keys` looks
     if graphs.file:
         click.echo(f"graphs of {graphs.file.path}: {', '.join(each.name for each in graphs.file.graphs)}")
@@ -66,7 +71,7 @@ def run_dev(directory: Path, docs: Sequence[Path]) -> None:
             write_record(directory, replace(running, url=address, ops_url=ops_url))
             _say_ready(settings, address, directory)
 
-        launch(settings, ready)
+        launch(settings, ready, watching)
 
 
 def development_variables(directory: Path) -> dict[str, str]:
@@ -117,6 +122,15 @@ def _look(settings: Settings) -> GraphSettings:
     check_free("PORT", settings.host, settings.port)
     check_free("OPS_PORT", settings.ops_address, settings.ops_port)
     return graphs
+
+
+def _watching(graphs: GraphSettings, settings: Settings) -> "Beside":
+    from agent_service.development import reload  # noqa: PLC0415  # only here
+
+    default: str = type(settings).model_fields["agent_graph"].default
+    folders = reload.folders_to_watch(graphs, default)
+    reload.prepare()
+    return lambda resources: reload.reload_forever(resources, folders)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from agent_service.runs.callback_handler import RunCallbackHandler
 from agent_service.runs.checkpoints import CURRENT_LIVE
 from agent_service.runs.cut_off import cut_off
 from agent_service.runs.events import Event
-from agent_service.runs.graphs import Graphs
+from agent_service.runs.graphs import Graphs, ServedGraph
 from agent_service.runs.history import mend
 from agent_service.runs.live_run import LiveRun, StopReason
 from agent_service.runs.recorder import MESSAGE_MODES, GraphRecorder
@@ -133,8 +133,8 @@ class Executor:
             message = f"{run.attempt - 1} attempts at this run were lost or handed over"
             return _failed("failed", "too_many_attempts", message, retryable=False)
         served = self.graphs.by_name.get(run.graph)
-        if served is None:
-            return _failed("failed", "graph_not_served", f"nobody serves the graph {run.graph} any more", retryable=False)
+        if served is None or served.broken:
+            return _without_graph(run, served)
         graph = served.graph
         told: list[BaseCallbackHandler] = [handler, *live.trace.handlers(), *([self.tracer()] if self.tracer else [])]
         if undone := run.input.get("rolls_back"):
@@ -362,6 +362,12 @@ def _targets(goto: Any) -> Any:
     if isinstance(goto, list):
         return [_targets(item) for item in goto]
     return Send(goto["node"], goto.get("input")) if isinstance(goto, dict) else goto
+
+
+def _without_graph(run: Run, served: ServedGraph | None) -> Ending:
+    if served is None:
+        return _failed("failed", "graph_not_served", f"nobody serves the graph {run.graph} any more", retryable=False)
+    return _failed("failed", GraphFailed.code, served.broken, retryable=False)
 
 
 def _failed(outcome: Outcome, code: str, message: str, *, retryable: bool) -> Ending:

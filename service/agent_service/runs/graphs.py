@@ -18,6 +18,8 @@ class ServedGraph:
     """What it was loaded from."""
     description: str = ""
     context: GraphContext = field(default_factory=GraphContext)
+    broken: str = ""
+    """What is wrong with its changed files (`slipway dev --reload`): runs that begin end with it. `graph` is the one before."""
 
     @property
     def chats(self) -> bool:
@@ -30,7 +32,11 @@ class Graphs:
 
     def __init__(self, served: Iterable[ServedGraph]) -> None:
         self.by_name = {each.name: each for each in served}
-        self.default = next((each for each in self.by_name.values() if each.chats), next(iter(self.by_name.values())))
+        self._default = next((each.name for each in self.by_name.values() if each.chats), next(iter(self.by_name)))
+
+    @property
+    def default(self) -> ServedGraph:
+        return self.by_name[self._default]
 
     @property
     def names(self) -> list[str]:
