@@ -102,8 +102,8 @@ class Settings(BaseModel):
 
     developer_mode: Literal["on", "off"] = Field(
         "off",
-        description="`on`, as `slipway dev` sets it, tells callers what a graph raised with the line of its code, and serves"
-        " /docs. For whoever writes the graph.",
+        description="`on`, as `slipway dev` sets it, tells callers what a graph raised, with the line of its code. For whoever"
+        " writes the graph: the text may quote a question or a key.",
     )
 
     # State
