@@ -1,6 +1,7 @@
 """Types of settings: what a variable's text must be, with a sentence about what was expected."""
 
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -12,6 +13,12 @@ from agent_service.langgraph_file import NAME, check_target
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+PICTURE_TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".webp": "image/webp"}
+"""By a file's ending."""
+
+PICTURE_BYTES = 200_000
+"""Of a picture that every reader of the page loads: a second on a slow mobile network."""
+
 Usd = Annotated[Decimal, Field(ge=0, max_digits=14, decimal_places=8)]
 
 
@@ -45,6 +52,16 @@ def _http_url(value: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("expected a URL that begins with http:// or https://")
     return value
+
+
+def _picture(path: Path) -> Path:
+    if path.suffix.lower() not in PICTURE_TYPES:
+        raise ValueError(f"expected a file that ends in {', '.join(PICTURE_TYPES)}, got {str(path)!r}")
+    if not path.is_file():
+        raise ValueError(f"expected a file, and there is none at {str(path)!r}")
+    if (size := path.stat().st_size) > PICTURE_BYTES:
+        raise ValueError(f"expected at most {PICTURE_BYTES} bytes, {str(path)!r} has {size}")
+    return path
 
 
 def _host_names(value: str) -> str:
@@ -103,3 +120,6 @@ def is_loopback(host: str) -> bool:
 
 def is_local_url(url: str | None) -> bool:
     return url is not None and is_loopback(urlsplit(url).hostname or "")
+
+
+PictureFile = Annotated[Path, AfterValidator(_picture)]

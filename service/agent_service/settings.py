@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, Self, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -34,6 +34,7 @@ from agent_service.setting_types import (
     HostNames,
     HttpUrl,
     Origins,
+    PictureFile,
     RedisUrl,
     SchemaNames,
     Seconds,
@@ -169,6 +170,19 @@ class Settings(BaseModel):
         min_length=1,
         max_length=2_000,
         description="What the agent is good for, in words for the models and agents that may call it by MCP and A2A.",
+    )
+    page_name: str = Field("Slipway", min_length=1, max_length=60, description="Name on the chat page.")
+    page_logo: PictureFile | None = Field(
+        None, description="SVG, PNG or WebP file of at most 200 kB, as every reader of the page loads it. Empty: Slipway's."
+    )
+    page_welcome: str = Field(
+        "", max_length=1_000, description="Text of an empty session on the chat page. Empty: that steps and sources appear."
+    )
+    page_examples: Json[dict[str, Annotated[list[str], Field(max_length=12)]]] = Field(
+        "{}",
+        validate_default=True,
+        description='JSON object: questions by graph that the chat page offers, `{"agent": ["What is new?"]}`, at most 12 each.'
+        " The default graph has some of its own.",
     )
     openai_base_url: BaseUrl | None = Field(
         None, description="Base URL of an OpenAI-compatible endpoint, ending in /v1. Empty: api.openai.com."

@@ -69,6 +69,7 @@ BODIES: dict[str, Any] = {
     "/store/items": {"namespace": ["a"], "key": "k", "value": {}},
     "/store/items/search": {"namespace_prefix": ["a"]},
     "/store/namespaces": {},
+    "/sessions/{session_id}": {"title": "x"},
     "/runs/cancel": {"thread_id": "{thread_id}", "run_ids": ["{run_id}"]},
     "/a2a/{graph}": {"jsonrpc": "2.0", "id": 1, "method": "CancelTask", "params": {"id": "{run_id}"}},
 }

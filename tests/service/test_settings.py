@@ -1,6 +1,7 @@
 """Settings: read from the environment, and refused in one line that names the variable."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 import pytest
@@ -83,6 +84,9 @@ def test_an_empty_variable_counts_as_unset_and_other_variables_do_not_matter() -
         ({**OPEN, "LEASE_SECONDS": "0.4"}, "LEASE_SECONDS"),
         ({**OPEN, "PORT": "9090"}, "OPS_PORT=9090: PORT is the same"),
         ({**OPEN, "LANGSMITH_TRACING": "true"}, "LANGSMITH_API_KEY"),
+        ({**OPEN, "PAGE_LOGO": "logo.gif"}, "PAGE_LOGO: expected a file that ends in .svg, .png, .webp"),
+        ({**OPEN, "PAGE_LOGO": "no-such.svg"}, "PAGE_LOGO: expected a file, and there is none"),
+        ({**OPEN, "PAGE_EXAMPLES": '["What?"]'}, "PAGE_EXAMPLES"),
         ({**OPEN, "AGENT_GRAFH": "x:y"}, "AGENT_GRAFH: unknown setting"),
         ({**OPEN, "AGENT_GRAPH": "no colon"}, "AGENT_GRAPH"),
         ({**OPEN, "PORT": "65536"}, "PORT"),
@@ -97,6 +101,15 @@ def test_a_wrong_setting_is_refused_in_one_line_that_names_it(env: dict[str, str
         load_settings(env)
     assert named in caught.value.detail
     assert "\n" not in caught.value.detail
+
+
+def test_a_logo_is_of_a_size_that_every_reader_can_load(tmp_path: Path) -> None:
+    logo = tmp_path / "logo.PNG"
+    logo.write_bytes(b"x" * 200_000)
+    assert load_settings({**OPEN, "PAGE_LOGO": str(logo)}).page_logo == logo
+    logo.write_bytes(b"x" * 200_001)
+    with pytest.raises(SettingsError, match="PAGE_LOGO: expected at most 200000 bytes"):
+        load_settings({**OPEN, "PAGE_LOGO": str(logo)})
 
 
 def test_a_refusal_does_not_quote_a_secret() -> None:

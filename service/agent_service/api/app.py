@@ -89,6 +89,7 @@ def create_app(resources: Resources) -> FastAPI:
         redirect_slashes=False,  # the redirect would name the host that the request claims
     )
     app.state.resources = resources
+    app.state.logo = page.read_logo(resources.settings)
     settings = resources.settings
     for_callers = _routes(_on(settings))
     for_all = (

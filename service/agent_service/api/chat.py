@@ -40,7 +40,7 @@ async def chat(
     request: Request, body: ChatRequest, res: ResourcesDep, principal: WaitingCaller, key: IdempotencyKeyDep, later: RespondAsync
 ) -> Response:
     """Asks and waits for the answer; with `Prefer: respond-async` answers 202 at once."""
-    run = await start(res, principal, body.question, body.session_id, key, body.context, graph=body.graph)
+    run = await _asked(res, principal, body, key)
     return accepted(run) if later else await answer(res, principal, run, request, key)
 
 
@@ -72,8 +72,14 @@ async def stream_chat(
     """Asks, and streams the answer. A retry with Last-Event-ID continues the same run."""
     if last := last_event(last_event_id, ""):
         return await stream_run(res, principal, last.run_id, last)
-    run = await start(res, principal, body.question, body.session_id, key, body.context, graph=body.graph)
+    run = await _asked(res, principal, body, key)
     return open_stream(res, run.id)
+
+
+async def _asked(res: Resources, principal: Principal, body: ChatRequest, key: str | None) -> Run:
+    return await start(
+        res, principal, body.question, body.session_id, key, body.context, graph=body.graph, replaces=body.replaces
+    )
 
 
 async def start(
@@ -85,13 +91,21 @@ async def start(
     context: dict[str, Any] | None = None,
     run_id: UUID | None = None,
     graph: str | None = None,
+    replaces: UUID | None = None,
 ) -> Run:
     """Starts a run, within MAX_QUESTION_CHARS, and puts its ids on the request's log lines. Raises as `RunService.start`."""
     limit = res.settings.max_question_chars
     if len(question) > limit:
         raise InvalidRequest(f"question: expected at most {limit} characters, got {len(question)}", field="question")
     run = await res.runs.start(
-        principal, question, graph=graph, session_id=session_id, context=context, idempotency_key=key, run_id=run_id
+        principal,
+        question,
+        graph=graph,
+        session_id=session_id,
+        context=context,
+        idempotency_key=key,
+        run_id=run_id,
+        replaces=replaces,
     )
     return run_in_log(run)
 

@@ -1,15 +1,25 @@
-"""The chat page: an HTML file, and the scripts, styles and pictures it loads. All need no authentication."""
+"""The chat page: an HTML file, and the scripts, styles and pictures it loads. All need no authentication.
+
+What differs by installation stands in the page itself, as JSON in a `meta` element: its name, the graphs, examples.
+"""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+
+from agent_service.api.deps import ResourcesDep
+from agent_service.resources import Resources
+from agent_service.setting_types import PICTURE_TYPES
+from agent_service.settings import Settings
 
 router = APIRouter(include_in_schema=False)
 
@@ -34,6 +44,13 @@ MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+
+DEFAULT_GRAPH = "agent_service.agents.default.graph:build"
+DEFAULT_EXAMPLES = [
+    "How does a pod drain on SIGTERM?",
+    "What did I spend today, by model?",
+    "Save a note: the staging cluster is upgraded on Friday",
+]
 
 REVALIDATE = "no-cache"
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -82,13 +99,54 @@ def _suffix(name: str) -> str:
 
 
 def _asset(name: str, body: bytes) -> Asset:
-    return Asset(body, MEDIA_TYPES[_suffix(name)], f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+    return _with_etag(body, MEDIA_TYPES[_suffix(name)])
+
+
+def _with_etag(body: bytes, media_type: str) -> Asset:
+    return Asset(body, media_type, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+
+
+def read_logo(settings: Settings) -> Asset | None:
+    """The picture of PAGE_LOGO, if there is one."""
+    path = settings.page_logo
+    return _with_etag(path.read_bytes(), PICTURE_TYPES[path.suffix.lower()]) if path else None
+
+
+def facts(res: Resources) -> dict[str, object]:
+    """What the page is told of this installation. Anyone may read it."""
+    settings, graphs = res.settings, res.graphs
+    chatting = sorted((each for each in graphs.by_name.values() if each.chats), key=lambda each: each is not graphs.default)
+    return {
+        "name": settings.page_name,
+        "logo": settings.page_logo is not None,
+        "welcome": settings.page_welcome,
+        "graphs": [
+            {
+                "name": each.name,
+                "description": each.description,
+                "examples": settings.page_examples.get(each.name, DEFAULT_EXAMPLES if each.target == DEFAULT_GRAPH else []),
+            }
+            for each in chatting
+        ],
+    }
 
 
 @router.api_route("/", methods=["GET", "HEAD"])
-async def page(request: Request) -> Response:
+async def page(request: Request, res: ResourcesDep) -> Response:
     """The chat page."""
-    return _answer(request, site().page, SAFE_PAGE | {"Cache-Control": REVALIDATE})
+    told = facts(res)
+    html = site().page.body.replace(b'content="{}"', f'content="{escape(json.dumps(told))}"'.encode(), 1)
+    html = html.replace(b"<title>Slipway</title>", f"<title>{escape(str(told['name']))}</title>".encode(), 1)
+    return _answer(request, _with_etag(html, MEDIA_TYPES[".html"]), SAFE_PAGE | {"Cache-Control": REVALIDATE})
+
+
+@router.api_route("/logo", methods=["GET", "HEAD"])
+async def logo(request: Request) -> Response:
+    """The picture of PAGE_LOGO; opened as a page of its own, it may do nothing."""
+    found: Asset | None = request.app.state.logo
+    if found is None:
+        raise HTTPException(404, "PAGE_LOGO is not set.")
+    return _answer(request, found, SAFE | {"Content-Security-Policy": "default-src 'none'; sandbox", "Cache-Control": REVALIDATE})
 
 
 @router.api_route("/static/{version}/{name:path}", methods=["GET", "HEAD"])

@@ -18,6 +18,12 @@ class ChatRequest(Body):
     graph: GraphName | None = Field(
         None, description="Name of a graph. Empty: the session's own; in a new session the default one."
     )
+    replaces: UUID | None = Field(
+        None,
+        strict=False,
+        description="Run of an earlier question of the session: it and all that came behind it are undone, and this is asked"
+        " in their place.",
+    )
     context: JsonObject | None = Field(
         None, description="For a graph with a `context_schema`: values over those of AGENT_CONTEXT."
     )
@@ -83,6 +89,10 @@ class Session(BaseModel):
     last_active_at: datetime
 
 
+class SessionChange(Body):
+    title: Annotated[Question, StringConstraints(max_length=80)]
+
+
 class SessionList(BaseModel):
     sessions: list[Session]
 
@@ -94,6 +104,8 @@ class Message(BaseModel):
     created_at: datetime | None
     outcome: Outcome | None = None
     feedback: Literal[0, 1] | None = None
+    sources: list[dict[str, Any]] | None = Field(None, description="What the run's tools cited.")
+    decided: list[Any] | None = Field(None, description="What a person decided for this run to go on, one for each interrupt.")
 
 
 class Interrupted(BaseModel):
@@ -110,6 +122,17 @@ class History(BaseModel):
     messages: list[Message]
     active_run_id: UUID | None
     interrupted: Interrupted | None
+
+
+class CitedPassage(BaseModel):
+    title: str
+    section: str
+    source: str
+    text: str
+
+
+class Passages(BaseModel):
+    passages: list[CitedPassage]
 
 
 class UsageTotal(BaseModel):

@@ -10,10 +10,19 @@ from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from agent_service.api.deps import Caller, ResourcesDep
-from agent_service.api.field_types import SESSION_ID_PATTERN
+from agent_service.api.field_types import SESSION_ID_PATTERN, Text
 from agent_service.api.json_body import JsonResponse, JsonRoute
 from agent_service.api.openapi import PROBLEMS
-from agent_service.api.schemas import FeedbackRequest, History, SessionList, StreamToken, Thumb, UsageReport
+from agent_service.api.schemas import (
+    FeedbackRequest,
+    History,
+    Passages,
+    SessionChange,
+    SessionList,
+    StreamToken,
+    Thumb,
+    UsageReport,
+)
 from agent_service.errors import InvalidRequest
 from agent_service.principal import Principal
 from agent_service.resources import Resources
@@ -27,9 +36,23 @@ GROUP_BY_PATTERN = f"^({'|'.join(GROUPS)})(,({'|'.join(GROUPS)}))*$"
 
 
 @router.get("/sessions", response_model=SessionList, tags=["sessions"])
-async def list_sessions(res: ResourcesDep, principal: Caller, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> Response:
+async def list_sessions(
+    res: ResourcesDep,
+    principal: Caller,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    text: Annotated[Text, Query(max_length=200, description="Only those with this in their title or a question.")] = "",
+    served: Annotated[bool, Query(description="Only those whose graph is served here and takes questions.")] = False,
+) -> Response:
     """The caller's sessions, the most recent first."""
-    return JsonResponse({"sessions": await res.sessions.list(principal, limit=limit)})
+    graphs = [each.name for each in res.graphs.by_name.values() if each.chats] if served else None
+    return JsonResponse({"sessions": await res.sessions.list(principal, limit=limit, graphs=graphs, text=text.strip())})
+
+
+@router.patch("/sessions/{session_id}", status_code=204, tags=["sessions"])
+async def rename_session(session_id: SessionPath, body: SessionChange, res: ResourcesDep, principal: Caller) -> Response:
+    """Gives a session another title."""
+    await res.sessions.rename(principal, session_id, body.title.strip())
+    return Response(status_code=204)
 
 
 @router.get("/sessions/{session_id}/messages", response_model=History, tags=["sessions"])
@@ -37,6 +60,12 @@ async def get_messages(session_id: SessionPath, res: ResourcesDep, principal: Ca
     """Questions and answers, the run that is going, the decision that is waited for."""
     async with res.rendering:
         return JsonResponse(await res.sessions.history(principal, session_id))
+
+
+@router.get("/runs/{run_id}/passages", response_model=Passages, tags=["runs"])
+async def get_passages(run_id: UUID, res: ResourcesDep, principal: Caller) -> Response:
+    """What the documents say where the run's sources lead; sources from elsewhere are not among them."""
+    return JsonResponse({"passages": await res.sessions.passages(principal, run_id)})
 
 
 @router.delete("/sessions/{session_id}", status_code=204, tags=["sessions"])

@@ -157,7 +157,9 @@ class Executor:
             config["configurable"] |= run.input.get("checkpoint", {})
         given = await self._mended(graph, run, given, config)
         drive = partial(self._drive, graph, live, handler, recorder, given, config)
-        return await (self.cache.through(served, live, config, given, said, drive) if self.cache else drive())
+        return await (
+            self.cache.through(served, live, config, given, said, drive) if self.cache and not undone else drive()
+        )  # who asks the same again wants another answer
 
     def _config(self, graph: Graph, live: LiveRun, callbacks: list[BaseCallbackHandler]) -> RunnableConfig:
         """What a caller may set, and behind it what nobody may."""

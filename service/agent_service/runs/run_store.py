@@ -7,6 +7,7 @@ from typing import Literal
 from uuid import UUID, uuid4
 
 from psycopg import Rollback, errors
+from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from agent_service.caller_limits import Standing
@@ -27,7 +28,7 @@ from agent_service.runs.notices import WORK_CHANNEL
 from agent_service.runs.on_thread import OnThread, prepare
 from agent_service.runs.records import StartRow
 from agent_service.runs.run_rows import EXTERNAL_ID, RUN_COLUMNS, TITLE_CHARS, WAITS, WITHOUT_ANSWER, Asked, as_run, one
-from agent_service.runs.run_types import Run
+from agent_service.runs.run_types import Run, RunInput
 from agent_service.runs.turns import Turns
 from agent_service.runs.writer import Begun, Writer
 
@@ -152,15 +153,19 @@ class RunStore:
         here: bool,
         listed: bool,
         follows: int | None = None,
+        replaces: UUID | None = None,
         how: OnThread | None = None,
     ) -> Run | None:
         """Inserts a run, and its session if it is new: leased to this process if `here`, else queued for any.
 
-        `how`: by the rules of LangGraph's threads instead of ours. Returns None when another request with the same
+        `how`: by the rules of LangGraph's threads instead of ours. `replaces`: a question of the session, which is undone
+        with all behind it before this one begins. Returns None when another request with the same
         idempotency key or id came first.
 
         Raises:
-            SessionBusy: a run of the session is going, and ON_BUSY is `reject`; or it has had other than `follows` runs.
+            NotFound: the session has no question `replaces`.
+            SessionBusy: a run of the session is going, and ON_BUSY is `reject` or a question is to be replaced; or it has
+                had other than `follows` runs.
             SessionInterrupted: the session's last run waits for a decision.
             OtherGraph: the session is another graph's.
             RateLimited, TooManyRuns: the caller has had as many as one may.
@@ -194,9 +199,8 @@ class RunStore:
                         run = str(state["waiting"])
                         raise SessionInterrupted("the session waits for a decision: POST /runs/{run_id}/resume", run_id=run)
                     if state["active"]:
-                        await self._when_busy(conn, thread)
-                    mends = state["active"] or state["stopped"]
-                    row = replace(asked, input={**asked.input, "mend": True}) if mends else asked
+                        await self._when_busy(conn, thread, rejects=replaces is not None)
+                    row = replace(asked, input={**asked.input, **await _behind(conn, thread, state, replaces)})
                     return await self._insert(conn, row, thread, leased=here and not state["active"])
             except errors.UniqueViolation as error:
                 if error.diag.constraint_name != "sessions_pkey":
@@ -254,8 +258,8 @@ class RunStore:
             case "runs_resumes_key":
                 raise NotInterrupted("the decision for this run was made already") from error
 
-    async def _when_busy(self, conn: Connection, thread_id: str) -> None:
-        if self._on_busy == "reject":
+    async def _when_busy(self, conn: Connection, thread_id: str, *, rejects: bool) -> None:
+        if rejects or self._on_busy == "reject":
             raise SessionBusy("a run of this session is going; wait for its end or cancel it", retry_after=1)
         if self._on_busy == "interrupt":
             await cancel_runs(conn, thread=thread_id)
@@ -310,6 +314,16 @@ async def _stay(conn: Connection, ended: Run) -> None:
         raise NotInterrupted("the session has gone on after this run")
 
 
+async def _behind(conn: Connection, thread: str, state: DictRow, replaces: UUID | None) -> RunInput:
+    """What is to be done to the session's history before its next question. Raises NotFound: it has no question `replaces`."""
+    if replaces:
+        rows = await (await conn.execute(FROM_QUESTION_ON.encode(), (thread, replaces))).fetchall()
+        if not rows:
+            raise NotFound("replaces: the session has no such question", field="replaces")
+        return {"mend": True, "rolls_back": [str(row["id"]) for row in rows]}
+    return {"mend": True} if state["active"] or state["stopped"] else {}
+
+
 async def _session(conn: Connection, asked: Mapping[str, object]) -> str:
     """The thread of the caller's session, which is made if it is new. Raises OtherGraph."""
     row = await (await conn.execute(UPSERT_SESSION.encode(), asked)).fetchone()
@@ -338,6 +352,12 @@ SET last_active_at = now(), graph = coalesce(s.graph, EXCLUDED.graph)
 RETURNING s.id, s.graph
 """
 
+
+FROM_QUESTION_ON = """
+SELECT r.id FROM slipway.runs r JOIN slipway.runs first ON first.session_id = r.session_id
+WHERE first.session_id = %s AND first.id = %s AND first.resumes IS NULL
+  AND (r.created_at, r.id) >= (first.created_at, first.id)
+"""
 
 SESSION_STATE = f"""
 SELECT EXISTS (SELECT 1 FROM slipway.runs WHERE session_id = %s AND status <> 'finished'

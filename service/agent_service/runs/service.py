@@ -89,6 +89,7 @@ class RunService:
         idempotency_key: str | None = None,
         run_id: UUID | None = None,
         follows: int | None = None,
+        replaces: UUID | None = None,
         asked: tuple[object, ...] | None = None,
     ) -> Run:
         """Starts a run, or joins the one that the same idempotency key or the same run id started.
@@ -97,6 +98,7 @@ class RunService:
             graph: the session's own by default, and in a new one the default graph.
             run_id: of a stream token, which starts this run and no other.
             follows: runs that the session has had, or it is SessionBusy; whatever ON_BUSY says.
+            replaces: an earlier question of the session (its first run), undone with all behind it.
             asked: what a retry under the same key repeats, if not these arguments.
             messages: OpenAI-style messages of the input; the question alone by default.
             context: for the graph's `Runtime.context`.
@@ -107,6 +109,7 @@ class RunService:
             SessionInterrupted, OtherGraph, IdempotencyConflict
         """
         named = () if graph in {None, self.graphs.default.name} else (graph,)
+        named = (*named, "replaces", str(replaces)) if replaces else named
         request = _request_hash(idempotency_key or run_id, *(asked or (question, session_id, messages, context)), *named)
         if first := await self._store.first(principal, idempotency_key, run_id):
             return _joined(first, request)
@@ -128,11 +131,13 @@ class RunService:
         )
         session = session_id or uuid4().hex
         with self._turned_away(), self._worker.place(principal) as place:
-            plain = request is None and follows is None
+            plain = request is None and follows is None and replaces is None
             if plain and (begun := await self._store.begin(wanted, session, here=place.here, listed=listed)):
                 place.run, place.fresh = begun
             else:
-                place.run = await self._store.start(wanted, session, here=place.here, listed=listed, follows=follows)
+                place.run = await self._store.start(
+                    wanted, session, here=place.here, listed=listed, follows=follows, replaces=replaces
+                )
         return place.run or _joined(await self._first(principal, idempotency_key, run_id), request)
 
     async def _graph_for(self, principal: Principal, name: str | None, session_id: str | None) -> ServedGraph:

@@ -1,6 +1,6 @@
 """Sessions as their owner sees them: list, history, erasure, feedback."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,12 +23,18 @@ VERSION_MARK = "@"
 KNOWS_GRAPHS = "+"
 """In the name of a holder, before that mark: it keeps each session to its graph. Migration 0014 hinders whoever does not."""
 
+MAX_PASSAGES = 50
+"""Of a run's sources; each has some 1,500 characters."""
+
 ERASE_TRIES = 5
 """Each deadlock means that the other side went on: a second one in a row was never seen."""
 
 
 class HistoryMessage(TypedDict):
-    """A question, or the answer of a run that has ended; `feedback` is its thumb, 1 up and 0 down."""
+    """A question, or the answer of a run that has ended.
+
+    `feedback` is its thumb, 1 up and 0 down; `sources` what its tools cited; `decided` what a person decided for it to go on.
+    """
 
     role: Literal["user", "assistant"]
     content: str
@@ -36,6 +42,8 @@ class HistoryMessage(TypedDict):
     created_at: datetime | None
     outcome: NotRequired[Outcome | None]
     feedback: NotRequired[Literal[0, 1] | None]
+    sources: NotRequired[list[dict[str, str]]]
+    decided: NotRequired[list[object]]
 
 
 class Waiting(TypedDict):
@@ -68,11 +76,19 @@ class SessionStore:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def list(self, principal: Principal, *, limit: int) -> list[DictRow]:
-        """The principal's sessions, the most recent first."""
+    async def list(
+        self, principal: Principal, *, limit: int, graphs: Sequence[str] | None = None, text: str = ""
+    ) -> list[DictRow]:
+        """The principal's sessions, the most recent first: those of `graphs`, and with `text` in their title or a question."""
+        asked = {"tenant": principal.tenant, "user": principal.user, "limit": limit, "graphs": graphs, "text": text.lower()}
         async with connection(self._pool) as conn:
-            cursor = await conn.execute(LIST_SESSIONS.encode(), (principal.tenant, principal.user, limit))
-            return await cursor.fetchall()
+            return await (await conn.execute(LIST_SESSIONS.encode(), asked)).fetchall()
+
+    async def rename(self, principal: Principal, session_id: str, title: str) -> None:
+        """Raises NotFound."""
+        async with connection(self._pool) as conn:
+            if not await one(conn, RENAME_SESSION, title, principal.tenant, principal.user, session_id):
+                raise NotFound("no such session")
 
     async def history(self, principal: Principal, session_id: str) -> History:
         """Messages, the run that is going and the decision that is waited for. Raises NotFound."""
@@ -88,6 +104,13 @@ class SessionStore:
             "active_run_id": active,
             "interrupted": {"run_id": last["id"], "interrupts": last["interrupts"]} if last and waits else None,
         }
+
+    async def passages(self, principal: Principal, run_id: UUID) -> Sequence[DictRow]:
+        """What a run's sources say, as it stands in the documents now: title, section, source, text. Raises NotFound."""
+        async with connection(self._pool) as conn:
+            if not await one(conn, OWNED_RUN, run_id, principal.tenant, principal.user):
+                raise NotFound("no such run")
+            return await (await conn.execute(PASSAGES.encode(), (run_id, MAX_PASSAGES))).fetchall()
 
     async def said(self, principal: Principal, session_id: str) -> SoFar:
         """What was said in the session until now; nothing in one that is new."""
@@ -159,6 +182,8 @@ def _messages(run: DictRow) -> Iterator[HistoryMessage]:
             "created_at": run["finished_at"],
             "outcome": run["outcome"],
             "feedback": run["score"],
+            "sources": run["sources"] or [],
+            "decided": list((run["decided"] or {}).values()),
         }
 
 
@@ -166,13 +191,35 @@ OWNED_SESSION = f"SELECT id FROM slipway.sessions s WHERE tenant = %s AND user_i
 
 LIST_SESSIONS = f"""
 SELECT {EXTERNAL_ID} AS session_id, graph, title, created_at, last_active_at FROM slipway.sessions s
-WHERE tenant = %s AND user_id = %s AND listed
+WHERE tenant = %(tenant)s AND user_id = %(user)s AND listed
+  AND (%(graphs)s::text[] IS NULL OR graph IS NULL OR graph = ANY(%(graphs)s::text[]))
+  AND (%(text)s = '' OR strpos(lower(title), %(text)s) > 0
+       OR EXISTS (SELECT 1 FROM slipway.runs r WHERE r.session_id = s.id AND strpos(lower(r.question), %(text)s) > 0))
 ORDER BY last_active_at DESC, id
-LIMIT %s
+LIMIT %(limit)s
 """
 
-SESSION_RUNS = """
-SELECT r.id, r.resumes, r.question, r.answer, r.status, r.outcome, r.interrupts, r.created_at, r.finished_at, f.score
+RENAME_SESSION = (
+    f"UPDATE slipway.sessions s SET title = %s WHERE tenant = %s AND user_id = %s AND {EXTERNAL_ID} = %s RETURNING id"
+)
+
+CITED = "CASE WHEN r.events_pruned THEN r.sources ELSE slipway.cited(r.id) END"
+
+OWNED_RUN = "SELECT 1 FROM slipway.runs WHERE id = %s AND tenant = %s AND user_id = %s"
+
+PASSAGES = f"""
+SELECT p.title, p.section, d.source, p.text
+FROM (SELECT DISTINCT s->>'source' AS source, s->>'title' AS title, coalesce(s->>'section', '') AS section
+      FROM slipway.runs r, json_array_elements({CITED}) AS s WHERE r.id = %s) AS cited
+JOIN slipway.documents d ON d.source = cited.source
+JOIN slipway.passages p ON p.document_id = d.id AND p.title = cited.title AND p.section = cited.section
+ORDER BY d.source, p.position LIMIT %s
+"""
+
+SESSION_RUNS = f"""
+SELECT r.id, r.resumes, r.question, r.answer, r.status, r.outcome, r.interrupts, r.created_at, r.finished_at, f.score,
+       {CITED} AS sources,
+       CASE WHEN r.resumes IS NOT NULL THEN r.input->'resume' END AS decided
 FROM slipway.runs r LEFT JOIN slipway.feedback f ON f.run_id = r.id
 WHERE r.session_id = %s
 ORDER BY r.created_at, r.id

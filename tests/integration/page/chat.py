@@ -25,6 +25,18 @@ class Chat:
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)
 
+    @property
+    def questions(self) -> Locator:
+        return self.page.locator(".question:visible")
+
+    async def copied(self, name: str) -> str:
+        """What the last button of this name puts into the clipboard."""
+        await self.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        await self.button(name).last.click()
+        await expect(self.button(name).last).to_contain_text("Copied")
+        text: str = await self.page.evaluate("navigator.clipboard.readText()")
+        return text
+
     async def type(self, question: str) -> None:
         await self.page.get_by_label("Question").fill(question)
         await self.page.keyboard.press("Enter")

@@ -2,7 +2,7 @@ import re
 
 import psycopg
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from agent_service.runs.prune import Retention, prune
 from tests.integration.page.chat import Chat
@@ -202,3 +202,122 @@ async def test_markup_in_question_answer_and_tool_output_stays_text(
 async def assert_no_markup(chat: Chat) -> None:
     await expect(chat.page.locator("#log :is(img, script, svg[onload], a), #sessions :is(img, script)")).to_have_count(0)
     assert await chat.page.evaluate("window.hit") is None
+
+
+async def test_an_edited_question_replaces_its_turn_and_all_behind_it(
+    scripted: Site, model: FakeModel, open_chat: OpenChat
+) -> None:
+    chat = await open_chat(scripted.service.url)
+    for question in ("one", "two", "three"):
+        await chat.ask(question)
+
+    await chat.button("Edit and ask again").nth(1).click()
+    words = chat.page.get_by_label("Other words")
+    await expect(words).to_be_focused()
+    await expect(words).to_have_value("two")
+    await words.press("Escape")
+    await expect(chat.button("Edit and ask again").nth(1)).to_be_focused()
+    await chat.page.keyboard.press("Enter")
+    await words.fill("other")
+    await chat.button("Ask again").click()
+
+    await chat.says("".join(echo_tokens("other", 40)))
+    await expect(chat.page.locator(".usage")).to_have_count(2)
+    for _ in range(2):
+        await expect(chat.questions).to_have_text(["You asked: one", "You asked: other"])
+        await chat.page.reload()
+    heard = [message["content"] for message in model.requests[-1].payload["messages"] if message["role"] == "user"]
+    assert heard == ["one", "other"]
+
+
+async def test_an_answer_is_regenerated_in_its_place(scripted: Site, model: FakeModel, open_chat: OpenChat) -> None:
+    chat = await open_chat(scripted.service.url)
+    model.script.tokens = ["not good"]
+    await chat.ask("one")
+    await chat.page.reload()
+    await chat.says("not good")
+    model.script.tokens = ["better"]
+
+    await chat.button("Regenerate").click()
+
+    await chat.says("better")
+    await expect(chat.questions).to_have_count(1)
+    model.script.tokens_until = 0
+    await chat.button("Regenerate").click()
+    await chat.button("Stop").click()
+    await expect(chat.page.locator(".usage")).to_contain_text("stopped")
+    await expect(chat.questions).to_have_count(1)
+
+
+@pytest.mark.usefixtures("model")
+async def test_what_cannot_be_replaced_comes_back(scripted: Site, open_chat: OpenChat) -> None:
+    chat = await open_chat(scripted.service.url)
+    await chat.ask("one")
+    await chat.ask("two")
+
+    async def refuse(route: Route) -> None:
+        body = '{"code": "guardrail_blocked", "detail": "This may not be asked."}'
+        await route.fulfill(status=422, content_type="application/problem+json", body=body)
+
+    await chat.page.route("**/chat", refuse, times=1)
+    await chat.button("Regenerate").first.click()
+
+    await expect(chat.page.get_by_role("alert")).to_have_text("This may not be asked.")
+    await expect(chat.page.locator(".turn", has=chat.page.locator(".usage"))).to_have_count(2)
+
+
+async def test_answers_questions_and_code_are_copied_as_they_were_written(
+    scripted: Site, model: FakeModel, open_chat: OpenChat
+) -> None:
+    answer = "Use **this**:\n\n```python\nprint('a')\n\n    # b\n```"
+    model.script = Script(tokens=[answer])
+    chat = await open_chat(scripted.service.url)
+    await chat.ask("How?  Two spaces")
+    assert await chat.copied("Copy code") == "print('a')\n\n    # b"
+    assert await chat.copied("Copy answer") == answer
+    assert await chat.copied("Copy what you asked") == "How?  Two spaces"
+    await expect(chat.answer.locator(".hljs-comment")).to_have_text("# b")
+
+
+async def test_sources_lead_to_their_passages_and_stay_after_a_reload_as_decisions_do(offline: Site, open_chat: OpenChat) -> None:
+    chat = await open_chat(offline.service.url)
+    await chat.ask("How is a vessel moored?")
+    await chat.ask("Remember that a buoy is yellow")
+    await chat.button("Reject").click()
+    await chat.page.get_by_label("Reason, for the agent (optional)").fill("it is red")
+    await chat.button("Reject").last.click()
+    await expect(chat.answer).to_contain_text("was rejected")
+
+    for _ in range(2):
+        for way in (chat.page.locator(".sources"), chat.page.locator(".answer cite")):
+            await way.get_by_role("button").first.click()
+            dialog = chat.page.get_by_role("dialog")
+            await expect(dialog.get_by_role("heading")).to_have_text("Harbour manual › Mooring")
+            await expect(dialog).to_contain_text("two ropes before its engine stops")
+            await chat.button("Close").click()
+            await expect(dialog).to_be_hidden()
+        await expect(chat.page.get_by_text("Rejected.")).to_be_visible()
+        await chat.page.reload()
+    await expect(chat.page.get_by_text("Rejected. “it is red”")).to_be_visible()
+
+
+async def test_a_long_answer_is_followed_until_one_scrolls_up_and_again_on_request(
+    scripted: Site, model: FakeModel, open_chat: OpenChat
+) -> None:
+    model.script = Script(tokens=[f"Line {at}\n\n" for at in range(80)], tokens_until=60)
+    chat = await open_chat(scripted.service.url)
+    await chat.type("long")
+    await expect(chat.answer).to_contain_text("Line 59")
+    jump = chat.button("Jump to latest ↓")
+    await expect(jump).to_be_hidden()
+    await chat.page.locator("#log").hover()
+    await chat.page.mouse.wheel(0, -600)
+    await expect(jump).to_be_visible()
+    model.script.tokens_until = None
+    await expect(chat.page.locator(".usage")).to_be_attached()
+    await expect(jump).to_be_visible()
+
+    await jump.click()
+
+    await expect(jump).to_be_hidden()
+    await expect(chat.page.get_by_text("Line 79")).to_be_in_viewport()

@@ -45,8 +45,9 @@ export class Answer {
     else this.timer ||= setTimeout(() => { this.timer = 0; soon(this); }, wait);
   }
 
-  /** No more text comes. */
-  finish() {
+  /** No more text comes. `painted()` is called when all of it is on the page. */
+  finish(painted) {
+    this.painted = painted;
     this.busy = false;
     clearTimeout(this.timer);
     this.timer = 0;
@@ -58,6 +59,7 @@ export class Answer {
     const started = performance.now();
     keepAtEnd(() => { this.paintBlocks(); this.paintRest(); });
     this.restUntil = performance.now() + REST * (performance.now() - started);
+    if (!this.busy) this.painted?.();
     this.root.ariaBusy = String(this.busy);
   }
 

@@ -2,6 +2,22 @@
 
 import { byId, visible } from "./dom.js";
 
+const KEY = "slipway.key"; // in sessionStorage: of this tab, until it is closed
+
+let told = () => {};
+
+/** Calls `tell(known)` now, and whenever it changes, whether this tab has a key. */
+export function signedIn(tell) {
+  told = tell;
+  tell(sessionStorage.getItem(KEY) !== null);
+}
+
+/** Forgets the key, and everything on the page with it. */
+export function signOut() {
+  sessionStorage.removeItem(KEY);
+  location.assign(location.pathname);
+}
+
 export const pause = (ms, signal) => new Promise((resolve, reject) => {
   setTimeout(resolve, ms);
   signal?.addEventListener("abort", () => reject(signal.reason));
@@ -23,7 +39,7 @@ const unreachable = () => new Problem({ code: "unreachable", detail: "The server
 /** One call. Asks for the key on 401. Throws Problem, or AbortError; resolves to the JSON body, or null for 204. */
 export async function call(method, path, { body, headers = {}, signal } = {}) {
   for (;;) {
-    const key = sessionStorage.getItem("slipway.key");
+    const key = sessionStorage.getItem(KEY);
     const response = await fetch(path, {
       method, signal, cache: "no-store", body: body && JSON.stringify(body),
       headers: { ...headers, ...(body && { "Content-Type": "application/json" }), ...(key && { Authorization: `Bearer ${key}` }) },
@@ -49,7 +65,7 @@ async function problemOf(response) {
 let keyPrompt = null; // one dialog for all calls that got 401 together
 
 function askKey(refused, problem) {
-  if (sessionStorage.getItem("slipway.key") !== refused) return null; // another call already has a newer one
+  if (sessionStorage.getItem(KEY) !== refused) return null; // another call already has a newer one
   keyPrompt ??= new Promise((resolve, reject) => {
     const dialog = byId("key-dialog");
     byId("key-reason").textContent = refused ? `The key was refused: ${visible(problem.message)}` : "This agent answers only to callers it knows.";
@@ -57,7 +73,8 @@ function askKey(refused, problem) {
     dialog.onclose = () => {
       keyPrompt = null;
       if (dialog.returnValue !== "ok") return reject(problem);
-      sessionStorage.setItem("slipway.key", byId("key").value);
+      sessionStorage.setItem(KEY, byId("key").value);
+      told(true);
       return resolve();
     };
     dialog.showModal();

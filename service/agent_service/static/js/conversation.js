@@ -1,41 +1,58 @@
-/* The conversation on the page: which session, which run is followed, what was asked before. */
+/* The conversation on the page: which session, which run is followed, what is asked next. */
 
 import { backoff, call, pause, randomKey } from "./api.js";
 import { decisionCard } from "./decisions.js";
 import { byId, el } from "./dom.js";
+import { facts, welcome } from "./facts.js";
+import { showTurns, turnsOf } from "./history.js";
 import { keepAtEnd, log, problemCard, notify, setStatus, toEnd } from "./log.js";
 import { RunView } from "./run.js";
-import { listSessions, markCurrent, showSidebar } from "./sessions.js";
+import { activeAt, graphOf, listSessions, markCurrent, showSidebar } from "./sessions.js";
+import { tellTabs } from "./tabs.js";
+import { makeTurn } from "./turn.js";
 
-const TURNS_AT_ONCE = 20; // of a history: each press of "Show earlier" brings as many
+export const page = { session: "", graph: facts.graphs[0]?.name, turns: [], view: null, stream: null, sending: null, visit: 0, seen: "" };
 
-export const page = { session: "", view: null, stream: null, sending: null, visit: 0 };
+export const refreshList = () => listSessions(() => page.session).then(showGraph);
 
-function setBusy(busy, status = "") {
+const busy = () => page.view || page.sending || byId("question").disabled;
+
+function setBusy(working, status = "") {
   const focused = [byId("send"), byId("stop")].includes(document.activeElement);
-  byId("stop").hidden = !busy;
+  byId("stop").hidden = !working;
   byId("stop").disabled = false;
-  byId("send").hidden = busy;
+  byId("send").hidden = working;
   if (focused) byId("question").focus();
   setStatus(status);
 }
 
-const SAMPLES = ["How does a pod drain on SIGTERM?", "What did I spend today, by model?", "Save a note: the staging cluster is upgraded on Friday"];
-
-function emptyHint() {
-  const submit = (text) => () => { byId("question").value = text; byId("composer").requestSubmit(); };
-  return el("div", { id: "empty" }, el("h2", {}, "Ask a question"), "Steps, sources and cost appear as the agent works.",
-    el("div", { class: "row samples" }, ...SAMPLES.map((text) => el("button", { type: "button", onclick: submit(text) }, text))));
+/** Which graph answers: chosen for a new session, and its own in one that is there. */
+function showGraph() {
+  const own = page.session && (graphOf(page.session) || page.graph);
+  byId("graph").value = own || page.graph;
+  byId("graph").disabled = Boolean(page.session);
 }
 
-const turnOf = (question) => el("article", { class: "turn" },
-  el("div", { class: "asked" }, el("div", { class: "question" }, el("span", { class: "sr" }, "You asked: "), question)));
+export function chooseGraph(name) {
+  page.graph = name;
+  if (!page.session && !page.turns.length) showWelcome();
+}
+
+function showWelcome() {
+  log.replaceChildren(welcome(page.graph, (text) => { byId("question").value = text; byId("composer").requestSubmit(); }));
+}
 
 function addTurn(question) {
   byId("empty")?.remove();
-  const turn = turnOf(question);
-  log.append(turn);
+  const turn = newTurn(question);
+  page.turns.push(turn);
+  log.append(turn.root);
   toEnd();
+  return turn;
+}
+
+function newTurn(question) {
+  const turn = makeTurn(question, { edit: (text) => askInstead(turn, text) });
   return turn;
 }
 
@@ -64,26 +81,41 @@ async function startRun(path, body) {
   }
 }
 
-export async function ask(question) {
+/** Asks; with `replaces`, in place of an earlier turn and all behind it. */
+export async function ask(question, replaces = null) {
   const { visit } = page;
+  const gone = replaces ? page.turns.splice(page.turns.indexOf(replaces)) : [];
+  gone.forEach(({ root }) => { root.hidden = true; });
   const turn = addTurn(question);
+  const where = page.session ? { session_id: page.session } : { graph: page.graph };
   try {
-    const run = await startRun("chat", { question, ...(page.session && { session_id: page.session }) });
+    const run = await startRun("chat", { question, ...where, ...(replaces && { replaces: replaces.run }) });
     if (visit !== page.visit) return;
+    gone.forEach(({ root }) => root.remove());
     enter(run.session_id);
-    follow(turn, run.run_id, question);
-    listSessions(() => page.session);
+    follow(turn, run.run_id);
+    tellTabs(run.session_id);
+    refreshList();
   } catch (problem) {
-    if (visit === page.visit) refuse(turn, question, problem);
+    if (visit !== page.visit) return;
+    gone.forEach(({ root }) => { root.hidden = false; });
+    page.turns.splice(page.turns.indexOf(turn), 1, ...gone);
+    refuse(turn, question, problem, replaces);
   }
 }
 
-function refuse(turn, question, problem) {
-  const retry = () => { turn.remove(); ask(question); };
+/** Another question in place of a turn, or the same for another answer. */
+function askInstead(turn, question) {
+  if (busy()) return setStatus("Wait for the answer, or stop it first", true);
+  return turn.run ? ask(question, turn) : undefined;
+}
+
+function refuse(turn, question, problem, replaces) {
+  const retry = () => { turn.root.remove(); ask(question, replaces); };
   const again = problem.retryable || problem.code === "unauthenticated";
   if (!again) byId("question").value ||= question; // to be edited, not typed again
-  if (problem.name === "AbortError") turn.remove();
-  else keepAtEnd(() => turn.append(problemCard(problem, again ? retry : null)));
+  if (problem.name === "AbortError") turn.root.remove();
+  else keepAtEnd(() => turn.root.append(problemCard(problem, again ? retry : null)));
 }
 
 /** Makes the address name the session, without loading it again. */
@@ -92,16 +124,17 @@ function enter(session) {
   page.session = session;
 }
 
-function follow(turn, runId, question) {
-  const view = page.view = new RunView(runId, { retry: question && (() => ask(question)) });
-  keepAtEnd(() => turn.append(view.root));
+function follow(turn, runId) {
+  turn.began(runId);
+  const view = page.view = new RunView(runId, { again: turn.question && (() => askInstead(turn, turn.question)) });
+  keepAtEnd(() => turn.root.append(view.root));
   setBusy(true, "Working…");
   page.stream = view.watch({
     link: (up) => setStatus(up ? "Working…" : "Reconnecting…", !up),
     done: () => {
       leaveRun();
       if (view.interrupts?.length) waitForDecision(turn, view);
-      listSessions(() => page.session);
+      refreshList();
     },
   });
 }
@@ -111,21 +144,22 @@ function holdQuestions(hold) {
   byId("question").placeholder = hold ? "Decide above before the next question" : "Ask a question";
 }
 
-function waitForDecision(turn, view) {
+function waitForDecision(turn, { runId, interrupts }) {
   setStatus("Waiting for your decision", true);
   holdQuestions(true);
-  const card = decisionCard(view.interrupts, async (body) => {
+  const card = decisionCard(interrupts, async (body) => {
     const { visit } = page;
-    const run = await startRun(`runs/${view.runId}/resume`, body);
+    const run = await startRun(`runs/${runId}/resume`, body);
     if (visit !== page.visit) return;
     holdQuestions(false);
     const said = [...card.querySelectorAll(".review [role=status]")].map((status) => status.textContent).join(" ");
     card.replaceWith(el("p", { class: "note" }, said));
     follow(turn, run.run_id);
+    tellTabs(page.session);
     byId("question").focus();
   });
-  keepAtEnd(() => turn.append(card));
-  card.focus();
+  keepAtEnd(() => turn.root.append(card));
+  if (document.hasFocus()) card.focus();
 }
 
 function leaveRun() {
@@ -149,15 +183,29 @@ export function newSession() {
   byId("question").focus();
 }
 
+/** Another tab changed a session: shows it anew, unless a run of it is followed here, which shows it already. */
+export async function refresh(session) {
+  await refreshList();
+  if (session === page.session && session && !page.view && !page.sending) await openSession(session);
+}
+
+/** The page is looked at again: somebody may have gone on elsewhere. */
+export async function lookAgain() {
+  const before = activeAt(page.session);
+  await refreshList();
+  if (before && activeAt(page.session) !== before && !page.view && !page.sending) await openSession(page.session);
+}
+
 export async function openSession(session) {
   const visit = page.visit += 1;
   page.sending?.abort();
   leaveRun();
-  page.session = session;
+  Object.assign(page, { session, turns: [] });
   byId("notices").replaceChildren();
   showSidebar(false);
   markCurrent(session);
-  if (!session) return log.replaceChildren(emptyHint());
+  showGraph();
+  if (!session) return showWelcome();
   setStatus("Loading…");
   try {
     const past = await untilAnswered(() => call("GET", `sessions/${encodeURIComponent(session)}/messages`));
@@ -165,48 +213,15 @@ export async function openSession(session) {
   } catch (problem) {
     if (visit === page.visit) { setStatus(""); log.replaceChildren(problemCard(problem, () => openSession(session))); }
   }
-  return null;
-}
-
-/** Turns of a history: a question, and the runs that answered it. */
-function turnsOf(messages) {
-  const turns = [];
-  for (const message of messages) {
-    if (message.role === "user" || !turns.length) turns.push({ question: message.role === "user" ? message.content : "", runs: [] });
-    if (message.role !== "user") turns.at(-1).runs.push(message);
-  }
-  return turns;
+  return undefined;
 }
 
 function showHistory({ messages, active_run_id: active, interrupted }) {
-  const turns = turnsOf(messages);
-  log.replaceChildren();
-  const earlier = el("button", { type: "button", class: "earlier" });
-  const showEarlier = () => {
-    const shown = turns.splice(-TURNS_AT_ONCE).map((turn) => pastTurn(turn));
-    const height = log.scrollHeight;
-    earlier.after(...shown.map(({ root }) => root));
-    log.scrollTop += log.scrollHeight - height;
-    earlier.hidden = !turns.length;
-    earlier.textContent = `Show earlier turns (${turns.length})`;
-    return shown.at(-1);
-  };
-  earlier.onclick = showEarlier;
-  log.append(earlier);
-  const last = showEarlier();
-  if (active) follow(last?.root ?? addTurn(""), active, last?.question);
-  else if (interrupted && last?.view) waitForDecision(last.root, Object.assign(last.view, { interrupts: interrupted.interrupts }));
+  const past = turnsOf(messages).map(({ question, ...rest }) => ({ turn: newTurn(question), ...rest }));
+  page.turns = past.map(({ turn }) => turn);
+  showTurns(past, askInstead);
+  const last = page.turns.at(-1);
+  if (active) follow(last ?? addTurn(""), active);
+  else if (interrupted && last) waitForDecision(last, { runId: interrupted.run_id, interrupts: interrupted.interrupts });
   requestAnimationFrame(toEnd);
-}
-
-function pastTurn({ question, runs }) {
-  const root = turnOf(question);
-  let view = null;
-  for (const message of runs) {
-    view = new RunView(message.run_id, { score: message.feedback });
-    view.setText(message.content);
-    view.finish({ outcome: message.outcome });
-    root.append(view.root);
-  }
-  return { root, view, question };
 }

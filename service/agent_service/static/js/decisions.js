@@ -1,7 +1,9 @@
 /* What a run waits for, as forms: approvals of tools, or any value that a graph asks for. */
 
-import { el, openForm, pretty } from "./dom.js";
+import { clip, el, openForm, pretty } from "./dom.js";
 import { problemCard } from "./log.js";
+
+const MAX_SAID = 500; // characters of an answer that was given
 
 /** Card for what a run waits for; `submit(body)` rejects with a Problem when the server refuses. */
 export function decisionCard(interrupts, submit) {
@@ -40,6 +42,12 @@ function resumeBody(interrupts, answers) {
 }
 
 const DECIDED = { approve: "Approved.", edit: "Approved with edited arguments.", reject: "Rejected.", respond: "Answered in its place." };
+
+/** What was decided, as the service keeps it: an answer of `reviews`. */
+export function decidedInWords(value) {
+  if (!Array.isArray(value?.decisions)) return DECIDED[value?.type] ?? `Answer: ${clip(pretty(value), MAX_SAID)}`;
+  return value.decisions.map(({ type, message }) => [DECIDED[type] ?? "Decided.", message && `“${clip(pretty(message), MAX_SAID)}”`].filter(Boolean).join(" ")).join(" ");
+}
 
 function actionReview({ name, args, description = "" }, allowed = ["approve", "edit", "reject"], decide) {
   const form = el("form", { hidden: true });

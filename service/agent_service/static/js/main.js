@@ -1,8 +1,11 @@
 /* What the page starts with, and what its controls do. */
 
-import { ask, newSession, openSession, page, stop } from "./conversation.js";
+import { signOut, signedIn } from "./api.js";
+import { ask, chooseGraph, lookAgain, newSession, openSession, page, refresh, refreshList, stop } from "./conversation.js";
 import { byId } from "./dom.js";
-import { listSessions, showSidebar } from "./sessions.js";
+import { introduce } from "./facts.js";
+import { searchSessions, showSidebar } from "./sessions.js";
+import { hearTabs } from "./tabs.js";
 import { themeSwitch } from "./theme.js";
 
 byId("composer").onsubmit = (event) => {
@@ -18,20 +21,28 @@ byId("question").onkeydown = (event) => {
   event.preventDefault();
   byId("composer").requestSubmit();
 };
-themeSwitch(byId("theme"));
 byId("stop").onclick = stop;
 byId("new").onclick = newSession;
 byId("menu").onclick = () => showSidebar(true);
 byId("backdrop").onclick = () => showSidebar(false);
+byId("graph").onchange = () => chooseGraph(byId("graph").value);
 byId("key-cancel").onclick = () => byId("key-dialog").close();
+byId("sign-out").onclick = signOut;
+signedIn((known) => { byId("sign-out").hidden = !known; });
+themeSwitch(byId("theme"));
+searchSessions(() => page.session);
+
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && byId("sidebar").classList.contains("open")) { showSidebar(false); byId("menu").focus(); }
 });
-byId("sessions").addEventListener("deleted", ({ detail: session }) => {
-  if (session === page.session) newSession();
-  listSessions(() => page.session);
+document.addEventListener("visibilitychange", () => { if (!document.hidden) lookAgain(); });
+byId("sessions").addEventListener("changed", ({ detail: { session, how } }) => {
+  if (how === "deleted" && session === page.session) newSession();
+  refreshList();
 });
+hearTabs(refresh);
 window.addEventListener("popstate", () => { if (location.hash.slice(1) !== page.session) openSession(location.hash.slice(1)); });
 
+introduce();
 openSession(location.hash.slice(1));
-listSessions(() => page.session);
+refreshList();

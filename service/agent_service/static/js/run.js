@@ -3,25 +3,25 @@
 import { Answer } from "./answer.js";
 import { call, Problem } from "./api.js";
 import { copyButton } from "./clipboard.js";
-import { el, icon, isHttp, link, openForm } from "./dom.js";
+import { el, icon, openForm } from "./dom.js";
 import { keepAtEnd, notify, problemCard } from "./log.js";
 import { Progress } from "./progress.js";
+import { Sources } from "./sources.js";
 import { Steps } from "./steps.js";
 import { RunStream } from "./stream.js";
 import { outcomeInWords } from "./words.js";
 
 export class RunView {
-  /** `score` is the thumb it was given; `retry` asks its question again. */
-  constructor(runId, { score = null, retry } = {}) {
-    Object.assign(this, { runId, score, retry, text: "", citations: new Set(), attempt: 1 });
+  /** `score` is the thumb it was given; `again()` asks its question anew. */
+  constructor(runId, { score = null, again } = {}) {
+    Object.assign(this, { runId, score, again, text: "", attempt: 1 });
     this.steps = new Steps();
     this.progress = new Progress();
     this.answer = new Answer();
-    this.sources = el("ol");
-    this.sourcesBox = el("div", { class: "sources", hidden: true }, el("b", {}, "Sources"), this.sources);
+    this.sources = new Sources(runId);
     this.extra = el("div");
     this.footer = el("div");
-    this.root = el("section", { class: "run", "aria-label": "Answer" }, this.steps.root, this.progress.root, this.answer.root, this.sourcesBox, this.extra, this.footer);
+    this.root = el("section", { class: "run", "aria-label": "Answer" }, this.steps.root, this.progress.root, this.answer.root, this.sources.root, this.extra, this.footer);
   }
 
   event(kind, data) { this[`on_${kind}`](data); }
@@ -49,16 +49,7 @@ export class RunView {
 
   on_tool_end(data) {
     this.steps.toolEnds(data);
-    data.sources?.forEach((source) => this.cite(source));
-  }
-
-  cite({ title, section, source }) {
-    const name = [title, section].filter(Boolean).join(" › ");
-    const key = `${name} (${source})`;
-    if (this.citations.has(key)) return;
-    this.citations.add(key);
-    this.sources.append(el("li", {}, ...(isHttp(source) ? [link(source, name)] : [name, el("span", { class: "muted" }, ` — ${source}`)])));
-    this.sourcesBox.hidden = false;
+    data.sources?.forEach((source) => this.sources.add(source));
   }
 
   setText(text) {
@@ -79,9 +70,9 @@ export class RunView {
 
   finish({ outcome, ...usage } = {}) {
     this.steps.stop();
-    this.answer.finish();
+    this.answer.finish(() => this.sources.connect(this.answer.blocks));
     this.progress.finish();
-    if (this.problem) this.extra.append(problemCard(this.problem, this.problem.retryable && this.retry));
+    if (this.problem) this.extra.append(problemCard(this.problem, this.problem.retryable && this.again));
     const parts = outcome ? [el("b", { class: outcome }, outcomeInWords(outcome))] : [];
     if (usage.model_calls !== undefined) parts.push(...usageParts(usage).map((text) => el("span", {}, text)));
     else parts.push(el("button", { class: "quiet", type: "button", onclick: () => this.replay() }, "Steps and cost"));
@@ -91,7 +82,8 @@ export class RunView {
   }
 
   actions() {
-    return el("div", { class: "actions row" }, this.text ? copyButton("answer", () => this.text) : null, ...thumbs(this));
+    const again = this.again ? el("button", { class: "quiet", type: "button", title: "Ask again for another answer", "aria-label": "Regenerate", onclick: this.again }, icon("again")) : null;
+    return el("div", { class: "actions row" }, this.text ? copyButton("answer", () => this.text) : null, again, ...thumbs(this));
   }
 
   /** Reads a finished run's events again for what the history does not carry. */

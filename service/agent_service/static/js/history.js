@@ -1,0 +1,48 @@
+/* What was said before: the last turns of a session, and earlier ones on request. */
+
+import { decidedInWords } from "./decisions.js";
+import { el } from "./dom.js";
+import { log } from "./log.js";
+import { RunView } from "./run.js";
+
+const TURNS_AT_ONCE = 20; // each press of "Show earlier" brings as many
+
+/** Turns of a history: a question with the run that it began, and the runs that answered it. */
+export function turnsOf(messages) {
+  const turns = [];
+  for (const message of messages) {
+    if (message.role === "user" || !turns.length) turns.push({ question: message.role === "user" ? message.content : "", run: message.run_id, runs: [] });
+    if (message.role !== "user") turns.at(-1).runs.push(message);
+  }
+  return turns;
+}
+
+/** Fills the log with the last of these turns. `askInstead(turn, question)` replaces one. */
+export function showTurns(turns, askInstead) {
+  const waiting = [...turns];
+  const earlier = el("button", { type: "button", class: "earlier" });
+  const showEarlier = () => {
+    const shown = waiting.splice(-TURNS_AT_ONCE).map((each) => fill(each, askInstead));
+    const height = log.scrollHeight;
+    earlier.after(...shown);
+    log.scrollTop += log.scrollHeight - height;
+    earlier.hidden = !waiting.length;
+    earlier.textContent = `Show earlier turns (${waiting.length})`;
+  };
+  earlier.onclick = showEarlier;
+  log.replaceChildren(earlier);
+  showEarlier();
+}
+
+function fill({ turn, run, runs }, askInstead) {
+  turn.began(run);
+  for (const message of runs) {
+    const view = new RunView(message.run_id, { score: message.feedback, again: turn.question && (() => askInstead(turn, turn.question)) });
+    view.setText(message.content);
+    message.sources?.forEach((source) => view.sources.add(source));
+    view.finish({ outcome: message.outcome });
+    if (message.decided?.length) turn.root.append(el("p", { class: "note" }, message.decided.map(decidedInWords).join(" ")));
+    turn.root.append(view.root);
+  }
+  return turn.root;
+}

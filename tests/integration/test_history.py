@@ -1,0 +1,125 @@
+"""A session as its owner goes back to it: found, renamed, with sources and decisions, asked again from an earlier question."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from agent_service.child_processes import Workers
+from agent_service.documents.ingest import ingest
+from agent_service.runs.prune import Retention, prune
+from tests.support.fake_model import FakeModel
+from tests.support.problems import check_problem
+from tests.support.service import RunningService, running_service
+
+OFFLINE = {"AUTH": "disabled"}
+
+
+@pytest.fixture
+async def offline(database_url: str, tmp_path: Path, workers: Workers) -> AsyncIterator[RunningService]:
+    """The default graph on the offline model, with one document."""
+    (tmp_path / "harbour.md").write_text("# Harbour manual\n\n## Mooring\nA vessel is moored with two ropes.\n")
+    async with running_service(database_url, **OFFLINE) as service:
+        await ingest([tmp_path], service.resources.pool, workers)
+        yield service
+
+
+@pytest.fixture
+async def plain(database_url: str, model: FakeModel) -> AsyncIterator[RunningService]:
+    env = {"AGENT_GRAPH": "tests.support.graphs:plain", "MODEL": "gpt-4o", "OPENAI_BASE_URL": model.url, "OPENAI_API_KEY": "k"}
+    async with running_service(database_url, **OFFLINE, **env) as service:
+        yield service
+
+
+async def ask(client: httpx.AsyncClient, question: str, **more: object) -> dict[str, Any]:
+    answer = await client.post("/chat", json={"question": question, "session_id": "s", **more})
+    assert answer.status_code == 200, answer.text
+    run: dict[str, Any] = answer.json()
+    return run
+
+
+async def history(client: httpx.AsyncClient) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = (await client.get("/sessions/s/messages")).json()["messages"]
+    return messages
+
+
+async def test_sources_and_their_passages_outlive_the_events(offline: RunningService) -> None:
+    async with offline.client() as client:
+        run = await ask(client, "How is a vessel moored?")
+        for pruned in (False, True):
+            if pruned:
+                await prune(offline.resources.pool, Retention(event_hours=1e-9, session_days=0))
+            answer = (await history(client))[1]
+            (source,) = answer["sources"]
+            assert (source["title"], source["section"]) == ("Harbour manual", "Mooring")
+            (passage,) = (await client.get(f"/runs/{run['run_id']}/passages")).json()["passages"]
+            assert (passage["source"], "two ropes" in passage["text"]) == (source["source"], True)
+        other = await ask(client, "Show my notes")
+        assert (await client.get(f"/runs/{other['run_id']}/passages")).json() == {"passages": []}
+
+
+async def test_a_decision_stands_in_the_history(offline: RunningService) -> None:
+    async with offline.client() as client:
+        run = await ask(client, "Remember that the backup runs at three")
+        decision = {"type": "reject", "message": "it does not"}
+        assert (await client.post(f"/runs/{run['run_id']}/resume", json={"decisions": [decision]})).status_code == 200
+        assert [message.get("decided") for message in await history(client)] == [None, [], [{"decisions": [decision]}]]
+
+
+async def test_a_question_is_replaced_with_all_behind_it_and_the_model_hears_nothing_of_them(
+    plain: RunningService, model: FakeModel
+) -> None:
+    async with plain.client() as client:
+        await ask(client, "first")
+        second = await ask(client, "second")
+        await ask(client, "third")
+        replaced = await ask(client, "another second", replaces=second["run_id"])
+
+        asked = [message["content"] for message in model.requests[-1].payload["messages"] if message["role"] == "user"]
+        assert asked == ["first", "another second"]
+        assert [message["content"] for message in await history(client) if message["role"] == "user"] == asked
+        first = (await history(client))[0]["run_id"]
+        again = await ask(client, "first", replaces=first)
+        assert again["answer"]
+        assert [message["run_id"] for message in await history(client)] == [again["run_id"]] * 2
+        for gone in (second["run_id"], replaced["run_id"]):
+            refused = await client.post("/chat", json={"question": "x", "session_id": "s", "replaces": gone})
+            check_problem(refused, 404, "not_found", field="replaces")
+        check_problem(await client.post("/chat", json={"question": "x", "replaces": first}), 404, "not_found", field="replaces")
+        assert len(await history(client)) == 2
+
+
+async def test_sessions_are_found_by_title_or_question_and_renamed(plain: RunningService) -> None:
+    async with plain.client() as client:
+        for session, question in (("a", "About 100% of Anchors"), ("b", "About ropes")):
+            await client.post("/chat", json={"question": question, "session_id": session})
+        await client.post("/chat", json={"question": "and sails_too", "session_id": "b"})
+
+        async def found(**query: str) -> list[tuple[str, str]]:
+            sessions = (await client.get("/sessions", params=query)).json()["sessions"]
+            return [(each["session_id"], each["title"]) for each in sessions]
+
+        assert [name for name, _ in await found(text="ABOUT")] == ["b", "a"]
+        assert [name for name, _ in await found(text=" sails_T ")] == ["b"]
+        assert [name for name, _ in await found(text="0% of")] == ["a"]
+        assert await found(text="%") == await found(text="100%")
+        assert await found(text="nothing") == []
+        assert (await client.patch("/sessions/b", json={"title": "  Rigging "})).status_code == 204
+        assert await found(text="rigging") == [("b", "Rigging")]
+        for title in ("", "  ", "x" * 81, "a\u0000", None):
+            check_problem(await client.patch("/sessions/b", json={"title": title}), 422, "invalid_request", field="title")
+        check_problem(await client.patch("/sessions/none", json={"title": "x"}), 404, "not_found")
+        assert await found(text="rigging", served="true") == [("b", "Rigging")]
+
+
+async def test_sessions_of_graphs_that_are_not_served_are_left_out_on_request(plain: RunningService, database_url: str) -> None:
+    async with plain.client() as client:
+        await ask(client, "hers")
+    async with running_service(database_url, **OFFLINE) as offline, offline.client() as client:
+        assert len((await client.get("/sessions", params={"served": "true"})).json()["sessions"]) == 1
+        async with offline.resources.pool.connection() as conn:
+            await conn.execute("UPDATE slipway.sessions SET graph = 'elsewhere'")
+        assert len((await client.get("/sessions")).json()["sessions"]) == 1
+        assert (await client.get("/sessions", params={"served": "true"})).json() == {"sessions": []}
