@@ -12,12 +12,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 Scheme = Literal["light", "dark"]
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 
-COLOURS = """(node) => {
+COLOURS = """(nodes) => nodes.map((node) => {
     const clear = "rgba(0, 0, 0, 0)";
     let below = node;
     while (getComputedStyle(below).backgroundColor === clear) below = below.parentElement;
-    return [getComputedStyle(node).color, getComputedStyle(below).backgroundColor];
-}"""
+    return [node.textContent, [getComputedStyle(node).color, getComputedStyle(below).backgroundColor]];
+})"""
 
 
 def luminance(colour: str) -> float:
@@ -44,7 +44,7 @@ async def test_every_text_can_be_read_in_either_scheme(offline: Site, open_chat:
 async def assert_readable(chat: Chat, scheme: Scheme) -> None:
     texts = ".question, .answer p, .answer cite, .trail, .tool .args, .sources .muted, .usage, .usage b, .card p, .card pre, \
         #sessions small, .foot, #status, button:not(.quiet):not([hidden]):enabled"
-    found = [(await node.inner_text(), await node.evaluate(COLOURS)) for node in await chat.page.locator(texts).all()]
+    found = await chat.page.locator(texts).evaluate_all(COLOURS)
     assert len(found) > 15
     assert [(text, colours) for text, colours in found if contrast(*colours) < 4.5] == []
     background = await chat.page.evaluate("getComputedStyle(document.body).backgroundColor")

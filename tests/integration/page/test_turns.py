@@ -244,6 +244,7 @@ async def test_an_answer_is_regenerated_in_its_place(scripted: Site, model: Fake
     await expect(chat.questions).to_have_count(1)
     model.script.tokens_until = 0
     await chat.button("Regenerate").click()
+    await expect(chat.status).to_have_text("Working…")
     await chat.button("Stop").click()
     await expect(chat.page.locator(".usage")).to_contain_text("stopped")
     await expect(chat.questions).to_have_count(1)
