@@ -23,7 +23,7 @@ from slipway_clients.cluster import Cluster, ClusterError, Invalid, Manifest
 from slipway_clients.cluster.kinds import CONFIG_MAP, POD
 from slipway_clients.egress.text import plain
 from slipway_doctor.checks.facts import PodStatus, agent_container
-from slipway_doctor.checks.gather import COMPONENT
+from slipway_doctor.checks.gather import component
 
 GROUP, VERSION, METRIC = "custom.metrics.k8s.io", "v1beta2", "agent_concurrency"
 
@@ -87,7 +87,7 @@ class Concurrency:
             raise NotKnown(400, "BadRequest", str(error)) from None
         except ClusterError as error:
             raise NotKnown(503, "ServiceUnavailable", f"pods cannot be listed: {error}") from None
-        return [pod for pod in pods if _component(pod) == "agent" and pod.get("status", {}).get("phase") == "Running"]
+        return [pod for pod in pods if component(pod) == "agent" and pod.get("status", {}).get("phase") == "Running"]
 
     async def _ask(self, pod: Manifest) -> int | None:
         address, ports = pod["status"].get("podIP"), agent_container(pod).get("ports") or ()
@@ -101,10 +101,6 @@ class Concurrency:
         except ValidationError:
             return None
         return 0 if status.draining else status.runs_in_flight + status.runs_queued
-
-
-def _component(pod: Manifest) -> str:
-    return str((pod["metadata"].get("labels") or {}).get(COMPONENT, ""))
 
 
 class MetricsApi:

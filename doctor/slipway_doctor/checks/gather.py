@@ -72,8 +72,8 @@ async def gather(
     objects, forbidden = await _objects(cluster, namespace, release)
     deployment = next(iter(objects["deployments"]), None)
     container = agent_container((deployment or {}).get("spec", {}).get("template", {}))
-    objects["databases"] = [p for p in objects["pods"] if _component(p) == "postgres"]
-    agents = [p for p in objects.pop("pods") if _component(p) == "agent"]
+    objects["databases"] = [p for p in objects["pods"] if component(p) == "postgres"]
+    agents = [p for p in objects.pop("pods") if component(p) == "agent"]
     mounted = key_secret_names(deployment)
     objects["keyrotations"] = [k for k in objects["keyrotations"] if k["spec"]["target"]["secretName"] in mounted]
     pods, measured, secrets, objects["dashboards"] = await asyncio.gather(
@@ -126,7 +126,8 @@ async def _objects(cluster: Cluster, namespace: str, release: str) -> tuple[dict
     return {kind.plural: objects for kind, objects in zip(wanted, found, strict=True)}, forbidden
 
 
-def _component(pod: Manifest) -> str:
+def component(pod: Manifest) -> str:
+    """Which part of a release a pod is, by its label: `agent`, `postgres`; empty without one."""
     return str((pod["metadata"].get("labels") or {}).get(COMPONENT, ""))
 
 
