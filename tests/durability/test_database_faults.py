@@ -179,8 +179,9 @@ async def test_a_server_that_takes_no_writes_for_a_while_is_waited_for(
 
 
 @pytest.mark.chaos
+@pytest.mark.parametrize("by", ["several hosts", "a name that moves"])
 async def test_a_failover_to_another_address_ends_no_run(
-    env: dict[str, str], model: FakeModel, client: httpx.AsyncClient, tmp_path: Path
+    env: dict[str, str], model: FakeModel, client: httpx.AsyncClient, tmp_path: Path, by: str
 ) -> None:
     with own_server() as primary, own_servers(1) as [standby]:
         await asyncio.to_thread(standby.copy_of, primary)
@@ -195,9 +196,14 @@ async def test_a_failover_to_another_address_ends_no_run(
             with psycopg.connect(standby.url, autocommit=True) as conn:
                 conn.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
             await asyncio.to_thread(standby.promote)
+            name.unlink()
+            name.symlink_to(standby.socket)
 
-        both = f"postgresql://postgres@/postgres?host={primary.socket},{standby.socket}"
-        readers = await readers_through(fail_over, both, env, model, client, tmp_path)
+        name = tmp_path / "rw"  # a link to a socket's folder is to libpq what a Service's name is
+        name.symlink_to(primary.socket)
+        hosts = {"several hosts": f"{primary.socket},{standby.socket}", "a name that moves": str(name)}
+        url = f"postgresql://postgres@/postgres?host={hosts[by]}"
+        readers = await readers_through(fail_over, url, env, model, client, tmp_path)
 
         assert_nothing_was_lost_or_doubled(readers, standby.url)
         assert [r.errors for r in readers] == [[]] * 2 * RUNS
