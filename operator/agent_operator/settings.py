@@ -41,6 +41,9 @@ class OperatorSettings:
     workers: int = 4
     """Objects attended to at a time. They wait for HTTP answers most of the time, so one slow one delays few."""
 
+    listen_address: str = "0.0.0.0"  # noqa: S104  # the kubelet and Prometheus are other machines
+    """`::` in a pod whose first address is of IPv6: the kubelet asks there."""
+
     probe_port: int = 8080
     metrics_port: int = 9090
     metrics_api_port: int = 0
@@ -75,6 +78,7 @@ class OperatorSettings:
             key_hosts=_origins(environ, "KEY_HOSTS"),
             resync_seconds=_number(environ, "RESYNC_SECONDS", cls.resync_seconds, lowest=1, highest=3600),
             workers=int(_number(environ, "WORKERS", cls.workers, lowest=1, highest=64)),
+            listen_address="::" if ":" in environ.get("POD_IP", "") else cls.listen_address,
             probe_port=int(_number(environ, "PROBE_PORT", cls.probe_port, lowest=1, highest=65535)),
             metrics_port=int(_number(environ, "METRICS_PORT", cls.metrics_port, lowest=0, highest=65535)),
             metrics_api_port=int(_number(environ, "METRICS_API_PORT", cls.metrics_api_port, lowest=0, highest=65535)),

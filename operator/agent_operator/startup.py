@@ -33,7 +33,8 @@ async def operator(settings: OperatorSettings) -> AsyncIterator[Controller]:
         metrics.lease_held.set_function(lambda: fences.held_now)
         tools = Tools(cluster, clock, fences, metrics, http, settings)
         controller = Controller(tools, reconcilers(tools))
-        async with _served(metrics, settings.metrics_port), metrics_api(tools), fences.held(), controller.running():
+        served = _served(metrics, settings.listen_address, settings.metrics_port)
+        async with served, metrics_api(tools), fences.held(), controller.running():
             yield controller
 
 
@@ -47,9 +48,9 @@ def reconcilers(tools: Tools) -> Mapping[str, Reconcile]:
 
 
 @asynccontextmanager
-async def _served(metrics: Metrics, port: int) -> AsyncIterator[None]:
+async def _served(metrics: Metrics, address: str, port: int) -> AsyncIterator[None]:
     # On a thread of its own: it answers while the event loop is busy.
-    server, thread = start_http_server(port, registry=metrics.registry)
+    server, thread = start_http_server(port, address, registry=metrics.registry)
     try:
         yield
     finally:

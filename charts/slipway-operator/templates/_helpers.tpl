@@ -1,29 +1,73 @@
-{{- define "operator.fullname" -}}
-{{- if contains "slipway-operator" .Release.Name -}}
-{{- .Release.Name | trunc 53 | trimSuffix "-" -}}
+{{/* The chart's name, its alias in a parent chart, or nameOverride. */}}
+{{- define "operator.name" -}}
+{{- .Values.nameOverride | default .Chart.Name -}}
+{{- end -}}
+
+{{/* A text of at most 53 characters; one that is cut ends with a hash of the whole, or two of one beginning would be the same. */}}
+{{- define "operator.cut" -}}
+{{- if le (len .) 53 -}}
+{{- trimSuffix "-" . -}}
 {{- else -}}
-{{- printf "%s-slipway-operator" (.Release.Name | trunc 36 | trimSuffix "-") -}}
+{{- printf "%s-%s" (trunc 44 . | trimSuffix "-") (sha256sum . | trunc 8) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "operator.fullname" -}}
+{{- $name := include "operator.name" . -}}
+{{- if .Values.fullnameOverride -}}
+{{- include "operator.cut" .Values.fullnameOverride -}}
+{{- else if and (eq $name "slipway-operator") (contains $name .Release.Name) -}}
+{{- include "operator.cut" .Release.Name -}}
+{{- else -}}
+{{- include "operator.cut" (printf "%s-%s" .Release.Name $name) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Label app.kubernetes.io/instance: within a parent chart the alias is a part of it. */}}
+{{- define "operator.instance" -}}
+{{- $name := include "operator.name" . -}}
+{{- if eq $name "slipway-operator" -}}
+{{- .Release.Name -}}
+{{- else -}}
+{{- include "operator.cut" (printf "%s-%s" .Release.Name $name) -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "operator.selector" -}}
 app.kubernetes.io/name: slipway-operator
-app.kubernetes.io/instance: {{ .Release.Name | quote }}
+app.kubernetes.io/instance: {{ include "operator.instance" . | quote }}
 {{- end -}}
 
 {{- define "operator.labels" -}}
 {{ include "operator.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+helm.sh/chart: {{ printf "slipway-operator-%s" .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
+{{/* repository@digest, else repository:tag; global.imageRegistry takes the place of the repository's host. */}}
 {{- define "operator.image" -}}
-{{- if .Values.image.digest -}}
-{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
-{{- else -}}
-{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- $repository := .Values.image.repository -}}
+{{- with (.Values.global | default dict).imageRegistry -}}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) (regexReplaceAll "^[^/]*[.:][^/]*/" $repository "") -}}
 {{- end -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" $repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The release's pull secrets and the parent's (global.imagePullSecrets: names, or [{name: …}]), as in a pod. */}}
+{{- define "operator.pullSecrets" -}}
+{{- $all := .Values.imagePullSecrets | default list -}}
+{{- range (.Values.global | default dict).imagePullSecrets -}}
+{{- $all = append $all (kindIs "string" . | ternary (dict "name" .) .) -}}
+{{- end -}}
+{{- with uniq $all }}{{ toYaml . }}{{ end -}}
 {{- end -}}
 
 {{- define "operator.serviceAccountName" -}}
@@ -91,6 +135,39 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if not (kindIs "invalid" $value) -}}
 {{- fail (printf "%s is gone: use %s (charts/slipway-operator/README.md, Upgrade)" $old $new) -}}
 {{- end -}}
+{{- end -}}
+{{- if not .Values.enabled -}}
+{{- fail "enabled: it is for the `condition` of a parent chart, which then leaves this one out; to remove a release of its own, use helm uninstall" -}}
+{{- end -}}
+{{- if has (kindOf .Values.image.tag) (list "int" "int64" "float64") -}}
+{{- fail (printf "image.tag: %v is a number, in which 1.10 is 1.1; write it in quotes, or --set-string image.tag=…" .Values.image.tag) -}}
+{{- end -}}
+{{- if and (eq .Values.image.tag "latest") (not .Values.image.digest) -}}
+{{- fail "image.tag: `latest` does not say what runs; set a version, or image.digest" -}}
+{{- end -}}
+{{- $own := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" -}}
+{{- range $where, $labels := dict "podLabels" .Values.podLabels "commonLabels" .Values.commonLabels -}}
+{{- range $name, $_ := $labels -}}
+{{- if has $name $own -}}
+{{- fail (printf "%s: %s is the chart's own, by which Services and policies find pods; use another name" $where $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $by := dict
+    "POD_NAME" "it is the pod's own" "POD_NAMESPACE" "it is the pod's own" "POD_IP" "it is the pod's own"
+    "WATCH_NAMESPACES" "set watch.namespaces" "PROMETHEUS_URL" "set prometheus.url" "PROMETHEUS_ALLOWED_URLS" "set prometheus.allowedUrls"
+    "KEY_HOSTS" "set keyHosts" "LOG_LEVEL" "set logLevel" "RESYNC_SECONDS" "set resyncSeconds" "WORKERS" "set workers"
+    "PROBE_PORT" "it stays 8080, which probes use" "METRICS_PORT" "it stays 9090, which Services and policies use"
+    "METRICS_API_PORT" "set metricsApi.enabled" "METRICS_API_CERTIFICATES" "set metricsApi.enabled" -}}
+{{- $given := list -}}
+{{- range .Values.extraEnv -}}
+{{- if hasKey $by .name -}}
+{{- fail (printf "extraEnv: %s belongs to the chart; %s" .name (get $by .name)) -}}
+{{- end -}}
+{{- if has .name $given -}}
+{{- fail (printf "extraEnv: %s stands there twice, and only the last would count" .name) -}}
+{{- end -}}
+{{- $given = append $given .name -}}
 {{- end -}}
 {{- if not (or .Values.watch.allNamespaces .Values.watch.namespaces) -}}
 {{- fail "watch.namespaces: name at least one namespace, or set watch.allNamespaces=true" -}}

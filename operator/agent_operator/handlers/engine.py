@@ -31,8 +31,13 @@ async def watch(own: OperatorSettings, controller: Controller, version: str) -> 
         settings=settings,
         clusterwide=not own.namespaces,
         namespaces=own.namespaces,
-        liveness_endpoint=f"http://0.0.0.0:{own.probe_port}/healthz",
+        liveness_endpoint=liveness_endpoint(own),
     )
+
+
+def liveness_endpoint(own: OperatorSettings) -> str:
+    host = f"[{own.listen_address}]" if ":" in own.listen_address else own.listen_address
+    return f"http://{host}:{own.probe_port}/healthz"
 
 
 def configure(own: OperatorSettings, settings: kopf.OperatorSettings) -> None:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import yaml
+
 from tests.support.charts import CHARTS, Manifest, Values, merged, one, refusal, render, values_of
 
 CHART = CHARTS / "slipway-operator"
@@ -36,6 +38,11 @@ EVERYTHING = values_of(
     "monitoring.alerts.labels={team: platform}",
     "monitoring.dashboards.enabled=true",
 )
+
+PLATFORMS: dict[str, Values] = {
+    path.name.removesuffix("-values.yaml"): yaml.safe_load(path.read_text(encoding="utf-8"))
+    for path in sorted((CHART / "ci").glob("*-values.yaml"))
+}
 
 METRICS_API = values_of("metricsApi.enabled=true", "metricsApi.tls.certManager=true")
 

@@ -9,7 +9,7 @@ import yaml
 
 from agent_operator.settings import OperatorSettings
 from slipway_clients.cluster.kinds import GROUP_VERSION, OWN
-from tests.charts.operator.chart import CASES, CHART, EVERYTHING, made, manifests, pod, refused
+from tests.charts.operator.chart import CASES, CHART, EVERYTHING, PLATFORMS, made, manifests, pod, refused
 from tests.support.charts import MINORS, Manifest, check_with_api, different, every, values_of
 from tools import alert_rules
 from tools.chart_schema import read_values, schema, schema_text, with_table
@@ -23,7 +23,7 @@ def crds(*values: Manifest) -> list[Manifest]:
 
 @pytest.mark.parametrize("minor", MINORS)
 def test_the_api_takes_every_object(minor: str) -> None:
-    own = different(map(manifests, CASES.values()), CRD_GROUPS)
+    own = different(map(manifests, (*CASES.values(), *PLATFORMS.values())), CRD_GROUPS)
 
     check_with_api(own, minor)
     assert {m["kind"] for m in own} >= {"ClusterRole", "Deployment", "NetworkPolicy", "ServiceAccount"}
