@@ -99,6 +99,7 @@ def development_variables(directory: Path) -> dict[str, str]:
     elif not any(is_set(environ, name) for name in ISSUERS):
         default("API_KEYS_DIR", str(directory / "keys"))
     default("LOG_CONTENT", "on")
+    default("OFFLINE_WORDS_PER_SECOND", "30")
     default("DEVELOPER_MODE", "on")
     return added
 

@@ -29,7 +29,12 @@ def found(monkeypatch: pytest.MonkeyPatch, **env: str) -> dict[str, str]:
 
 
 def test_without_anything_it_lets_in_whoever_is_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert found(monkeypatch) == {"AUTH": "disabled", "LOG_CONTENT": "on", "DEVELOPER_MODE": "on"}
+    assert found(monkeypatch) == {
+        "AUTH": "disabled",
+        "LOG_CONTENT": "on",
+        "OFFLINE_WORDS_PER_SECOND": "30",
+        "DEVELOPER_MODE": "on",
+    }
 
 
 @pytest.mark.parametrize(
