@@ -151,27 +151,22 @@ def migrate(wait: float) -> None:
     click.echo(f"{count} migration{'' if count == 1 else 's'} applied; the schema is current")
 
 
-@main.command(epilog="\b\nExample:\n  slipway ingest docs/ handbook.pdf")
+@main.command(
+    epilog="\b\nExit codes:\n  0  everything is in\n  1  the database or an endpoint failed; what came before is in"
+    "\n  2  a wrong setting or argument\n  3  some files could not be read; the others are in"
+    "\n\n\b\nExample:\n  slipway ingest docs/ handbook.pdf"
+)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def ingest(paths: tuple[Path, ...], as_json: bool) -> None:
-    """Reads Markdown, text, HTML and PDF into the documents that rag_search searches; again replaces.
-
-    Exits with 3 when some files could not be read; the rest is in.
-    """
+    """Reads Markdown, text, HTML, PDF, Word, CSV and JSON into the documents that rag_search searches; again replaces."""
     report = read_documents(_command_settings(), paths, quiet=as_json)
-    failed = [{"path": str(path), "reason": reason} for path, reason in report.failed]
-    if as_json:
-        counts = {"ingested": report.ingested, "unchanged": report.unchanged, "passages": report.passages}
-        click.echo(json.dumps({**counts, "failed": failed, "skipped": report.skipped}))
-    else:
-        click.echo(f"{report.ingested} ingested ({report.passages} passages), {report.unchanged} unchanged, {len(failed)} failed")
-        for item in failed:
-            click.echo(f"  {item['path']}: {item['reason']}", err=True)
-        if report.skipped:
-            kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(report.skipped.items()))
-            click.echo(f"  left out, as no parser knows them: {kinds}", err=True)
-    if failed:
+    from agent_service.commands import ingestion  # noqa: PLC0415  # imported by the command that needs it
+
+    click.echo(ingestion.as_json(report) if as_json else "\n".join(ingestion.summary(report)))
+    for path, reason in () if as_json else report.failed:
+        click.echo(f"  {path}: {reason}", err=True)
+    if report.failed:
         raise SystemExit(PARTIAL)
 
 

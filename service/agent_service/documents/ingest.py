@@ -2,7 +2,11 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,15 +32,14 @@ READING: Final = Allowance(seconds=120.0, cpu_seconds=120)
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """Counts of documents, passages written, documents removed as their file is gone, and what could not be read."""
+    """Counts of documents, of passages written, of documents removed as their file is gone; what was not read, and why."""
 
     ingested: int
     unchanged: int
     passages: int
     removed: int
     failed: tuple[Failure, ...]
-    skipped: Mapping[str, int]
-    """Of folders: files of kinds that are not read, by suffix."""
+    skipped: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +108,21 @@ async def _ingest_file(found: Found, pool: Pool, workers: Workers, embeddings: E
 
 
 def _read(name: str, content: bytes) -> tuple[str, list[Chunk]]:
-    document = parse(name, content)
-    return document.title, chunk(document)
+    with _quietly():
+        document = parse(name, content)
+        return document.title, chunk(document)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Parsers log and print what they find odd in a file; what stops them is an error, and reported."""
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable()
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
 
 
 async def _vectors_enabled(pool: Pool) -> bool:

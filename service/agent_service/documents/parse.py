@@ -1,4 +1,4 @@
-"""Files as documents: Markdown, text, HTML, PDF."""
+"""Files as documents: Markdown, text, HTML, PDF, Word, CSV, JSON."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -10,9 +10,11 @@ from typing import Final
 from pypdf import PdfReader
 from pypdf.errors import PyPdfError
 
+from agent_service.documents.data_files import parse_csv, parse_json, parse_json_lines
 from agent_service.documents.document import Block, Document, Section, UnreadableDocument
 from agent_service.documents.html import parse_html
 from agent_service.documents.markdown import parse_markdown
+from agent_service.documents.word import parse_docx
 
 MAX_FILE_BYTES: Final = 50_000_000
 """Bytes. A file is parsed in memory, and text of that size would fill a search with 40,000 passages of one source."""
@@ -95,6 +97,18 @@ def _pdf(content: bytes, title: str) -> Document:
     return Document((name or "").strip() or title, tuple(_page(n, text) for n, text in enumerate(pages, 1) if text.strip()))
 
 
+def _csv(content: bytes, title: str) -> Document:
+    return parse_csv(_text(content), title)
+
+
+def _json(content: bytes, title: str) -> Document:
+    return parse_json(_text(content), title)
+
+
+def _json_lines(content: bytes, title: str) -> Document:
+    return parse_json_lines(_text(content), title)
+
+
 def _page(number: int, text: str) -> Section:
     return Section((f"page {number}",), tuple(Block(part.strip()) for part in re.split(r"\n\s*\n", text) if part.strip()))
 
@@ -108,6 +122,12 @@ PARSERS: Final[Mapping[str, Callable[[bytes, str], Document]]] = MappingProxyTyp
         ".html": _html,
         ".htm": _html,
         ".pdf": _pdf,
+        ".docx": parse_docx,
+        ".csv": _csv,
+        ".tsv": _csv,
+        ".json": _json,
+        ".jsonl": _json_lines,
+        ".ndjson": _json_lines,
     }
 )
 """By suffix; a folder's other files are left out."""

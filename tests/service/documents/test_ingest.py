@@ -1,4 +1,5 @@
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from agent_service.child_processes import Workers
 from agent_service.db.pool import Pool
 from agent_service.documents.ingest import IngestReport, ingest
+from agent_service.documents.ingest import _read as read
 from agent_service.documents.search import DocumentSearch
 from agent_service.errors import DatabaseUnavailable
 from tests.service.documents.embeddings import DownEmbeddings, TopicEmbeddings
@@ -30,12 +32,17 @@ async def test_folder_is_walked_for_known_kinds_without_hidden_entries(pool: Poo
     write(docs / "deep", b="beta")
     write(docs / ".git", c="hidden")
     (docs / ".draft.md").write_text("hidden")
-    (docs / "logo.png").write_bytes(b"\x89PNG")
+    (docs / "logo.PNG").write_bytes(b"\x89PNG")
+    (docs / "Makefile").write_text("all:")
+    (docs / "elsewhere").symlink_to(docs / "deep")
     (docs / "manual.pdf").write_bytes(make_pdf("gamma"))
 
     report = await ingest([docs], pool, workers)
 
-    assert report == IngestReport(ingested=3, unchanged=0, passages=3, removed=0, failed=(), skipped={".png": 1})
+    reasons = {".git": "hidden", ".draft.md": "hidden", "logo.PNG": "unknown kind .png", "Makefile": "unknown kind (no suffix)"}
+    skipped = {str(docs / name): reason for name, reason in {**reasons, "elsewhere": "link to a folder"}.items()}
+    assert dict(report.skipped) == skipped
+    assert report == IngestReport(ingested=3, unchanged=0, passages=3, removed=0, failed=(), skipped=report.skipped)
     assert await sources(pool) == ["docs/a.md", "docs/deep/b.md", "docs/manual.pdf"]
 
 
@@ -101,6 +108,14 @@ async def test_bad_files_are_reported_and_the_rest_goes_in(pool: Pool, tmp_path:
     assert set(reasons) == {"empty.md", "binary.md", "scan.pdf", "dangling.md", "missing", "missing.md"}
     assert reasons["missing.md"] == reasons["dangling.md"] == "No such file or directory"
     assert await sources(pool) == ["docs/good.md"]
+
+
+def test_parsers_say_nothing_of_files_that_they_can_read(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = re.sub(rb"startxref\n\d+", b"startxref\n7", make_pdf("gamma"))
+    assert [piece.text for piece in read("odd.pdf", odd)[1]] == ["gamma"]
+    assert (*capfd.readouterr(), caplog.text) == ("", "", "")
 
 
 async def test_file_that_turns_bad_keeps_what_was_stored(pool: Pool, tmp_path: Path, workers: Workers) -> None:

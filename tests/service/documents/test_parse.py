@@ -156,7 +156,7 @@ BAD = {
     "cut PDF": ("a.pdf", make_pdf("Text.")[:300], "not a readable PDF"),
     "text named .pdf": ("a.pdf", b"just text", "not a readable PDF"),
     "empty PDF": ("a.pdf", b"", "not a readable PDF"),
-    "unknown kind": ("a.docx", b"PK", "unknown kind"),
+    "unknown kind": ("a.xlsx", b"PK", "unknown kind"),
     "too large": ("a.txt", b"x" * (MAX_FILE_BYTES + 1), "larger"),
 }
 
