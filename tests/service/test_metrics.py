@@ -49,7 +49,7 @@ def record_turn(metrics: Metrics, prices: PriceTable, session: int) -> None:
     metrics.tool_calls.labels(metrics.tool_label(f"tool-{session}"), "ok").inc()
     metrics.node_seconds.labels(metrics.node_label(f"node-{session}")).observe(0.1)
     metrics.routes.labels(metrics.route_label(f"route-{session}")).inc()
-    metrics.runs.labels("completed", metrics.graph_label(f"graph-{session}")).inc()
+    metrics.runs.labels("completed", metrics.graph_label(f"graph-{session}"), metrics.graph_version).inc()
 
 
 def series(metrics: Metrics) -> list[bytes]:
