@@ -1,9 +1,13 @@
 """Who calls."""
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
 from uuid import UUID
+
+CALLER: ContextVar[str] = ContextVar("caller", default="")
+"""Label of the principal whose run is executed."""
 
 Role = Literal["user", "admin", "platform"]
 """An admin sees usage and cost of the own tenant, the platform of all tenants. Sessions are nobody's but their owner's."""

@@ -24,6 +24,7 @@ from agent_service.agents.completion_stream import Answer, Chunk, has_output, is
 from agent_service.agents.endpoint import ModelEndpoint
 from agent_service.agents.endpoint_errors import AttemptFailed, Status, read_start, status_of, transport_errors
 from agent_service.errors import ModelRejected, ModelUnavailable
+from agent_service.principal import CALLER
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -34,6 +35,9 @@ USAGE = "stream_options"
 
 COOL_DOWN_SECONDS = 30.0
 """How long a model that failed all its retries is passed over for the fallback before it is tried again."""
+
+MOST_PASSED_OVER = 1_000
+"""Callers and models for which that is known; beyond, all are tried again."""
 
 LINGER_SECONDS = 0.25
 """Wait after `[DONE]` for the end of the response, so that its connection can be used again."""
@@ -253,8 +257,8 @@ class CompletionsReader:
     fallback: str | None = None
     clock: Callable[[], float] = time.monotonic
     load: Load = field(default_factory=Load)
-    down_until: dict[str, float] = field(default_factory=dict)
-    """By model: when, by `clock`, it is to be tried again."""
+    down_until: dict[tuple[str, str], float] = field(default_factory=dict)
+    """By model and caller, whose own request may be why it failed: when, by `clock`, it is to be tried again."""
     without_usage: set[str] = field(default_factory=set)
     """Models whose endpoint refuses `stream_options`, which asks for the usage; their tokens are estimated."""
     breaker: CircuitBreaker = field(default_factory=lambda: CircuitBreaker(0))
@@ -275,11 +279,14 @@ class CompletionsReader:
         model = payload["model"]
         if self.fallback is None or model == self.fallback:
             return await self._send(payload, said)
-        if self.clock() >= self.down_until.get(model, float("-inf")):
+        which = (model, CALLER.get())
+        if self.clock() >= self.down_until.get(which, float("-inf")):
             try:
                 return await self._send(payload, said)
             except ModelUnavailable:
-                self.down_until[model] = self.clock() + COOL_DOWN_SECONDS
+                if len(self.down_until) >= MOST_PASSED_OVER:
+                    self.down_until.clear()
+                self.down_until[which] = self.clock() + COOL_DOWN_SECONDS
         return await self._send({**payload, "model": self.fallback}, said)
 
     @property
@@ -289,20 +296,20 @@ class CompletionsReader:
 
     async def _send(self, payload: dict[str, Any], said: Said | None) -> ChunkStream | dict[str, Any]:
         """Through the model's circuit, which learns how the call went until its first output."""
-        circuit = self.breaker.enter(payload["model"])
+        call = self.breaker.enter(payload["model"])
         try:
             answer = await self._ask(payload, said)
         except (ModelRejected, openai.RateLimitError):  # an endpoint that says no, or later, is there
-            self.breaker.succeeded(circuit)
+            self.breaker.succeeded(call)
             raise
         except ModelUnavailable as error:
             refused_key = isinstance(error, openai.AuthenticationError)
-            (self.breaker.left if refused_key else self.breaker.failed)(circuit)
+            (self.breaker.left if refused_key else self.breaker.failed)(call)
             raise
         except BaseException:
-            self.breaker.left(circuit)
+            self.breaker.left(call)
             raise
-        self.breaker.succeeded(circuit)
+        self.breaker.succeeded(call)
         return answer
 
     async def _ask(self, payload: dict[str, Any], said: Said | None) -> ChunkStream | dict[str, Any]:

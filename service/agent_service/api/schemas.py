@@ -157,6 +157,7 @@ class UsageRow(UsageTotal):
     user: str | None = None
     session: str | None = None
     route: str | None = None
+    graph: str | None = None
 
 
 class UnpricedModel(BaseModel):

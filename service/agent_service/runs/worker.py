@@ -13,7 +13,7 @@ import structlog
 
 from agent_service.errors import DatabaseUnavailable
 from agent_service.metrics import Metrics
-from agent_service.principal import Principal
+from agent_service.principal import CALLER, Principal
 from agent_service.runs.budgets import Budgets
 from agent_service.runs.executor import Executor
 from agent_service.runs.live_run import LiveRun, LiveRuns
@@ -153,6 +153,7 @@ class Worker:
         self._metrics.runs_in_flight.set(len(self._jobs))
         context = copy_context()
         context.run(LANE.set, live)
+        context.run(CALLER.set, run.principal.label)
         live.task = asyncio.create_task(self._execute(live), name=f"run-{run.id}", context=context)
         self._writer.attend()
 

@@ -1,7 +1,8 @@
 """A model that fails call after call is left alone for a while, and then tried by one call."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -10,14 +11,16 @@ from aiohttp import web
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 
-from agent_service.agents.circuit import MAX_MODELS, OPEN_SECONDS, CircuitBreaker
+from agent_service.agents.circuit import MAX_CIRCUITS, OPEN_SECONDS, CircuitBreaker
 from agent_service.errors import ModelRejected, ModelUnavailable
 from agent_service.metrics import OTHER, Metrics
+from agent_service.principal import CALLER
 from tests.support.fake_model import FakeModel
 from tests.support.fake_script import Fault, FaultKind, Script
 from tests.support.http_server import http_server
 from tests.support.model_client import Client, open_client
-from tests.support.service import running_service
+from tests.support.service import JWT_SECRET, running_service
+from tests.support.tokens import bearer
 
 
 @pytest.fixture
@@ -146,21 +149,76 @@ async def test_each_model_has_a_circuit_so_the_fallback_still_answers(fake: Fake
 
 def test_names_without_end_take_no_memory() -> None:
     metrics = Metrics(models=["gpt-4o"], version="1", graph="g", guardrail_rules=())
-    breaker = CircuitBreaker(1, metrics.count_circuit)
-    last = breaker.enter("first")
-    for number in range(10 * MAX_MODELS):
-        breaker.failed(last)
-        last = breaker.enter(f"model-{number}")
-    assert len(breaker._circuits) <= MAX_MODELS
+    now = [0.0]
+    breaker = CircuitBreaker(1, metrics.count_circuit, clock=lambda: now[0])
+    for number in range(10 * MAX_CIRCUITS):
+        breaker.failed(breaker.enter(f"model-{number}"))
+    assert len(breaker._shared) + len(breaker._own) <= 2 * MAX_CIRCUITS
 
     def sample(name: str) -> float:
         return metrics.registry.get_sample_value(name, {"model": OTHER}) or 0.0
 
-    assert sample("agent_model_circuits_opened_total") == 10 * MAX_MODELS
-    assert sample("agent_model_circuits_open") == MAX_MODELS - 1
-    for circuit in list(breaker._circuits.values()):
-        breaker.succeeded(circuit)
+    assert sample("agent_model_circuits_opened_total") == 10 * MAX_CIRCUITS
+    assert sample("agent_model_circuits_open") == MAX_CIRCUITS
+    now[0] += OPEN_SECONDS
+    for model, _ in list(breaker._own):
+        breaker.succeeded(breaker.enter(model))
     assert sample("agent_model_circuits_open") == 0
+
+
+@contextmanager
+def calling(caller: str) -> Iterator[None]:
+    token = CALLER.set(caller)
+    yield
+    CALLER.reset(token)
+
+
+async def test_one_whose_calls_all_fail_is_kept_out_alone(fake: FakeModel) -> None:
+    async with open_client(fake, circuit=5, model_max_retries=0) as client:
+        fake.script = down()
+        with calling("acme/eve"):
+            for _ in range(5):
+                await fail(client)
+            refused = await fail(client)
+        assert (len(fake.requests), refused.retry_after) == (5, 10)
+        with calling("acme/ann"):
+            await fail(client)  # by chance: no more than the end of a row of eve's
+            fake.script = Script(tokens=["well"])
+            assert await client.answer() == "well"
+        with calling("acme/eve"):
+            await fail(client)
+            client.now[0] += OPEN_SECONDS
+            assert await client.answer() == "well"
+        assert client.circuits == [("fake-1", True), ("fake-1", False)]
+
+
+async def test_a_model_that_fails_the_calls_of_several_is_left_alone_by_all(fake: FakeModel) -> None:
+    fake.script = down()
+    async with open_client(fake, circuit=5, model_max_retries=0) as client:
+        for caller in ("ann", "bob", "ann", "bob", "ann"):
+            with calling(caller):
+                await fail(client)
+        with calling("carl"):
+            assert (await fail(client)).retry_after == 10
+        assert len(fake.requests) == 5
+        client.now[0] += OPEN_SECONDS
+        fake.script = Script(tokens=["well"])
+        for caller in ("carl", "ann", "bob"):
+            with calling(caller):
+                assert await client.answer() == "well"
+        assert client.circuits == [("fake-1", True), ("fake-1", False)]
+
+
+async def test_the_fallback_of_one_whose_calls_fail_is_not_everyones(fake: FakeModel) -> None:
+    async with open_client(fake, fallback="spare", model_max_retries=0) as client:
+        fake.script = down(model="fake-1")
+        with calling("eve"):
+            assert await client.answer()
+        fake.script = Script(tokens=["well"])
+        for caller in ("ann", "eve"):
+            with calling(caller):
+                assert await client.answer() == "well"
+    assert fake.models == ["fake-1", "spare", "fake-1", "spare"]
 
 
 def own(context: Any) -> Any:
@@ -186,3 +244,24 @@ async def test_a_service_fails_fast_while_its_endpoint_is_down_with_both_kinds_o
             assert await service.metric("agent_model_circuits_opened_total", model="fake-1") == 1
     assert [run["error"]["code"] for run in runs] == ["model_unavailable"] * 6
     assert len([request for request in fake.requests if request.path.endswith("completions")]) == 3
+
+
+async def test_in_a_service_one_callers_failing_calls_do_not_keep_a_model_from_another(database_url: str) -> None:
+    async with FakeModel(Script(tokens=["well"], faults=[Fault(kind="server_error", times=3)])) as fake:
+        env = {
+            "AUTH": "required",
+            "JWT_SECRET": JWT_SECRET,
+            "MODEL": "fake-1",
+            "OPENAI_BASE_URL": fake.url,
+            "OPENAI_API_KEY": "sk-1",
+            "AGENT_GRAPH": "tests.support.graphs:plain",
+            "MODEL_MAX_RETRIES": "0",
+            "MODEL_CIRCUIT_FAILURES": "3",
+        }
+        async with running_service(database_url, **env) as service, service.client() as client:
+            runs = [
+                (await client.post("/chat", json={"question": "hi"}, headers=bearer(caller))).json()
+                for caller in ("eve", "eve", "eve", "eve", "ann")
+            ]
+    assert [run["outcome"] for run in runs] == ["failed"] * 4 + ["completed"]
+    assert len([request for request in fake.requests if request.path.endswith("completions")]) == 4
