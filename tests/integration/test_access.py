@@ -80,6 +80,7 @@ QUERIES = {"/chat/stream": {"question": "hi", "session_id": "{session_id}"}}
 NO_IDS = {
     ("GET", "/sessions"),
     ("GET", "/usage"),
+    ("GET", "/budgets"),
     ("POST", "/auth/stream-token"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{model}"),
@@ -220,10 +221,12 @@ async def test_lists_show_the_callers_own(client: httpx.AsyncClient, run_id: str
     assert run_id
     for headers in OTHERS.values():
         assert (await client.get("/sessions", headers=headers)).json() == {"sessions": []}
-    for who in ("other user", "other tenant"):
+    for who, name in (("other user", "acme/bob"), ("other tenant", "globex/alice")):
         report = (await client.get("/usage?group_by=user", headers=OTHERS[who])).json()
         assert (report["rows"], report["unpriced"], report["month"]["spent_usd"]) == ([], [], 0)
         assert not any(report["total"].values())
+        (own,) = (await client.get("/budgets", headers=OTHERS[who])).json()["budgets"]
+        assert (f"{own['tenant']}/{own['user']}", own["tokens"]) == (name, 0)
 
 
 async def test_an_admin_sees_the_usage_of_the_own_tenant_and_the_platform_of_all(client: httpx.AsyncClient) -> None:

@@ -1,6 +1,6 @@
-"""The chat page: an HTML file, and the scripts, styles and pictures it loads. All need no authentication.
+"""The pages of the chat and of budgets: HTML, and the scripts, styles and pictures they load. All need no authentication.
 
-What differs by installation stands in the page itself, as JSON in a `meta` element: its name, the graphs, examples.
+What differs by installation stands in the chat page itself, as JSON in a `meta` element: its name, the graphs, examples.
 """
 
 import hashlib
@@ -52,6 +52,8 @@ DEFAULT_EXAMPLES = [
     "Save a note: the staging cluster is upgraded on Friday",
 ]
 
+PAGES = ("index.html", "spend.html")
+
 REVALIDATE = "no-cache"
 FOR_EVER = "public, max-age=31536000, immutable"
 
@@ -71,7 +73,7 @@ class Site:
 
     assets: Mapping[str, Asset]
     version: str
-    page: Asset
+    pages: Mapping[str, Asset]
 
 
 @cache
@@ -79,8 +81,9 @@ def site() -> Site:
     """Read once a process, 220 kB. The version is one of all contents, and stands in the address of each."""
     found = dict(sorted(_walk(files("agent_service") / "static", "")))
     version = hashlib.sha256(b"".join(hashlib.sha256(body).digest() for body in found.values())).hexdigest()[:16]
-    html = found.pop("index.html").replace(b'"static/', f'"static/{version}/'.encode())
-    return Site({name: _asset(name, body) for name, body in found.items()}, version, _asset("index.html", html))
+    pages = {name: found.pop(name).replace(b'"static/', f'"static/{version}/'.encode()) for name in PAGES}
+    assets, html = ({name: _asset(name, body) for name, body in each.items()} for each in (found, pages))
+    return Site(assets, version, html)
 
 
 def _walk(folder: Traversable, prefix: str) -> list[tuple[str, bytes]]:
@@ -135,7 +138,7 @@ def facts(res: Resources) -> dict[str, object]:
 async def page(request: Request, res: ResourcesDep) -> Response:
     """The chat page."""
     told = facts(res)
-    html = site().page.body.replace(b'content="{}"', f'content="{escape(json.dumps(told))}"'.encode(), 1)
+    html = site().pages["index.html"].body.replace(b'content="{}"', f'content="{escape(json.dumps(told))}"'.encode(), 1)
     html = html.replace(b"<title>Slipway</title>", f"<title>{escape(str(told['name']))}</title>".encode(), 1)
     return _answer(request, _with_etag(html, MEDIA_TYPES[".html"]), SAFE_PAGE | {"Cache-Control": REVALIDATE})
 
@@ -147,6 +150,12 @@ async def logo(request: Request) -> Response:
     if found is None:
         raise HTTPException(404, "PAGE_LOGO is not set.")
     return _answer(request, found, SAFE | {"Content-Security-Policy": "default-src 'none'; sandbox", "Cache-Control": REVALIDATE})
+
+
+@router.api_route("/spend", methods=["GET", "HEAD"])
+async def spend(request: Request) -> Response:
+    """The page of budgets and spend."""
+    return _answer(request, site().pages["spend.html"], SAFE_PAGE | {"Cache-Control": REVALIDATE})
 
 
 @router.api_route("/static/{version}/{name:path}", methods=["GET", "HEAD"])

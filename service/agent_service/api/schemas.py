@@ -183,6 +183,24 @@ class UsageReport(BaseModel):
     month: UsageMonth
 
 
+class BudgetRow(BaseModel):
+    """What was spent of one budget, and how much may be; a limit of null is none."""
+
+    tenant: str
+    user: str = Field(description="Empty: the tenant's own budget.")
+    period: Literal["day", "month"] = Field(description="A user's day, a tenant's month; UTC.")
+    tokens: int
+    max_tokens: int | None
+    usd: float
+    max_usd: float | None
+    own: bool = Field(description="Set by `slipway budgets set`; else it is the settings'.")
+
+
+class BudgetReport(BaseModel):
+    budgets: list[BudgetRow]
+    truncated: bool = Field(description="There are more than the 10,000 that are shown.")
+
+
 class StreamToken(BaseModel):
     token: str
     expires_in: int = Field(description="Seconds.")

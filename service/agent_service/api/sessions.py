@@ -14,6 +14,7 @@ from agent_service.api.field_types import SESSION_ID_PATTERN, Text
 from agent_service.api.json_body import JsonResponse, JsonRoute
 from agent_service.api.openapi import PROBLEMS
 from agent_service.api.schemas import (
+    BudgetReport,
     FeedbackRequest,
     History,
     Passages,
@@ -26,6 +27,7 @@ from agent_service.api.schemas import (
 from agent_service.errors import InvalidRequest
 from agent_service.principal import Principal
 from agent_service.resources import Resources
+from agent_service.runs.budget_report import budget_report
 from agent_service.runs.usage import GROUPS, Group, usage
 
 router = APIRouter(route_class=JsonRoute, responses=PROBLEMS)
@@ -113,6 +115,13 @@ async def get_usage(
     """
     report = await usage(res.pool, principal, _groups(group_by), since=since, until=until)
     return JsonResponse(_with_numbers(asdict(report)))
+
+
+@router.get("/budgets", response_model=BudgetReport, tags=["usage"])
+async def get_budgets(res: ResourcesDep, principal: Caller) -> Response:
+    """What was spent of which budget: one's own day, an admin's tenant and its users, the platform's all."""
+    rows, truncated = await budget_report(res.pool, principal, res.settings.budget_limits)
+    return JsonResponse(_with_numbers({"budgets": rows, "truncated": truncated}))
 
 
 @router.post("/auth/stream-token", response_model=StreamToken, tags=["auth"])

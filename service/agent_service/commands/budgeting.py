@@ -7,7 +7,7 @@ from agent_service.commands.database import command_pool
 from agent_service.db.pool import connection
 from agent_service.errors import SettingsError
 from agent_service.prices import MOST_USD
-from agent_service.runs.usage import ROW_LIMIT
+from agent_service.runs.budget_report import budget_report
 from agent_service.settings import Settings
 
 
@@ -28,12 +28,9 @@ async def unset_budget(settings: Settings, tenant: str, user: str) -> bool:
 
 
 async def all_budgets(settings: Settings) -> tuple[list[dict[str, Any]], bool]:
-    """What was set or spent in this day or month (limits are None where there is none), and whether ROW_LIMIT cut it."""
-    limits = settings.budget_limits
-    usual = (limits.month_tokens, limits.month_usd, limits.day_tokens, limits.day_usd)
-    async with command_pool(settings) as pool, connection(pool) as conn:
-        rows = await (await conn.execute(SHOW, (*usual, ROW_LIMIT + 1))).fetchall()
-    return rows[:ROW_LIMIT], len(rows) > ROW_LIMIT
+    """Everyone's, as budget_report has them."""
+    async with command_pool(settings) as pool:
+        return await budget_report(pool, None, settings.budget_limits)
 
 
 SET = """
@@ -42,18 +39,3 @@ ON CONFLICT (tenant, user_id) DO UPDATE SET tokens = EXCLUDED.tokens, usd = EXCL
 """
 
 UNSET = "DELETE FROM slipway.budgets WHERE tenant = %s AND user_id = %s"
-
-SHOW = """
-SELECT tenant, user_id AS "user", CASE user_id WHEN '' THEN 'month' ELSE 'day' END AS period,
-       coalesce(s.tokens, 0) AS tokens, CASE WHEN b.tenant IS NULL THEN usual.tokens ELSE b.tokens END AS max_tokens,
-       coalesce(s.usd, 0) AS usd, CASE WHEN b.tenant IS NULL THEN usual.usd ELSE b.usd END AS max_usd,
-       b.tenant IS NOT NULL AS own
-FROM slipway.budgets b
-FULL JOIN (
-    SELECT * FROM slipway.spending
-    WHERE period = CASE user_id WHEN '' THEN date_trunc('month', now() AT TIME ZONE 'UTC') ELSE now() AT TIME ZONE 'UTC' END::date
-) AS s USING (tenant, user_id)
-JOIN (VALUES (true, %s::bigint, %s::numeric), (false, %s::bigint, %s::numeric)) AS usual (of_tenant, tokens, usd)
-  ON usual.of_tenant = (user_id = '')
-ORDER BY tenant, user_id LIMIT %s
-"""
