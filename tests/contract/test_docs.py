@@ -30,7 +30,7 @@ PAGES = sorted(
 )
 USER_PAGES = [page for page in PAGES if page.parent.name == "user"]
 
-NOT_DESCRIBED = {("GET", "/"), ("GET", "/metrics"), ("GET", "/status")}
+NOT_DESCRIBED = {("GET", "/"), ("GET", "/spend"), ("GET", "/metrics"), ("GET", "/status")}
 """The chat page, and what only the ops port serves."""
 
 
