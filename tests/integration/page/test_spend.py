@@ -75,9 +75,7 @@ async def test_each_sees_the_budgets_and_the_spend_that_are_theirs(offline: Site
     await admin.set_viewport_size({"width": 360, "height": 640})
     assert await admin.evaluate("document.documentElement.scrollWidth") == 360, "tables scroll by themselves"
     await admin.get_by_role("link", name="Chat").click()
-    await admin.get_by_role("button", name="Sessions", exact=True).click()
-    await admin.get_by_role("link", name="Budgets").click()
-    await expect(admin.locator("#budgets")).to_be_visible()
+    await expect(admin.locator("#sidebar #spend")).to_have_attribute("href", "spend")
 
 
 async def test_who_has_no_key_is_asked_for_one(offline: Site, open_chat: OpenChat) -> None:
