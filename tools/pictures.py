@@ -20,8 +20,8 @@ READY = re.compile(r"Slipway is ready: (http://\S+)")
 READY_SECONDS = 120
 """An embedded PostgreSQL is made, migrated and filled; 12 s on two idle cores."""
 
-QUESTIONS = ("What happens when a pod is killed in the middle of an answer?", "How many runs were there today?")
-"""Of documents and of data, so that sources and a query are seen."""
+QUESTIONS = ("How do I rotate the model's API key?",)
+"""Of the documents, so that sources are seen."""
 
 CHAT = {"chat-light": ("light", 1100), "chat-dark": ("dark", 1100), "chat-narrow": ("light", 390)}
 """Colour scheme and width in pixels."""
