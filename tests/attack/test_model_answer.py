@@ -105,7 +105,8 @@ FOUND = """() => ({
     hits: window.hit ?? 0,
     violations: window.violations,
     active: document.querySelectorAll(
-        "#log :is(script, img, svg[onload], iframe, object, embed, style, link, meta, base, video, audio, math, form)").length,
+        "#log :is(script, img, svg[onload], iframe, object, embed, style, link, meta, base, video, audio, math, form)"
+        + ":not(#empty > img, .asked > form)").length, // the page's own: its logo, and the form for other words
     handlers: [...document.querySelectorAll("#log *, #sessions *")]
         .filter((n) => [...n.attributes].some(({ name }) => /^on|^style$|^srcdoc$/.test(name))).length,
     links: [...document.querySelectorAll("#log a")].map((a) => [a.protocol, a.rel, a.target]),
@@ -231,9 +232,10 @@ async def test_direction_overrides_are_seen_where_something_is_clicked_or_decide
 
     links = chat.page.locator("#log p a")
     await expect(links.first).to_have_text("\u2039U+202E\u203agro.elpmaxe\u2039U+202C\u203a")
-    await expect(chat.page.locator("#log p")).to_contain_text("example.org (evil.example)")
-    await expect(chat.page.locator("#log p")).not_to_contain_text("https://evil.example/z (evil.example)")
-    assert "\u202e" not in await chat.page.locator("#log p").inner_text()
+    said = chat.page.locator("#log > p")  # the page's own words on an empty conversation stand deeper
+    await expect(said).to_contain_text("example.org (evil.example)")
+    await expect(said).not_to_contain_text("https://evil.example/z (evil.example)")
+    assert "\u202e" not in await said.inner_text()
 
 
 LENGTH = 60_000

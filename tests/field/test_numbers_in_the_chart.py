@@ -109,7 +109,9 @@ def test_a_number_that_helm_cannot_hold_is_refused_and_its_text_is_taken() -> No
 
 def test_a_tag_that_is_a_number_is_refused_by_its_name_and_its_text_is_taken() -> None:
     for tag, number in (("20161216", 20161216), ("1.10", 1.10), ("1e5", 1e5)):
-        assert "/image/tag" in refusal(CHART, {"image": {"tag": number}})
+        assert "image.tag: " in (said := refusal(CHART, {"image": {"tag": number}}))
+        assert "is a number" in said
+        assert "--set-string image.tag=" in said
         assert made("Deployment", values_of(f"image.tag='{tag}'"))["spec"]["template"]["spec"]["containers"][0]["image"].endswith(
             f":{tag}"
         )

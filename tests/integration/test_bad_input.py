@@ -211,7 +211,7 @@ async def test_unknown_routes_and_methods(client: httpx.AsyncClient) -> None:
         ("GET", "/runs", "POST"),
         ("PUT", "/chat/stream", "GET, POST"),
         ("GET", f"/runs/{RUN}/cancel", "POST"),
-        ("POST", "/sessions/x", "DELETE"),
+        ("POST", "/sessions/x", "DELETE, PATCH"),
         ("TRACE", "/usage", "GET"),
         ("POST", "/", "GET, HEAD"),
     ):

@@ -140,7 +140,7 @@ helm.sh/chart: {{ printf "slipway-operator-%s" .Chart.Version | replace "+" "_" 
 {{- fail "enabled: it is for the `condition` of a parent chart, which then leaves this one out; to remove a release of its own, use helm uninstall" -}}
 {{- end -}}
 {{- if has (kindOf .Values.image.tag) (list "int" "int64" "float64") -}}
-{{- fail (printf "image.tag: %v is a number, in which 1.10 is 1.1; write it in quotes, or --set-string image.tag=…" .Values.image.tag) -}}
+{{- fail (printf "image.tag: %s is a number, in which 1.10 is 1.1; write it in quotes, or --set-string image.tag=…" (toJson .Values.image.tag)) -}}
 {{- end -}}
 {{- if and (eq .Values.image.tag "latest") (not .Values.image.digest) -}}
 {{- fail "image.tag: `latest` does not say what runs; set a version, or image.digest" -}}

@@ -16,7 +16,7 @@
 {{- define "slipway.checkImage" -}}
 {{- range $name, $image := dict "image" .Values.image "postgres.image" .Values.postgres.image -}}
 {{- if has (kindOf $image.tag) (list "int" "int64" "float64") -}}
-{{- fail (printf "%s.tag: %v is a number, in which 1.10 is 1.1; write it in quotes, or --set-string %s.tag=…" $name $image.tag $name) -}}
+{{- fail (printf "%s.tag: %s is a number, in which 1.10 is 1.1; write it in quotes, or --set-string %s.tag=…" $name (toJson $image.tag) $name) -}}
 {{- end -}}
 {{- end -}}
 {{- if and (eq .Values.image.tag "latest") (not .Values.image.digest) -}}

@@ -137,8 +137,9 @@ def _text_delta(chunk: Chunk) -> Chunk | None:
     if len(choices) != 1 or chunk.get("usage") or choices[0].get("finish_reason") or choices[0].get("logprobs"):
         return None
     delta: Chunk = choices[0]["delta"]
-    plain = isinstance(delta.get("content"), str) and all(key in TEXT_KEYS or not value for key, value in delta.items())
-    return delta if plain else None
+    # the keys alone first: almost each token has no others, and a generator is four calls for it
+    only_text = delta.keys() <= TEXT_KEYS or all(key in TEXT_KEYS or not value for key, value in delta.items())
+    return delta if only_text and isinstance(delta.get("content"), str) else None
 
 
 MAX_ANSWER_BYTES = 128 * 2**20
@@ -229,7 +230,7 @@ class Answer:
             delta |= self._calls.whole()
             self.thoughts.end(delta)
             return True
-        if delta.get("content"):
+        if self.thoughts.pieces and delta.get("content"):
             self.thoughts.before_text(delta)
         return not held or any(value for key, value in delta.items() if key != "role")
 

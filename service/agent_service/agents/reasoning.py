@@ -31,6 +31,8 @@ class Thoughts:
 
     def take(self, delta: dict[str, Any]) -> bool:
         """Takes the thoughts out of a delta; whether there were any, or text that may turn out to be one."""
+        if self._tags.closed and FIELD not in delta and "reasoning" not in delta:
+            return False  # as almost each token of an answer, which is to cost one call here
         before = len(self.pieces)
         self._add(_field(delta))
         text = delta.get("content")

@@ -14,7 +14,6 @@ from agent_service.documents.data_files import parse_csv, parse_json, parse_json
 from agent_service.documents.document import Block, Document, Section, UnreadableDocument
 from agent_service.documents.html import parse_html
 from agent_service.documents.markdown import parse_markdown
-from agent_service.documents.word import parse_docx
 
 MAX_FILE_BYTES: Final = 50_000_000
 """Bytes. A file is parsed in memory, and text of that size would fill a search with 40,000 passages of one source."""
@@ -113,6 +112,12 @@ def _page(number: int, text: str) -> Section:
     return Section((f"page {number}",), tuple(Block(part.strip()) for part in re.split(r"\n\s*\n", text) if part.strip()))
 
 
+def _docx(content: bytes, title: str) -> Document:
+    from agent_service.documents.word import parse_docx  # noqa: PLC0415  # python-docx: 60 modules, only where a file is parsed
+
+    return parse_docx(content, title)
+
+
 PARSERS: Final[Mapping[str, Callable[[bytes, str], Document]]] = MappingProxyType(
     {
         ".md": _markdown,
@@ -122,7 +127,7 @@ PARSERS: Final[Mapping[str, Callable[[bytes, str], Document]]] = MappingProxyTyp
         ".html": _html,
         ".htm": _html,
         ".pdf": _pdf,
-        ".docx": parse_docx,
+        ".docx": _docx,
         ".csv": _csv,
         ".tsv": _csv,
         ".json": _json,

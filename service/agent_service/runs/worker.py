@@ -77,6 +77,7 @@ class Worker:
         self._jobs: dict[UUID, LiveRun] = {}
         self._reserved = 0
         self._claiming = False
+        self._claimable = 0  # places that the claim under way may fill
         self._taking = True
         self._adopt_after = 0.0
         self._turn_seconds: deque[float] = deque([1.0], maxlen=50)
@@ -100,7 +101,7 @@ class Worker:
     def _free(self) -> int:
         if not self._taking or (self._suspects and time.monotonic() < self._alone_until):
             return 0
-        return self._max_concurrent - len(self._jobs) - self._reserved
+        return self._max_concurrent - len(self._jobs) - self._reserved - self._claimable
 
     @property
     def _suspects(self) -> bool:
@@ -173,21 +174,25 @@ class Worker:
         try:
             adopt = time.monotonic() >= self._adopt_after
             alone = self._may_suspect and not self._suspects  # one of them would be there when the other one strikes
-            places = self._free
+            # Half, so that questions which come meanwhile find places too, and no place is given twice.
+            places = self._claimable = max(0, -(-self._free // 2))
             claimed, queue = await self._leases.claim(places, adopt=adopt, alone=alone, held=list(self._jobs))
             self._queue = queue.here
             self._budgets.any_set = queue.budgets
             if places > 0:
                 self._may_suspect = not any(item.alone for item in claimed)
                 self._overtaken = self._overtaken and not claimed
+            self._claimable = 0
             for item in claimed:
                 self._welcome(item)
+            if claimed and len(claimed) >= places and self._free > 0:
+                self._notices.work.set()  # there may be more, for the other half
         except DatabaseUnavailable:
             # Everyone's leases ran out meanwhile: their holders get the time of a lease to renew them.
             self._adopt_after = time.monotonic() + self._lease_seconds
             return min(self._notices.poll_seconds, self._lease_seconds / 5)
         finally:
-            self._claiming = False
+            self._claiming, self._claimable = False, 0
         # What has run out and was not to be had: somebody else takes it, or it is not its time.
         expiry = queue.next_expiry + EXPIRY_SECONDS if queue.next_expiry > 0 else self._lease_seconds / 5
         return min(self._notices.poll_seconds, expiry)
