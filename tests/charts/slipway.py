@@ -1,5 +1,7 @@
 """The chart of the agent, and values that reach its every template."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -125,3 +127,12 @@ def agent(*values: Values) -> dict[str, Any]:
 def environment(*values: Values) -> dict[str, Any]:
     """The agent's variables: values, or where they come from."""
     return {e["name"]: e.get("value", e.get("valueFrom")) for e in agent(*values)["containers"][0]["env"]}
+
+
+def write_umbrella(folder: Path, *aliases: str) -> Path:
+    """A parent chart with this one as a dependency under each alias, each with its condition."""
+    shutil.copytree(CHART, folder / "charts/slipway")
+    needs = [{"name": "slipway", "version": ">=0.0.0-0", "alias": alias, "condition": f"{alias}.enabled"} for alias in aliases]
+    chart = {"apiVersion": "v2", "name": "umbrella", "version": "1.0.0", "dependencies": needs}
+    (folder / "Chart.yaml").write_text(yaml.safe_dump(chart), encoding="utf-8")
+    return folder

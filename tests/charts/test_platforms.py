@@ -1,13 +1,12 @@
 """charts/slipway/ci: what each platform's values make. That the API of four Kubernetes minors takes it: test_api_schemas.py."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.charts.slipway import CHART, PLATFORMS, agent, made, manifests
+from tests.charts.slipway import CHART, PLATFORMS, agent, made, manifests, write_umbrella
 from tests.support.charts import Manifest, every, merged, one, pod_specs, render, values_of
 
 IDS = {"runAsUser", "runAsGroup", "fsGroup", "fsGroupChangePolicy", "supplementalGroups"}
@@ -16,12 +15,7 @@ ALIASES = ("support", "sales")
 
 @pytest.fixture(scope="module")
 def umbrella(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("chart") / "umbrella"
-    shutil.copytree(CHART, folder / "charts/slipway")
-    needs = [{"name": "slipway", "version": ">=0.0.0-0", "alias": alias, "condition": f"{alias}.enabled"} for alias in ALIASES]
-    chart = {"apiVersion": "v2", "name": "umbrella", "version": "1.0.0", "dependencies": needs}
-    (folder / "Chart.yaml").write_text(yaml.safe_dump(chart), encoding="utf-8")
-    return folder
+    return write_umbrella(tmp_path_factory.mktemp("chart") / "umbrella", *ALIASES)
 
 
 def umbrella_values(*sets: str) -> dict[str, Any]:

@@ -1,13 +1,12 @@
 """What platform teams put into a chart of others: names, labels, containers, keys of Secrets, autoscalers, meshes, addresses."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.charts.slipway import ANYWHERE, CHART
+from tests.charts.slipway import ANYWHERE, CHART, write_umbrella
 from tests.support.charts import Manifest, Values, every, merged, one, render, values_of
 
 HPA = "HorizontalPodAutoscaler"
@@ -28,13 +27,8 @@ def env(container: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def umbrella(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A parent with the chart twice, by aliases; the second one is off by its condition."""
-    parent = tmp_path_factory.mktemp("umbrella") / "platform"
-    shutil.copytree(CHART, parent / "charts" / "slipway")
-    dependency = {"name": "slipway", "version": "0.1.0", "repository": ""}
-    aliases = [{**dependency, "alias": alias, "condition": f"{alias}.enabled"} for alias in ("support", "sales", "legal")]
-    chart = {"apiVersion": "v2", "name": "platform", "version": "1.0.0", "dependencies": aliases}
-    (parent / "Chart.yaml").write_text(yaml.safe_dump(chart), encoding="utf-8")
+    """A parent with the chart three times, by aliases; the last one is off by its condition."""
+    parent = write_umbrella(tmp_path_factory.mktemp("umbrella") / "platform", "support", "sales", "legal")
     (parent / "values.yaml").write_text("legal: {enabled: false}\n", encoding="utf-8")
     return parent
 
