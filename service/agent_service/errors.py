@@ -101,6 +101,13 @@ class SessionBusy(SlipwayError):
     retryable = True
 
 
+class StateGone(SlipwayError):
+    """The session's state before a question is no longer kept: to replace the question would forget what was said before it."""
+
+    code = "state_gone"
+    status = 409
+
+
 class SessionInterrupted(SlipwayError):
     """The session waits for a decision; `POST /runs/{id}/resume` comes first."""
 

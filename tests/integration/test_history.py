@@ -91,6 +91,23 @@ async def test_a_question_is_replaced_with_all_behind_it_and_the_model_hears_not
         assert len(await history(client)) == 2
 
 
+async def test_a_question_whose_state_before_is_no_longer_kept_is_not_replaced_and_nothing_is_forgotten(
+    plain: RunningService, model: FakeModel
+) -> None:
+    async with plain.client() as client:
+        first, second = await ask(client, "first"), await ask(client, "second")
+        assert await prune(plain.resources.pool, Retention(event_hours=24, session_days=0))  # it keeps the latest state
+
+        refused = await client.post("/chat", json={"question": "x", "session_id": "s", "replaces": second["run_id"]})
+
+        check_problem(refused, 409, "state_gone", field="replaces")
+        await ask(client, "third")
+        heard = [message["content"] for message in model.requests[-1].payload["messages"] if message["role"] == "user"]
+        assert heard == ["first", "second", "third"]
+        anew = await ask(client, "first again", replaces=first["run_id"])  # there was nothing before it
+        assert [message["run_id"] for message in await history(client)] == [anew["run_id"]] * 2
+
+
 async def test_sessions_are_found_by_title_or_question_and_renamed(plain: RunningService) -> None:
     async with plain.client() as client:
         for session, question in (("a", "About 100% of Anchors"), ("b", "About ropes")):

@@ -27,6 +27,7 @@ from agent_service.runs.cancelling import cancel_runs
 from agent_service.runs.notices import WORK_CHANNEL
 from agent_service.runs.on_thread import OnThread, prepare
 from agent_service.runs.records import StartRow
+from agent_service.runs.replaced_questions import from_question_on
 from agent_service.runs.run_rows import EXTERNAL_ID, RUN_COLUMNS, TITLE_CHARS, WAITS, WITHOUT_ANSWER, Asked, as_run, one
 from agent_service.runs.run_types import Run, RunInput
 from agent_service.runs.turns import Turns
@@ -164,6 +165,7 @@ class RunStore:
 
         Raises:
             NotFound: the session has no question `replaces`.
+            StateGone: the state before that question is no longer kept.
             SessionBusy: a run of the session is going, and ON_BUSY is `reject` or a question is to be replaced; or it has
                 had other than `follows` runs.
             SessionInterrupted: the session's last run waits for a decision.
@@ -315,12 +317,9 @@ async def _stay(conn: Connection, ended: Run) -> None:
 
 
 async def _behind(conn: Connection, thread: str, state: DictRow, replaces: UUID | None) -> RunInput:
-    """What is to be done to the session's history before its next question. Raises NotFound: it has no question `replaces`."""
+    """What is to be done to the session's history before its next question. Raises NotFound, StateGone: see `start`."""
     if replaces:
-        rows = await (await conn.execute(FROM_QUESTION_ON.encode(), (thread, replaces))).fetchall()
-        if not rows:
-            raise NotFound("replaces: the session has no such question", field="replaces")
-        return {"mend": True, "rolls_back": [str(row["id"]) for row in rows]}
+        return {"mend": True, "rolls_back": await from_question_on(conn, thread, replaces)}
     return {"mend": True} if state["active"] or state["stopped"] else {}
 
 
@@ -350,13 +349,6 @@ FROM (SELECT EXISTS (SELECT 1 FROM slipway.sessions WHERE id = %(name)s) AS take
 ON CONFLICT (tenant, user_id, (coalesce(external_id, id))) DO UPDATE
 SET last_active_at = now(), graph = coalesce(s.graph, EXCLUDED.graph)
 RETURNING s.id, s.graph
-"""
-
-
-FROM_QUESTION_ON = """
-SELECT r.id FROM slipway.runs r JOIN slipway.runs first ON first.session_id = r.session_id
-WHERE first.session_id = %s AND first.id = %s AND first.resumes IS NULL
-  AND (r.created_at, r.id) >= (first.created_at, first.id)
 """
 
 SESSION_STATE = f"""

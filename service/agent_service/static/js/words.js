@@ -6,6 +6,7 @@ const WORDS = {
   forbidden: "You may not do that.",
   not_found: "This is not there, or it was deleted.",
   session_busy: "An answer in this session is still being written. Wait for it, or stop it.",
+  state_gone: "What was said before this question is no longer kept for it to be asked anew. Ask a new question below.",
   session_interrupted: "This session waits for a decision. Decide above first.",
   other_graph: "This session belongs to an agent that is not served here any more.",
   not_interrupted: "This was decided already.",

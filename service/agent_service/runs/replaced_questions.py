@@ -1,0 +1,41 @@
+"""A question asked again in other words: which runs of its session are undone, and whether they can be."""
+
+from uuid import UUID
+
+from agent_service.db.pool import Connection
+from agent_service.errors import NotFound, StateGone
+from agent_service.runs.run_rows import one
+
+
+async def from_question_on(conn: Connection, thread: str, question: UUID) -> list[str]:
+    """Ids of the run of that question and of all behind it, in a session whose row is locked.
+
+    Raises:
+        NotFound: the session has no such question.
+        StateGone: what was said before it is kept with its answer only, and would go with that.
+    """
+    rows = await (await conn.execute(FROM_QUESTION_ON.encode(), (thread, question))).fetchall()
+    if not rows:
+        raise NotFound("replaces: the session has no such question", field="replaces")
+    undone = [str(row["id"]) for row in rows]
+    if not await one(conn, STATE_BEFORE, question, thread, undone):
+        raise StateGone("replaces: the state before this question is no longer kept; ask a new one", field="replaces")
+    return undone
+
+
+FROM_QUESTION_ON = """
+SELECT r.id FROM slipway.runs r JOIN slipway.runs first ON first.session_id = r.session_id
+WHERE first.session_id = %s AND first.id = %s AND first.resumes IS NULL
+  AND (r.created_at, r.id) >= (first.created_at, first.id)
+"""
+
+# Nothing was answered before it, or there is a checkpoint of another run than those that are undone: idle sessions keep their
+# latest alone (prune.py).
+STATE_BEFORE = """
+SELECT 1 WHERE NOT EXISTS (
+    SELECT 1 FROM slipway.runs first JOIN slipway.runs r ON r.session_id = first.session_id
+    WHERE first.id = %s AND r.outcome = 'completed' AND (r.created_at, r.id) < (first.created_at, first.id))
+OR EXISTS (
+    SELECT 1 FROM public.checkpoints c
+    WHERE c.thread_id = %s AND c.checkpoint_ns = '' AND coalesce(c.metadata->>'run_id', '') <> ALL(%s))
+"""
