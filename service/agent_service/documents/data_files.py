@@ -29,7 +29,7 @@ def parse_csv(text: str, title: str) -> Document:
     Raises:
         UnreadableDocument: a row cannot be told; a cell of more than 131,072 characters, as csv has it, was never closed.
     """
-    reader = csv.reader(StringIO(text, newline=""), delimiter=_delimiter(text))
+    reader = csv.reader(StringIO(text, newline=""), delimiter=_delimiter(text), skipinitialspace=True)
     try:
         rows = [row for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
@@ -57,6 +57,8 @@ def parse_json(text: str, title: str) -> Document:
 def parse_json_lines(text: str, title: str) -> Document:
     """A block for each line, which is a value of its own. Raises as `parse_json` does."""
     lines = [_loaded(line, number) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not fits(lines, levels=MAX_JSON_LEVELS + 1, values=MAX_JSON_VALUES):
+        raise UnreadableDocument(f"more than {MAX_JSON_VALUES:,} values")
     return Document(title, tuple(_sections(lines)))
 
 

@@ -102,7 +102,7 @@ async def _ingest_file(found: Found, pool: Pool, workers: Workers, embeddings: E
     try:
         async with connection(pool) as conn:
             await replace(conn, document)
-    except psycopg.DataError as error:
+    except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:  # more words than an index takes, for one
         return _Outcome(failure=f"the database does not take it: {error.diag.message_primary or error}")
     return _Outcome(passages=len(chunks), failure=failure)
 

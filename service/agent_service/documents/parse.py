@@ -18,6 +18,9 @@ from agent_service.documents.markdown import parse_markdown
 MAX_FILE_BYTES: Final = 50_000_000
 """Bytes. A file is parsed in memory, and text of that size would fill a search with 40,000 passages of one source."""
 
+MAX_HEADING_CHARS: Final = 10_000
+"""Of a title, or of one heading: each passage below repeats it. JSON has its keys here."""
+
 _UNSTORABLE: Final = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\ud800-\udfff]")
 """Control characters and lone surrogates: PDFs have them, PostgreSQL text cannot."""
 
@@ -34,10 +37,29 @@ def parse(name: str, content: bytes) -> Document:
         raise UnreadableDocument(f"unknown kind of file; known are {', '.join(PARSERS)}")
     if len(content) > MAX_FILE_BYTES:
         raise UnreadableDocument(f"larger than {MAX_FILE_BYTES // 1_000_000} MB")
-    document = parser(content, _title_of(path))
+    document = _storable(parser(content, _title_of(path)))
     if not any(block.text.strip() for section in document.sections for block in section.blocks):
         raise UnreadableDocument("no text in it")
+    if sum(len(block.text) for section in document.sections for block in section.blocks) > MAX_FILE_BYTES:
+        raise UnreadableDocument(f"more than {MAX_FILE_BYTES // 1_000_000} million characters of text")
+    if any(len(name) > MAX_HEADING_CHARS for name in (document.title, *(h for each in document.sections for h in each.path))):
+        raise UnreadableDocument(f"a heading of more than {MAX_HEADING_CHARS:,} characters")
     return document
+
+
+def _storable(document: Document) -> Document:
+    """Without what PostgreSQL cannot keep, wherever it comes from: JSON has it in escapes, a PDF in its title."""
+    return Document(
+        _clean(document.title),
+        tuple(
+            Section(tuple(map(_clean, each.path)), tuple(Block(_clean(block.text), block.kind) for block in each.blocks))
+            for each in document.sections
+        ),
+    )
+
+
+def _clean(text: str) -> str:
+    return _UNSTORABLE.sub("", text)
 
 
 def _title_of(path: PurePath) -> str:
@@ -52,7 +74,7 @@ def _text(content: bytes) -> str:
         raise UnreadableDocument("not UTF-8 text") from None
     if "\0" in text:
         raise UnreadableDocument("binary, not text")
-    return _UNSTORABLE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return _clean(text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _markdown(content: bytes, title: str) -> Document:
@@ -76,7 +98,7 @@ def _html_text(content: bytes) -> str:
         if declared is None:
             raise
     try:
-        return _UNSTORABLE.sub("", content.decode(declared[1].decode()))
+        return _clean(content.decode(declared[1].decode()))
     except (UnicodeDecodeError, LookupError):
         raise UnreadableDocument(f"not {declared[1].decode()} text, as it says") from None
 
@@ -86,7 +108,7 @@ def _pdf(content: bytes, title: str) -> Document:
         reader = PdfReader(BytesIO(content))
         if reader.is_encrypted and not reader.decrypt(""):
             raise UnreadableDocument("encrypted")
-        pages = [_UNSTORABLE.sub("", page.extract_text()) for page in reader.pages]
+        pages = [page.extract_text() for page in reader.pages]
         name = reader.metadata.title if reader.metadata else None
     except (PyPdfError, ValueError, TypeError, LookupError, AttributeError, RecursionError, OSError) as error:
         # A damaged file trips pypdf in as many ways as it can be damaged.

@@ -23,6 +23,41 @@ def test_csv_is_one_table_whatever_its_delimiter(delimiter: str) -> None:
     assert block == Block("| name | price |\n| --- | --- |\n| Tea pot | 12.50 |\n| Cup | 3 |\n| Bowl | 4 |", "table")
 
 
+def test_a_quoted_cell_behind_a_space_is_one_cell() -> None:
+    document = parse("a.csv", b'id, name\n1, "Smith, John"\n2, "Doe, Jane"\n')
+    assert document.sections[0].blocks[0].text.split("\n")[2:] == ["| 1 | Smith, John |", "| 2 | Doe, Jane |"]
+
+
+def test_what_postgresql_cannot_keep_is_left_out_where_json_has_it_in_escapes() -> None:
+    document = parse("a.json", rb'{"title": "a\ud800b\u0000", "k\ud800": [{"v\u0000": "x\udfffy\u0001"}]}')
+    assert (document.title, texts(document)) == ("ab", [((), "title: ab"), (("k",), "v: xy")])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.json", json.dumps({"k" * 20_000: list(range(5_000))}).encode(), "a heading of more than 10,000 characters"),
+        (
+            "a.json",
+            json.dumps({"a": {"k" * 9_000: [{"v": n} for n in range(6_000)]}}).encode(),
+            "more than 50 million characters",
+        ),
+        ("a.json", json.dumps({"title": "t" * 10_001, "a": 1}).encode(), "a heading of more than 10,000 characters"),
+    ],
+    ids=["key", "repeated key", "title"],
+)
+def test_a_small_file_does_not_become_a_huge_document(name: str, content: bytes, reason: str) -> None:
+    with pytest.raises(UnreadableDocument, match=reason):
+        parse(name, content)
+
+
+def test_the_values_of_all_lines_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent_service.documents.data_files.MAX_JSON_VALUES", 1_000)
+    assert parse("a.jsonl", b"1\n" * 999)
+    with pytest.raises(UnreadableDocument, match="more than 1,000 values"):
+        parse("a.jsonl", b"1\n" * 1_000)
+
+
 def test_cells_with_line_breaks_and_bars_stay_cells() -> None:
     document = parse("a.csv", b'name,note\nPot,"two\nlines | one bar"\nshort\nlong,a,b\n')
     lines = document.sections[0].blocks[0].text.split("\n")
