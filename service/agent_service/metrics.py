@@ -109,7 +109,7 @@ class Metrics:
         # Is the model endpoint failing or limiting us? One count per HTTP attempt, retries included.
         self.model_requests = counter("llm_requests_total", "Requests to the model endpoint", ["model", "status"])
         # Is a model left alone for its failures (MODEL_CIRCUIT_FAILURES), and how often was one?
-        self.model_circuits_open = gauge("model_circuits_open", "Models that are not called now, as they kept failing", ["model"])
+        self.model_circuits_open = gauge("model_circuits_open", "Circuits open now, for all callers or for one", ["model"])
         self.model_circuits_opened = counter("model_circuits_opened_total", "Times that a model was left alone", ["model"])
         # Which tool fails?
         self.tool_calls = counter("tool_calls_total", "Tool calls", ["tool", "status"])

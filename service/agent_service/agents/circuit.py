@@ -101,14 +101,16 @@ class CircuitBreaker:
         """The call failed all its retries."""
         if self.limit == 0:
             return
-        own = call.own or self._circuit(self._own, (call.shared.model, call.caller))
+        model = call.shared.model
+        # Those that are followed now: what the call entered by may be closed and forgotten, and nobody would close it again.
+        shared, own = self._circuit(self._shared, (model, "")), self._circuit(self._own, (model, call.caller))
         half = (self.limit + 1) // 2
-        for circuit in (call.shared, own):
+        for circuit in (shared, own):
             circuit.trying = False
             circuit.failures[call.caller if not circuit.is_open else ""] += 1
-        counted = sum(min(count, half) for count in call.shared.failures.values())
-        if call.shared.is_open or (len(call.shared.failures) > 1 and counted >= self.limit):
-            self._open(call.shared, callers="all")
+        counted = sum(min(count, half) for count in shared.failures.values())
+        if shared.is_open or (len(shared.failures) > 1 and counted >= self.limit):
+            self._open(shared, callers="all")
         if own.failures.total() >= self.limit:
             self._open(own, callers="one")
 

@@ -265,3 +265,32 @@ async def test_in_a_service_one_callers_failing_calls_do_not_keep_a_model_from_a
             ]
     assert [run["outcome"] for run in runs] == ["failed"] * 4 + ["completed"]
     assert len([request for request in fake.requests if request.path.endswith("completions")]) == 4
+
+
+def test_calls_that_end_after_another_of_their_caller_went_well_open_no_circuit_that_nobody_closes() -> None:
+    changes: list[bool] = []
+    breaker = CircuitBreaker(3, on_change=lambda _model, opened: changes.append(opened), clock=lambda: 0.0)
+    breaker.failed(breaker.enter("m"))
+    under_way = [breaker.enter("m") for _ in range(4)]
+    breaker.succeeded(under_way[0])
+
+    for call in under_way[1:]:
+        breaker.failed(call)
+
+    assert changes == [True]
+    with pytest.raises(ModelUnavailable):
+        breaker.enter("m")
+
+
+def test_a_circuit_that_is_no_longer_followed_is_not_opened() -> None:
+    changes: list[tuple[str, bool]] = []
+    breaker = CircuitBreaker(1, on_change=lambda model, opened: changes.append((model, opened)), clock=lambda: 0.0)
+    late = breaker.enter("m")
+    for n in range(MAX_CIRCUITS):
+        breaker.enter(f"m{n}")
+
+    breaker.failed(late)
+    for n in range(MAX_CIRCUITS):
+        breaker.failed(breaker.enter(f"n{n}"))
+
+    assert changes.count(("m", True)) == changes.count(("m", False))
