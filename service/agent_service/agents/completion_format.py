@@ -209,9 +209,8 @@ def _with_thoughts(counts: Json) -> Json:
     prompt, said = counts.get("prompt_tokens"), counts.get("completion_tokens")
     if prompt is None or said is None or (unsaid := counts.get("total_tokens", 0) - prompt - said) <= 0:
         return counts
-    if (
-        sum((counts.get("prompt_tokens_details") or {}).values()) > prompt
-    ):  # what was cached is in the total, but not in the prompt
+    read = counts.get("prompt_tokens_details") or {}
+    if sum(read.get(name, 0) for name, _ in CACHED) > prompt:  # what was cached is in the total, but not in the prompt
         return counts
     details = {"reasoning_tokens": unsaid, **(counts.get("completion_tokens_details") or {})}
     return {**counts, "completion_tokens": said + unsaid, "completion_tokens_details": details}

@@ -157,6 +157,11 @@ def test_an_error_object_without_one_around_it_ends_the_answer() -> None:
         ((50, 20, 370, {}), (320, {"reasoning_tokens": 300}, {})),
         ((50, 20, 370, {"completion_tokens_details": {"reasoning_tokens": 300}}), (320, {"reasoning_tokens": 300}, {})),
         ((50, 20, 70, {"completion_tokens_details": {"reasoning_tokens": 9}}), (20, {"reasoning_tokens": 9}, {})),
+        # details that add up to more than the prompt, as a part of it is told of twice
+        (
+            (50, 20, 370, {"prompt_tokens_details": {"text_tokens": 50, "cached_tokens": 6}}),
+            (320, {"reasoning_tokens": 300}, {"cached_tokens": 6, "text_tokens": 50}),
+        ),
         ((50, 20, 0, {}), (20, {}, {})),
         # what was cached: beside the details
         ((50, 20, 70, {"prompt_cache_hit_tokens": 32, "prompt_cache_miss_tokens": 18}), (20, {}, {"cached_tokens": 32})),
