@@ -120,7 +120,7 @@ def _changed(res: Resources, before: Assistant, body: AssistantChange) -> Assist
     config, context = before.config, before.context
     if body.config is not None:
         config, context = own_config(body.config, body.context), context if not body.config.configurable else {}
-    if body.context is not None:
+    if body.context or (body.context is not None and not (body.config and body.config.configurable)):  # {} beside it is none
         config, context = {name: value for name, value in config.items() if name != "configurable"}, body.context  # type: ignore[assignment]  # ConfigInput's keys
     found = replace(
         before,
