@@ -69,7 +69,7 @@ ELSEWHERE = {
         *("runs/assistant_store", "runs/assistant", "runs/run_view"),
     ],
     "integration/test_langgraph_store.py": ["api/langgraph/store_routes", "api/langgraph/store_schemas", "db/caller_store"],
-    "durability/test_langgraph_streams.py": ["api/langgraph/encoder", "runs/recorder"],
+    "durability/test_langgraph_streams.py": ["runs/recorder"],
     "conformance/langgraph/test_thread_stream.py": ["api/langgraph/thread_streams"],
     "conformance/langgraph/test_protocol_v2.py": ["api/langgraph/protocol_encoder", "api/langgraph/protocol_routes"],
     "integration/test_langgraph_wire.py": [

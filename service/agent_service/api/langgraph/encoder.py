@@ -1,6 +1,7 @@
 """A run's events as clients of LangGraph Platform read them: one event of theirs for one of ours, with its id."""
 
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,17 @@ HEARTBEAT_SECONDS = 5.0
 
 
 HEARTBEAT = b": heartbeat\r\n\r\n"
+
+
+async def never_silent(frames: AsyncIterator[bytes], heartbeat: bytes, idle: float) -> AsyncIterator[bytes]:
+    """With a heartbeat for `b""`, which stands for `idle` seconds without news, and for news that the reader did not ask for:
+    of these one for each half of that time."""
+    told = time.monotonic()
+    async for frame in frames:
+        if frame or time.monotonic() - told >= idle / 2:
+            told = time.monotonic()
+            yield frame or heartbeat
+
 
 Frames = list[tuple[str, bytes]]
 """Name and JSON of events on the wire."""

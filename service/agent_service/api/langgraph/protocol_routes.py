@@ -12,7 +12,7 @@ from agent_service.api.deps import Caller, ResourcesDep, WaitingCaller
 from agent_service.api.field_types import Body, JsonObject, JsonValue
 from agent_service.api.json_body import JsonRoute
 from agent_service.api.langgraph.assistants import assistant_named
-from agent_service.api.langgraph.encoder import HEARTBEAT_SECONDS
+from agent_service.api.langgraph.encoder import HEARTBEAT_SECONDS, never_silent
 from agent_service.api.langgraph.protocol_encoder import ProtocolEncoder, Subscription, began
 from agent_service.api.langgraph.run_routes import begin
 from agent_service.api.langgraph.wire_schemas import Name, RunCreate
@@ -177,7 +177,9 @@ def _parsed(model: type[Given], params: Mapping[str, Any]) -> Given:
 async def stream_events(thread_id: UUID, body: Subscribe, res: ResourcesDep, principal: WaitingCaller) -> Response:
     """The thread's events: of the run that goes on or was the last, and of all that follow. The thread may be yet to come."""
     wanted = Subscription(frozenset(body.channels), body.namespaces or [[]], body.depth)
-    return StreamResponse(_frames(res, principal, thread_id, wanted, body.since or 0), res.streams, goodbye=b"")
+    idle = min(HEARTBEAT_SECONDS, res.settings.heartbeat_seconds)
+    frames = _frames(res, principal, thread_id, wanted, body.since or 0, idle)
+    return StreamResponse(never_silent(frames, HEARTBEAT, idle), res.streams, goodbye=b"")
 
 
 @router.get("/threads/{thread_id}/stream/events")
@@ -190,19 +192,15 @@ async def refuse_websocket(thread_id: UUID, _: Caller) -> Response:
 
 
 async def _frames(
-    res: Resources, principal: Principal, thread_id: UUID, wanted: Subscription, since: int
+    res: Resources, principal: Principal, thread_id: UUID, wanted: Subscription, since: int, idle: float
 ) -> AsyncIterator[bytes]:
     encoder: ProtocolEncoder | None = None
     current: UUID | None = None
     begin = Begin(since=began(since)) if since else await res.thread_runs.last_on(principal, thread_id)
-    idle = min(HEARTBEAT_SECONDS, res.settings.heartbeat_seconds)
     async for run, batch in res.thread_runs.follow_thread(principal, thread_id, begin, idle=idle):
         if run is not None and run.id != current:
             assistant = {"graph_id": run.graph, "assistant_id": assistant_of(run)}
             last = encoder.last if encoder else 0
             encoder = ProtocolEncoder(run, thread_id, assistant, wanted, res.thread_runs, last=last, since=since)
             current = run.id
-        if batch and encoder:
-            yield b"".join([frame async for frame in encoder.encode(batch)])
-        else:
-            yield HEARTBEAT
+        yield b"".join([frame async for frame in encoder.encode(batch)]) if batch and encoder else b""

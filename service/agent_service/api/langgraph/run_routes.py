@@ -12,7 +12,7 @@ from starlette.responses import Response
 from agent_service.api.deps import Caller, ResourcesDep, WaitingCaller, run_in_log
 from agent_service.api.json_body import JsonRoute
 from agent_service.api.langgraph.assistants import assistant_named, schema_of
-from agent_service.api.langgraph.encoder import HEARTBEAT, HEARTBEAT_SECONDS, Encoder
+from agent_service.api.langgraph.encoder import HEARTBEAT, HEARTBEAT_SECONDS, Encoder, never_silent
 from agent_service.api.langgraph.pages import page
 from agent_service.api.langgraph.run_inputs import ALL_MODES, asked_of
 from agent_service.api.langgraph.views import outcome_view
@@ -260,21 +260,19 @@ def _stream(
     res: Resources, run: Run, modes: list[StreamMode] | None, *, after: Position = START, cancels: bool = False
 ) -> Response:
     wanted = [str(mode) for mode in modes or run.input.get("record") or ["values"]]
-    chunks = _frames(res, run, wanted, after)
+    idle = min(HEARTBEAT_SECONDS, res.settings.heartbeat_seconds)
+    chunks = never_silent(_frames(res, run, wanted, after, idle), HEARTBEAT, idle)
     response = StreamResponse(chunks, res.streams, goodbye=b"", on_leave=_on_leave(res, run, cancels=cancels))
     return _located(response, run, "stream")
 
 
-async def _frames(res: Resources, run: Run, modes: list[str], after: Position) -> AsyncIterator[bytes]:
+async def _frames(res: Resources, run: Run, modes: list[str], after: Position, idle: float) -> AsyncIterator[bytes]:
     assistant = {"graph_id": run.graph, "assistant_id": assistant_of(run)}
     thread_id = UUID(run.session_id)
     encoder = Encoder(run, thread_id, assistant, modes, res.thread_runs, after)
     begin = after if MESSAGE_MODES.isdisjoint(modes) else START
-    async for batch in res.runs.follow(run.id, begin, idle=min(HEARTBEAT_SECONDS, res.settings.heartbeat_seconds)):
-        if batch:
-            yield b"".join([frame async for frame in encoder.encode(batch)])
-        else:
-            yield HEARTBEAT
+    async for batch in res.runs.follow(run.id, begin, idle=idle):
+        yield b"".join([frame async for frame in encoder.encode(batch)])
 
 
 def _wait(res: Resources, principal: Principal, run: Run, *, cancels: bool = False) -> Response:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from agent_service.api.deps import ResourcesDep, WaitingCaller
 from agent_service.api.json_body import JsonRoute
-from agent_service.api.langgraph.encoder import HEARTBEAT, HEARTBEAT_SECONDS, Encoder, Frames
+from agent_service.api.langgraph.encoder import HEARTBEAT, HEARTBEAT_SECONDS, Encoder, Frames, never_silent
 from agent_service.api.openapi import PROBLEMS, event_stream
 from agent_service.api.sse import StreamResponse
 from agent_service.errors import NotFound
@@ -56,7 +56,9 @@ async def join_thread_stream(
     wanted = stream_mode or ["run_modes"]
     begin, seen = await _begin(res, principal, thread, last_event_id)
     # Cut when this process leaves: the clients then come back to Location with the last id, as after any fault.
-    response = StreamResponse(_frames(res, principal, thread_id, wanted, begin, seen), res.streams, goodbye=None)
+    idle = min(HEARTBEAT_SECONDS, res.settings.heartbeat_seconds)
+    frames = _frames(res, principal, thread_id, wanted, begin, seen, idle)
+    response = StreamResponse(never_silent(frames, HEARTBEAT, idle), res.streams, goodbye=None)
     query = urlencode([("stream_mode", mode) for mode in wanted])
     response.headers["Location"] = f"/threads/{thread_id}/stream?{query}"
     return response
@@ -76,21 +78,17 @@ async def _begin(res: Resources, principal: Principal, thread: NamedThread, last
 
 
 async def _frames(
-    res: Resources, principal: Principal, thread_id: UUID, wanted: list[ThreadMode], begin: Begin, seen: Position
+    res: Resources, principal: Principal, thread_id: UUID, wanted: list[ThreadMode], begin: Begin, seen: Position, idle: float
 ) -> AsyncIterator[bytes]:
     encoder: Encoder | None = None
     current: UUID | None = None
-    idle = min(HEARTBEAT_SECONDS, res.settings.heartbeat_seconds)
     async for run, batch in res.thread_runs.follow_thread(principal, thread_id, begin, idle=idle):
         if run is not None and run.id != current:
             assistant = {"graph_id": run.graph, "assistant_id": assistant_of(run)}
             after = seen if begin.run and run.id == begin.run.id else START
             encoder = RunOfThread(run, thread_id, assistant, _modes(run, wanted), res.thread_runs, after)
             current = run.id
-        if batch and encoder:
-            yield b"".join([frame async for frame in encoder.encode(batch)])
-        else:
-            yield HEARTBEAT
+        yield b"".join([frame async for frame in encoder.encode(batch)]) if batch and encoder else b""
 
 
 def _modes(run: Run, wanted: list[ThreadMode]) -> list[str]:
