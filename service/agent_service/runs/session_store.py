@@ -207,13 +207,18 @@ CITED = "CASE WHEN r.events_pruned THEN r.sources ELSE slipway.cited(r.id) END"
 
 OWNED_RUN = "SELECT 1 FROM slipway.runs WHERE id = %s AND tenant = %s AND user_id = %s"
 
+OF_EACH_SECTION = 5
+"""Passages that come first: a CSV is one section, and would leave the other sources nothing."""
+
 PASSAGES = f"""
-SELECT p.title, p.section, d.source, p.text
-FROM (SELECT DISTINCT s->>'source' AS source, s->>'title' AS title, coalesce(s->>'section', '') AS section
-      FROM slipway.runs r, json_array_elements({CITED}) AS s WHERE r.id = %s) AS cited
-JOIN slipway.documents d ON d.source = cited.source
-JOIN slipway.passages p ON p.document_id = d.id AND p.title = cited.title AND p.section = cited.section
-ORDER BY d.source, p.position LIMIT %s
+SELECT title, section, source, text FROM (
+    SELECT p.title, p.section, d.source, p.text, p.position,
+           row_number() OVER (PARTITION BY d.id, p.section ORDER BY p.position) AS nth
+    FROM (SELECT DISTINCT s->>'source' AS source, s->>'title' AS title, coalesce(s->>'section', '') AS section
+          FROM slipway.runs r, json_array_elements({CITED}) AS s WHERE r.id = %s) AS cited
+    JOIN slipway.documents d ON d.source = cited.source
+    JOIN slipway.passages p ON p.document_id = d.id AND p.title = cited.title AND p.section = cited.section
+) AS found ORDER BY nth > {OF_EACH_SECTION}, source, position LIMIT %s
 """
 
 SESSION_RUNS = f"""

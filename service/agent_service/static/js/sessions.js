@@ -48,8 +48,12 @@ function sessionItem({ session_id: id, title, graph, last_active_at: time }) {
   return item;
 }
 
+let titled = null;
+
 export function markCurrent(session) {
-  let title = "New session";
+  // A search may leave the open session out of the list; it keeps its title.
+  let title = session && session === titled ? byId("title").textContent : "New session";
+  titled = session;
   for (const item of byId("sessions").children) {
     const current = item.dataset.session === session;
     item.classList.toggle("current", current);
