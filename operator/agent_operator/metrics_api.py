@@ -6,9 +6,10 @@ come from the pods themselves at the moment of the question. What is not known i
 
 import asyncio
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,21 @@ AT_ONCE = 50
 
 QUESTIONS = 32
 """At a time: an HPA has one each 15 s. More are refused with 429."""
+
+LISTS = 2
+"""Lists of pods that are read at the same time: each may take 16 MiB, and the operator's pod has 256."""
+
+MOST_PODS = 200
+"""Of one question: an agent has tens. They are asked in four rounds, of 3 s each if none answers."""
+
+ANSWER_SECONDS = 10.0
+"""Of one question. An HPA asks again after 15 s."""
+
+CONNECTIONS = 100
+"""At a time, of whoever reaches the port; each takes 300 kB as soon as it is there. The API server keeps a few."""
+
+HANDSHAKE_SECONDS = 5.0
+"""In which a connection has to show its certificate."""
 
 REFRESH_SECONDS = 60.0
 """Between two looks at the certificates: the kubelet brings renewed ones within a minute or two, long before the old ones end."""
@@ -59,6 +75,7 @@ class Concurrency:
         self._pods = pods
         self._namespaces = namespaces
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._lists = asyncio.Semaphore(LISTS)
 
     async def of(self, namespace: str, name: str, labels: str | None) -> dict[str, int]:
         """By pod: runs that it executes, or has accepted and not begun; 0 while it drains. Pods that do not answer are left out.
@@ -74,6 +91,8 @@ class Concurrency:
         found = [pod for pod in await self._agents(namespace, labels) if name in {"*", pod["metadata"]["name"]}]
         if not found:
             raise NotKnown(404, "NotFound", f"no running pod of an agent in namespace {namespace} is meant")
+        if len(found) > MOST_PODS:
+            raise NotKnown(503, "ServiceUnavailable", f"more than {MOST_PODS} pods are meant")
         answers = dict(zip((pod["metadata"]["name"] for pod in found), await asyncio.gather(*map(self._ask, found)), strict=True))
         known = {name: value for name, value in answers.items() if value is not None}
         if not known:
@@ -82,7 +101,8 @@ class Concurrency:
 
     async def _agents(self, namespace: str, labels: str | None) -> list[Manifest]:
         try:
-            pods = await self._cluster.list(POD, namespace, labels or None)
+            async with self._lists:
+                pods = await self._cluster.list(POD, namespace, labels or None)
         except Invalid as error:
             raise NotKnown(400, "BadRequest", str(error)) from None
         except ClusterError as error:
@@ -156,7 +176,11 @@ class MetricsApi:
         asked = request.match_info
         if asked["metric"] != METRIC or request.query.get("metricLabelSelector"):
             raise NotKnown(404, "NotFound", f"the only metric is {METRIC}, without labels of its own")
-        found = await self._concurrency.of(asked["namespace"], asked["name"], request.query.get("labelSelector"))
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                found = await self._concurrency.of(asked["namespace"], asked["name"], request.query.get("labelSelector"))
+        except TimeoutError:
+            raise NotKnown(503, "ServiceUnavailable", f"no whole answer within {ANSWER_SECONDS:.0f} s") from None
         return web.json_response(value_list(asked["namespace"], found, timestamp(self._clock.now())))
 
 
@@ -198,34 +222,89 @@ async def metrics_api(tools: Tools, host: str | None = None) -> AsyncIterator[No
 
 
 async def _serve(tools: Tools, host: str | None) -> None:
-    settings, context = tools.settings, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_REQUIRED
-    api = MetricsApi(Concurrency(tools.cluster, HttpPodClient(tools.http), settings.namespaces), tools.clock)
+    api = MetricsApi(Concurrency(tools.cluster, HttpPodClient(tools.http), tools.settings.namespaces), tools.clock)
     app = web.Application(middlewares=[api.guard])
     app.add_routes(api.routes())
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
+    listener = _Listener(runner)
     try:
         while True:
             try:
-                api.names = await _load(context, tools)
-                if not runner.sites:
-                    await web.TCPSite(runner, host, settings.metrics_api_port, ssl_context=context).start()
-            except (ClusterError, OSError, ValueError, LookupError) as error:
-                log.warning("metrics_api_not_served", error=plain(error, 500), listens=bool(runner.sites))
+                listener.context, api.names = await _load(tools)
+                listener.open(host, tools.settings.metrics_api_port)
+            except (ClusterError, OSError, ValueError, TypeError, LookupError) as error:
+                log.warning("metrics_api_not_served", error=plain(error, 500), listens=listener.is_open)
             await tools.clock.sleep(REFRESH_SECONDS)
     finally:
+        await listener.close()
         await runner.cleanup()
 
 
-async def _load(context: ssl.SSLContext, tools: Tools) -> list[str]:
-    """Takes up the certificates as they are now; the names that the front proxy's may carry."""
+class _Listener:
+    """Takes connections, by the certificates of the moment. aiohttp's own has no limit, neither of them nor of a handshake."""
+
+    def __init__(self, runner: web.AppRunner) -> None:
+        self.context: ssl.SSLContext | None = None
+        self._runner = runner
+        self._accepting: asyncio.Task[None] | None = None
+        self._handshakes: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_open(self) -> bool:
+        return self._accepting is not None
+
+    def open(self, host: str | None, port: int) -> None:
+        """On every address without `host`. Raises OSError: the address cannot be had."""
+        if self._accepting:
+            return
+        both = host is None and socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if both or ":" in (host or "") else socket.AF_INET
+        listening = socket.create_server((host or "", port), family=family, dualstack_ipv6=both)
+        listening.setblocking(False)
+        self._accepting = asyncio.create_task(self._accept(listening))
+
+    async def close(self) -> None:
+        tasks = [*self._handshakes, *([self._accepting] if self._accepting else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop, server = asyncio.get_running_loop(), self._runner.server
+        with listening:
+            while server:
+                try:
+                    connection, _ = await loop.sock_accept(listening)
+                except OSError:  # the client has gone again, or the process has no file left
+                    await asyncio.sleep(0.1)
+                    continue
+                if len(self._handshakes) + len(server.connections) >= CONNECTIONS:
+                    connection.close()
+                    continue
+                shaking = asyncio.create_task(self._shake_hands(connection, server))
+                self._handshakes.add(shaking)
+                shaking.add_done_callback(self._handshakes.discard)
+
+    async def _shake_hands(self, connection: socket.socket, server: web.Server) -> None:
+        # TimeoutError and SSLError are OSErrors
+        with suppress(OSError):
+            await asyncio.get_running_loop().connect_accepted_socket(
+                server, connection, ssl=self.context, ssl_handshake_timeout=HANDSHAKE_SECONDS
+            )
+
+
+async def _load(tools: Tools) -> tuple[ssl.SSLContext, list[str]]:
+    """The certificates as they are now, in a context of their own: one that was loaded again would keep the old authority, too;
+    and the names that the front proxy's certificate may carry."""
     found = await tools.cluster.get(CONFIG_MAP, *FRONT_PROXY)
     if found is None:
         raise LookupError(f"there is no ConfigMap {'/'.join(FRONT_PROXY)}")
-    names = json.loads(found["data"].get("requestheader-allowed-names", "[]"))
+    names = json.loads(found["data"].get("requestheader-allowed-names", "[]")) or []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
     folder = Path(tools.settings.metrics_api_certificates)
     context.load_verify_locations(cadata=found["data"]["requestheader-client-ca-file"])
     context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
-    return [str(name) for name in names]
+    return context, [str(name) for name in names]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -254,6 +255,73 @@ async def test_without_certificates_nothing_listens_until_they_are_there_and_ren
         await world.clock.advance(REFRESH_SECONDS)
         async with world.client() as again:
             assert (await again.get(EVERY)).status_code == 200
+
+
+async def test_a_front_proxy_of_an_authority_that_was_replaced_is_let_in_no_more(world: World, http: httpx.AsyncClient) -> None:
+    async with metrics_api(world.tools(http), "127.0.0.1"):
+        async with world.client() as client:
+            assert (await reachable(client, EVERY)).status_code == 200
+        world.theirs = Authority.make("front-proxy-ca-2")
+        world.theirs.write(world.folder / "front-proxy-2", "front-proxy-client")
+        world.cluster.put(world.front_proxy())
+        await world.clock.advance(REFRESH_SECONDS)
+        async with world.client("front-proxy-2") as client:
+            assert (await client.get(EVERY)).status_code == 200
+        async with world.client() as client:
+            with pytest.raises(httpx.TransportError):
+                await client.get(EVERY)
+
+
+async def test_a_port_that_is_taken_is_tried_again(world: World, http: httpx.AsyncClient) -> None:
+    with socket.create_server(("127.0.0.1", world.port)):
+        serving = metrics_api(world.tools(http), "127.0.0.1")
+        await serving.__aenter__()
+        await world.clock.advance(0)
+    try:
+        async with world.client() as client:
+            with pytest.raises(httpx.ConnectError):
+                await client.get(EVERY)
+            await world.clock.advance(REFRESH_SECONDS)
+            assert (await reachable(client, EVERY)).status_code == 200
+    finally:
+        await serving.__aexit__(None, None, None)
+
+
+async def test_silent_connections_take_so_many_places_and_no_longer_than_a_handshake(
+    world: World, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served, "CONNECTIONS", 3)
+    monkeypatch.setattr(served, "HANDSHAKE_SECONDS", 1.0)
+    async with metrics_api(world.tools(http), "127.0.0.1"):
+        async with world.client() as client:
+            await reachable(client, EVERY)
+        silent = [await asyncio.open_connection("127.0.0.1", world.port) for _ in range(6)]
+        async with asyncio.timeout(10):
+            ended = await asyncio.gather(*(reader.read() for reader, _ in silent), return_exceptions=True)
+        for _, writer in silent:
+            writer.close()
+        async with world.client() as client:
+            assert (await reachable(client, EVERY)).status_code == 200
+
+    assert [each for each in ended if each and not isinstance(each, ConnectionError)] == []
+
+
+async def test_a_question_for_too_many_pods_or_without_an_end_is_an_error(
+    world: World, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object) -> dict[str, int]:
+        await asyncio.Event().wait()
+        return {}
+
+    monkeypatch.setattr(served, "MOST_PODS", 1)
+    async with metrics_api(world.tools(http), "127.0.0.1"), world.client() as client:
+        many = await reachable(client, EVERY)
+        monkeypatch.setattr(served, "ANSWER_SECONDS", 0.05)
+        monkeypatch.setattr(served.Concurrency, "of", never)
+        late = await client.get(EVERY)
+
+    assert [(each.status_code, each.json()["reason"]) for each in (many, late)] == [(503, "ServiceUnavailable")] * 2
+    assert ("more than 1 pods" in many.json()["message"], "no whole answer" in late.json()["message"]) == (True, True)
 
 
 async def test_more_questions_at_once_than_hpas_have_are_refused(
