@@ -211,7 +211,7 @@ def _replace(path: Path, old: str, new: str) -> None:
 
 def last_tag(tag: str | None) -> str | None:
     """The newest release before this commit, by its history."""
-    tags = git("tag", "--merged", "HEAD", "--sort=-version:refname", "--list", "v*.*.*").split()
+    tags = git("-c", "versionsort.suffix=-", "tag", "--merged", "HEAD", "--sort=-version:refname", "--list", "v*.*.*").split()
     return next((each for each in tags if each != tag), None)
 
 

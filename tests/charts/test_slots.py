@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 import yaml
+from ruamel.yaml import YAML
 
 from tests.charts.slipway import ANYWHERE, CHART, write_umbrella
-from tests.support.charts import Manifest, Values, every, merged, one, render, values_of
+from tests.support.charts import CHARTS, Manifest, Values, every, merged, one, render, render_text, values_of
 
 HPA = "HorizontalPodAutoscaler"
 
@@ -77,6 +78,48 @@ def test_labels_for_all_are_on_every_object_and_pod() -> None:
     labels = one(found, "Deployment")["spec"]["template"]["metadata"]["labels"]
     assert (labels["team"], labels["tier"]) == ("agents", "gold")
     assert "team" not in one(found, "Deployment")["spec"]["selector"]["matchLabels"]
+
+
+TWICE = {"team": "agents", "tier": "common"}
+OWN = {"tier": "own"}
+
+
+@pytest.mark.parametrize(
+    ("chart", "values"),
+    [
+        (
+            CHART,
+            {
+                "service": {"labels": OWN},
+                "ingress": {"enabled": True, "labels": OWN},
+                "httpRoute": {"enabled": True, "parentRefs": [{"name": "main"}], "labels": OWN},
+                "helmTest": {"podLabels": OWN},
+                "podLabels": OWN,
+            },
+        ),
+        (CHARTS / "slipway-operator", {"podLabels": OWN, "metricsApi": {"enabled": True, "tls": {"certManager": True}}}),
+    ],
+    ids=["slipway", "slipway-operator"],
+)
+def test_a_label_that_is_common_and_an_objects_own_stands_there_once(chart: Path, values: Values) -> None:
+    monitoring = {each: {"enabled": True, "labels": OWN} for each in ("serviceMonitor", "alerts", "dashboards")}
+    given = merged(ANYWHERE, {"commonLabels": TWICE, "monitoring": monitoring}, values)
+    strict = YAML(typ="safe")  # it refuses a key that stands twice
+    texts = [text for path, text in render_text(chart, given).items() if path.endswith(".yaml")]
+    found = [each for text in texts for each in strict.load_all(text) if each]
+
+    tiers = {(each["kind"], each["metadata"]["labels"]["tier"]) for each in found if each["metadata"].get("labels")}
+    assert {("ServiceMonitor", "own"), ("PrometheusRule", "own"), ("ServiceAccount", "common")} <= tiers
+    if chart == CHART:
+        assert {("Ingress", "own"), ("HTTPRoute", "own"), ("Pod", "own")} <= tiers
+
+
+def test_the_name_that_objects_of_the_operator_know_an_agent_by_fits_them() -> None:
+    for release in ("r" * 40, "r" * 53):
+        found = render(
+            CHART, merged(ANYWHERE, values_of("nameOverride=an-alias-of-it", "operator.agentHealth.enabled=true")), name=release
+        )
+        assert len(one(found, "AgentHealth")["spec"]["release"]) <= 53
 
 
 def test_containers_of_the_platform_stand_before_and_beside_the_agents() -> None:
@@ -236,7 +279,7 @@ def test_the_policy_names_the_database_and_dns_and_lets_a_mesh_through() -> None
 
     assert to[5432] == [{"ipBlock": {"cidr": "10.1.2.3/32"}}]
     assert to[53] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}]
-    assert {15008, 15012} <= to.keys()
+    assert to[15008] == to[15012] == [{"namespaceSelector": {}}]
     assert [{"port": 15008}] in [rule["ports"] for rule in policy["ingress"]]
     (ops,) = (rule for rule in policy["ingress"] if rule["ports"] == [{"port": "ops"}])
     assert {"ipBlock": {"cidr": "169.254.7.127/32"}} in ops["from"]

@@ -85,7 +85,8 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_migration_and_a_field_that_were_released_stay(repository: Path) -> None:
-    assert (release.last_tag(None), release.last_tag("v0.1.0")) == ("v0.1.0", None)
+    git(repository, "tag", "v0.1.0-rc.1")
+    assert (release.last_tag(None), release.last_tag("v0.1.0")) == ("v0.1.0", "v0.1.0-rc.1")
     (repository / release.MIGRATIONS / "0002_second.sql").write_text("SELECT 2;", encoding="utf-8")
     (repository / release.CRDS / "keys.yaml").write_text(
         crd(interval={}, more={}, targets={"items": {"properties": {"name": {}, "key": {}}}}), encoding="utf-8"

@@ -38,14 +38,23 @@ app.kubernetes.io/name: slipway-operator
 app.kubernetes.io/instance: {{ include "operator.instance" . | quote }}
 {{- end -}}
 
+{{/* All labels of an object. Takes the root. */}}
 {{- define "operator.labels" -}}
+{{- include "operator.labelsAnd" (list . dict) -}}
+{{- end -}}
+
+{{/* The same, each once, with the object's own, which win over commonLabels. Takes (list root labels). */}}
+{{- define "operator.labelsAnd" -}}
+{{- $own := index . 1 | default dict -}}
+{{- with first . -}}
 {{ include "operator.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "slipway-operator-%s" .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{- with .Values.commonLabels }}
+{{- with merge (dict) $own (.Values.commonLabels | default dict) }}
 {{ toYaml . }}
 {{- end }}
+{{- end -}}
 {{- end -}}
 
 {{/* repository@digest, else repository:tag; global.imageRegistry takes the place of the repository's host. */}}
@@ -82,7 +91,7 @@ helm.sh/chart: {{ printf "slipway-operator-%s" .Chart.Version | replace "+" "_" 
 {{- define "operator.needs" -}}
 {{- $root := index . 0 -}}
 {{- if and $root.Values.checkCRDs (not ($root.Capabilities.APIVersions.Has (index . 1))) -}}
-{{- fail (printf "%s needs the API %s, which the cluster lacks: install the Prometheus operator's CRDs, or leave it off (checkCRDs=false renders without a cluster)" (index . 2) (index . 1)) -}}
+{{- fail (printf "%s needs the API %s, which the cluster lacks: install its CRDs, or leave it off (checkCRDs=false renders without a cluster)" (index . 2) (index . 1)) -}}
 {{- end -}}
 {{- end -}}
 

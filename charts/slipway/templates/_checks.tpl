@@ -29,7 +29,7 @@
 {{- fail "enabled: it is for the `condition` of a parent chart, which then leaves this one out; to remove a release of its own, use helm uninstall" -}}
 {{- end -}}
 {{- $own := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" -}}
-{{- range $where, $labels := dict "podLabels" .Values.podLabels "commonLabels" .Values.commonLabels "helmTest.podLabels" .Values.helmTest.podLabels "service.labels" .Values.service.labels -}}
+{{- range $where, $labels := dict "podLabels" .Values.podLabels "commonLabels" .Values.commonLabels "helmTest.podLabels" .Values.helmTest.podLabels "service.labels" .Values.service.labels "ingress.labels" .Values.ingress.labels "httpRoute.labels" .Values.httpRoute.labels -}}
 {{- range $name, $_ := $labels -}}
 {{- if has $name $own -}}
 {{- fail (printf "%s: %s is the chart's own, by which Services and policies find pods; use another name" $where $name) -}}

@@ -27,13 +27,13 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Label app.kubernetes.io/instance: what rules, dashboards, doctor and AgentHealth know the agent by. */}}
+{{/* Label app.kubernetes.io/instance: what rules, dashboards, doctor and AgentHealth know the agent by; the CRDs take 53 characters. */}}
 {{- define "slipway.instance" -}}
 {{- $name := include "slipway.name" . -}}
 {{- if eq $name "slipway" -}}
 {{- .Release.Name -}}
 {{- else -}}
-{{- include "slipway.cut" (list (printf "%s-%s" .Release.Name $name) 63) -}}
+{{- include "slipway.cut" (list (printf "%s-%s" .Release.Name $name) 53) -}}
 {{- end -}}
 {{- end -}}
 
@@ -42,17 +42,17 @@
 {{- $root := first . -}}
 app.kubernetes.io/name: slipway
 app.kubernetes.io/instance: {{ include "slipway.instance" $root | quote }}
-app.kubernetes.io/component: {{ last . }}
+app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
-{{/* All labels of an object. Takes (list root component). */}}
+{{/* All labels of an object, each once. Takes (list root component), and as a third the object's own, which win over commonLabels. */}}
 {{- define "slipway.labels" -}}
 {{- $root := first . -}}
 {{ include "slipway.selector" . }}
 app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 helm.sh/chart: {{ printf "slipway-%s" $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{- with $root.Values.commonLabels }}
+{{- with merge (dict) (index (append . nil) 2 | default dict) ($root.Values.commonLabels | default dict) }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
