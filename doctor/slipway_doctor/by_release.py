@@ -9,7 +9,7 @@ from datetime import timedelta
 import httpx
 
 from slipway_clients.clock import Clock, SystemClock
-from slipway_clients.cluster import Cluster, ClusterError, Manifest
+from slipway_clients.cluster import Cluster, ClusterError, Manifest, Unavailable
 from slipway_clients.cluster.http_cluster import connect
 from slipway_clients.cluster.kinds import ACCESS_REVIEW
 from slipway_clients.cluster.proxy import KubeAccess, find_config, pod_url, run_in_pod, service_url, through_api_server
@@ -125,7 +125,13 @@ async def until_judged(examine: Callable[[], Awaitable[list[Finding]]], clock: C
     """The findings as soon as the rollout is judged; after so many seconds they say that it has failed. 0: the first ones."""
     end = clock.now() + timedelta(seconds=seconds)
     while True:
-        findings = await examine()
+        try:
+            findings = await examine()
+        except Unavailable:  # for a moment, of the many looks of a long wait
+            if clock.now() >= end:
+                raise
+            await clock.sleep(LOOK_SECONDS)
+            continue
         open_ = next((each for each in findings if each.id == ROLLOUT and each.status is Status.UNKNOWN), None)
         if open_ is None or not seconds:
             return findings

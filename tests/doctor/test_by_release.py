@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 
-from slipway_clients.cluster import Forbidden, Manifest
+from slipway_clients.cluster import Forbidden, Manifest, Unavailable
 from slipway_clients.cluster.kinds import DEPLOYMENT
 from slipway_clients.cluster.proxy import pod_url, service_url
 from slipway_doctor.by_release import LOOK_SECONDS, Release, examine_with, prometheus_of, until_judged
@@ -140,3 +140,19 @@ async def test_it_waits_until_the_rollout_is_judged_and_a_rollout_that_never_is_
 
     assert (len(told), found.status, other.status) == (asked, status, Status.OK)
     assert ("not judged within 60 s" in found.message) == (status is Status.FAIL and told[-1] != "Worse")
+
+
+async def test_an_api_server_that_is_away_for_a_moment_does_not_end_the_wait_and_one_that_stays_away_does() -> None:
+    told, judged = looks((Status.UNKNOWN, "TooFewTurns"), (Status.OK, "AsGood"))
+    away = iter((False, True, True, False))
+
+    async def examine() -> list[Finding]:
+        if next(away, True):
+            raise Unavailable("503")
+        return await judged()
+
+    assert (await until_judged(examine, Passing(), 60))[1].status is Status.OK
+    assert told == ["TooFewTurns", "AsGood"]
+    for seconds in (0, 60):
+        with pytest.raises(Unavailable):
+            await until_judged(examine, Passing(), seconds)

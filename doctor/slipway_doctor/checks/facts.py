@@ -133,6 +133,8 @@ class PrometheusFacts:
     """Labels of the alerts that fire for this release."""
     versions: Sequence[VersionFigures] = ()
     """Of the release and of its baseline, those with turns in the last half hour; only of one when there is no other."""
+    versions_error: str = ""
+    """Why there are none, where all else was answered."""
 
 
 @dataclass(frozen=True, slots=True)

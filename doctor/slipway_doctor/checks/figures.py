@@ -52,9 +52,13 @@ class Figures:
     async def of(self, namespace: str, release: str, baseline: str = "") -> PrometheusFacts:
         """Never raises: an error is among the facts. `baseline` is a release whose versions are wanted as well."""
         try:
-            return replace(await self._ask(namespace, release), versions=await self._versions(namespace, {release, baseline}))
+            found = await self._ask(namespace, release)
         except PrometheusError as error:
             return PrometheusFacts(error=str(error))
+        try:
+            return replace(found, versions=await self._versions(namespace, {release, baseline}))
+        except PrometheusError as error:  # an answer that is too large, for one: these are half an hour, and by version
+            return replace(found, versions_error=str(error))
 
     async def _ask(self, namespace: str, release: str) -> PrometheusFacts:
         scope = _scope(namespace, release)

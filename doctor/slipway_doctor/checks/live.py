@@ -156,7 +156,8 @@ def no_prometheus(facts: Facts) -> Verdict:
     """What every check says that needs figures, when there are none."""
     if facts.prometheus is None:
         return unknown("NoPrometheus", "no Prometheus was named", "set spec.prometheus.url (doctor: --prometheus)")
-    return unknown("PrometheusUnreachable", facts.prometheus.error, "correct the address of Prometheus, or its network policy")
+    why = facts.prometheus.error or facts.prometheus.versions_error
+    return unknown("PrometheusUnreachable", why, "correct the address of Prometheus, or its network policy")
 
 
 def latency(facts: Facts) -> Verdict:

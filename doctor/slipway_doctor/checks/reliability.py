@@ -64,7 +64,7 @@ def fallback_model(facts: Facts) -> Verdict:
 
 def rollout(facts: Facts) -> Verdict:
     """The version that is being rolled out against the one before, or against the release that is the baseline."""
-    if facts.prometheus is None or facts.prometheus.error:
+    if facts.prometheus is None or facts.prometheus.error or facts.prometheus.versions_error:
         return no_prometheus(facts)
     version = facts.rollout.version or facts.environment.get("GRAPH_VERSION")
     if not version:

@@ -190,6 +190,7 @@ SPOILED: list[tuple[str, Change, Status, str]] = [
     ("RolloutHealthy", env(GRAPH_VERSION=""), UNKNOWN, "VersionUnknown"),
     ("RolloutHealthy", env(GRAPH_VERSION="3"), UNKNOWN, "TooFewTurns"),
     ("RolloutHealthy", figures(versions=[]), UNKNOWN, "OneVersion"),
+    ("RolloutHealthy", figures(versions=[], versions_error="the answer is too large"), UNKNOWN, "PrometheusUnreachable"),
     ("RolloutHealthy", figures(versions=versions(new_failed=30)), FAIL, "Worse"),
     ("JsonLogs", template(lambda _, c: c.update(tty=True)), FAIL, "Terminal"),
     ("JsonLogs", env(LOG_LEVEL="debug"), WARN, "Debug"),

@@ -3,13 +3,17 @@
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
+from slipway_clients.prometheus import Prometheus
 from slipway_doctor.checks.facts import Facts, Rollout
+from slipway_doctor.checks.figures import Figures
 from slipway_doctor.checks.finding import Status
 from slipway_doctor.checks.reliability import rollout
 from slipway_doctor.checks.versions import MIN_THUMBS, MIN_TURNS, VersionFigures, worse
 from tests.doctor.checks.release import RELEASE, env, facts, figures
+from tests.support.clock import WallClock
 
 OLD = VersionFigures(RELEASE, "1", turns=1000, failed=10, first_token=1.0, cost=10.0, thumbs_up=90, thumbs_down=10)
 
@@ -108,3 +112,18 @@ def test_messages_hold_no_figure_that_changes_by_itself() -> None:
     texts = {rollout(figures(versions=[new(failed=count), OLD])(facts())).message for count in (200, 201.5, 300)}
 
     assert texts == {"version 2 of my-agent against 1 of my-agent: more of its turns fail"}
+
+
+async def test_figures_by_version_that_prometheus_refuses_take_no_other_away() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked = request.url.params.get("query", "")
+        if "by (job, version)" in asked:
+            return httpx.Response(422, json={"status": "error", "errorType": "execution", "error": "too many samples"})
+        none: dict[str, Any] = {"groups": [], "alerts": [], "resultType": "vector", "result": [{"metric": {}, "value": [0, "3"]}]}
+        return httpx.Response(200, json={"status": "success", "data": none})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        found = await Figures(Prometheus(http, "http://prometheus"), WallClock()).of("prod", RELEASE)
+
+    assert (found.error, found.up, found.p99_seconds, found.versions) == ("", 3, 3.0, ())
+    assert "too many samples" in found.versions_error
