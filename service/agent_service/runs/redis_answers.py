@@ -58,6 +58,7 @@ class RedisAnswers:
             yield
         finally:
             holding.cancel()
+            await asyncio.gather(holding, return_exceptions=True)  # or its last renewal might come behind this
             await self._run(LEAVE, live, key)
 
     async def _hold(self, live: LiveRun, key: bytes) -> None:
