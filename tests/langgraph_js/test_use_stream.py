@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlparse
 
 import pytest
 from langgraph_sdk.client import LangGraphClient
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from tests.conformance.langgraph.sites import script
 from tests.langgraph_js.conftest import OpenPage, Stage
@@ -95,8 +95,16 @@ async def test_a_question_that_waits_is_there_after_a_reload(stage: Stage, open_
     page = await open_page(name, api=stage.url)
     await ask(page, "approve")
     await expect(page.get_by_role("region", name="Decision needed")).to_contain_text("Go on?")
+    clicked = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await clicked.wait()
+        await route.continue_()
+
+    await page.route("**/stream/events", hold)  # a person may be faster than the stream that the page opens behind its state
     await page.reload()
     await page.get_by_role("button", name="Approve").click()
+    clicked.set()
     await says(page, "It is so.")
 
 

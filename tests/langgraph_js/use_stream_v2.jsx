@@ -24,7 +24,8 @@ function App() {
       error={stream.error}
       onSend={(question) => stream.submit({ messages: [{ type: "human", content: question, id: crypto.randomUUID() }] })}
       onStop={() => stream.stop()}
-      onAnswer={(answer) => stream.respond(answer)}
+      // The id names it: without one the hook knows only what the stream has replayed, which a click after a reload can be faster than.
+      onAnswer={(answer) => stream.respond(answer, { interruptId: stream.interrupt.id })}
     />
   );
 }
