@@ -13,7 +13,7 @@ from bench.scenarios.history import HISTORY
 from bench.scenarios.notify import ALWAYS, NEVER, WATCHED_ONLY
 from bench.scenarios.paced import LADDER, MOST_GAP_MS
 from bench.scenarios.replicas import REPLICAS
-from bench.scenarios.turns import LEVELS, TOOL
+from bench.scenarios.turns import LEVELS, THREADS, TOOL, WITH_LIMITS
 from bench.servers import DIRECT, OWN, SHARED, TUTORIAL
 from bench.sizing import (
     ANSWER_SECONDS,
@@ -112,6 +112,8 @@ def page(results: Results) -> str:
         "goals": table(results),
         "missed": _missed(results),
         "turns": _rows(results, turns),
+        "wire": _rows(results, (f"{THREADS.key}_",)),
+        "limits": _rows(results, tuple(f"{figures.key}_" for figures in WITH_LIMITS.values())),
         "streams": _rows(results, ("paced_", "idle_stream", "idle_reader", "reconnect", "kill")),
         "advice": _advice(found, results) if found else NO_ADVICE,
         "growth": "\n\n".join(

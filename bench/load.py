@@ -24,6 +24,8 @@ class Target:
     """It speaks the wire of LangGraph's SDKs, too."""
     by_threads: bool = False
     """It is asked by that."""
+    says_end: bool = True
+    """Its streams have a last event; the reference's just end."""
 
     def on_threads(self) -> "Target":
         """Asked by threads, if it can be: the tutorial is asked as ever, for comparison."""
@@ -55,6 +57,7 @@ class Target:
         else:
             body = {"question": ask.question, **({"session_id": session} if session else {})}
             turn = await connection.stream("/chat/stream", body, read=agent_event)
+        turn.complete = turn.complete or not self.says_end
         return check(turn, ask)
 
 

@@ -1,6 +1,7 @@
 """What is measured, each a process of its own: Slipway with either kind of graph, the tutorial, and the model beside them."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -9,7 +10,9 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
 from bench.client import Connection, Refused
 from bench.database import Postgres
@@ -23,6 +26,29 @@ TUTORIAL, SHARED, OWN, DIRECT = "tutorial", "Slipway, the server's model", "Slip
 KINDS = (SHARED, OWN, TUTORIAL)
 """The three side by side, in the order of each repetition."""
 
+LIMITED = "Slipway, every limit on"
+"""With the server's model, too."""
+
+LIMITS = {
+    "RATE_LIMIT_PER_MINUTE": "1000000",
+    "MAX_RUNS_PER_PRINCIPAL": "1000",
+    "MAX_RUN_TOKENS": "2000000",
+    "MAX_RUN_USD": "1000",
+    "DAILY_TOKEN_LIMIT": "1000000000000",
+    "DAILY_USD_LIMIT": "100000",
+    "MONTHLY_TENANT_TOKEN_LIMIT": "1000000000000",
+    "MONTHLY_TENANT_USD_LIMIT": "100000",
+}
+"""So high that none is met: what is measured is counting."""
+
+REFERENCE = "langgraph dev"
+REFERENCE_PROGRAM = os.environ.get("REFERENCE_LANGGRAPH", "")
+"""Of an environment of its own, with langgraph-cli[inmem] and langchain-openai. Empty: it is not measured."""
+
+REFERENCE_GRAPH = "from bench.graph import own\nagent = own().compile()\n"
+REFERENCE_JOBS = 16
+"""Runs that it executes at a time: as many as ask."""
+
 READY_SECONDS = 60.0
 LOOK_SECONDS = 0.02
 """Between two looks whether a server is ready."""
@@ -33,13 +59,14 @@ class Server:
     name: str
     url: str
     database: str
+    """Its address; empty: none."""
     process: asyncio.subprocess.Process
     start_seconds: float
     """From its start until it was ready."""
 
     @property
     def target(self) -> Target:
-        return Target(self.url, has_threads=self.name != TUTORIAL)
+        return Target(self.url, has_threads=self.name != TUTORIAL, says_end=self.name != REFERENCE)
 
     def cpu_ms(self) -> float:
         return cpu_ms(self.process.pid)
@@ -85,14 +112,45 @@ async def server_process(name: str, database: str, model_url: str, *, graph: str
             "AGENT_GRAPH": f"bench.graph:{'own' if name == OWN else 'shared'}{suffix}",
             **more,
         }
+    async with _started([sys.executable, *command], env, f"http://127.0.0.1:{port}") as (process, seconds):
+        yield Server(name, f"http://127.0.0.1:{port}", database, process, seconds)
+
+
+@asynccontextmanager
+async def reference_process(model_url: str) -> AsyncIterator[Server]:
+    """`langgraph dev` with the graph that has a ChatOpenAI of its own; its state is in memory, it has no database."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="slipway-bench-reference-") as folder:
+        (Path(folder) / "served.py").write_text(REFERENCE_GRAPH, encoding="utf-8")
+        served = {"dependencies": ["."], "graphs": {"agent": "./served.py:agent"}}
+        (Path(folder) / "langgraph.json").write_text(json.dumps(served), encoding="utf-8")
+        options = ["--no-browser", "--no-reload", "--host", "127.0.0.1", "--port", str(port)]
+        command = [REFERENCE_PROGRAM, "dev", *options, "--n-jobs-per-worker", str(REFERENCE_JOBS)]
+        env = {
+            **{name: value for name, value in os.environ.items() if name != "SSL_CERT_FILE"},
+            "PYTHONPATH": str(Path.cwd()),
+            "OPENAI_BASE_URL": model_url,
+            "OPENAI_API_KEY": "sk-1",
+            "LANGSMITH_TRACING": "false",
+            "LANGGRAPH_CLI_NO_ANALYTICS": "1",
+            "LOG_LEVEL": "WARNING",
+        }
+        async with _started(command, env, f"http://127.0.0.1:{port}", ready="/ok", folder=folder) as (process, seconds):
+            yield Server(REFERENCE, f"http://127.0.0.1:{port}", "", process, seconds)
+
+
+@asynccontextmanager
+async def _started(
+    command: list[str], env: dict[str, str], url: str, *, ready: str = "/ready", folder: str | None = None
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, float]]:
+    """The process on its core, once it is ready, and after how many seconds it was."""
     with tempfile.TemporaryFile() as log:
         started = time.perf_counter()
-        process = await asyncio.create_subprocess_exec(sys.executable, *command, env=env, stdout=log, stderr=log)
+        process = await asyncio.create_subprocess_exec(*command, env=env, cwd=folder, stdout=log, stderr=log)
         try:
             pin(process.pid, SERVER_CPU)
-            url = f"http://127.0.0.1:{port}"
-            await _until_ready(url, process, log)
-            yield Server(name, url, database, process, time.perf_counter() - started)
+            await _until_ready(url + ready, process, log)
+            yield process, time.perf_counter() - started
         finally:
             if process.returncode is None:
                 process.kill()
@@ -112,7 +170,7 @@ async def _until_ready(url: str, process: asyncio.subprocess.Process, log: IO[by
 async def _is_ready(url: str) -> bool:
     try:
         async with await Connection.open(url) as connection:
-            await connection.stream("/ready")
+            await connection.stream(urlsplit(url).path)
     except (OSError, Refused):
         return False
     return True

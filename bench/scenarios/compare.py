@@ -104,7 +104,8 @@ class Comparison:
                     done[server.name] += await self._one(figures, server, load, limit)
         now = await self._count()
         for name, count in done.items():
-            self._stage.record(figures.commits, name, (now[name] - self._commits[name]) / count)
+            if name in now:
+                self._stage.record(figures.commits, name, (now[name] - self._commits[name]) / count)
         self._commits = now
 
     def _only(self, server: Server) -> AbstractContextManager[None]:
@@ -118,8 +119,9 @@ class Comparison:
         seconds, cpu, database = time.perf_counter() - started, server.cpu_ms() - cpu, postgres.cpu_ms() - database
         count = len(found)
         stage.record(figures.cpu, server.name, cpu / count)
-        stage.record(figures.postgres_cpu, server.name, database / count)
-        stage.record(figures.wal, server.name, (postgres.wal_bytes() - wal) / count / 1000)
+        if server.database:
+            stage.record(figures.postgres_cpu, server.name, database / count)
+            stage.record(figures.wal, server.name, (postgres.wal_bytes() - wal) / count / 1000)
         stage.record(figures.rate, server.name, count / seconds)
         first = first_ms(found)
         stage.record(figures.first, server.name, first)
@@ -140,4 +142,4 @@ class Comparison:
         """Transactions of each server so far; all of them stand still until PostgreSQL has counted them."""
         with stopped(self._servers):
             await asyncio.sleep(STATISTICS_SECONDS)
-            return {server.name: self._stage.postgres.commits(server.database) for server in self._servers}
+            return {server.name: self._stage.postgres.commits(server.database) for server in self._servers if server.database}

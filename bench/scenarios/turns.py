@@ -1,12 +1,16 @@
-"""Turns of 50 tokens without delay, a tool step, and a session of 200 turns."""
+"""Turns of 50 tokens without delay: by both wires, with every limit on, with a tool step."""
+
+from contextlib import AsyncExitStack
 
 from bench.scenarios.compare import Comparison, TurnFigures, thread_turns, turns
-from bench.servers import side_by_side
+from bench.servers import LIMITED, LIMITS, REFERENCE_PROGRAM, SHARED, reference_process, server_process, side_by_side
 from bench.stage import FULL, Stage
 
 LEVELS = {clients: TurnFigures(f"c{clients}", f"50 tokens, c={clients}") for clients in (1, 16, 64)}
 
 THREADS = TurnFigures("threads", "by LangGraph's SDK wire, messages-tuple, c=16")
+
+WITH_LIMITS = {clients: TurnFigures(f"limits{clients}", f"with limits or without, c={clients}") for clients in (1, 16)}
 
 TOOL = TurnFigures("tool", "with a tool step, c=16")
 
@@ -20,8 +24,25 @@ async def levels(stage: Stage) -> None:
 
 
 async def threads(stage: Stage) -> None:
-    async with side_by_side(stage.postgres, stage.model_url) as servers:
-        await (await Comparison.of(stage, servers)).measure(THREADS, thread_turns(16, stage.effort.seconds))
+    """The tutorial has its own wire only, `langgraph dev` this one; it is there where REFERENCE_LANGGRAPH names it."""
+    load = thread_turns(16, stage.effort.seconds)
+    async with AsyncExitStack() as stack:
+        servers = await stack.enter_async_context(side_by_side(stage.postgres, stage.model_url))
+        if REFERENCE_PROGRAM:
+            servers = [*servers, await stack.enter_async_context(reference_process(stage.model_url))]
+        await (await Comparison.of(stage, servers, warm_up=load)).measure(THREADS, load)
+
+
+async def limits(stage: Stage) -> None:
+    """Beside the same server, which has none of them."""
+    async with AsyncExitStack() as stack:
+        servers = []
+        for name, settings in ((SHARED, {}), (LIMITED, LIMITS)):
+            database = stack.enter_context(stage.postgres.database(migrated=True))
+            servers.append(await stack.enter_async_context(server_process(name, database, stage.model_url, **settings)))
+        comparison = await Comparison.of(stage, servers)
+        for clients, figures in WITH_LIMITS.items():
+            await comparison.measure(figures, turns(clients, stage.effort.seconds))
 
 
 async def tool(stage: Stage) -> None:
