@@ -225,7 +225,7 @@ class Settings(BaseModel):
         ge=0,
         le=1_000,
         description="Calls of a model in a row that fail all their retries, after which it is not called for 10 seconds, and "
-        "then by one call first; by nobody if they were several callers', else by that caller. 0: it always is.",
+        "then by one call first; by nobody if they were those of three callers or more, else by that caller. 0: it always is.",
     )
     model_max_retries: int = Field(
         3,

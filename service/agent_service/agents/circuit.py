@@ -21,6 +21,12 @@ OPEN_SECONDS = 10.0
 TRIAL_SECONDS = 1
 """Retry-After of who comes while one call tries whether the model is back."""
 
+TRIAL_PATIENCE_SECONDS = 10.0
+"""After which another call may try, too: a caller whose question keeps the endpoint silent must not keep all out meanwhile."""
+
+MIN_CALLERS = 3
+"""Whose calls fail before a model is taken for down: what two ask for, by accident or together, says nothing of the endpoint."""
+
 MAX_CIRCUITS = 100
 """Of models, and of callers whose calls fail, that are followed: a graph may make names up."""
 
@@ -38,7 +44,17 @@ class Circuit:
     """Calls in a row that failed all their retries, by caller."""
     is_open: bool = False
     open_until: float = 0.0
-    trying: bool = False
+    trial_until: float = 0.0
+    """A call tries whether the model is back; 0: none does."""
+    refuted: dict[str, float] = field(default_factory=dict)
+    """Callers whose trial has failed since it was opened last, and until when they are to wait."""
+
+    def wait(self, caller: str, now: float) -> float:
+        """Seconds until the caller may call; 0: their call may be made, and tries."""
+        if not self.is_open:
+            return 0.0
+        until = max(self.open_until, self.refuted.get(caller, 0.0))
+        return max(until - now, TRIAL_SECONDS if now < self.trial_until else 0.0)
 
 
 Circuits = OrderedDict[tuple[str, str], Circuit]
@@ -63,7 +79,8 @@ class CircuitBreaker:
     """The circuits of one endpoint, by model.
 
     A caller whose calls keep failing is kept out alone: what they ask for may be the reason. The model is left alone by all when
-    the calls of several fail, of which none counts for more than half of the limit.
+    the calls of MIN_CALLERS fail, and none in between goes well; no caller counts for more than their part of the limit. As many
+    are to find it down before all wait once more. Requests that the endpoint refuses, rate limits and refused keys never count.
     """
 
     limit: int
@@ -84,10 +101,10 @@ class CircuitBreaker:
         now = self.clock()
         entered = [circuit for circuit in call.circuits if circuit.is_open]
         for circuit in entered:
-            if now < circuit.open_until or circuit.trying:
-                raise _unavailable(circuit.failures.total(), max(TRIAL_SECONDS, math.ceil(circuit.open_until - now)))
+            if wait := circuit.wait(caller, now):
+                raise _unavailable(circuit.failures.total(), math.ceil(wait))
         for circuit in entered:
-            circuit.trying = True
+            circuit.trial_until = now + TRIAL_PATIENCE_SECONDS
         return call
 
     def succeeded(self, call: Call) -> None:
@@ -104,20 +121,30 @@ class CircuitBreaker:
         model = call.shared.model
         # Those that are followed now: what the call entered by may be closed and forgotten, and nobody would close it again.
         shared, own = self._circuit(self._shared, (model, "")), self._circuit(self._own, (model, call.caller))
-        half = (self.limit + 1) // 2
         for circuit in (shared, own):
-            circuit.trying = False
+            circuit.trial_until = 0.0
             circuit.failures[call.caller if not circuit.is_open else ""] += 1
-        counted = sum(min(count, half) for count in shared.failures.values())
-        if shared.is_open or (len(shared.failures) > 1 and counted >= self.limit):
+        if self._is_down(shared, call.caller):
             self._open(shared, callers="all")
         if own.failures.total() >= self.limit:
             self._open(own, callers="one")
 
+    def _is_down(self, shared: Circuit, caller: str) -> bool:
+        """Whether a failure of the caller's is the one by which the model is left alone by all, at first or again."""
+        if not shared.is_open:
+            part = math.ceil(self.limit / MIN_CALLERS)
+            counted = sum(min(count, part) for count in shared.failures.values())
+            return len(shared.failures) >= MIN_CALLERS and counted >= self.limit
+        now = self.clock()
+        if now < shared.open_until:  # the call had begun before
+            return False
+        shared.refuted = {each: until for each, until in shared.refuted.items() if now < until} | {caller: now + OPEN_SECONDS}
+        return len(shared.refuted) >= MIN_CALLERS
+
     def left(self, call: Call) -> None:
         """The call ended in a way that says nothing of the endpoint: it was cancelled, or a key was refused."""
         for circuit in call.circuits:
-            circuit.trying = False
+            circuit.trial_until = 0.0
 
     def _circuit(self, circuits: Circuits, key: tuple[str, str]) -> Circuit:
         circuit = circuits.get(key)
@@ -129,6 +156,7 @@ class CircuitBreaker:
 
     def _open(self, circuit: Circuit, *, callers: Literal["one", "all"]) -> None:
         circuit.open_until = self.clock() + OPEN_SECONDS
+        circuit.refuted.clear()
         failures = circuit.failures.total()
         log.warning("model_circuit_opened", model=circuit.model, failures=failures, callers=callers, seconds=OPEN_SECONDS)
         if not circuit.is_open:
@@ -140,7 +168,8 @@ class CircuitBreaker:
             log.info("model_circuit_closed", model=circuit.model, failures=circuit.failures.total())
             self.on_change(circuit.model, False)
         circuit.failures.clear()
-        circuit.trying = circuit.is_open = False
+        circuit.refuted.clear()
+        circuit.is_open, circuit.trial_until = False, 0.0
 
 
 def _unavailable(failures: int, wait: int) -> ModelUnavailable:

@@ -1,6 +1,7 @@
 """A model that fails call after call is left alone for a while, and then tried by one call."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +12,7 @@ from aiohttp import web
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 
-from agent_service.agents.circuit import MAX_CIRCUITS, OPEN_SECONDS, CircuitBreaker
+from agent_service.agents.circuit import MAX_CIRCUITS, MIN_CALLERS, OPEN_SECONDS, TRIAL_PATIENCE_SECONDS, Call, CircuitBreaker
 from agent_service.errors import ModelRejected, ModelUnavailable
 from agent_service.metrics import OTHER, Metrics
 from agent_service.principal import CALLER
@@ -195,18 +196,125 @@ async def test_one_whose_calls_all_fail_is_kept_out_alone(fake: FakeModel) -> No
 async def test_a_model_that_fails_the_calls_of_several_is_left_alone_by_all(fake: FakeModel) -> None:
     fake.script = down()
     async with open_client(fake, circuit=5, model_max_retries=0) as client:
-        for caller in ("ann", "bob", "ann", "bob", "ann"):
+        for caller in ("ann", "bob", "carl", "bob", "ann"):
             with calling(caller):
                 await fail(client)
-        with calling("carl"):
+        with calling("dora"):
             assert (await fail(client)).retry_after == 10
         assert len(fake.requests) == 5
         client.now[0] += OPEN_SECONDS
         fake.script = Script(tokens=["well"])
-        for caller in ("carl", "ann", "bob"):
+        for caller in ("dora", "ann", "bob"):
             with calling(caller):
                 assert await client.answer() == "well"
         assert client.circuits == [("fake-1", True), ("fake-1", False)]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 50])
+def test_two_callers_together_keep_nobody_else_out_however_often_they_fail(limit: int) -> None:
+    breaker, now = made(limit)
+    for _ in range(3 * limit):
+        for caller in ("eve", "mallory"):
+            lose(breaker, caller)
+            now[0] += OPEN_SECONDS
+    assert is_let_in(breaker, "ann")
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 50])
+def test_three_callers_find_a_model_down_by_as_many_failures_as_the_limit(limit: int) -> None:
+    breaker, _ = made(limit)
+    failures = 0
+    while is_let_in(breaker, "dora"):
+        lose(breaker, f"caller-{failures % MIN_CALLERS}")
+        failures += 1
+    assert failures == max(limit, MIN_CALLERS)
+
+
+def test_one_whose_trial_fails_keeps_out_themselves_and_three_all_once_more() -> None:
+    breaker, now = opened()
+    now[0] += OPEN_SECONDS
+    lose(breaker, "eve")
+    assert not is_let_in(breaker, "eve")
+    now[0] += OPEN_SECONDS / 2
+    lose(breaker, "mallory")
+    assert is_let_in(breaker, "dora")
+    lose(breaker, "dora")
+    assert not is_let_in(breaker, "emil")
+    now[0] += OPEN_SECONDS
+    assert is_let_in(breaker, "emil")
+
+
+def test_one_who_is_first_to_try_each_time_and_fails_does_not_keep_a_model_from_others() -> None:
+    breaker, now = opened()
+    for _ in range(5):
+        now[0] += OPEN_SECONDS
+        lose(breaker, "eve")
+    breaker.succeeded(entered(breaker, "dora"))
+    assert is_let_in(breaker, "emil")
+
+
+def test_a_trial_that_hangs_is_not_waited_for_by_others() -> None:
+    breaker, now = opened()
+    now[0] += OPEN_SECONDS
+    entered(breaker, "eve")
+    assert not is_let_in(breaker, "dora")
+    now[0] += TRIAL_PATIENCE_SECONDS
+    breaker.succeeded(entered(breaker, "dora"))
+    assert is_let_in(breaker, "emil")
+
+
+async def test_prompts_that_are_too_long_and_other_bad_requests_of_many_keep_nobody_out(fake: FakeModel) -> None:
+    async def too_long(_: web.Request) -> web.Response:
+        error = {"message": "This model's maximum context length is 8192 tokens", "code": "context_length_exceeded"}
+        return web.json_response({"error": error}, status=400)
+
+    async with open_client(fake, circuit=1, model_max_retries=0) as client, http_server(too_long) as gateway:
+        refused = replace(client.reader, endpoint=replace(client.endpoint, base_url=gateway))
+        for number in range(20):
+            with calling(f"caller-{number}"), pytest.raises(ModelRejected):
+                await refused.create(model="fake-1", messages=[], stream=True)
+        fake.script = Script(accepted_keys=set())
+        for number in range(20):
+            with calling(f"caller-{number}"):
+                await fail(client)
+        fake.script = Script(tokens=["well"])
+        assert await client.answer() == "well"
+        assert client.circuits == []
+
+
+def made(limit: int) -> tuple[CircuitBreaker, list[float]]:
+    """A breaker, and its clock."""
+    now = [0.0]
+    return CircuitBreaker(limit, clock=lambda: now[0]), now
+
+
+def opened() -> tuple[CircuitBreaker, list[float]]:
+    """For all callers."""
+    breaker, now = made(3)
+    for caller in ("ann", "bob", "carl"):
+        lose(breaker, caller)
+    assert not is_let_in(breaker, "dora")
+    return breaker, now
+
+
+def entered(breaker: CircuitBreaker, caller: str) -> Call:
+    with calling(caller):
+        return breaker.enter("m")
+
+
+def lose(breaker: CircuitBreaker, caller: str) -> None:
+    """A call of theirs fails, if it is made."""
+    with contextlib.suppress(ModelUnavailable):
+        breaker.failed(entered(breaker, caller))
+
+
+def is_let_in(breaker: CircuitBreaker, caller: str) -> bool:
+    """Leaves again at once."""
+    try:
+        breaker.left(entered(breaker, caller))
+    except ModelUnavailable:
+        return False
+    return True
 
 
 async def test_the_fallback_of_one_whose_calls_fail_is_not_everyones(fake: FakeModel) -> None:
