@@ -1,18 +1,26 @@
 """Routes: `slipway costs --by route` had none for runs that went on after a decision; a graph's own ones counted as `other`.
 
 Found by a new user in the first hour. Siblings: a run that another process takes over behind the node that chose the route, a
-session that was erased, a graph that makes up a route for each question, and a route that is a user's sentence.
+session that was erased, a graph that makes up a route for each question, a route that is a user's sentence, and each other wire
+on which a decision comes.
 """
 
 import asyncio
+import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
-from langchain_core.messages import AIMessage
+import mcp_types
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import interrupt
 
 from agent_service.metrics import MAX_ROUTES, OTHER
+from tests.support import a2a, mcp
+from tests.support.fake_model import FakeModel
+from tests.support.fake_script import Script
 from tests.support.service import RunningService, running_service
 
 ME = "tests.field.test_routes_of_runs"
@@ -53,6 +61,24 @@ def asking(_: object) -> Any:
     return _graph(work)
 
 
+def twice(context: Any, *, asks: bool = False) -> Any:
+    """Calls a model twice, and asks in between if it is to."""
+
+    async def first(state: State) -> dict[str, Any]:
+        return {"messages": [await context.chat_model.ainvoke(state["messages"])]}
+
+    async def second(state: State) -> dict[str, Any]:
+        decided = interrupt({"ask": "really?"}) if asks else "go on"
+        return {"messages": [await context.chat_model.ainvoke([*state["messages"], HumanMessage(str(decided))])]}
+
+    graph: Any = StateGraph(State).add_node("choose", lambda state: {"route": state["messages"][-1].text})
+    return graph.add_sequence([first, second]).add_edge(START, "choose").add_edge("choose", "first")
+
+
+def asking_between(context: Any) -> Any:
+    return twice(context, asks=True)
+
+
 def stuck_once(_: object) -> Any:
     async def work(_: State) -> dict[str, Any]:
         if not reached.is_set():
@@ -83,6 +109,90 @@ async def test_a_run_that_goes_on_after_a_decision_keeps_its_route(database_url:
         assert resumed.json()["outcome"] == "completed", resumed.text
         assert await stored(service) == ["billing", "billing"]
         assert await service.metric("agent_routes_total", route="billing") == 2
+
+
+QUESTION = {"messages": [{"role": "user", "content": "billing"}]}
+
+
+async def by_chat(service: RunningService, http: httpx.AsyncClient) -> None:
+    asked = await ask(http, "billing")
+    await http.post(f"/runs/{asked['run_id']}/resume", json={"value": "yes"})
+
+
+async def by_openai(service: RunningService, http: httpx.AsyncClient) -> None:
+    """That wire has no decisions: its answer names the call that takes one."""
+    said = (await http.post("/v1/chat/completions", json=QUESTION)).json()["choices"][0]["message"]["content"]
+    await http.post(re.search(r"/runs/[0-9a-f-]+/resume", said)[0], json={"value": "yes"})  # type: ignore[index]
+
+
+async def by_langgraph(service: RunningService, http: httpx.AsyncClient) -> None:
+    thread = (await http.post("/threads", json={})).json()["thread_id"]
+    for more in ({"input": QUESTION}, {"command": {"resume": "yes"}}):
+        await http.post(f"/threads/{thread}/runs/wait", json={"assistant_id": "agent", **more})
+
+
+async def by_commands(service: RunningService, http: httpx.AsyncClient) -> None:
+    """Protocol 2."""
+    thread = (await http.post("/threads", json={})).json()["thread_id"]
+    start = {"assistant_id": "agent", "input": QUESTION}
+    await http.post(f"/threads/{thread}/commands", json={"id": 1, "method": "run.start", "params": start})
+    while not (asked := (await http.get(f"/threads/{thread}")).json()["interrupts"]):
+        await asyncio.sleep(0.02)
+    (interrupts,) = asked.values()
+    answer = {"namespace": [], "interrupt_id": interrupts[0]["id"], "response": "yes"}
+    await http.post(f"/threads/{thread}/commands", json={"id": 2, "method": "input.respond", "params": answer})
+
+
+async def by_mcp(service: RunningService, http: httpx.AsyncClient) -> None:
+    async def person(*_: object) -> mcp_types.ElicitResult:
+        return mcp_types.ElicitResult(action="accept", content={"answer": "yes"})
+
+    async with mcp.client_of(service.url, elicitation=person) as agent:
+        await agent.call_tool("agent", {"question": "billing"})
+
+
+async def by_a2a(service: RunningService, http: httpx.AsyncClient) -> None:
+    async with a2a.client_of(service.url) as agent:
+        asked = await a2a.send(agent, a2a.message("billing"))
+        await a2a.send(agent, a2a.message("yes", task_id=asked.id, context_id=asked.context_id))
+
+
+Way = Callable[[RunningService, httpx.AsyncClient], Awaitable[None]]
+
+
+@pytest.mark.parametrize("way", [by_chat, by_openai, by_langgraph, by_commands, by_mcp, by_a2a])
+async def test_both_halves_of_a_decided_run_are_on_its_route_in_the_cost_report(database_url: str, way: Way) -> None:
+    """Also when the session is erased, and the report has only what the ledger kept."""
+    async with FakeModel(Script(token_count=20)) as fake:
+        env = {
+            "MODEL": "gpt-4o-mini",
+            "OPENAI_BASE_URL": fake.url,
+            "OPENAI_API_KEY": "sk-1",
+            "AGENT_GRAPH": f"{ME}:asking_between",
+        }
+        async with running_service(database_url, **env) as service, service.client() as http:
+            await way(service, http)
+            async with asyncio.timeout(20):
+                while (report := (await http.get("/usage?group_by=route")).json())["total"]["model_calls"] < 2:
+                    await asyncio.sleep(0.02)
+            for session in (await http.get("/sessions")).json()["sessions"]:
+                await http.delete(f"/sessions/{session['session_id']}")
+            for later in (report, (await http.get("/usage?group_by=route")).json()):
+                assert [(row["route"], row["model_calls"], row["runs"]) for row in later["rows"]] == [("billing", 2, 2)]
+                assert later["rows"][0]["cost_usd"] == report["total"]["cost_usd"] > 0
+
+
+async def test_a_run_that_goes_on_after_a_budget_keeps_its_route(database_url: str) -> None:
+    async with FakeModel(Script(token_count=50)) as fake:
+        env = {"MODEL": "gpt-4o-mini", "OPENAI_BASE_URL": fake.url, "OPENAI_API_KEY": "sk-1", "AGENT_GRAPH": f"{ME}:twice"}
+        async with running_service(database_url, MAX_RUN_TOKENS="40", **env) as service, service.client() as http:
+            stopped = await ask(http, "billing")
+            assert stopped["outcome"] == "budget"
+        async with running_service(database_url, **env) as service, service.client() as http:
+            gone_on = (await http.post(f"/runs/{stopped['run_id']}/resume", json={})).json()
+            assert gone_on["outcome"] == "completed"
+            rows = (await http.get("/usage?group_by=route")).json()["rows"]
+            assert [(row["route"], row["model_calls"], row["runs"]) for row in rows] == [("billing", 2, 2)]
 
 
 async def test_a_run_that_was_taken_over_behind_the_router_keeps_its_route(database_url: str) -> None:
