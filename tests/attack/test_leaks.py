@@ -2,17 +2,15 @@
 
     pytest -s tests/attack/test_leaks.py      prints what was tried and what was found where
 
-The service is a process of its own with a real PostgreSQL, a collector of traces and a LangSmith beside it; the operator rotates
-keys in a cluster in memory, at a provider that quotes keys in each error, as OpenAI does.
+The service is a process of its own with a real PostgreSQL, a collector of traces and a LangSmith beside it, and a real Redis.
+What the operator tells is looked at in test_operator_leaks.py.
 """
 
 import asyncio
-import io
 import json
-import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -25,17 +23,14 @@ from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
-from prometheus_client import generate_latest
+from redis.asyncio import Redis as RedisClient
 
-from agent_operator.logs import setup_logging as operator_logging
 from agent_service.auth.api_keys import create_key
-from tests.operator.reconcile.rotation.world import World
-from tests.service.test_logs import restoring
 from tests.support.fake_langsmith import FakeLangSmith, fake_langsmith
 from tests.support.fake_model import FakeModel
-from tests.support.fake_openai_state import ADMIN_KEY
 from tests.support.fake_script import Fault, FaultKind, Script, ToolCall
 from tests.support.otlp import Collector, collector
+from tests.support.redis_server import Redis, running_redis
 from tests.support.replicas import Replica, running_replicas
 from tests.support.tokens import bearer
 
@@ -96,8 +91,11 @@ class Search:
     tried: Counter[str] = field(default_factory=Counter)
     found: list[str] = field(default_factory=list)
 
-    def look(self, place: str, text: str, what: str = "") -> None:
+    def look(self, place: str, text: str, what: str = "", but: Collection[str] = ()) -> None:
+        """`but`: names of canaries that may be there."""
         for name, canary in self.canaries.items():
+            if name in but:
+                continue
             self.tried[f"{place:<28} {name}"] += 1
             if at := text.find(canary) + 1:
                 self.found.append(f"{name} in {place} {what}: …{text[max(at - 300, 0) : at + 80]!r}")
@@ -122,7 +120,7 @@ class Plant:
 
 
 @asynccontextmanager
-async def plant(database_url: str, folder: Path, graph: str, adopt: str) -> AsyncIterator[Plant]:
+async def plant(database_url: str, folder: Path, graph: str, adopt: str, **more: str) -> AsyncIterator[Plant]:
     key = create_key(folder / "api-keys", user="ann", tenant="acme", role="user", expires_at=None)
     headers = bearer("ann", "acme", secret=SIGNING)
     with collector() as traces, fake_langsmith() as langsmith:
@@ -148,6 +146,7 @@ async def plant(database_url: str, folder: Path, graph: str, adopt: str) -> Asyn
                 "LANGSMITH_ENDPOINT": langsmith.url,
                 "LANGSMITH_API_KEY": LANGSMITH_KEY,
                 **traces.env,
+                **more,
             }
             canaries = {
                 "question": QUESTION,
@@ -283,50 +282,47 @@ async def test_a_database_that_refuses_or_is_not_there_costs_no_password(databas
     search.report("databases that are away")
 
 
-class QuotingWorld(World):
-    """A provider that quotes keys, its own and ours, in each error and each name."""
-
-    async def _provide(self, request: httpx.Request) -> httpx.Response:
-        response = await super()._provide(request)
-        if response.status_code < 400:
-            return response
-        keys = ", ".join([request.headers.get("Authorization", ""), *(key.value for key in self.openai.keys.values())])
-        return httpx.Response(response.status_code, json={"error": {"message": f"Incorrect API key provided: {keys}"}})
-
-
-@contextmanager
-def operator_log() -> Iterator[io.StringIO]:
-    stream = io.StringIO()
-    with restoring():
-        operator_logging("debug")
-        handler = logging.getLogger().handlers[0]
-        assert isinstance(handler, logging.StreamHandler)
-        handler.setStream(stream)
-        yield stream
+async def in_redis(url: str) -> dict[str, tuple[float, str]]:
+    """All that stands there, by key: seconds until it is forgotten (-1: never), and the value as text."""
+    async with RedisClient.from_url(url) as client:
+        found: dict[str, tuple[float, str]] = {}
+        for key in await client.keys("*"):
+            assert await client.type(key) == b"string"
+            found[key.decode()] = await client.pttl(key) / 1000, (await client.get(key)).decode()
+    return found
 
 
-async def test_the_operator_tells_no_key_in_events_statuses_logs_or_metrics() -> None:
-    search = Search({"admin key": ADMIN_KEY})
-    statuses: list[str] = []
-    with operator_log() as log:
-        world = QuotingWorld(options={"schedule": {"interval": "10m"}, "overlap": "30s"})
-        await world.rotate()
-        for method in ("GET", "POST", "DELETE"):
-            for fault in ("timeout_after_success", "timeout_before", "unavailable", "rate_limited", "unauthorized"):
-                world.openai.faults += [(method, fault)] * 3
-                for _ in range(12):
-                    world.clock.pass_by(120)
-                    await world.turn()
-                    statuses.append(json.dumps(world.object))
-                    world.sync()
-                world.openai.faults.clear()
-        search.canaries |= {f"key {n}": key.value for n, key in enumerate(world.openai.keys.values())}
-        search.canaries |= {f"file {name}": text for name, text in world.secret().items() if name != "revision"}
-        text = log.getvalue()
-    search.look("object statuses", "\n".join(statuses))
-    search.look("Kubernetes Events", repr(world.cluster.events))
-    search.look("operator's log at debug", text)
-    search.look("operator's metrics", generate_latest(world.metrics.registry).decode())
-    assert world.cluster.events
-    assert "AdminKeyRefused" in world.reasons()
-    search.report("operator")
+KEPT_SECONDS = 60.0
+
+IN_ANSWERS = {"answer", "tool argument", "tool output"}
+"""What the response cache has to keep of an answer, to tell it again with its tools' events."""
+
+
+@pytest.mark.timeout(180)
+async def test_redis_has_answers_and_counts_for_a_while_and_no_other_secret(database_url: str, tmp_path: Path) -> None:
+    """The question is there as a hash only; of who asks, the names of tenant and user."""
+    async with running_redis(Redis(password=REDIS)) as redis:
+        env = {"REDIS_URL": redis.url, "RESPONSE_CACHE_SECONDS": f"{KEPT_SECONDS:g}"}
+        async with plant(database_url, tmp_path, "served", "on", **env) as running:
+            async with httpx.AsyncClient(base_url=running.replica.url, headers=running.headers, timeout=30) as client:
+                for fault in (None, "server_error", None):
+                    running.fake.script = script(fault)
+                    await turns(running, client, QUESTION)
+                await bad_requests(running, client)
+                kept = await in_redis(redis.url)
+                assert all(name.startswith("slipway:") for name in kept)
+                answers = {name: text for name, (_, text) in kept.items() if ":answer:" in name}
+                assert {name for name in IN_ANSWERS if all(running.search.canaries[name] in text for text in answers.values())}
+                for name, (seconds, text) in kept.items():
+                    assert 0 < seconds <= (KEPT_SECONDS if name in answers else 2 * 60), name
+                    running.search.look("Redis", f"{name} {text}", but=IN_ANSWERS if name in answers else ())
+                assert any("ann" in name for name in kept.keys() - answers.keys()), "the rate was counted there"
+
+                assert (await client.post("/chat", json={"question": QUESTION})).json()["usage"]["cached_answer"] is True
+                async with RedisClient.from_url(redis.url) as admin:
+                    await admin.config_set("requirepass", "another")
+                    await admin.client_kill_filter(skipme=False, _type="normal")
+                assert (await client.post("/chat", json={"question": QUESTION})).json()["outcome"] == "completed"
+            await look_everywhere(running)
+            assert '"redis_away"' in running.replica.log.read_text(encoding="utf-8")
+            running.search.report("with Redis, whose password changes")

@@ -15,16 +15,19 @@ READY_SECONDS = 20.0
 @dataclass
 class Redis:
     port: int = field(default_factory=free_port)
+    password: str = ""
     _process: asyncio.subprocess.Process | None = None
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}"
+        return f"redis://:{self.password}@127.0.0.1:{self.port}" if self.password else f"redis://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
         command = [program("redis-server", "redis-server"), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         quiet = asyncio.subprocess.DEVNULL
-        self._process = await asyncio.create_subprocess_exec(*command, "--appendonly", "no", stdout=quiet, stderr=quiet)
+        self._process = await asyncio.create_subprocess_exec(
+            *command, "--appendonly", "no", "--requirepass", self.password, stdout=quiet, stderr=quiet
+        )
         async with asyncio.timeout(READY_SECONDS):
             while not await self._answers():
                 assert self._process.returncode is None
@@ -45,8 +48,8 @@ class Redis:
 
 
 @asynccontextmanager
-async def running_redis() -> AsyncIterator[Redis]:
-    redis = Redis()
+async def running_redis(redis: Redis | None = None) -> AsyncIterator[Redis]:
+    redis = redis or Redis()
     try:
         await redis.start()
         yield redis

@@ -1,9 +1,10 @@
 """The Kubernetes API over HTTP. lightkube brings configuration, TLS and (rotating) credentials; the rest is plain REST."""
 
 import asyncio
+import base64
 import json
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +29,7 @@ from slipway_clients.cluster.interface import (
     Unavailable,
     WrongAnswer,
 )
-from slipway_clients.cluster.kinds import EVENT, Kind, Manifest, kind_of
+from slipway_clients.cluster.kinds import EVENT, SECRET, Kind, Manifest, kind_of
 from slipway_clients.cluster.paths import checked, checked_items, collection_path, object_path, path_of
 from slipway_clients.egress.text import plain
 
@@ -49,6 +50,9 @@ VALUES = 400_000
 
 OBJECT_VALUES = 50_000
 """Values in one object that is read: a Deployment has some hundred. A megabyte of labels is not worth a worker's memory."""
+
+SECRET_CHARS = 8
+"""Of a Secret's value from which on it is taken out of messages; what is shorter, such as a revision, is no key."""
 
 MESSAGE = 1000
 """Characters of the API server's words, which may be those of somebody's admission webhook."""
@@ -186,7 +190,7 @@ class HttpCluster(Cluster):
         return await self._write("PUT", where, manifest, params={"fieldManager": FIELD_MANAGER})
 
     async def _write(self, method: str, where: str, manifest: Manifest, **options: Any) -> Manifest:
-        answer = _read_answer(await self._send(method, where, json=manifest, **options))
+        answer = _read_answer(await self._send(method, where, json=manifest, **options), secret=_secret_values(manifest))
         metadata = manifest["metadata"]
         return checked(answer, kind_of(manifest), metadata.get("namespace"), metadata.get("name"))
 
@@ -286,10 +290,20 @@ async def _body_of(response: httpx2.Response, call: str) -> bytes:
     return b"".join(parts)
 
 
-def _read_answer(answer: _Answer, values: int = VALUES) -> Any:
-    """The JSON of a success. Raises ClusterError."""
+def _secret_values(manifest: Manifest) -> list[str]:
+    """What a Secret holds, encoded and as it is, the longest first: an admission webhook may quote it in a refusal."""
+    if kind_of(manifest) != SECRET:
+        return []
+    encoded = [str(value) for value in (manifest.get("data") or {}).values()]
+    texts = [base64.b64decode(value).decode(errors="replace") for value in encoded]
+    texts += map(str, (manifest.get("stringData") or {}).values())
+    return sorted({value for value in (*encoded, *texts) if len(value) >= SECRET_CHARS}, key=len, reverse=True)
+
+
+def _read_answer(answer: _Answer, values: int = VALUES, secret: Sequence[str] = ()) -> Any:
+    """The JSON of a success. Raises ClusterError, whose message has nothing of `secret`."""
     if not answer.is_success:
-        raise _error(answer)
+        raise _error(answer, secret)
     return _json(answer.body, values)
 
 
@@ -302,8 +316,8 @@ def _json(body: bytes, values: int) -> Any:
         raise WrongAnswer(f"an answer that is no JSON: {type(error).__name__}") from None
 
 
-def _error(answer: _Answer) -> ClusterError:
-    message = _message(answer)
+def _error(answer: _Answer, secret: Sequence[str]) -> ClusterError:
+    message = _message(answer, secret)
     match answer.status:
         case 401 | 403:
             return Forbidden(message)
@@ -316,8 +330,11 @@ def _error(answer: _Answer) -> ClusterError:
     return Unavailable(message)
 
 
-def _message(answer: _Answer) -> str:
+def _message(answer: _Answer, secret: Sequence[str]) -> str:
     try:
-        return plain(_json(answer.body, VALUES)["message"], MESSAGE)
+        message = str(_json(answer.body, VALUES)["message"])
     except (ClusterError, KeyError, TypeError):
         return f"{answer.status} {answer.phrase}"
+    for value in secret:
+        message = message.replace(value, "…")
+    return plain(message, MESSAGE)

@@ -1,6 +1,7 @@
 """slipway_clients.cluster.http_cluster against an HTTP server that answers as the API server does."""
 
 import asyncio
+import base64
 import gzip
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -62,6 +63,22 @@ async def cluster(server: tuple[Server, SingleConfig]) -> AsyncIterator[HttpClus
 @pytest.fixture
 def api(server: tuple[Server, SingleConfig]) -> Server:
     return server[0]
+
+
+@pytest.mark.parametrize("filler", ["", "x" * 990])
+async def test_a_refusal_that_quotes_a_secret_is_told_without_it(
+    cluster: HttpCluster, server: tuple[Server, SingleConfig], filler: str
+) -> None:
+    """Also where its end would be cut off."""
+    key, encoded = "sk-of-a-provider", base64.b64encode(b"sk-of-a-provider").decode()
+    metadata = {"namespace": "team", "name": "key", "resourceVersion": "7"}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"current": encoded, "revision": "Nw=="}}
+    server[0].refuse(403, f'admission webhook "guard" denied the request: {filler} {encoded} ({key}) of revision 7')
+    for write in (cluster.apply, cluster.create, cluster.replace):
+        with pytest.raises(Forbidden, match="guard") as refused:
+            await write(secret)
+        assert not any(part in str(refused.value) for part in (key[:6], encoded[:6]))
+        assert filler or "… (…) of revision 7" in str(refused.value)
 
 
 async def test_what_is_not_there_is_none_and_false(api: Server, cluster: HttpCluster) -> None:
