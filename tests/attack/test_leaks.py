@@ -284,11 +284,11 @@ async def test_a_database_that_refuses_or_is_not_there_costs_no_password(databas
 
 async def in_redis(url: str) -> dict[str, tuple[float, str]]:
     """All that stands there, by key: seconds until it is forgotten (-1: never), and the value as text."""
-    async with RedisClient.from_url(url) as client:
+    async with RedisClient.from_url(url, decode_responses=True) as client:
         found: dict[str, tuple[float, str]] = {}
         for key in await client.keys("*"):
-            assert await client.type(key) == b"string"
-            found[key.decode()] = await client.pttl(key) / 1000, (await client.get(key)).decode()
+            assert await client.type(key) == "string"
+            found[str(key)] = await client.pttl(key) / 1000, str(await client.get(key))
     return found
 
 

@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -28,7 +28,7 @@ from tests.operator.reconcile import test_agenthealth
 from tests.operator.reconcile.rotation.test_sources import API_KEY, JWT, POOL, api_keys
 from tests.operator.reconcile.rotation.world import NAMESPACE, OPENAI, World
 from tests.service.test_logs import restoring
-from tests.support.fake_openai_state import ADMIN_KEY
+from tests.support.fake_openai_state import ADMIN_KEY, FaultKind
 
 
 class QuotingWorld(World):
@@ -69,7 +69,7 @@ def world_of(kind: str) -> World:
     return QuotingWorld(provider=OPENAI, options=options)
 
 
-PROVIDER_FAULTS = ("timeout_after_success", "timeout_before", "unavailable", "rate_limited", "unauthorized")
+PROVIDER_FAULTS: tuple[FaultKind, ...] = get_args(FaultKind)
 
 Refusal = type[Unavailable | Forbidden | Conflict]
 
@@ -124,13 +124,9 @@ def keys_of(world: World) -> dict[str, str]:
     return {form: form for key in keys for form in (key, base64.b64encode(key.encode()).decode())}
 
 
-async def test_a_verdict_on_a_release_tells_nothing_of_its_keys_nor_of_what_its_pods_and_prometheus_say_beside_the_point() -> (
-    None
-):
+async def test_a_verdict_tells_neither_keys_nor_what_pods_say_beside_the_point() -> None:
     """Its own words about a dependency are shown: those are looked at in test_leaks.py."""
-    search = Search(
-        {"question": QUESTION, "answer": ANSWER, "key": MODEL_KEY, "database password": PASSWORD, "admin key": ADMIN_KEY}
-    )
+    search = Search({"question": QUESTION, "answer": ANSWER, "key": MODEL_KEY, "password": PASSWORD, "admin key": ADMIN_KEY})
     encoded = {name: base64.b64encode(canary.encode()).decode() for name, canary in search.canaries.items()}
     search.canaries |= {f"{name}, encoded": text for name, text in encoded.items()}
     with operator_log() as log:

@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
-import mcp_types
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import interrupt
 
 from agent_service.metrics import MAX_ROUTES, OTHER
+from tests.service.api.test_mcp import accepted, person
 from tests.support import a2a, mcp
 from tests.support.fake_model import FakeModel
 from tests.support.fake_script import Script
@@ -144,10 +144,7 @@ async def by_commands(service: RunningService, http: httpx.AsyncClient) -> None:
 
 
 async def by_mcp(service: RunningService, http: httpx.AsyncClient) -> None:
-    async def person(*_: object) -> mcp_types.ElicitResult:
-        return mcp_types.ElicitResult(action="accept", content={"answer": "yes"})
-
-    async with mcp.client_of(service.url, elicitation=person) as agent:
+    async with mcp.client_of(service.url, elicitation=person([], accepted(answer="yes"))) as agent:
         await agent.call_tool("agent", {"question": "billing"})
 
 
