@@ -26,7 +26,7 @@ FLAGS = (
 PRIMARY = f"""[ -s "$PGDATA/PG_VERSION" ] || initdb --username=postgres --auth=scram-sha-256 --pwfile=/config/password
 exec postgres {FLAGS}"""
 
-COPY = 'pg_basebackup --write-recovery-conf --checkpoint=fast --dbname="$(cat /config/primary)"'
+COPY = 'pg_basebackup --pgdata="$PGDATA" --write-recovery-conf --checkpoint=fast --dbname="$(cat /config/primary)"'
 
 STANDBY = f"""[ -s "$PGDATA/PG_VERSION" ] || until {COPY}; do sleep 1; done
 exec postgres {FLAGS}"""
@@ -112,7 +112,10 @@ def deployment(role: str, script: str) -> dict[str, Any]:
         "image": IMAGE,
         "imagePullPolicy": "IfNotPresent",
         "command": ["sh", "-euc", script],
-        "readinessProbe": {"exec": {"command": ["pg_isready", "--quiet", "--host=/var/run/postgresql"]}, "periodSeconds": 2},
+        "readinessProbe": {
+            "exec": {"command": ["pg_isready", "--quiet", "--username=postgres", "--host=/var/run/postgresql"]},
+            "periodSeconds": 2,
+        },
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         "volumeMounts": [
             {"name": "data", "mountPath": "/var/lib/postgresql/data"},
