@@ -36,7 +36,7 @@ def make_rag_search(documents: DocumentSearch, output_chars: int) -> BaseTool:
 
     @tool(response_format="content_and_artifact")
     async def rag_search(query: str) -> tuple[str, list[dict[str, Any]]]:
-        """Searches the documents. Returns numbered passages with title, section and source."""
+        """Searches the documents; ask in the words that they would use. Numbered passages with title, section and source."""
         passages = await documents.search(query, limit=PASSAGES)
         return show_passages(passages, query, output_chars), [asdict(passage) for passage in passages]
 
@@ -92,7 +92,7 @@ def principal_of(runtime: Runtime) -> Principal:
 def show_passages(passages: Sequence[Passage], question: str, chars: int) -> str:
     """Numbered passages in at most `chars` characters, the best with the most room. Each is cut to what the question is about."""
     if not passages:
-        return "No passage of the documents matches these words."
+        return "No passage of the documents matches these words. Search again with other words for the same thing."
     shown: list[str] = []
     for left, passage in zip(range(len(passages), 0, -1), passages, strict=True):
         # Better ones come first and get more: 5/15 of the room, 4/15, …
