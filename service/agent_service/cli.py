@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -197,11 +198,12 @@ def dev(directory: Path, docs: tuple[Path, ...], reload: bool) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 def init(folder: Path) -> None:
     """Makes a small project: an agent with a tool, langgraph.json, a test, a Dockerfile. It runs without a key."""
-    from agent_service.development.project import make_project  # noqa: PLC0415  # only here
+    from agent_service.development.own_command import own_command  # noqa: PLC0415  # only here
+    from agent_service.development.project import make_project  # noqa: PLC0415  # likewise
 
     for name in make_project(folder):
         click.echo(f"  {folder / name}")
-    click.echo(f"\ncd {folder} && slipway dev --reload")
+    click.echo(f"\ncd {shlex.quote(str(folder))} && {own_command(folder)} dev --reload")
 
 
 @main.command(epilog="\b\nExample:\n  SESSION_RETENTION_DAYS=90 slipway prune --dry-run")

@@ -1,9 +1,6 @@
 """`slipway dev`: everything on this machine, each setting and port looked at before anything is started."""
 
 import os
-import shlex
-import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +11,7 @@ import click
 from pydantic import SecretStr
 
 from agent_service.development.local_folder import NAME, Running, held, is_set, write_record
+from agent_service.development.own_command import own_command
 from agent_service.langgraph_file import read_env_file, read_langgraph_file
 from agent_service.launch import launch
 from agent_service.server.ports import check_free
@@ -153,7 +151,7 @@ def _database(directory: Path, settings: Settings) -> Iterator[str]:
 
 
 def _say_ready(settings: Settings, address: str, directory: Path) -> None:
-    command = _own_command()
+    command = own_command(Path.cwd())
     callers = "anyone on this machine" if settings.auth == "disabled" else "with a credential"
     if settings.auth == "required" and settings.api_keys_dir == directory / "keys":
         callers += f": {command} keys create --user me"
@@ -163,13 +161,3 @@ def _say_ready(settings: Settings, address: str, directory: Path) -> None:
     else:
         lines.append("  commands  set DATABASE_URL to the address above: only a .slipway in the folder is found by itself")
     click.echo("\n".join([*lines, ""]))
-
-
-def _own_command() -> str:
-    """How this command is typed: `make run` has it in `.venv/bin`, which is not on PATH."""
-    own = Path(sys.argv[0]).absolute()
-    if (on_path := shutil.which("slipway")) and Path(on_path).absolute() == own:
-        return "slipway"
-    if own.name != "slipway":
-        return "slipway"
-    return shlex.quote(str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own))

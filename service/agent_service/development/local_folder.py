@@ -17,6 +17,9 @@ LOCK = "lock"
 
 RECORD = "running.json"
 
+PID = "pid"
+"""Of the one that started last, a line of digits: `kill -9 $(cat .slipway/pid)` ends it and nothing else."""
+
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -61,6 +64,7 @@ def write_record(folder: Path, running: Running) -> None:
     with NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
         json.dump(asdict(running), file)
     Path(file.name).replace(folder / RECORD)
+    (folder / PID).write_text(f"{os.getpid()}\n", encoding="utf-8")
 
 
 def find_running(start: Path | None = None) -> Running | None:
