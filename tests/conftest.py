@@ -10,7 +10,8 @@ import pytest
 import structlog
 
 from agent_service.child_processes import Workers
-from tests.support.no_skips import pytest_sessionfinish  # noqa: F401  # pytest finds it here
+from tests.support.figures import FIGURES, Figures, report  # noqa: F401  # pytest finds it here
+from tests.support.no_skips import pytest_sessionfinish  # noqa: F401  # likewise
 from tests.support.postgres import ensure_template, fresh_database, start_server
 
 # No deadline: on a busy machine the first example may take long. In CI the same examples each time.
@@ -18,8 +19,9 @@ hypothesis.settings.register_profile("slipway", deadline=None, derandomize=os.en
 hypothesis.settings.load_profile("slipway")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Nothing here speaks TLS, and to read the 140 authorities of the world takes each HTTP client 35 ms of CPU."""
+    config.pluginmanager.register(Figures(), FIGURES)
     os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "data" / "authority.pem")
 
 

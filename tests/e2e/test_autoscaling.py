@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.e2e.agent import Agent, kit_values, running_agent
-from tests.e2e.conftest import Report
 from tests.e2e.measure import eventually, streams, words_at
 from tests.support.cluster import require_api
+from tests.support.figures import Report
 from tests.support.helm import Values
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.agent import Agent, kit_values, running_agent
-from tests.e2e.conftest import Report
 from tests.e2e.measure import eventually, streams
 from tests.support.cluster import Pod
+from tests.support.figures import Report
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

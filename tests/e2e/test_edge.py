@@ -5,10 +5,11 @@ import asyncio
 import pytest
 
 from tests.e2e.agent import Agent
-from tests.e2e.conftest import INGRESS_HOST, ROUTE_HOST, Report
+from tests.e2e.conftest import INGRESS_HOST, ROUTE_HOST
 from tests.e2e.measure import words_at
 from tests.e2e.testkit.graph import answer
 from tests.support.cluster import node_addresses, require_api
+from tests.support.figures import Report
 from tests.support.reader import Reader
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from tests.e2e.agent import Agent, kit_values, running_agent
-from tests.e2e.conftest import Report
 from tests.e2e.measure import eventually, words_at
 from tests.support import traces
+from tests.support.figures import Report
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

@@ -9,10 +9,10 @@ import yaml
 
 from tests.durability.test_password_rotation import EXAMPLE
 from tests.e2e.agent import CHART, Agent, kit_values, open_door
-from tests.e2e.conftest import Report
 from tests.e2e.external_database import PATIENCE, Database
 from tests.e2e.measure import eventually, streams, words_at
 from tests.support.cluster import fresh_namespace
+from tests.support.figures import Report
 from tests.support.helm import Release
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]

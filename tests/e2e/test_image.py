@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.agent import OPERATOR_IMAGE, SERVICE_IMAGE
-from tests.e2e.conftest import Report
 from tests.support.cluster import Namespace, fresh_namespace, idle_pod, kubectl, wait_until
+from tests.support.figures import Report
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

@@ -10,9 +10,9 @@ import pytest
 from playwright.async_api import async_playwright, expect
 
 from tests.e2e.agent import CHART, Agent, default_values, open_door
-from tests.e2e.conftest import Report
 from tests.integration.page.chat import Chat
 from tests.support.cluster import fresh_namespace
+from tests.support.figures import Report
 from tests.support.helm import Release
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]

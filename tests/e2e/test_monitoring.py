@@ -9,9 +9,10 @@ import pytest
 
 from tests.e2e import webhook
 from tests.e2e.agent import Agent
-from tests.e2e.conftest import REPLICAS, Report
+from tests.e2e.conftest import REPLICAS
 from tests.e2e.measure import eventually
 from tests.support.cluster import Namespace, prometheus_api, prometheus_query, require_api, wait_until
+from tests.support.figures import Report
 from tests.support.reader import Reader
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.agent import SERVICE_IMAGE, Agent
-from tests.e2e.conftest import Report
 from tests.e2e.measure import streams, words_at
 from tests.support.cluster import Namespace, fresh_namespace, idle_pod
+from tests.support.figures import Report
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

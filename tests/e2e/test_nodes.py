@@ -7,9 +7,10 @@ from statistics import median
 import pytest
 
 from tests.e2e.agent import CONNECT_SECONDS, SILENCE_SECONDS, Agent
-from tests.e2e.conftest import REPLICAS, Report
+from tests.e2e.conftest import REPLICAS
 from tests.e2e.measure import eventually, streams, threads, words_at
 from tests.support.cluster import kubectl, machine, machine_tool, node_addresses
+from tests.support.figures import Report
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.e2e import webhook
-from tests.e2e.conftest import Report
 from tests.e2e.operator import running_operator
 from tests.support.cluster import Namespace, fresh_namespace, prometheus_api, prometheus_query, require_api, wait_until
+from tests.support.figures import Report
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("operator-alertpolicy")]
 

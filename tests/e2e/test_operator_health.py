@@ -15,9 +15,9 @@ import pytest
 
 from tests.e2e import fake_endpoint
 from tests.e2e.agent import CHART, SERVICE_IMAGE, Agent, default_values, open_door
-from tests.e2e.conftest import Report
 from tests.e2e.operator import running_operator
 from tests.support.cluster import fresh_namespace, require_api, wait_until
+from tests.support.figures import Report
 from tests.support.helm import Release
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(480)]

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tests.e2e.agent import kit_values, running_agent
-from tests.e2e.conftest import Report
 from tests.e2e.measure import eventually, streams, words_at
 from tests.e2e.operator import running_operator
 from tests.support.cluster import kubectl
+from tests.support.figures import Report
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

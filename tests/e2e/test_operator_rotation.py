@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from tests.e2e.agent import CHART, Agent, default_values, fullname, open_door
-from tests.e2e.conftest import Report
 from tests.e2e.operator import running_operator
 from tests.e2e.rotations import end_rotations, fake_state, killed_at_random, start_fake_openai
 from tests.support.cluster import Namespace, fresh_namespace, has_api, prometheus_query, require_api, wait_until
+from tests.support.figures import Report
 from tests.support.helm import Release, Values
 from tests.support.load import Tally, load
 

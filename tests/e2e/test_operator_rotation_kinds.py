@@ -11,10 +11,10 @@ import jwt
 import pytest
 
 from tests.e2e.agent import CHART, default_values, fullname
-from tests.e2e.conftest import Report
 from tests.e2e.operator import running_operator
 from tests.e2e.rotations import end_rotations
 from tests.support.cluster import Namespace, fresh_namespace, wait_until
+from tests.support.figures import Report
 from tests.support.helm import Release
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from tests.e2e.agent import OPERATOR_IMAGE
-from tests.e2e.conftest import Report
 from tests.e2e.operator import running_operator
 from tests.e2e.test_network_policy import REACHED, SILENT, reach
 from tests.operator.specs import GOOD, HOSTILE_TEXTS, fields, with_value
 from tests.support.cluster import Namespace, fresh_namespace, idle_pod, wait_until
+from tests.support.figures import Report
 from tests.support.helm import Release, Values
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), pytest.mark.xdist_group("operator-security")]

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tests.e2e.agent import image_values
-from tests.e2e.conftest import Report
 from tests.e2e.operator import CHART, IMAGE, install_crds
 from tests.e2e.rotations import end_rotations
 from tests.support.cluster import Namespace, fresh_namespace, kubectl, wait_until
+from tests.support.figures import Report
 from tests.support.helm import Release
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]

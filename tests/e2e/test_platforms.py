@@ -8,9 +8,9 @@ import yaml
 
 from tests.charts.slipway import CHART, write_umbrella
 from tests.e2e.agent import default_values
-from tests.e2e.conftest import Report
 from tests.support.charts import merged
 from tests.support.cluster import fresh_namespace
+from tests.support.figures import Report
 from tests.support.helm import Release
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]

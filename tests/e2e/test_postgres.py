@@ -6,9 +6,10 @@ import time
 import pytest
 
 from tests.e2e.agent import Agent
-from tests.e2e.conftest import REPLICAS, Report
+from tests.e2e.conftest import REPLICAS
 from tests.e2e.measure import eventually, streams, words_at
 from tests.support.cluster import Pod, machine, machine_tool
+from tests.support.figures import Report
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

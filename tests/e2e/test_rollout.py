@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from tests.e2e.agent import TESTKIT_NEXT_IMAGE, Agent, image_values
-from tests.e2e.conftest import Report
 from tests.e2e.measure import streams, threads, words_at
+from tests.support.figures import Report
 from tests.support.helm import READY_SECONDS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.agent import TESTKIT_NEXT_IMAGE, image_values, kit_values, running_agent
-from tests.e2e.conftest import Report
 from tests.e2e.measure import streams, words_at
+from tests.support.figures import Report
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

@@ -18,6 +18,8 @@ import pytest
 from tests.durability.fleet import Fleet, running_fleet, until
 from tests.support import sse
 from tests.support.fake_script import Fault, Script, word_count
+from tests.support.figures import Report
+from tests.support.redis_server import SERVERS, counted_by
 from tests.support.service import JWT_SECRET
 from tests.support.tokens import bearer
 
@@ -51,6 +53,8 @@ def slipway(fleet: Fleet, *arguments: str) -> str:
 USED = {"tokens": "input_tokens + output_tokens", "usd": "(cost_usd * 100000000)::int"}
 """Of a call, in whole numbers."""
 
+WHOLE = {"tokens": "tokens", "usd": "millionths of a cent"}
+
 
 def spent(fleet: Fleet, who: str = "alice", unit: str = "tokens") -> tuple[int, int]:
     """What a user or tenant has used by the ledger, and what their dearest call has."""
@@ -62,20 +66,22 @@ def spent(fleet: Fleet, who: str = "alice", unit: str = "tokens") -> tuple[int, 
     return total, largest
 
 
+@pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize(
     ("graph", "unit", "setting", "limit"),
     [("plain", "tokens", {"DAILY_TOKEN_LIMIT": "1000"}, 1_000), ("sync_plain", "usd", {"DAILY_USD_LIMIT": "0.01"}, 1_000_000)],
 )
 async def test_fifty_runs_of_one_user_at_once_use_no_more_than_the_day_allows_and_one_call(
-    admin_url: str, tmp_path: Path, graph: str, unit: str, setting: dict[str, str], limit: int
+    admin_url: str, tmp_path: Path, graph: str, unit: str, setting: dict[str, str], limit: int, server: str, report: Report
 ) -> None:
     env = {"AGENT_GRAPH": f"tests.support.graphs:{graph}", **setting}
-    async with three_replicas(admin_url, tmp_path, **env) as fleet:
+    async with counted_by(server) as counter, three_replicas(admin_url, tmp_path, **env, **counter) as fleet:
         answers = await asyncio.gather(*(ask(fleet, number, ALICE) for number in range(50)))
 
         outcomes = Counter(a.json()["outcome"] if a.status_code == 200 else a.json()["code"] for a in answers)
         total, largest = spent(fleet, unit=unit)
-        print(f"\n{graph}: 50 runs at once, limit {limit} {unit}: {total} used, {largest} by the dearest call; {dict(outcomes)}")
+        told = f"limit {limit} {WHOLE[unit]}: {total} used, {largest} by the dearest call; {dict(outcomes)}"
+        report(f"budget, rate counted by {server}: 50 runs at once at 3 replicas, {told}")
         assert limit <= total <= limit + largest
         assert 1 <= outcomes["completed"] <= limit // largest + 1
         assert set(outcomes) <= {"completed", "budget", "budget_spent"}
@@ -89,7 +95,7 @@ async def test_fifty_runs_of_one_user_at_once_use_no_more_than_the_day_allows_an
         assert 1 <= int(again.headers["Retry-After"]) <= 86_400
 
 
-async def test_a_month_of_a_tenant_holds_for_all_its_users_together(admin_url: str, tmp_path: Path) -> None:
+async def test_a_month_of_a_tenant_holds_for_all_its_users_together(admin_url: str, tmp_path: Path, report: Report) -> None:
     async with three_replicas(admin_url, tmp_path) as fleet:
         slipway(fleet, "budgets", "set", "--tenant", "acme", "--tokens", "600")
         await every_replica_has_looked(fleet)
@@ -97,7 +103,7 @@ async def test_a_month_of_a_tenant_holds_for_all_its_users_together(admin_url: s
         answers = await asyncio.gather(*(ask(fleet, number, bearer(f"user-{number}", tenant="acme")) for number in range(30)))
 
         total, largest = spent(fleet, "acme")
-        print(f"\n30 users of a tenant at once, limit 600 tokens: {total} used, {largest} by the dearest call")
+        report(f"budget of a tenant: 30 users at once, limit 600 tokens: {total} used, {largest} by the dearest call")
         assert 600 <= total <= 600 + largest
         assert Counter(answer.status_code for answer in answers)[200] >= 10
         assert (await ask(fleet, 0, bearer("user-1", tenant="other"))).json()["outcome"] == "completed"
@@ -182,7 +188,7 @@ async def test_what_cut_off_and_cancelled_answers_used_counts(admin_url: str, tm
 
 
 async def test_fifty_runs_stay_within_the_day_while_the_replicas_that_make_their_calls_are_killed(
-    admin_url: str, tmp_path: Path
+    admin_url: str, tmp_path: Path, report: Report
 ) -> None:
     limit, call = 600, 100
     env = {
@@ -209,10 +215,8 @@ async def test_fifty_runs_stay_within_the_day_while_the_replicas_that_make_their
         [(cut_off,)] = fleet.sql("SELECT sum(output_tokens)::int FROM slipway.ledger WHERE estimated")
         sent = sum(r.tokens_sent + word_count(r.payload["messages"]) for r in fleet.model.requests if "messages" in r.payload)
         outcomes = dict(fleet.sql("SELECT outcome, count(*) FROM slipway.runs GROUP BY 1"))
-        print(
-            f"\n50 runs at once, 2 of 3 replicas killed, limit {limit} tokens: {total} used, {cut_off} of them billed by the log;"
-        )
-        print(f"{sent} by the endpoint; {outcomes}")
+        told = f"{total} used, {cut_off} of them billed by the log; {sent} sent by the endpoint; {outcomes}"
+        report(f"budget, 2 of 3 replicas killed: 50 runs at once, limit {limit} tokens: {told}")
         assert limit <= total <= limit + largest
         assert 0 <= sent - total <= 2 * call * 0.5, "what a dead process had not yet logged is a tenth of a second of its call"
         assert set(outcomes) == {"completed", "budget"}

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.fake_model import FakeModel
 from tests.support.fake_script import Script
+from tests.support.figures import Report
 from tests.support.postgres import fresh_database
 from tests.support.service import running_service
 
@@ -18,20 +19,19 @@ LIMITED = {"RATE_LIMIT_PER_MINUTE": "9999", "MAX_RUNS_PER_PRINCIPAL": "99", "MAX
 SETTINGS = {
     "no limits": dict.fromkeys(LIMITED, "0"),
     "rate, runs at a time, tokens of a run": LIMITED,
-    "and budgets of a day and a month": {**LIMITED, "DAILY_TOKEN_LIMIT": "99999999", "MONTHLY_TENANT_USD_LIMIT": "9999"},
+    "these and budgets of a day and a month": {**LIMITED, "DAILY_TOKEN_LIMIT": "99999999", "MONTHLY_TENANT_USD_LIMIT": "9999"},
 }
 
 
 async def test_limits_cost_no_statement_of_a_turn_and_budgets_of_a_period_two_at_most_for_each_model_call(
-    admin_url: str, monkeypatch: pytest.MonkeyPatch
+    admin_url: str, monkeypatch: pytest.MonkeyPatch, report: Report
 ) -> None:
     cost = dict[str, float]()
     for name, env in SETTINGS.items():
         with fresh_database(admin_url) as url:
             cost[name] = await statements_of_a_turn(url, env, monkeypatch)
-    print("\nStatements of a turn with one model call:")
     for name, statements in cost.items():
-        print(f"{statements:5.1f}  {name}")
+        report(f"statements of a turn with one model call: {statements:.1f} with {name}")
     without, limited, budgeted = cost.values()
     # On a busy machine commits of one turn fall together or apart: less than half a statement, or one.
     assert limited - without < 0.8

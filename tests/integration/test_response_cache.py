@@ -15,6 +15,7 @@ from redis.asyncio import Redis as Client
 from tests.durability.fleet import Fleet, running_fleet, until
 from tests.support import sse
 from tests.support.fake_script import Fault, Script, echo_tokens
+from tests.support.figures import Report
 from tests.support.redis_server import Redis, running_redis
 from tests.support.service import JWT_SECRET
 from tests.support.tokens import bearer
@@ -86,7 +87,9 @@ async def results(fleet: Fleet) -> Counter[str]:
     return +counted
 
 
-async def test_a_hundred_who_ask_the_same_at_once_get_one_answer_that_cost_one_call(start: Start) -> None:
+async def test_a_hundred_who_ask_the_same_at_once_get_one_answer_that_cost_one_call(
+    start: Start, redis: Redis | None, report: Report
+) -> None:
     async with start() as fleet:
         fleet.model.script = Script(token_count=20, tokens_per_second=40)
 
@@ -98,7 +101,8 @@ async def test_a_hundred_who_ask_the_same_at_once_get_one_answer_that_cost_one_c
         assert Counter(run["usage"]["cached_answer"] for run in runs) == {True: 99, False: 1}
         assert sum(run["cost_usd"] for run in runs) == max(run["cost_usd"] for run in runs) > 0
         counted = await results(fleet)
-        print(f"\na stampede of 100 at 3 replicas: {model_calls(fleet)} model call, {dict(counted)}")
+        where = "Redis" if redis else "PostgreSQL"
+        report(f"response cache in {where}: 100 at once at 3 replicas: {model_calls(fleet)} model call, {dict(counted)}")
         assert counted["miss"] == 1
         assert counted["hit"] + counted["waited"] == 99
 

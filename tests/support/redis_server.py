@@ -55,3 +55,13 @@ async def running_redis(redis: Redis | None = None) -> AsyncIterator[Redis]:
         yield redis
     finally:
         await redis.stop()
+
+
+SERVERS = ("postgres", "redis")
+
+
+@asynccontextmanager
+async def counted_by(server: str) -> AsyncIterator[dict[str, str]]:
+    """Settings of a service for which one of SERVERS counts callers' runs and keeps answers."""
+    async with contextlib.AsyncExitStack() as stack:
+        yield {"REDIS_URL": (await stack.enter_async_context(running_redis())).url} if server == "redis" else {}
