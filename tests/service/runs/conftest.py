@@ -117,4 +117,6 @@ async def unfinished(service: RunningService, monkeypatch: pytest.MonkeyPatch) -
 
 
 def expire_leases(database: Database) -> None:
+    """All processes look for what they might take over, as when any run is started; by themselves they do each 3 s."""
     database.rows("UPDATE slipway.runs SET lease_expires_at = now() - interval '1 second' WHERE status = 'running'")
+    database.rows("NOTIFY slipway_work")
