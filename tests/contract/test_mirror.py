@@ -82,7 +82,6 @@ ELSEWHERE = {
             "runs/thread_runs",
             "runs/thread_store",
             "runs/thread_types",
-            "runs/webhooks",
         ),
     ],
     "service/test_cli.py": ["commands/costs", "terminal"],

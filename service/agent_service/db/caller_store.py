@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from langgraph.store.base import GetOp, Item, ListNamespacesOp, MatchCondition, PutOp, SearchItem, SearchOp
+from langgraph.store.base import GetOp, Item, PutOp, SearchItem, SearchOp
 
 from agent_service.db.graph_store import GraphStore
 from agent_service.db.pool import Pool, connection
+from agent_service.db.store_namespaces import Wanted, namespaces
 from agent_service.errors import InvalidRequest
 from agent_service.principal import Principal
 
@@ -68,14 +69,11 @@ class CallerStore:
         limit: int,
         offset: int,
     ) -> list[tuple[str, ...]]:
-        """Namespaces that hold something; a `*` in `prefix` or `suffix` stands for any label."""
-        own = principal.namespace
-        conditions = [MatchCondition("prefix", (*own, *prefix))]
-        if suffix:
-            conditions.append(MatchCondition("suffix", tuple(suffix)))
-        depth = None if max_depth is None else len(own) + max_depth
-        found = await self._store.at_once(ListNamespacesOp(tuple(conditions), depth, limit, offset))
-        return [inside for name in cast("list[tuple[str, ...]]", found) if (inside := name[len(own) :])]
+        """Namespaces that hold something; a `*` in `prefix` or `suffix` stands for any label.
+
+        Raises InvalidRequest: too many would have to be looked at.
+        """
+        return await namespaces(self._pool, Wanted(principal.namespace, prefix, suffix, max_depth, limit, offset))
 
     async def _refuse_one_too_many(self, principal: Principal, place: tuple[str, ...], key: str) -> None:
         root = ".".join(principal.namespace)

@@ -1,7 +1,9 @@
 """Tells whoever asked that a run of theirs has ended: by a POST, at least once, also after the death of every process here."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -30,8 +32,11 @@ TRIES = 8
 
 FIRST_PAUSE_SECONDS = 10.0
 
-AT_ONCE = 10
-"""Requests of one process."""
+OF_HOST = 4
+"""Requests of one process to one host at a time: one that does not answer keeps no other's waiting."""
+
+OTHER = ""
+"""Stands for all hosts that no setting allows any more: their requests are given up after TRIES."""
 
 
 def allowed(url: str, hosts: tuple[str, ...]) -> str:
@@ -52,24 +57,47 @@ async def deliver_forever(pool: Pool, values_after: Callable[[Run], Awaitable[An
     import aiohttp  # noqa: PLC0415  # 0.1 s, which a process without webhooks does without
 
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
-    async with aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=True) as http:
+    busy = Counter[str]()
+    freed = asyncio.Event()
+
+    async def deliver(http: "aiohttp.ClientSession", run: Run, url: str, host: str) -> None:
+        try:
+            await _deliver(pool, http, run, url, values_after, hosts)
+        finally:
+            busy[host] -= 1
+            freed.set()
+
+    async with (
+        aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=True) as http,
+        asyncio.TaskGroup() as requests,
+    ):
         while True:
-            try:
-                due = await _take(pool)
-                await asyncio.gather(*(_deliver(pool, http, run, url, values_after, hosts) for run, url in due))
-            except DatabaseUnavailable:
-                due = []
-            if len(due) < AT_ONCE:
-                await asyncio.sleep(POLL_SECONDS)
+            freed.clear()
+            room = {host: OF_HOST - busy[host] for host in (*hosts, OTHER)}
+            for run, url, host in await _take(pool, room):
+                busy[host] += 1
+                requests.create_task(deliver(http, run, url, host), name=f"webhook-{run.id}")
+            # A place that is free again is filled at once where its host had more than places.
+            full = any(count >= OF_HOST for count in busy.values())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await (freed.wait() if full else asyncio.Event().wait())
 
 
-async def _take(pool: Pool) -> list[tuple[Run, str]]:
-    """Runs to tell of now. Each is due again after a pause, should this process die."""
-    async with connection(pool) as conn:
-        rows = await (
-            await conn.execute(TAKE.encode(), {"pause": FIRST_PAUSE_SECONDS, "tries": TRIES, "most": AT_ONCE})
-        ).fetchall()
-    return [(Run(**row), url) for row in rows for url in [row.pop("webhook")]]
+async def _take(pool: Pool, room: Mapping[str, int]) -> list[tuple[Run, str, str]]:
+    """Runs to tell of now, with URL and host, of each host as many as there is room. Each is due again after a pause, should
+    this process die; none while the database is away.
+    """
+    hosts = [host for host in room if host != OTHER]
+    values = {
+        "pause": FIRST_PAUSE_SECONDS, "tries": TRIES, "other": OTHER, "spare": room[OTHER],
+        "hosts": hosts, "free": [room[host] for host in hosts],
+    }  # fmt: skip
+    with suppress(DatabaseUnavailable):
+        async with connection(pool) as conn:
+            rows = await (await conn.execute(TAKE.encode(), values)).fetchall()
+        return [(Run(**row), url, host) for row in rows for url, host in [(row.pop("webhook"), row.pop("host"))]]
+    return []
 
 
 async def _deliver(
@@ -93,21 +121,29 @@ async def _deliver(
         log.warning("webhook_failed", **run.ids, error=type(failure).__name__)
         return
     if status < 300:  # noqa: PLR2004  # HTTP
-        async with connection(pool) as conn:
-            await conn.execute(DONE, (run.id,))
+        with suppress(DatabaseUnavailable):  # it is told again
+            async with connection(pool) as conn:
+                await conn.execute(DONE, (run.id,))
     else:
         log.warning("webhook_failed", **run.ids, status=status)
 
 
+# Of each host those that have waited longest. What another process has locked just then is looked at by it.
 TAKE = f"""
-WITH due AS (
-    SELECT id FROM slipway.runs WHERE webhook_due <= now() AND status = 'finished'
-    ORDER BY webhook_due LIMIT %(most)s FOR UPDATE SKIP LOCKED
-)
+WITH known AS (
+    SELECT mine.id, room.host FROM unnest(%(hosts)s::text[], %(free)s::integer[]) AS room (host, free) CROSS JOIN LATERAL (
+        SELECT r.id FROM slipway.runs r
+        WHERE r.webhook_due <= now() AND r.status = 'finished' AND slipway.webhook_host(r.input) = room.host
+        ORDER BY r.webhook_due LIMIT room.free FOR UPDATE SKIP LOCKED) AS mine
+), unknown AS (
+    SELECT r.id, %(other)s AS host FROM slipway.runs r
+    WHERE r.webhook_due <= now() AND r.status = 'finished' AND slipway.webhook_host(r.input) <> ALL(%(hosts)s)
+    ORDER BY r.webhook_due LIMIT %(spare)s FOR UPDATE SKIP LOCKED
+), due AS (SELECT * FROM known UNION ALL SELECT * FROM unknown)
 UPDATE slipway.runs r SET webhook_tries = webhook_tries + 1,
     webhook_due = CASE WHEN webhook_tries + 1 < %(tries)s THEN now() + %(pause)s * 2 ^ webhook_tries * interval '1 second' END
 FROM due WHERE r.id = due.id
-RETURNING {WITHOUT_ANSWER}, r.input->'wire'->>'webhook' AS webhook
+RETURNING {WITHOUT_ANSWER}, r.input->'wire'->>'webhook' AS webhook, due.host
 """
 
 DONE = "UPDATE slipway.runs SET webhook_due = NULL WHERE id = %s"
