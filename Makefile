@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test test-slow clients chaos check fix e2e bench bench-quick lock version-set release-check clean
-.PHONY: search-quality docs pictures alerts architecture-docs chart-docs dashboards dashboards-preview rotation-docs settings-docs
+.PHONY: search-quality docs pictures terminal-pictures alerts architecture-docs chart-docs dashboards dashboards-preview rotation-docs settings-docs
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,8 +66,11 @@ docs: $(VENV)/.docs ## The pages of docs/ as a site in build/site; a link or hea
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "open build/site/index.html"
 
-pictures: $(VENV)/.dev ## Make the pictures of the chat page in docs/pictures (Debian: chromium)
+pictures: $(VENV)/.dev ## Make the pictures of the chat page and the first dashboard in docs/pictures (Debian: chromium, prometheus)
 	$(BIN)/python -m tools.pictures
+
+terminal-pictures: $(VENV)/.dev ## Write docs/pictures/*.svg, what kubectl and slipway doctor show, from the code
+	$(BIN)/python -m tools.terminal_pictures
 
 dashboards: $(VENV)/.dev ## Write the Grafana dashboards of the charts from the code
 	$(BIN)/python -m tools.dashboards

@@ -11,7 +11,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
+
+from tools.dashboard_preview.__main__ import OUT as DASHBOARDS
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"
@@ -22,6 +24,9 @@ READY_SECONDS = 120
 
 QUESTIONS = ("How do I rotate the model's API key?",)
 """Of the documents, so that sources are seen."""
+
+DASHBOARD: ViewportSize = {"width": 1624, "height": 920}
+"""Pixels: the rows of health, traffic and latency."""
 
 CHAT = {"chat-light": ("light", 1100), "chat-dark": ("dark", 1100), "chat-narrow": ("light", 390)}
 """Colour scheme and width in pixels."""
@@ -37,6 +42,7 @@ async def main() -> None:
             browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
             for name, (scheme, width) in CHAT.items():
                 await chat(browser, url, name, scheme, width)
+            await dashboard(browser)
             await browser.close()
 
 
@@ -82,6 +88,17 @@ async def ask(page: Page, question: str, number: int) -> None:
     await page.get_by_label("Question").fill(question)
     await page.keyboard.press("Enter")
     await expect(page.locator(".usage")).to_have_count(number, timeout=60_000)
+
+
+async def dashboard(browser: Browser) -> None:
+    """The first rows of the overview, from made-up traffic."""
+    drawing = await asyncio.create_subprocess_exec(sys.executable, "-m", "tools.dashboard_preview", cwd=ROOT)
+    if await drawing.wait():
+        sys.exit("the dashboards were not drawn")
+    page = await browser.new_page(viewport=DASHBOARD)
+    await page.goto((DASHBOARDS / "slipway-overview.html").as_uri())
+    await save(page, "dashboard-overview")
+    await page.close()
 
 
 async def save(page: Page, name: str) -> None:

@@ -35,7 +35,6 @@ NOT_HERE = {
     r"helm install my-agent charts/slipway": Elsewhere(
         "needs a cluster", "tests/e2e/test_install.py", "release.upgrade(default_values())"
     ),
-    r"make test": Elsewhere("would run these tests within these tests", ".ci/run", "\nmake test\n"),
 }
 
 

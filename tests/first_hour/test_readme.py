@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser, async_playwright, expect
 
-from tests.first_hour.readme import NOT_HERE, PAGE, ROOT, TYPED, blocks, in_the_text, matching
+from tests.first_hour.readme import PAGE, ROOT, TYPED, in_the_text, matching
 from tests.first_hour.terminal import INSTALL_SECONDS, Started, Terminal, terminal_in_a_clone
 from tests.integration.page.chat import Chat
 from tests.support.dev import READY_SECONDS, project_folder
@@ -32,16 +32,6 @@ BESIDE = {
     "doctor": ("", "could not be told"),
 }
 """Of each command that the README names beside `make run`: what completes it, and what it then says."""
-
-
-def test_each_block_is_typed_here_or_elsewhere_for_a_reason() -> None:
-    patterns = [*TYPED.values(), *NOT_HERE]
-    known = [sum(bool(re.fullmatch(pattern, block, re.DOTALL)) for pattern in patterns) for block in blocks()]
-
-    assert dict(zip(blocks(), known, strict=True)) == dict.fromkeys(blocks(), 1)
-    assert [pattern for pattern in patterns if len(matching(pattern)) != 1] == []
-    assert [each for each in NOT_HERE.values() if each.by not in (ROOT / each.file).read_text(encoding="utf-8")] == []
-    assert len(NOT_HERE) <= 2
 
 
 class Hour:
