@@ -32,7 +32,7 @@ ROTATION = {
     "metadata": {"name": "pool"},
     "spec": {
         "target": {"secretName": "model-key"},
-        "consumers": {"selector": {"matchLabels": {"app.kubernetes.io/instance": "nobody"}}},
+        "consumers": {"selector": {"matchLabels": {"app.kubernetes.io/instance": "nobody"}}, "minPods": 0},
         "provider": {"pool": {"secretName": "keys"}},
         "overlap": "5s",
     },
