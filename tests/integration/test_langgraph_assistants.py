@@ -17,7 +17,7 @@ from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
 from agent_service.auth.api_keys import create_key
-from agent_service.runs import assistant_store
+from agent_service.runs import assistant_store, crons
 from tests.support.service import RunningService, running_service
 from tests.support.traces import traces
 
@@ -41,7 +41,8 @@ def build(_: Any) -> Any:
 
 
 @pytest.fixture
-async def service(database_url: str, tmp_path: Path) -> AsyncIterator[RunningService]:
+async def service(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RunningService]:
+    monkeypatch.setattr(crons, "POLL_SECONDS", 0.5)
     keys = tmp_path / "keys"
     for user in ("ann", "bob"):
         (tmp_path / user).write_text(create_key(keys, user=user, tenant="acme", role="user"))

@@ -17,7 +17,7 @@ from langgraph_sdk.client import LangGraphClient
 from agent_service.auth.api_keys import create_key
 from agent_service.cli import main
 from agent_service.principal import Principal
-from agent_service.runs import cron_store
+from agent_service.runs import cron_store, webhooks
 from agent_service.runs.thread_runs import roll_back
 from tests.support.http_server import http_server
 from tests.support.service import RunningService, running_service
@@ -294,7 +294,10 @@ async def test_a_caller_has_a_bound_of_crons_and_the_command_shows_and_deletes_t
     assert (await bob.crons.count(), await ann.crons.count()) == (0, 3)
 
 
-async def test_a_webhook_is_told_of_the_end_until_it_takes_it_and_no_other_host_is(database_url: str) -> None:
+async def test_a_webhook_is_told_of_the_end_until_it_takes_it_and_no_other_host_is(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "POLL_SECONDS", 0.2)
     told: list[dict[str, Any]] = []
 
     async def hook(request: web.Request) -> web.Response:

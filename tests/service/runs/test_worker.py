@@ -40,9 +40,10 @@ async def test_a_process_does_not_adopt_its_own_run_after_a_pause(
         run_id = await begin(service, question="q")
         await until(lambda: database.rows("SELECT 1 WHERE pg_postmaster_start_time() < now() - interval '0.5 second'"))
         async with silenced(service):
-            expire_leases(database)
-            claims.clear()
-            await until(lambda: claims.count(True) >= 2)
+            for _ in range(2):
+                claims.clear()
+                expire_leases(database)
+                await until(lambda: True in claims)
         effects.gates["pay"].set()
         run = await database.finished(run_id)
 

@@ -18,6 +18,7 @@ from langgraph.prebuilt import ToolNode
 from structlog.testing import capture_logs
 
 from agent_service.settings import Settings, load_settings
+from agent_service.tracing import langsmith as tracing_langsmith
 from agent_service.tracing.langsmith import FLUSH_SECONDS, LangSmith, open_langsmith, redacted
 from tests.service.api.conftest import plain_service
 from tests.support.fake_langsmith import FakeLangSmith, fake_langsmith
@@ -209,8 +210,15 @@ async def test_a_rating_of_an_unknown_project_is_logged_not_raised(server: FakeL
     assert [line["event"] for line in logs] == ["langsmith_feedback_failed"]
 
 
+@pytest.fixture
+def flush_seconds(monkeypatch: pytest.MonkeyPatch) -> float:
+    """For which the end waits."""
+    monkeypatch.setattr(tracing_langsmith, "FLUSH_SECONDS", FLUSH_SECONDS / 4)
+    return FLUSH_SECONDS / 4
+
+
 @pytest.mark.parametrize("fault", ["error", "hang"])
-async def test_a_langsmith_that_is_down_costs_a_run_nothing_and_the_end_little(fault: Any) -> None:
+async def test_a_langsmith_that_is_down_costs_a_run_nothing_and_the_end_little(fault: Any, flush_seconds: float) -> None:
     with fake_langsmith(fault=fault) as server:
         started = time.monotonic()
         async with opened(server) as langsmith_:
@@ -219,7 +227,7 @@ async def test_a_langsmith_that_is_down_costs_a_run_nothing_and_the_end_little(f
             assert time.monotonic() - started < 4
             server.wait_for(lambda: server.requests)
             leaving = time.monotonic()
-        assert time.monotonic() - leaving < FLUSH_SECONDS + 4
+        assert time.monotonic() - leaving < flush_seconds + 4
 
 
 async def test_an_address_where_nothing_listens_costs_a_run_nothing_and_no_key_is_logged(
@@ -235,7 +243,7 @@ async def test_an_address_where_nothing_listens_costs_a_run_nothing_and_no_key_i
     assert "qqqqq" not in caplog.text
 
 
-async def test_the_loop_runs_on_while_the_end_waits() -> None:
+async def test_the_loop_runs_on_while_the_end_waits(flush_seconds: float) -> None:
     with fake_langsmith(fault="hang") as server:
         beats = 0
 
@@ -248,7 +256,7 @@ async def test_the_loop_runs_on_while_the_end_waits() -> None:
         async with opened(server) as langsmith_:
             await run(langsmith_)
             before, beating = beats, asyncio.create_task(beat())
-        assert beats - before > FLUSH_SECONDS / 0.05 / 4
+        assert beats - before > flush_seconds / 0.05 / 4
         beating.cancel()
 
 
