@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test test-slow clients chaos check fix e2e bench bench-quick lock version-set release-check clean
-.PHONY: search-quality docs pictures terminal-pictures alerts architecture-docs chart-docs dashboards dashboards-preview rotation-docs settings-docs
+.PHONY: code-figures search-quality docs pictures terminal-pictures alerts architecture-docs chart-docs dashboards dashboards-preview rotation-docs settings-docs
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ alerts: $(VENV)/.dev ## Write charts/slipway/files/alerts.yaml from the rules of
 
 chart-docs: $(VENV)/.dev ## Write each chart's values.schema.json, README table and list of names from its values.yaml
 	$(BIN)/python -m tools.chart_schema
+
+code-figures: $(VENV)/.dev ## Sizes of files and functions, docstrings, `Any` and the tests' helpers, by component
+	$(BIN)/python -m tools.code_figures
 
 search-quality: $(VENV)/.dev ## How much of a handbook rag_search finds, by words and with a model's vectors; ARGS=--help
 	$(BIN)/python -m tools.search_quality $(ARGS)
