@@ -6,7 +6,7 @@ its name nor before that of its class, and is neither nested in a function, an o
 
 import ast
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
@@ -120,15 +120,22 @@ def table(rows: list[list[str]]) -> Iterator[str]:
         yield "  ".join([first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))])
 
 
+def rows(installed: Sequence[str], beside: Sequence[str]) -> Iterator[list[str]]:
+    """Of the table: a component each, and all that are installed together."""
+    found = {component: sources(component) for component in (*installed, *beside)}
+    yield ["", *COLUMNS]
+    for component in installed:
+        yield [component, *of_files(found[component]).row()]
+    yield ["all that is installed", *of_files(path for component in installed for path in found[component]).row()]
+    for component in beside:
+        yield [component, *of_files(found[component]).row()]
+
+
 def report() -> Iterator[str]:
     """The whole output, line by line."""
-    by_component = {component: sources(component) for component in (*PRODUCT, *BESIDE)}
-    groups = {component: by_component[component] for component in PRODUCT}
-    groups["all that is installed"] = [path for component in PRODUCT for path in by_component[component]]
-    groups |= {component: by_component[component] for component in BESIDE}
-    yield from table([["", *COLUMNS], *([name, *of_files(paths).row()] for name, paths in groups.items())])
+    yield from table([*rows(PRODUCT, BESIDE)])
     yield "Lengths are lines: median / 90th percentile / longest. Docstrings: of public functions and methods."
-    yield f"Helpers are {100 * helpers(by_component['tests']):.1f} % of the lines of the tests."
+    yield f"Helpers are {100 * helpers(sources('tests')):.1f} % of the lines of the tests."
 
 
 if __name__ == "__main__":

@@ -134,6 +134,7 @@ async def test_a_run_that_is_handed_over_stays_one_trace(database_url: str, tmp_
                 await until(lambda: len(reader.text) > 20)
                 here.send(signal.SIGTERM)
                 await until(lambda: '"draining"' in here.log.read_text())
+                model.script = Script(token_count=80)
                 here.send(signal.SIGTERM)  # hurry: at once, not at a step boundary
                 await reading
                 await client.get(f"{peer.url}/chat/stream", params={"question": QUESTION})

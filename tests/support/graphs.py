@@ -105,7 +105,7 @@ async def _note(state: TopicState) -> dict[str, Any]:
     if topic == "fail":
         raise ValueError("on purpose")
     if topic.startswith("slow"):
-        await asyncio.sleep(2)
+        await asyncio.sleep(1)
     return {"log": [f"{topic}: {interrupt(topic)}" if topic.endswith("ask") else topic]}
 
 

@@ -1,6 +1,8 @@
 """What tools/code_figures.py counts."""
 
-from tools.code_figures import Figures, report
+from pathlib import Path
+
+from tools.code_figures import COLUMNS, Figures, helpers, rows, table
 
 TEXT = '''
 from typing import Any, overload
@@ -39,11 +41,17 @@ def test_public_functions_and_classes_count_by_their_docstrings_and_each_any_by_
     assert figures.files == [TEXT.count("\n")]
 
 
-def test_the_report_has_a_line_for_each_component_and_one_for_all() -> None:
-    lines = [*report()]
-    found = {line.split("  ")[0]: line for line in lines}
+def test_the_table_has_a_row_for_each_component_and_one_for_all() -> None:
+    found = {name: figures for name, *figures in rows(("clients", "doctor"), ("tools",))}
 
-    assert {"clients", "doctor", "monitoring", "operator", "service", "all that is installed", "tests"} <= found.keys()
-    parts = [int(found[name].split()[1]) for name in ("clients", "doctor", "monitoring", "operator", "service")]
-    assert int(found["all that is installed"].removeprefix("all that is installed").split()[0]) == sum(parts)
-    assert lines[-1].startswith("Helpers are 1")
+    assert [*found] == ["", "clients", "doctor", "all that is installed", "tools"]
+    for column in ("files", "lines", "functions"):
+        at = COLUMNS.index(column)
+        assert int(found["all that is installed"][at]) == int(found["clients"][at]) + int(found["doctor"][at]) > 0
+    assert len({len(line) for line in table([*rows(("clients",), ())])}) == 1
+
+
+def test_what_holds_no_test_is_a_helper(tmp_path: Path) -> None:
+    for name, lines in (("test_a.py", 30), ("conftest.py", 8), ("support.py", 2)):
+        (tmp_path / name).write_text("x = 1\n" * lines)
+    assert helpers(tmp_path.iterdir()) == 0.25
