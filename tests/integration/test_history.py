@@ -1,5 +1,6 @@
 """A session as its owner goes back to it: found, renamed, with sources and decisions, asked again from an earlier question."""
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from agent_service.child_processes import Workers
 from agent_service.documents.ingest import ingest
+from agent_service.runs import session_store
 from agent_service.runs.prune import Retention, prune
 from tests.support.fake_model import FakeModel
 from tests.support.problems import check_problem
@@ -140,3 +142,52 @@ async def test_sessions_of_graphs_that_are_not_served_are_left_out_on_request(pl
             await conn.execute("UPDATE slipway.sessions SET graph = 'elsewhere'")
         assert len((await client.get("/sessions")).json()["sessions"]) == 1
         assert (await client.get("/sessions", params={"served": "true"})).json() == {"sessions": []}
+
+
+async def test_a_history_reads_no_events_of_runs_that_have_ended(offline: RunningService) -> None:
+    pool = offline.resources.pool
+    async with offline.client() as client:
+        await ask(client, "How is a vessel moored?")
+        before = await history(client)
+        async with pool.connection() as conn:
+            await conn.execute("DELETE FROM slipway.run_events")
+        assert await history(client) == before
+        assert before[1]["sources"]
+
+
+async def test_sources_of_a_run_that_ended_before_they_were_kept_are_told_in_their_order(offline: RunningService) -> None:
+    pool = offline.resources.pool
+    sources = [{"title": "t", "section": str(n), "source": f"{n}.md"} for n in range(120)]
+    said = json.dumps(
+        [["tool_end", "", {"sources": sources[:50]}], ["text", "", '"sources"'], ["tool_end", "", {"sources": sources[50:]}]]
+    )
+    async with offline.client() as client:
+        run = await ask(client, "How is a vessel moored?")
+        async with pool.connection() as conn:
+            await conn.execute("UPDATE slipway.runs SET sources = NULL")
+            await conn.execute("DELETE FROM slipway.run_events")
+            await conn.execute(
+                "INSERT INTO slipway.run_events (run_id, attempt, first_seq, last_seq, events) VALUES (%s, 1, 1, 3, %s)",
+                (run["run_id"], said),
+            )
+        assert (await history(client))[1]["sources"] == sources[:100]
+        assert await prune(pool, Retention(event_hours=1e-9, session_days=0))
+        assert (await history(client))[1]["sources"] == sources[:100]
+
+
+async def test_a_search_looks_through_the_newest_sessions_and_questions_alone(
+    plain: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        session_store,
+        "FIND_SESSIONS",
+        session_store.FIND_SESSIONS.replace("LIMIT 500", "LIMIT 2").replace("LIMIT 100", "LIMIT 1"),
+    )
+    async with plain.client() as client:
+        for session, question in (("a", "ropes"), ("b", "sails"), ("b", "keel"), ("c", "ropes")):
+            await client.post("/chat", json={"question": question, "session_id": session})
+        found = {
+            text: [each["session_id"] for each in (await client.get("/sessions", params={"text": text})).json()["sessions"]]
+            for text in ("ropes", "keel", "sails")
+        }
+    assert found == {"ropes": ["c"], "keel": ["b"], "sails": ["b"]}  # `sails` is b's title

@@ -18,7 +18,7 @@ from agent_service.auth.api_keys import create_key
 from agent_service.cli import main
 from agent_service.principal import Principal
 from agent_service.runs import cron_store, webhooks
-from agent_service.runs.thread_runs import roll_back
+from agent_service.runs.undo import roll_back
 from tests.support.http_server import http_server
 from tests.support.service import RunningService, running_service
 

@@ -42,7 +42,13 @@ async def list_sessions(
     res: ResourcesDep,
     principal: Caller,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    text: Annotated[Text, Query(max_length=200, description="Only those with this in their title or a question.")] = "",
+    text: Annotated[
+        Text,
+        Query(
+            max_length=200,
+            description="Only those with this in their title or a question, of the newest 500 and 100 questions of each.",
+        ),
+    ] = "",
     served: Annotated[bool, Query(description="Only those whose graph is served here and takes questions.")] = False,
 ) -> Response:
     """The caller's sessions, the most recent first."""

@@ -11,9 +11,12 @@ from agent_service.runs.run_rows import EXTERNAL_ID
 from agent_service.runs.run_types import used
 
 
-async def cancel_runs(conn: Connection, *, run: UUID | None = None, thread: str | None = None) -> None:
-    """A run, or those of a thread. One that nobody has begun ends here, and its readers see it end."""
-    rows = await (await conn.execute(CANCEL.encode(), {"run": run, "thread": thread})).fetchall()
+async def cancel_runs(conn: Connection, *, run: UUID | None = None, thread: str | None = None, undo: bool = False) -> None:
+    """A run, or those of a thread. One that nobody has begun ends here, and its readers see it end.
+
+    `undo`: what they did to their thread's state is undone as they end (migration 0024).
+    """
+    rows = await (await conn.execute(CANCEL.encode(), {"run": run, "thread": thread, "undo": undo})).fetchall()
     for row in (row for row in rows if row["status"] == "finished"):
         said = EventBuffer(row["attempt"])
         said.publish(events.begun(row["id"], row["session_id"], row["attempt"], row["question"]))
@@ -26,7 +29,8 @@ async def cancel_runs(conn: Connection, *, run: UUID | None = None, thread: str 
 CANCEL = f"""
 WITH asked AS (
     UPDATE slipway.runs r
-    SET cancel_requested = true, attempt = attempt + unbegun::int, status = CASE WHEN unbegun THEN 'finished' ELSE status END,
+    SET cancel_requested = true, undo = r.undo OR %(undo)s, attempt = attempt + unbegun::int,
+        status = CASE WHEN unbegun THEN 'finished' ELSE status END,
         outcome = CASE WHEN unbegun THEN 'cancelled' END, finished_at = CASE WHEN unbegun THEN now() END
     FROM (SELECT id, status = 'queued' AND attempt = 0 AS unbegun FROM slipway.runs
           WHERE (id = %(run)s OR session_id = %(thread)s) AND status <> 'finished' FOR UPDATE) AS locked

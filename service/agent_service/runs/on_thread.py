@@ -47,7 +47,7 @@ async def prepare(conn: Connection, asked: Asked, thread: str, state: DictRow, h
         undone = {undo for row in going for undo in (str(row["id"]), *(row["rolls_back"] or ()))}
         asked = replace(asked, input={**asked.input, "rolls_back": sorted(undone)})
     if active and how.strategy in {"interrupt", "rollback"}:
-        await cancel_runs(conn, thread=thread)
+        await cancel_runs(conn, thread=thread, undo=how.strategy == "rollback")
     if state["waiting"]:
         asked = await _answered(conn, asked, state["waiting"])
     elif active:

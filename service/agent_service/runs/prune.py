@@ -212,7 +212,8 @@ WITH expired AS (
 ), gone AS (
     DELETE FROM slipway.run_events e USING expired WHERE e.run_id = expired.id RETURNING 1
 ), marked AS (
-    UPDATE slipway.runs r SET events_pruned = true, sources = slipway.cited(r.id) FROM expired WHERE r.id = expired.id RETURNING 1
+    UPDATE slipway.runs r SET events_pruned = true, sources = coalesce(r.sources, slipway.cited(r.id))
+    FROM expired WHERE r.id = expired.id RETURNING 1
 )
 SELECT (SELECT count(*) FROM marked) AS runs, (SELECT count(*) FROM gone) AS event_rows
 """

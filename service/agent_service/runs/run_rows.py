@@ -26,6 +26,9 @@ WITHOUT_ANSWER = RUN_COLUMNS.replace("r.answer", "'' AS answer")
 TITLE_CHARS = 80
 """Characters of the first question that name a session in a list."""
 
+UNDONE = "(r.undo AND r.status = 'finished')"
+"""Of a run `r`: its caller took it back, and it is shown to nobody."""
+
 # Of an interrupted run: it still waits for a decision. Another run brings it, or leaves it behind.
 WAITS = """
 {run}.outcome = 'interrupted' AND NOT EXISTS (

@@ -303,10 +303,13 @@ class RunStore:
             return TooManyQueued(f"{limits.of_principal} questions of yours wait for a place; wait for an answer", retry_after=1)
         return Overloaded("all places and the queue are taken")
 
-    async def request_cancel(self, run_id: UUID) -> None:
-        """Asks whichever process executes the run to stop it, or ends it in the queue; one that has ended stays as it is."""
+    async def request_cancel(self, run_id: UUID, *, undo: bool = False) -> None:
+        """Asks whichever process executes the run to stop it, or ends it in the queue; one that has ended stays as it is.
+
+        `undo`: it is undone as it ends.
+        """
         async with connection(self._pool) as conn, conn.transaction():
-            await cancel_runs(conn, run=run_id)
+            await cancel_runs(conn, run=run_id, undo=undo)
 
 
 async def _stay(conn: Connection, ended: Run) -> None:

@@ -36,8 +36,9 @@ from agent_service.runs.run_store import QueueLimits, RunStore
 from agent_service.runs.served_graphs import ServedGraphs
 from agent_service.runs.service import RunService
 from agent_service.runs.session_store import KNOWS_GRAPHS, VERSION_MARK
-from agent_service.runs.thread_runs import ThreadRuns, roll_back
+from agent_service.runs.thread_runs import ThreadRuns
 from agent_service.runs.thread_store import ThreadStore
+from agent_service.runs.undo import forget_forever, roll_back
 from agent_service.runs.usage import billed_before
 from agent_service.runs.watchdog import Watchdog
 from agent_service.runs.webhooks import deliver_forever
@@ -172,6 +173,7 @@ async def open_runtime(
         "prune": partial(prune_forever, pool, Retention.of(settings), settings.prune_interval_seconds, metrics),
     }
     crons, assistants = CronStore(pool), AssistantStore(pool)
+    loops["undone"] = partial(forget_forever, pool)
     loops["crons"] = Crons(crons, thread_runs, of_clients, assistants, graphs).run_forever
     if hosts := split_names(settings.webhook_hosts):
         loops["webhooks"] = partial(deliver_forever, pool, of_clients.values_after, hosts)

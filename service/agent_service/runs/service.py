@@ -260,11 +260,11 @@ class RunService:
             self._metrics.count_answer("refused")
             raise refusal
 
-    async def cancel(self, principal: Principal, run_id: UUID) -> Run:
-        """Stops a run wherever it executes; one that has ended stays as it is."""
+    async def cancel(self, principal: Principal, run_id: UUID, *, undo: bool = False) -> Run:
+        """Stops a run wherever it executes; one that has ended stays as it is. `undo`: with what it did to its thread's state."""
         run = await self._store.get(run_id, principal)
         if run.status != "finished":
-            await self._store.request_cancel(run_id)
+            await self._store.request_cancel(run_id, undo=undo)
             self._worker.cancel(run_id)
         return run
 

@@ -14,7 +14,7 @@ from agent_service.db.pool import Connection, Pool, connection
 from agent_service.errors import NotFound, SessionBusy
 from agent_service.outcomes import Outcome
 from agent_service.principal import Principal
-from agent_service.runs.run_rows import EXTERNAL_ID, one
+from agent_service.runs.run_rows import EXTERNAL_ID, UNDONE, one
 from agent_service.runs.run_types import Interrupt
 
 VERSION_MARK = "@"
@@ -79,10 +79,12 @@ class SessionStore:
     async def list(
         self, principal: Principal, *, limit: int, graphs: Sequence[str] | None = None, text: str = ""
     ) -> list[DictRow]:
-        """The principal's sessions, the most recent first: those of `graphs`, and with `text` in their title or a question."""
+        """The principal's sessions, the most recent first: those of `graphs`; with `text` in their title or a
+        question, of SEARCHED_SESSIONS and SEARCHED_QUESTIONS.
+        """
         asked = {"tenant": principal.tenant, "user": principal.user, "limit": limit, "graphs": graphs, "text": text.lower()}
         async with connection(self._pool) as conn:
-            return await (await conn.execute(LIST_SESSIONS.encode(), asked)).fetchall()
+            return await (await conn.execute((FIND_SESSIONS if text else LIST_SESSIONS).encode(), asked)).fetchall()
 
     async def rename(self, principal: Principal, session_id: str, title: str) -> None:
         """Raises NotFound."""
@@ -189,12 +191,32 @@ def _messages(run: DictRow) -> Iterator[HistoryMessage]:
 
 OWNED_SESSION = f"SELECT id FROM slipway.sessions s WHERE tenant = %s AND user_id = %s AND {EXTERNAL_ID} = %s"
 
+SEARCHED_SESSIONS = 500
+"""Sessions that a search looks through, the most recent ones: what it costs does not grow with all that its caller ever asked."""
+
+SEARCHED_QUESTIONS = 100
+"""Of each of them, the newest."""
+
 LIST_SESSIONS = f"""
 SELECT {EXTERNAL_ID} AS session_id, graph, title, created_at, last_active_at FROM slipway.sessions s
 WHERE tenant = %(tenant)s AND user_id = %(user)s AND listed
   AND (%(graphs)s::text[] IS NULL OR graph IS NULL OR graph = ANY(%(graphs)s::text[]))
-  AND (%(text)s = '' OR strpos(lower(title), %(text)s) > 0
-       OR EXISTS (SELECT 1 FROM slipway.runs r WHERE r.session_id = s.id AND strpos(lower(r.question), %(text)s) > 0))
+ORDER BY last_active_at DESC, id
+LIMIT %(limit)s
+"""
+
+# No index helps to find a text anywhere in another without an extension (pg_trgm), which not every database has.
+FIND_SESSIONS = f"""
+SELECT {EXTERNAL_ID} AS session_id, graph, title, created_at, last_active_at FROM (
+    SELECT * FROM slipway.sessions s
+    WHERE tenant = %(tenant)s AND user_id = %(user)s AND listed
+      AND (%(graphs)s::text[] IS NULL OR graph IS NULL OR graph = ANY(%(graphs)s::text[]))
+    ORDER BY last_active_at DESC LIMIT {SEARCHED_SESSIONS}) AS s
+WHERE strpos(lower(title), %(text)s) > 0 OR EXISTS (
+    SELECT 1 FROM (
+        SELECT question FROM slipway.runs r WHERE r.session_id = s.id
+        ORDER BY r.created_at DESC LIMIT {SEARCHED_QUESTIONS}) AS asked
+    WHERE strpos(lower(question), %(text)s) > 0)
 ORDER BY last_active_at DESC, id
 LIMIT %(limit)s
 """
@@ -203,7 +225,8 @@ RENAME_SESSION = (
     f"UPDATE slipway.sessions s SET title = %s WHERE tenant = %s AND user_id = %s AND {EXTERNAL_ID} = %s RETURNING id"
 )
 
-CITED = "CASE WHEN r.events_pruned THEN r.sources ELSE slipway.cited(r.id) END"
+CITED = "CASE WHEN r.events_pruned OR r.status <> 'finished' OR r.sources IS NOT NULL THEN r.sources ELSE slipway.cited(r.id) END"
+"""Kept at a run's end; one that ended before migration 0024 has only its events to tell, for EVENT_RETENTION_HOURS."""
 
 OWNED_RUN = "SELECT 1 FROM slipway.runs WHERE id = %s AND tenant = %s AND user_id = %s"
 
@@ -226,7 +249,7 @@ SELECT r.id, r.resumes, r.question, r.answer, r.status, r.outcome, r.interrupts,
        {CITED} AS sources,
        CASE WHEN r.resumes IS NOT NULL THEN r.input->'resume' END AS decided
 FROM slipway.runs r LEFT JOIN slipway.feedback f ON f.run_id = r.id
-WHERE r.session_id = %s
+WHERE r.session_id = %s AND NOT {UNDONE}
 ORDER BY r.created_at, r.id
 """
 

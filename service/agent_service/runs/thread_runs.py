@@ -18,9 +18,10 @@ from agent_service.runs.extract import text_of
 from agent_service.runs.live_run import LiveRuns
 from agent_service.runs.notices import EVENTS_CHANNEL
 from agent_service.runs.on_thread import OnThread
-from agent_service.runs.run_rows import EXTERNAL_ID, WITHOUT_ANSWER, one
+from agent_service.runs.run_rows import EXTERNAL_ID, UNDONE, WITHOUT_ANSWER, one
 from agent_service.runs.run_types import Run, RunInput
 from agent_service.runs.service import RunService
+from agent_service.runs.undo import forget, let_go, roll_back
 from agent_service.runs.writer import Writer
 from agent_service.threads import lane
 
@@ -112,20 +113,24 @@ class ThreadRuns:
         return [run for run in (Run(**row) for row in rows) if status in {"all", STATUS_NAMES[run.status]}]
 
     async def cancel(self, principal: Principal, runs: Sequence[Run], *, wait: bool, undo: bool = False) -> None:
-        """Stops them; with `undo` what they did to the state is undone, too, and they are deleted."""
+        """Stops them; with `undo` what they did to the state is undone with their end, whoever ends them, and they are deleted.
+
+        Raises SessionBusy: one had ended already, and another run of its thread has begun, which goes on from that state.
+        """
         for run in runs:
-            await self._runs.cancel(principal, run.id)
+            await self._runs.cancel(principal, run.id, undo=undo)
         if wait or undo:
             for run in runs:
                 await self._runs.wait(principal, run.id)
         if undo:
-            for run in runs:
+            undone = await forget(self._pool, [str(run.id) for run in runs])
+            for run in (run for run in runs if str(run.id) not in undone):  # it had ended before it was marked
                 await roll_back(self._pool, run.thread_id, [str(run.id)])
 
     async def delete(self, run: Run) -> None:
         """The run with its events; what it did to the state stays. Raises SessionBusy while it is going."""
         async with connection(self._pool) as conn, conn.transaction():
-            await conn.execute(LET_GO, ([run.id],))
+            await let_go(conn, [str(run.id)])
             if await one(conn, DELETE, run.id) is None:
                 raise SessionBusy("the run is going; cancel it first", retry_after=1)
 
@@ -237,25 +242,9 @@ def last_question(state: object) -> str:
     return ""
 
 
-async def roll_back(pool: Pool, thread_id: str, run_ids: Sequence[str], by: UUID | None = None) -> None:
-    """Undoes what runs that have ended did to the state of their thread, and deletes them.
-
-    `by`: the run that asks for it. Raises SessionBusy when another one has begun meanwhile: it goes on from that state.
-    """
-    async with connection(pool) as conn, conn.transaction():
-        await conn.execute("SELECT 1 FROM slipway.sessions WHERE id = %s FOR UPDATE", (thread_id,))
-        if await one(conn, RUNNING, thread_id, by):
-            raise SessionBusy("another run of this thread has begun; nothing is undone", retry_after=1)
-        values = {"thread": thread_id, "runs": list(run_ids)}
-        resumed = await (await conn.execute(RESUMED, values)).fetchone()
-        await conn.execute(LET_GO, (list(run_ids),))
-        for statement in (*ROLL_BACK, *([UNANSWER] if resumed else ())):
-            await conn.execute(statement, values)
-
-
 OF_THREAD = f"""
 SELECT {WITHOUT_ANSWER} FROM slipway.runs r
-WHERE r.session_id = %(thread)s AND (%(status)s::text IS NULL OR %(status)s = CASE
+WHERE r.session_id = %(thread)s AND NOT {UNDONE} AND (%(status)s::text IS NULL OR %(status)s = CASE
     WHEN r.status = 'queued' THEN 'pending' WHEN r.status = 'running' THEN 'running'
     WHEN r.outcome IN ('completed', 'interrupted') THEN 'success' WHEN r.outcome = 'cancelled' THEN 'interrupted'
     WHEN r.outcome = 'timeout' THEN 'timeout' ELSE 'error' END)
@@ -286,38 +275,4 @@ NEXT = f"""
 ORDER BY r.created_at, r.id LIMIT 1
 """
 
-RUNNING = "SELECT 1 FROM slipway.runs WHERE session_id = %s AND status = 'running' AND id IS DISTINCT FROM %s LIMIT 1"
-
-LET_GO = "UPDATE slipway.runs SET resumes = NULL WHERE resumes = ANY(%s::uuid[])"
-"""Runs that went on after these stay when these are deleted."""
-
 DELETE = "DELETE FROM slipway.runs WHERE id = %s AND status = 'finished' RETURNING id"
-
-RESUMED = (
-    b"SELECT 1 FROM slipway.runs WHERE session_id = %(thread)s AND id = ANY(%(runs)s::uuid[]) AND resumes IS NOT NULL LIMIT 1"
-)
-
-# A run that brings an answer writes it, and what the tasks that had asked came to, to the checkpoint at which they had asked.
-UNANSWER = b"""
-WITH head AS (
-    SELECT DISTINCT ON (checkpoint_ns) checkpoint_ns, checkpoint_id FROM public.checkpoints
-    WHERE thread_id = %(thread)s ORDER BY checkpoint_ns, checkpoint_id DESC
-)
-DELETE FROM public.checkpoint_writes w USING head
-WHERE w.thread_id = %(thread)s AND w.checkpoint_ns = head.checkpoint_ns AND w.checkpoint_id = head.checkpoint_id
-  AND w.channel <> '__interrupt__' AND (w.task_id = '00000000-0000-0000-0000-000000000000' OR EXISTS (
-    SELECT 1 FROM public.checkpoint_writes asked
-    WHERE asked.thread_id = w.thread_id AND asked.checkpoint_ns = w.checkpoint_ns AND asked.checkpoint_id = w.checkpoint_id
-      AND asked.task_id = w.task_id AND asked.channel = '__interrupt__'))
-"""
-
-# Checkpoints name the run that made them. Their blobs stay: others may share them, and they go with the thread.
-ROLL_BACK = (
-    b"""
-    DELETE FROM public.checkpoint_writes w USING public.checkpoints c
-    WHERE c.thread_id = %(thread)s AND c.metadata->>'run_id' = ANY(%(runs)s) AND w.thread_id = c.thread_id
-      AND w.checkpoint_ns = c.checkpoint_ns AND w.checkpoint_id = c.checkpoint_id
-    """,
-    b"DELETE FROM public.checkpoints WHERE thread_id = %(thread)s AND metadata->>'run_id' = ANY(%(runs)s)",
-    b"DELETE FROM slipway.runs WHERE session_id = %(thread)s AND id = ANY(%(runs)s::uuid[]) AND status = 'finished'",
-)

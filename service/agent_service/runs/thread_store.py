@@ -20,7 +20,7 @@ from agent_service.principal import Principal
 from agent_service.runs.checkpoints import Checkpointer
 from agent_service.runs.graphs import Graphs
 from agent_service.runs.recovery import Graph
-from agent_service.runs.run_rows import EXTERNAL_ID, one
+from agent_service.runs.run_rows import EXTERNAL_ID, UNDONE, one
 from agent_service.runs.run_store import START_TRIES
 from agent_service.runs.run_types import Run
 from agent_service.runs.thread_types import LATEST, At, NamedThread, Search, SortBy, Thread
@@ -322,7 +322,7 @@ SELECT s.id AS thread, {EXTERNAL_ID} AS session_id, s.created_at, s.last_active_
        last.error, last.interrupts
 FROM slipway.sessions s LEFT JOIN LATERAL (
     SELECT r.status, r.outcome, r.error, r.interrupts FROM slipway.runs r
-    WHERE r.session_id = s.id ORDER BY r.created_at DESC, r.id DESC LIMIT 1) AS last ON true
+    WHERE r.session_id = s.id AND NOT {UNDONE} ORDER BY r.created_at DESC, r.id DESC LIMIT 1) AS last ON true
 WHERE s.tenant = %(tenant)s AND s.user_id = %(user)s AND {EXTERNAL_ID} {IS_UUID}
 """
 
