@@ -116,8 +116,8 @@ ELSEWHERE = {
 }
 """Tests that try larger modules without one of their own, by the tests' paths under tests/."""
 
-HELPERS_SHARE = 0.19
-"""Of the tests' lines, at most, in files that hold no test: 18.4 % today. It is to fall."""
+HELPERS_SHARE = 0.172
+"""Of the tests' lines, at most, in files that hold no test: 17.0 % today (`make code-figures`). It is to fall."""
 
 
 def modules(component: str, lines: int = 0) -> set[str]:

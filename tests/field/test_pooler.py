@@ -22,6 +22,8 @@ from tests.support.pgbouncer import pgbouncer
 from tests.support.replicas import running_replicas
 from tests.support.service import RunningService, running_service
 
+pytestmark = pytest.mark.slow
+
 Mode = Literal["transaction", "session"]
 
 SESSIONS = 8

@@ -1,10 +1,9 @@
 """Readers who ask again and again while something breaks, and the count of what they got."""
 
 import asyncio
-import contextlib
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from statistics import median
@@ -51,23 +50,34 @@ async def load(
     streams: int, urls: Callable[[], list[str]], client: httpx.AsyncClient, question: Callable[[int], str]
 ) -> AsyncIterator[Tally]:
     """So many streams at any time, each with a question of its own; on leaving, those that are open are read to their end."""
-    tally, stopping, numbers = Tally(), asyncio.Event(), itertools.count()
+    tally, numbers = Tally(), itertools.count()
 
-    async def ask_again_and_again() -> None:
-        while not stopping.is_set():
-            number = next(numbers)
-            reader = Reader(urls, question(number), offset=number)
-            tally.readers.append(reader)
-            await reader.run(client)
+    async def read_one() -> None:
+        number = next(numbers)
+        reader = Reader(urls, question(number), offset=number)
+        tally.readers.append(reader)
+        await reader.run(client)
 
-    tasks = [asyncio.create_task(ask_again_and_again()) for _ in range(streams)]
-    try:
+    async with again_and_again(streams, read_one):
         yield tally
+
+
+@asynccontextmanager
+async def again_and_again(streams: int, read_one: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """So many at any time; on leaving, those that are open are read to their end."""
+    stopping = asyncio.Event()
+
+    async def go_on() -> None:
+        while not stopping.is_set():
+            await read_one()
+
+    tasks = [asyncio.create_task(go_on()) for _ in range(streams)]
+    try:
+        yield
         stopping.set()
         async with asyncio.timeout(120):
             await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 from langgraph_sdk.client import LangGraphClient
 
+from tests.support.load import again_and_again
+
 RETRY_SECONDS = 0.5
 
 MODES: list[Any] = ["messages-tuple", "values"]
@@ -91,21 +93,11 @@ class ThreadReader:
 async def thread_load(streams: int, client: LangGraphClient, question: Callable[[int], str]) -> AsyncIterator[list[ThreadReader]]:
     """So many streams at any time; on leaving, those that are open are read to their end."""
     readers: list[ThreadReader] = []
-    stopping, numbers = asyncio.Event(), itertools.count()
+    numbers = itertools.count()
 
-    async def ask_again_and_again() -> None:
-        while not stopping.is_set():
-            reader = ThreadReader(question(next(numbers)))
-            readers.append(reader)
-            await reader.run(client)
+    async def read_one() -> None:
+        readers.append(reader := ThreadReader(question(next(numbers))))
+        await reader.run(client)
 
-    tasks = [asyncio.create_task(ask_again_and_again()) for _ in range(streams)]
-    try:
+    async with again_and_again(streams, read_one):
         yield readers
-        stopping.set()
-        async with asyncio.timeout(120):
-            await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
