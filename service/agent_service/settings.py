@@ -378,6 +378,20 @@ class Settings(BaseModel):
     jwt_jwks_url: HttpUrl | None = Field(None, description="URL of the issuer's JWKS for RS256/ES256 tokens.")
     jwt_issuer: str | None = Field(None, description="Required `iss` of a token. Empty: not checked.")
     jwt_audience: str | None = Field(None, description="Required `aud` of a token. Empty: not checked.")
+    oidc_issuer: HttpUrl | None = Field(
+        None,
+        description="Issuer of the OpenID provider by which people sign in to the chat page, as its metadata spell it. Needs"
+        " OIDC_CLIENT_ID and PUBLIC_URL; the provider knows PUBLIC_URL + `/auth/callback` as a redirect URI.",
+    )
+    oidc_client_id: str | None = Field(None, min_length=1, description="The service's client id at that provider.")
+    oidc_client_secret: SecretStr | None = Field(
+        None, description="The client's secret, if the provider gave one. PKCE is used with and without."
+    )
+    oidc_scopes: str = Field(
+        "openid",
+        description="What is asked for, separated by spaces. Entra ID, Okta and Auth0 give a refresh token with"
+        " `openid offline_access` only; without one people are asked to sign in again as their ID token expires.",
+    )
     allowed_hosts: HostNames = Field(
         "",
         description="With AUTH=disabled: host names, separated by commas, by which browsers may call, besides addresses,"
@@ -482,9 +496,10 @@ class Settings(BaseModel):
                 f"AUTH=disabled lets anyone in: HOST must be a loopback address, not {self.host!r},"
                 " or AUTH_DISABLED_ON_ANY_ADDRESS=true"
             )
-        if self.auth == "required" and not (self.api_keys_dir or self.jwt_secret or self.jwt_secret_dir or self.jwt_jwks_url):
+        ways = (self.api_keys_dir, self.jwt_secret, self.jwt_secret_dir, self.jwt_jwks_url, self.oidc_issuer)
+        if self.auth == "required" and not any(ways):
             raise ValueError(
-                "AUTH=required needs API_KEYS_DIR, JWT_SECRET, JWT_SECRET_DIR or JWT_JWKS_URL"
+                "AUTH=required needs API_KEYS_DIR, JWT_SECRET, JWT_SECRET_DIR, JWT_JWKS_URL or OIDC_ISSUER"
                 " (for a try-out on this machine: AUTH=disabled)"
             )
         if "*" in split_names(self.cors_origins) and (self.cors_credentials or self.auth == "disabled"):
@@ -501,6 +516,27 @@ class Settings(BaseModel):
             raise ValueError(f"OPS_PORT={self.ops_port}: PORT is the same; the ops port needs one of its own")
         if self.langsmith_tracing and not (self.langsmith_api_key or is_local_url(self.langsmith_endpoint)):
             raise ValueError("LANGSMITH_TRACING=true needs LANGSMITH_API_KEY")
+        return self
+
+    @model_validator(mode="after")
+    def _sign_in_agrees(self) -> Self:
+        if self.oidc_issuer is None:
+            if unused := [name for name in ("oidc_client_id", "oidc_client_secret") if getattr(self, name)]:
+                raise ValueError(f"{unused[0].upper()} is set without OIDC_ISSUER")
+            return self
+        if self.auth == "disabled":
+            raise ValueError("OIDC_ISSUER: nobody signs in with AUTH=disabled; expected AUTH=required")
+        if not self.oidc_client_id:
+            raise ValueError("OIDC_CLIENT_ID: expected the service's client id at OIDC_ISSUER")
+        if not self.public_url:
+            raise ValueError("PUBLIC_URL: expected the URL of this service in browsers, to which OIDC_ISSUER sends people back")
+        for name, url in (("OIDC_ISSUER", self.oidc_issuer), ("PUBLIC_URL", self.public_url)):
+            if not (url.startswith("https://") or is_local_url(url)):
+                raise ValueError(f"{name}: expected https:// to sign in by OIDC_ISSUER (http:// only on loopback)")
+            if "?" in url or "#" in url:
+                raise ValueError(f"{name}: expected a URL without a query and a fragment")
+        if "openid" not in self.oidc_scopes.split():
+            raise ValueError(f"OIDC_SCOPES: expected `openid` among them, got {self.oidc_scopes!r}")
         return self
 
     @property

@@ -11,6 +11,7 @@ from agent_service.errors import SettingsError
 from agent_service.settings import Settings, load_settings, settings_table
 
 OPEN = {"AUTH": "disabled"}
+SIGN_IN = {"OIDC_ISSUER": "https://login.example", "OIDC_CLIENT_ID": "slipway", "PUBLIC_URL": "https://chat.example"}
 
 
 def words_of(annotation: object) -> Iterator[str]:
@@ -72,6 +73,15 @@ def test_an_empty_variable_counts_as_unset_and_other_variables_do_not_matter() -
         ({"AUTH": "disabled", "HOST": "0.0.0.0"}, "AUTH_DISABLED_ON_ANY_ADDRESS"),
         ({"AUTH": "disabled", "HOST": "example.org"}, "AUTH_DISABLED_ON_ANY_ADDRESS"),
         ({"JWT_SECRET": "x" * 31}, "JWT_SECRET"),
+        ({**OPEN, **SIGN_IN}, "OIDC_ISSUER: nobody signs in with AUTH=disabled"),
+        ({**SIGN_IN, "OIDC_CLIENT_ID": ""}, "OIDC_CLIENT_ID: expected"),
+        ({**SIGN_IN, "PUBLIC_URL": ""}, "PUBLIC_URL: expected"),
+        ({**SIGN_IN, "PUBLIC_URL": "http://chat.example"}, "PUBLIC_URL: expected https://"),
+        ({**SIGN_IN, "OIDC_ISSUER": "http://login.example"}, "OIDC_ISSUER: expected https://"),
+        ({**SIGN_IN, "OIDC_ISSUER": "login.example"}, "OIDC_ISSUER: expected a URL"),
+        ({**SIGN_IN, "OIDC_ISSUER": "https://login.example/?a=b"}, "OIDC_ISSUER: expected a URL without a query"),
+        ({**SIGN_IN, "OIDC_SCOPES": "profile"}, "OIDC_SCOPES: expected `openid`"),
+        ({**OPEN, "OIDC_CLIENT_ID": "slipway"}, "OIDC_CLIENT_ID is set without OIDC_ISSUER"),
         ({**OPEN, "MODEL": "gpt-4o"}, "OPENAI_KEY_DIR"),
         ({**OPEN, "OPENAI_API_KEY": "k", "OPENAI_KEY_DIR": "/keys"}, "not both"),
         ({**OPEN, "DATABASE_URL": "mysql://u:p@h/d"}, "DATABASE_URL: expected a libpq URI"),

@@ -7,7 +7,20 @@ from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
-from agent_service.api import a2a, chat, error_handlers, mcp, openai, openapi, page, probes, protected_resource, runs, sessions
+from agent_service.api import (
+    a2a,
+    chat,
+    error_handlers,
+    mcp,
+    openai,
+    openapi,
+    page,
+    probes,
+    protected_resource,
+    runs,
+    sessions,
+    sign_in_routes,
+)
 from agent_service.api.langgraph import (
     assistant_routes,
     cron_routes,
@@ -96,6 +109,7 @@ def create_app(resources: Resources) -> FastAPI:
         server_routes.router,
         probes.router,
         page.router,
+        *([sign_in_routes.router] if settings.oidc_issuer else []),
         *([protected_resource.router] if protected_resource.issuer(settings) else []),
     )
     routes = [*for_callers, *_routes(for_all)]

@@ -123,6 +123,8 @@ def facts(res: Resources) -> dict[str, object]:
         "name": settings.page_name,
         "logo": settings.page_logo is not None,
         "welcome": settings.page_welcome,
+        "signIn": settings.oidc_issuer is not None,
+        "keys": any((settings.api_keys_dir, settings.jwt_secret, settings.jwt_secret_dir, settings.jwt_jwks_url)),
         "graphs": [
             {
                 "name": each.name,
@@ -138,9 +140,13 @@ def facts(res: Resources) -> dict[str, object]:
 async def page(request: Request, res: ResourcesDep) -> Response:
     """The chat page."""
     told = facts(res)
-    html = site().pages["index.html"].body.replace(b'content="{}"', f'content="{escape(json.dumps(told))}"'.encode(), 1)
+    html = _told(site().pages["index.html"].body, told)
     html = html.replace(b"<title>Slipway</title>", f"<title>{escape(str(told['name']))}</title>".encode(), 1)
     return _answer(request, _with_etag(html, MEDIA_TYPES[".html"]), SAFE_PAGE | {"Cache-Control": REVALIDATE})
+
+
+def _told(html: bytes, told: dict[str, object]) -> bytes:
+    return html.replace(b'content="{}"', f'content="{escape(json.dumps(told))}"'.encode(), 1)
 
 
 @router.api_route("/logo", methods=["GET", "HEAD"])
@@ -153,9 +159,10 @@ async def logo(request: Request) -> Response:
 
 
 @router.api_route("/spend", methods=["GET", "HEAD"])
-async def spend(request: Request) -> Response:
+async def spend(request: Request, res: ResourcesDep) -> Response:
     """The page of budgets and spend."""
-    return _answer(request, site().pages["spend.html"], SAFE_PAGE | {"Cache-Control": REVALIDATE})
+    html = _told(site().pages["spend.html"].body, facts(res))
+    return _answer(request, _with_etag(html, MEDIA_TYPES[".html"]), SAFE_PAGE | {"Cache-Control": REVALIDATE})
 
 
 @router.api_route("/static/{version}/{name:path}", methods=["GET", "HEAD"])

@@ -1,5 +1,6 @@
 """One decision: who calls?"""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from agent_service.auth.jwt_verifier import JwtVerifier
+    from agent_service.auth.sign_in import SignIn
 
 MAX_CREDENTIAL_CHARS = 8192
 """Proxies cut headers at 8 KiB; the largest identity provider tokens stay under 4 KiB."""
@@ -30,9 +32,15 @@ class Authenticator:
     api_keys: ApiKeys | None
     jwt: "JwtVerifier | None"
     stream_tokens: StreamTokens
+    sign_in: "SignIn | None" = None
 
-    async def authenticate(self, authorization: str | None, stream_token: str | None) -> Principal:
-        """Who calls, by the `Authorization` header or else by the stream token.
+    async def authenticate(
+        self, authorization: str | None, stream_token: str | None, cookies: Mapping[str, str] | None = None
+    ) -> Principal:
+        """Who calls, by the `Authorization` header or else by the stream token, or else by the cookie of a sign-in.
+
+        Args:
+            cookies: of a request that only this service's own page can have made; None for others.
 
         Raises:
             Unauthenticated: says what is wrong, never quoting the credential.
@@ -44,6 +52,8 @@ class Authenticator:
             return await self._bearer(_well_formed(_credential(authorization)))
         if stream_token is not None:
             return self.stream_tokens.verify(_well_formed(stream_token))
+        if cookies is not None and self.sign_in is not None:
+            return self.sign_in.principal(cookies)
         raise Unauthenticated("send `Authorization: Bearer` with an API key or a token")
 
     async def _bearer(self, credential: str) -> Principal:
@@ -79,7 +89,16 @@ def build_authenticator(settings: Settings, stream_secret: bytes, http: "aiohttp
         api_keys=ApiKeys(settings.api_keys_dir) if settings.api_keys_dir else None,
         jwt=_jwt_verifier(settings, http),
         stream_tokens=StreamTokens(stream_secret),
+        sign_in=_sign_in(settings, stream_secret),
     )
+
+
+def _sign_in(settings: Settings, secret: bytes) -> "SignIn | None":
+    if settings.oidc_issuer is None:
+        return None
+    from agent_service.auth.sign_in import SignIn  # noqa: PLC0415  # aiohttp and cryptography, as below
+
+    return SignIn(settings, secret)
 
 
 def _jwt_verifier(settings: Settings, http: "aiohttp.ClientSession | None") -> "JwtVerifier | None":

@@ -26,7 +26,7 @@ LANGGRAPH_FILE = Path("langgraph.json")
 
 ENV_FILE = Path(".env")
 
-CALLERS = ("AUTH", "API_KEYS_DIR", "JWT_SECRET", "JWT_SECRET_DIR", "JWT_JWKS_URL")
+CALLERS = ("AUTH", "API_KEYS_DIR", "JWT_SECRET", "JWT_SECRET_DIR", "JWT_JWKS_URL", "OIDC_ISSUER")
 """One of them says who may call."""
 
 ISSUERS = CALLERS[1:]
