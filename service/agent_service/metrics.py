@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client.utils import INF
@@ -40,6 +41,9 @@ HTTP_CODES = (200, 202, 204, 401, 404, 409, 422, 500, 502, 503)
 
 OTHER = "other"
 """Label value of what is not in a closed set: a model, tool, node or route nobody declared."""
+
+CronTick = Literal["begun", "refused", "failed", "elsewhere"]
+"""What becomes of a time of a cron: `elsewhere`, another process was at it and has begun the run."""
 
 MAX_ROUTES = 20
 """Routes that count by name: the graph's first ones. A graph that makes up a route for each question makes no more series."""
@@ -135,6 +139,8 @@ class Metrics:
         self.cache_requests = counter("cache_requests_total", "First questions that the response cache was asked for", ["result"])
         self.budget_warnings = counter("budget_warnings_total", "Budgets of which 80 % are spent, once a period", ["scope"])
         self.rate_limited = counter("rate_limited_total", "Runs refused by a limit", ["limit"])
+        # Do runs at a schedule begin? Refused: the cron's `last_error` says why, and its owner is mostly not there to see it.
+        self.cron_ticks = counter("cron_ticks_total", "Times of crons that came, by what became of them", ["result"])
         # Are processes dying with runs? Hand-overs are rollouts, crashes are not.
         self.runs_recovered = counter("runs_recovered_total", "Runs taken over from another process", ["reason"])
         # Do reconnecting clients get all of their answer? A gap: its events were pruned.
@@ -188,6 +194,7 @@ class Metrics:
             self.guardrail_blocks: guardrail_rules,
             self.runs_recovered: ("handover", "crash"),
             self.rate_limited: LIMITS,
+            self.cron_ticks: get_args(CronTick),
             self.price_reloads: RELOADS,
             self.budget_warnings: BUDGET_SCOPES,
             self.cache_requests: CACHE_RESULTS,

@@ -1,7 +1,7 @@
 """Who calls."""
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote
 from uuid import UUID
@@ -23,12 +23,16 @@ class StreamGrant:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Owner of sessions: a user of a tenant. `grant`: it came by a stream token, which allows nothing beyond it."""
+    """Owner of sessions: a user of a tenant. `grant`: it came by a stream token, which allows nothing beyond it.
+
+    `by_key`: it came by an API key.
+    """
 
     tenant: str
     user: str
     role: Role = "user"
     grant: StreamGrant | None = None
+    by_key: bool = field(default=False, compare=False)
 
     @property
     def label(self) -> str:

@@ -63,7 +63,7 @@ ELSEWHERE = {
     "attack/test_children.py": ["child_processes"],
     "first_hour/test_dev.py": ["development/local_folder"],
     "first_hour/test_own_graph.py": ["graph_builder"],
-    "durability/test_crons.py": ["api/langgraph/cron_routes", "api/langgraph/cron_schemas", "runs/cron_store", "runs/crons"],
+    "durability/test_crons.py": ["api/langgraph/cron_routes", "api/langgraph/cron_schemas", "runs/cron_store"],
     "integration/test_langgraph_assistants.py": [
         *("api/langgraph/assistant_routes", "api/langgraph/assistant_schemas", "api/langgraph/assistants"),
         *("runs/assistant_store", "runs/assistant", "runs/run_view"),

@@ -216,9 +216,17 @@ def _errors(limits: Thresholds) -> Row:
                 limit=Limit(critical=limits.stream_gap_ratio),
             ),
             graph(
-                PanelText("Turned away", "Runs refused by a limit, and questions refused by an input rule, per minute.", "opm"),
+                PanelText(
+                    "Turned away",
+                    "Runs refused by a limit, questions refused by an input rule, times of crons that began no run; per minute.",
+                    "opm",
+                ),
                 Query(per_minute("agent_rate_limited_total", "limit"), f"{RELEASE_NAME} {{{{limit}}}} full"),
                 Query(per_minute("agent_guardrail_blocks_total"), f"{RELEASE_NAME} input rules"),
+                Query(
+                    per_minute("agent_cron_ticks_total", "result", where='result=~"refused|failed"'),
+                    f"{RELEASE_NAME} crons {{{{result}}}}",
+                ),
             ),
         ),
     )

@@ -157,7 +157,13 @@ class ApiKeys:
             return None
         if record.expired(self._now()):
             raise Unauthenticated("the API key has expired")
-        return Principal(record.tenant, record.user, record.role)
+        return Principal(record.tenant, record.user, record.role, by_key=True)
+
+    def has_one(self, tenant: str, user: str) -> bool:
+        """Whether a key of this user is there that has not expired."""
+        now = self._now()
+        records = (file.record for file in self._current().values() if file.record)
+        return any((each.tenant, each.user) == (tenant, user) and not each.expired(now) for each in records)
 
     def revision(self) -> str:
         """Changes with the set of keys and is the same on every replica that sees the same set."""

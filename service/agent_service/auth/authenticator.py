@@ -56,6 +56,18 @@ class Authenticator:
             return self.sign_in.principal(cookies)
         raise Unauthenticated("send `Authorization: Bearer` with an API key or a token")
 
+    def still_admits(self, tenant: str, user: str, *, by_key: bool | None) -> bool:
+        """Whether this user, who is not here now, may still call; None where it is not known how the user came.
+
+        One who came by an API key does while there is a key of that user: after a rotation, too. Of tokens only their issuer
+        knows to whom it gives them: who came by one may, while tokens are accepted.
+        """
+        if self.settings.auth == "disabled":
+            return True
+        if by_key is not True and self.jwt:
+            return True
+        return bool(self.api_keys and self.api_keys.has_one(tenant, user))
+
     async def _bearer(self, credential: str) -> Principal:
         if credential.startswith(KEY_PREFIX):
             principal = self.api_keys.authenticate(credential) if self.api_keys else None

@@ -40,6 +40,8 @@ class Cron:
     end_time: datetime | None
     enabled: bool
     keeps: bool
+    by_key: bool | None
+    """Its owner came by an API key as it was made, or changed last; None: it was not kept."""
     payload: dict[str, Any]
     input: RunInput
     metadata: dict[str, Any]
@@ -150,9 +152,9 @@ ONE_AT_A_TIME = b"SELECT pg_advisory_xact_lock(hashtextextended('slipway.crons/'
 CREATE = f"""
 INSERT INTO slipway.crons AS c
     (id, tenant, user_id, graph, assistant, thread_id, schedule, timezone, end_time,
-     enabled, keeps, payload, input, metadata, next_run)
+     enabled, keeps, by_key, payload, input, metadata, next_run)
 SELECT %(id)s, %(tenant)s, %(user_id)s, %(graph)s, %(assistant)s, %(thread_id)s, %(schedule)s, %(timezone)s, %(end_time)s,
-       %(enabled)s, %(keeps)s, %(payload)s, %(input)s, %(metadata)s, %(next_run)s
+       %(enabled)s, %(keeps)s, %(by_key)s, %(payload)s, %(input)s, %(metadata)s, %(next_run)s
 WHERE (SELECT count(*) FROM slipway.crons WHERE tenant = %(tenant)s AND user_id = %(user_id)s) < %(most)s
 RETURNING {COLUMNS}
 """
@@ -161,7 +163,7 @@ GET = f"SELECT {COLUMNS} FROM slipway.crons c WHERE id = %s AND tenant = %s AND 
 
 REPLACE = f"""
 UPDATE slipway.crons AS c SET schedule = %(schedule)s, timezone = %(timezone)s, end_time = %(end_time)s, enabled = %(enabled)s,
-    keeps = %(keeps)s, payload = %(payload)s, input = %(input)s, metadata = %(metadata)s,
+    keeps = %(keeps)s, by_key = %(by_key)s, payload = %(payload)s, input = %(input)s, metadata = %(metadata)s,
     next_run = CASE WHEN %(moved)s THEN %(next_run)s ELSE c.next_run END, updated_at = now()
 WHERE id = %(id)s RETURNING {COLUMNS}
 """

@@ -1,11 +1,14 @@
 """Begins the runs of crons that are due: each tick once, whichever process sees it, and however many of them die."""
 
 import asyncio
+from collections.abc import Callable
+from datetime import datetime
 from uuid import uuid4
 
 import structlog
 
-from agent_service.errors import DatabaseUnavailable, NotFound, SlipwayError
+from agent_service.errors import AlreadyExists, DatabaseUnavailable, Forbidden, NotFound, SlipwayError
+from agent_service.metrics import CronTick, Metrics
 from agent_service.runs.assistant import of_graph, run_input
 from agent_service.runs.assistant_store import AssistantStore
 from agent_service.runs.cron_store import Cron, CronStore, Tick
@@ -31,13 +34,24 @@ class Crons:
     """The loop of one process. A tick that was missed, since nobody was there, is made up for once, with all that followed it."""
 
     def __init__(
-        self, store: CronStore, runs: ThreadRuns, threads: ThreadStore, assistants: AssistantStore, graphs: Graphs
+        self,
+        store: CronStore,
+        runs: ThreadRuns,
+        threads: ThreadStore,
+        assistants: AssistantStore,
+        graphs: Graphs,
+        *,
+        may_call: Callable[[Cron], bool],
+        metrics: Metrics,
     ) -> None:
+        """`may_call`: whether a cron's owner would be let in now."""
         self._store = store
         self._runs = runs
         self._threads = threads
         self._assistants = assistants
         self._graphs = graphs
+        self._may_call = may_call
+        self._ticks = metrics.cron_ticks
 
     async def run_forever(self) -> None:
         while True:
@@ -59,21 +73,33 @@ class Crons:
         for cron, now in due:
             assert cron.next_run is not None  # noqa: S101  # it is due
             tick = Tick(cron.id, cron.next_run, next_after(cron.schedule, cron.timezone, now, cron.end_time))
-            if cron.end_time and now > cron.end_time:
-                await self._store.refused(tick, "end_time had passed")
-                continue
-            try:
-                await self._begin(cron, tick)
-            except DatabaseUnavailable:
-                raise  # whether it has begun is not known: who claims it next sees
-            except SlipwayError as error:
-                await self._store.refused(tick, f"{error.code}: {error.detail}")
-            except Exception:
-                log.exception("cron_failed", cron_id=str(cron.id))
-                await self._store.refused(tick, "internal: it could not be begun")
+            self._ticks.labels(await self._pass(cron, tick, now)).inc()
         return bool(due)
 
+    async def _pass(self, cron: Cron, tick: Tick, now: datetime) -> CronTick:
+        """What became of the tick. Raises DatabaseUnavailable: it is not known, and who claims it next sees."""
+        if cron.end_time and now > cron.end_time:
+            await self._store.refused(tick, "end_time had passed")
+            return "refused"
+        try:
+            await self._begin(cron, tick)
+        except DatabaseUnavailable:
+            raise
+        except AlreadyExists:
+            return "elsewhere"
+        except SlipwayError as error:
+            await self._store.refused(tick, f"{error.code}: {error.detail}")
+            log.info("cron_refused", cron_id=str(cron.id), code=error.code)
+            return "refused"
+        except Exception:
+            log.exception("cron_failed", cron_id=str(cron.id))
+            await self._store.refused(tick, "internal: it could not be begun")
+            return "failed"
+        return "begun"
+
     async def _begin(self, cron: Cron, tick: Tick) -> None:
+        if not self._may_call(cron):
+            raise Forbidden("no API key of its owner is valid any more")
         thread = None
         if cron.thread_id:
             thread = await self._threads.named(cron.principal, cron.thread_id)

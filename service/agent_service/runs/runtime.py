@@ -22,7 +22,7 @@ from agent_service.runs.answers import Answers, PostgresAnswers
 from agent_service.runs.assistant_store import AssistantStore
 from agent_service.runs.budgets import Budgets
 from agent_service.runs.checkpoints import Checkpointer
-from agent_service.runs.cron_store import CronStore
+from agent_service.runs.cron_store import Cron, CronStore
 from agent_service.runs.crons import Crons
 from agent_service.runs.event_log import EventLog
 from agent_service.runs.executor import Executor
@@ -87,6 +87,7 @@ async def open_runtime(
     tracing: Tracing,
     tracer: Callable[[], BaseCallbackHandler] | None,
     count_start: CountStart | None,
+    may_call: Callable[[Cron], bool],
     redis: "RedisLink | None",
 ) -> AsyncIterator[Runtime]:
     """Executes runs until it is closed; drain the worker first."""
@@ -174,7 +175,7 @@ async def open_runtime(
     }
     crons, assistants = CronStore(pool), AssistantStore(pool)
     loops["undone"] = partial(forget_forever, pool)
-    loops["crons"] = Crons(crons, thread_runs, of_clients, assistants, graphs).run_forever
+    loops["crons"] = Crons(crons, thread_runs, of_clients, assistants, graphs, may_call=may_call, metrics=metrics).run_forever
     if hosts := split_names(settings.webhook_hosts):
         loops["webhooks"] = partial(deliver_forever, pool, of_clients.values_after, hosts)
     watchdog = Watchdog(address, live, threads, settings.lease_seconds)
