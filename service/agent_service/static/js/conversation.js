@@ -87,6 +87,7 @@ export async function ask(question, replaces = null) {
   const gone = replaces ? page.turns.splice(page.turns.indexOf(replaces)) : [];
   gone.forEach(({ root }) => { root.hidden = true; });
   const turn = addTurn(question);
+  byId("composer").dataset.asked = question; // kept, if one has to sign in first
   const where = page.session ? { session_id: page.session } : { graph: page.graph };
   try {
     const run = await startRun("chat", { question, ...where, ...(replaces && { replaces: replaces.run }) });
@@ -101,6 +102,8 @@ export async function ask(question, replaces = null) {
     gone.forEach(({ root }) => { root.hidden = false; });
     page.turns.splice(page.turns.indexOf(turn), 1, ...gone);
     refuse(turn, question, problem, replaces);
+  } finally {
+    delete byId("composer").dataset.asked;
   }
 }
 

@@ -1,10 +1,11 @@
 /* What the page starts with, and what its controls do. */
 
-import { signOut, signedIn } from "./api.js";
 import { ask, chooseGraph, lookAgain, newSession, openSession, page, refresh, refreshList, stop } from "./conversation.js";
 import { byId } from "./dom.js";
 import { introduce } from "./facts.js";
+import { notify } from "./log.js";
 import { searchSessions, showSidebar } from "./sessions.js";
+import { comeBack, signOut, signedIn } from "./sign_in.js";
 import { hearTabs } from "./tabs.js";
 import { themeSwitch } from "./theme.js";
 
@@ -26,8 +27,8 @@ byId("new").onclick = newSession;
 byId("menu").onclick = () => showSidebar(true);
 byId("backdrop").onclick = () => showSidebar(false);
 byId("graph").onchange = () => chooseGraph(byId("graph").value);
-byId("key-cancel").onclick = () => byId("key-dialog").close();
-byId("sign-out").onclick = signOut;
+for (const id of ["sign-in-cancel", "key-cancel"]) byId(id).onclick = () => byId(id).closest("dialog").close();
+byId("sign-out").onclick = () => signOut().catch(notify);
 signedIn((known) => { byId("sign-out").hidden = !known; });
 themeSwitch(byId("theme"));
 searchSessions(() => page.session);
@@ -44,5 +45,6 @@ hearTabs(refresh);
 window.addEventListener("popstate", () => { if (location.hash.slice(1) !== page.session) openSession(location.hash.slice(1)); });
 
 introduce();
+byId("question").value = comeBack();
 openSession(location.hash.slice(1));
 refreshList();

@@ -1,10 +1,11 @@
 /* One run as it is seen: its steps, its answer with sources, what it cost, and the thumbs. */
 
 import { Answer } from "./answer.js";
-import { call, Problem } from "./api.js";
+import { call } from "./api.js";
 import { copyButton } from "./clipboard.js";
 import { el, icon, openForm } from "./dom.js";
 import { keepAtEnd, notify, problemCard } from "./log.js";
+import { Problem } from "./problem.js";
 import { Progress } from "./progress.js";
 import { Sources } from "./sources.js";
 import { Steps } from "./steps.js";

@@ -2,6 +2,7 @@
 
 import { call } from "./api.js";
 import { byId, el, visible } from "./dom.js";
+import { comeBack } from "./sign_in.js";
 import { themeSwitch } from "./theme.js";
 
 const NEAR = 0.8; // as the service warns
@@ -55,5 +56,6 @@ async function show() {
 }
 
 themeSwitch(byId("theme"));
-byId("key-cancel").onclick = () => byId("key-dialog").close();
+for (const id of ["sign-in-cancel", "key-cancel"]) byId(id).onclick = () => byId(id).closest("dialog").close();
+comeBack();
 show().catch((problem) => { byId("status").textContent = visible(problem.message); });

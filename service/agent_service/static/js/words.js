@@ -29,6 +29,14 @@ const WORDS = {
   lease_lost: "Another server took over this answer. Reload the page to see it.",
 };
 
+/** By the word with which the service sends people back to the page. */
+export const SIGN_IN_FAILURES = {
+  expired: "That sign-in took too long, or began in another browser. Please sign in again.",
+  denied: "The sign-in was declined. You can sign in again, or with another account.",
+  refused: "You could not be signed in with this account. If it happens again, tell whoever runs this.",
+  unavailable: "The sign-in service does not answer right now. Try again in a moment.",
+};
+
 /** Their detail is a sentence for people: what was expected, which rule refused it, how much is left. */
 const SPEAK_FOR_THEMSELVES = new Set(["invalid_request", "guardrail_blocked", "too_large", "budget_spent", "page"]);
 
