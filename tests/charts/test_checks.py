@@ -27,6 +27,17 @@ REFUSALS = {
     "model.existingSecret: large needs the key": ["model.name=large"],
     "model.name: `offline` is built in and uses no key": ["model.existingSecret=key"],
     "auth.mode: `disabled` makes everyone": ["auth.mode=disabled"],
+    "auth.oidc.issuer: nobody signs in with auth.mode=disabled": [
+        "auth.oidc.issuer=https://login.example",
+        "auth.mode=disabled",
+        "auth.disabledOnAnyAddress=true",
+    ],
+    "auth.oidc.clientId: set the client id": ["auth.oidc.issuer=https://login.example"],
+    "auth.oidc.issuer: auth.oidc.clientId and": ["auth.oidc.clientId=slipway"],
+    "protocols.publicUrl: auth.oidc.issuer sends people back to an https:// URL": [
+        "auth.oidc.issuer=https://login.example",
+        "auth.oidc.clientId=slipway",
+    ],
     "auth.jwt.rotatingSecret: auth.jwt.existingSecret is the same secret": [
         "auth.jwt.existingSecret=one",
         "auth.jwt.rotatingSecret=two",

@@ -100,6 +100,20 @@
 {{- if and .Values.auth.jwt.existingSecret .Values.auth.jwt.rotatingSecret -}}
 {{- fail "auth.jwt.rotatingSecret: auth.jwt.existingSecret is the same secret without rotation; keep one of them" -}}
 {{- end -}}
+{{- with .Values.auth.oidc -}}
+{{- if and .issuer (eq $.Values.auth.mode "disabled") -}}
+{{- fail "auth.oidc.issuer: nobody signs in with auth.mode=disabled; set auth.mode=required" -}}
+{{- end -}}
+{{- if and .issuer (not .clientId) -}}
+{{- fail "auth.oidc.clientId: set the client id of this service at auth.oidc.issuer" -}}
+{{- end -}}
+{{- if and (not .issuer) (or .clientId .existingSecret) -}}
+{{- fail "auth.oidc.issuer: auth.oidc.clientId and auth.oidc.existingSecret are of no use without it" -}}
+{{- end -}}
+{{- if and .issuer (not (hasPrefix "https://" (include "slipway.publicUrl" $))) -}}
+{{- fail "protocols.publicUrl: auth.oidc.issuer sends people back to an https:// URL of this service; set it, or an Ingress with host and tlsSecret" -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "slipway.checkGraph" -}}
@@ -132,6 +146,7 @@
   "OPENAI_BASE_URL" "set model.baseUrl" "OPENAI_KEY_DIR" "set model.existingSecret" "OPENAI_API_KEY" "set model.existingSecret"
   "ACCEPT_IMAGES" "set model.acceptImages" "ALLOWED_HOSTS" "set auth.allowedHosts" "AUTH" "set auth.mode" "AUTH_DISABLED_ON_ANY_ADDRESS" "set auth.disabledOnAnyAddress" "JWT_SECRET" "set auth.jwt.existingSecret" "JWT_SECRET_DIR" "set auth.jwt.rotatingSecret"
   "JWT_JWKS_URL" "set auth.jwt.jwksUrl" "JWT_ISSUER" "set auth.jwt.issuer" "JWT_AUDIENCE" "set auth.jwt.audience"
+  "OIDC_ISSUER" "set auth.oidc.issuer" "OIDC_CLIENT_ID" "set auth.oidc.clientId" "OIDC_CLIENT_SECRET" "set auth.oidc.existingSecret" "OIDC_SCOPES" "set auth.oidc.scopes"
   "API_KEYS_DIR" "set auth.apiKeys.existingSecret"
   "RATE_LIMIT_PER_MINUTE" "set limits.ratePerMinute" "MAX_RUNS_PER_PRINCIPAL" "set limits.runsPerCaller" "REDIS_URL" "set limits.redis.existingSecret"
   "MCP" "set protocols.mcp" "A2A" "set protocols.a2a" "AGENT_DESCRIPTION" "set protocols.description"

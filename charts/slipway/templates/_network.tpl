@@ -11,7 +11,7 @@ ipFamilies: {{- toYaml . | nindent 2 }}
 {{/* 443 and the ports of the addresses in the values, those of `env` and `extraEnv` (a collector, LangSmith, a proxy) among them, separated by commas. */}}
 {{- define "slipway.egressPorts" -}}
 {{- $ports := list "443" -}}
-{{- $urls := list .Values.model.baseUrl .Values.auth.jwt.jwksUrl -}}
+{{- $urls := list .Values.model.baseUrl .Values.auth.jwt.jwksUrl .Values.auth.oidc.issuer -}}
 {{- range $_, $value := .Values.env -}}
 {{- $urls = append $urls (toString $value) -}}
 {{- end -}}

@@ -67,6 +67,7 @@
 {{ include "slipway.modelEnv" . }}
 {{ include "slipway.authEnv" . }}
 {{- include "slipway.protocolsEnv" . }}
+{{- include "slipway.oidcEnv" . }}
 {{- if .Values.graph.module }}
 - name: AGENT_GRAPH
   value: {{ .Values.graph.module | quote }}
@@ -214,7 +215,6 @@ What the metrics of quality are told apart by: the image's tag; with graph.files
 
 {{/* What differs from the service's own defaults. */}}
 {{- define "slipway.protocolsEnv" -}}
-{{- $ingress := .Values.ingress -}}
 {{- with .Values.protocols -}}
 {{- if not .mcp }}
 - name: MCP
@@ -232,13 +232,39 @@ What the metrics of quality are told apart by: the image's tag; with graph.files
 - name: AGENT_DESCRIPTION
   value: {{ . | quote }}
 {{- end }}
-{{- $ofIngress := "" -}}
-{{- if and $ingress.enabled $ingress.host $ingress.tlsSecret -}}
-{{- $ofIngress = printf "https://%s" $ingress.host -}}
-{{- end -}}
-{{- with .publicUrl | default $ofIngress }}
+{{- end }}
+{{- with include "slipway.publicUrl" . }}
 - name: PUBLIC_URL
   value: {{ . | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* By which clients reach the service, as far as the values say it. */}}
+{{- define "slipway.publicUrl" -}}
+{{- if .Values.protocols.publicUrl -}}
+{{- .Values.protocols.publicUrl -}}
+{{- else if and .Values.ingress.enabled .Values.ingress.host .Values.ingress.tlsSecret -}}
+{{- printf "https://%s" .Values.ingress.host -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Not for the Helm test, which signs nobody in. */}}
+{{- define "slipway.oidcEnv" -}}
+{{- with .Values.auth.oidc }}
+{{- if .issuer }}
+- name: OIDC_ISSUER
+  value: {{ .issuer | quote }}
+- name: OIDC_CLIENT_ID
+  value: {{ .clientId | quote }}
+- name: OIDC_SCOPES
+  value: {{ .scopes | quote }}
+{{- with .existingSecret }}
+- name: OIDC_CLIENT_SECRET
+  valueFrom:
+    secretKeyRef:
+      name: {{ . | quote }}
+      key: {{ $.Values.auth.oidc.key | quote }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end -}}

@@ -61,7 +61,7 @@ start and restart until the rollout has ended, and a rollback brings them back. 
 {{/* "true" when nothing in the values says who may call. */}}
 {{- define "slipway.generatesJwtSecret" -}}
 {{- $auth := .Values.auth -}}
-{{- if and (eq $auth.mode "required") (not (or $auth.jwt.existingSecret $auth.jwt.rotatingSecret $auth.jwt.jwksUrl $auth.apiKeys.existingSecret)) -}}true{{- end -}}
+{{- if and (eq $auth.mode "required") (not (or $auth.jwt.existingSecret $auth.jwt.rotatingSecret $auth.jwt.jwksUrl $auth.oidc.issuer $auth.apiKeys.existingSecret)) -}}true{{- end -}}
 {{- end -}}
 
 {{- define "slipway.jwtSecret" -}}
