@@ -50,6 +50,7 @@ class OpsServer:
         self._socket = listen(*address, write_seconds=LIMITS.write_seconds)
         self.port = int(self._socket.getsockname()[1])
         self._loop = asyncio.new_event_loop()
+        self._stopped = asyncio.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002  # ASGI
         status, content_type, body = self._answer(scope)
@@ -89,6 +90,10 @@ class OpsServer:
 
     def run(self) -> None:
         """In the thread, until `stop`."""
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
         config = server_config(self, Connections(LIMITS))
         config.load()
         state = ServerState()
@@ -96,17 +101,16 @@ class OpsServer:
         def protocol() -> asyncio.Protocol:
             return config.http_protocol_class(config=config, server_state=state, app_state={}, _loop=self._loop)  # type: ignore[call-arg]  # uvicorn calls it so, too
 
-        server = self._loop.run_until_complete(self._loop.create_server(protocol, sock=self._socket, backlog=128))
+        server = await self._loop.create_server(protocol, sock=self._socket, backlog=128)
         try:
-            self._loop.run_forever()
+            await self._stopped.wait()
         finally:
             server.close()
-            self._loop.run_until_complete(_close(state))
-            self._loop.close()
+            await _close(state)
 
     def stop(self) -> None:
-        """From any thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        """From any thread; also before it answers, as when the process does not start."""
+        self._loop.call_soon_threadsafe(self._stopped.set)
 
 
 async def _close(state: ServerState) -> None:

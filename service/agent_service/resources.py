@@ -43,6 +43,7 @@ from agent_service.runs.billing import bill_embedding
 from agent_service.runs.cron_store import CronStore
 from agent_service.runs.graphs import Graphs
 from agent_service.runs.rehearsal import rehearse
+from agent_service.runs.response_cache import cached_graphs
 from agent_service.runs.runtime import open_runtime
 from agent_service.runs.service import RunService
 from agent_service.runs.session_store import SessionStore
@@ -128,8 +129,10 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
     """
     check_folders(settings)
     named = graph_settings(settings)
+    # What is wrong is told at once, not when the database is there.
+    cached_graphs(settings, [source.name for source in named.sources])
     _prepare(named)
-    prices = PriceFile.open(settings.price_file)  # a wrong one is told at once, not when the database is there
+    prices = PriceFile.open(settings.price_file)
     async with AsyncExitStack() as stack:
         address = Address.of(settings)
         pool = make_pool(

@@ -157,6 +157,11 @@ class Settings(BaseModel):
     response_cache_scope: Literal["principal", "tenant", "everyone"] = Field(
         "principal", description="Who shares such answers: each caller has their own, a tenant's do, or all."
     )
+    response_cache_graphs: str = Field(
+        "",
+        description="Graphs, separated by commas, whose answers are given again. Empty: the one that is served; where there are"
+        " several, you name them.",
+    )
     agent_graph_dir: Path | None = Field(
         None, description="Folder put on the module path first, for a graph mounted into the pod."
     )

@@ -49,6 +49,9 @@ def test_the_response_cache_is_off_until_it_is_asked_for() -> None:
     assert not any(name.startswith("RESPONSE_CACHE") for name in environment({}))
     env = environment(values_of("responseCache.seconds=3600", "responseCache.scope=tenant"))
     assert (env["RESPONSE_CACHE_SECONDS"], env["RESPONSE_CACHE_SCOPE"]) == ("3600", "tenant")
+    assert "RESPONSE_CACHE_GRAPHS" not in env
+    several = environment(values_of("responseCache.seconds=60", "responseCache.graphs=[faq, help]"))
+    assert several["RESPONSE_CACHE_GRAPHS"] == "faq,help"
 
 
 def test_redis_comes_from_a_secret() -> None:

@@ -218,8 +218,9 @@ async def test_langgraphs_client_runs_a_graph_of_any_state_and_keeps_a_thread_to
 
 
 async def test_graphs_share_no_kept_answer(database_url: str) -> None:
+    cache = {"RESPONSE_CACHE_SECONDS": "60", "RESPONSE_CACHE_GRAPHS": "echo,asking"}
     async with (
-        running_service(database_url, LANGGRAPH_CONFIG=str(PROJECT), RESPONSE_CACHE_SECONDS="60") as service,
+        running_service(database_url, LANGGRAPH_CONFIG=str(PROJECT), **cache) as service,
         service.client() as client,
     ):
         answers = [(await ask(client, "no colour", graph=name))["answer"] for name in ("echo", "asking", "echo", "asking")]
@@ -281,3 +282,22 @@ async def test_one_wrong_graph_of_several_ends_the_start_and_is_named(
         async with running_service(database_url, LANGGRAPH_CONFIG=str(tmp_path / "langgraph.json")):
             pass
     sys.modules.pop("b", None)
+
+
+async def test_answers_are_given_again_of_graphs_that_opted_in_alone(database_url: str) -> None:
+    cache = {"RESPONSE_CACHE_SECONDS": "60", "RESPONSE_CACHE_GRAPHS": "echo"}
+    async with (
+        running_service(database_url, LANGGRAPH_CONFIG=str(PROJECT), AGENT_CONTEXT='{"tone": "kind"}', **cache) as service,
+        service.client() as client,
+    ):
+        for graph, again in (("echo", True), ("asking", False)):
+            runs = [await ask(client, "no colour", graph=graph) for _ in range(2)]
+            assert [run["usage"]["cached_answer"] for run in runs] == [False, again], graph
+
+
+@pytest.mark.parametrize(("graphs", "told"), [("", "name those of echo, asking"), ("echo, nobody", "nobody is not served here")])
+async def test_a_cache_for_graphs_that_are_not_named_or_not_served_is_refused(database_url: str, graphs: str, told: str) -> None:
+    cache = {"RESPONSE_CACHE_SECONDS": "60", "RESPONSE_CACHE_GRAPHS": graphs}
+    with pytest.raises(SettingsError, match=f"RESPONSE_CACHE_GRAPHS: {told}"):
+        async with running_service(database_url, LANGGRAPH_CONFIG=str(PROJECT), **cache):
+            pass

@@ -6,10 +6,13 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.samples import Sample
 
+from agent_service.health import Health
+from agent_service.ops import OpsServer, serve_ops
 from agent_service.resources import VERSION
 from tests.service.api.conftest import plain_service
 from tests.support.fake_model import FakeModel
@@ -163,3 +166,10 @@ async def test_unknown_paths_and_methods_of_the_ops_port(ops: httpx.AsyncClient)
     assert (await ops.get("/nope")).status_code == 404
     assert (await ops.get("/live?verbose=1")).status_code == 200
     assert (await ops.post("/live")).status_code == 405
+
+
+def test_a_port_that_is_closed_before_it_answers_ends_without_an_error() -> None:
+    """As of a process whose settings are wrong. An error in its thread would be a warning, and so fails this."""
+    for _ in range(20):
+        with serve_ops(OpsServer(("127.0.0.1", 0), Health("1", 30), CollectorRegistry())):
+            pass

@@ -151,7 +151,7 @@
   "RATE_LIMIT_PER_MINUTE" "set limits.ratePerMinute" "MAX_RUNS_PER_PRINCIPAL" "set limits.runsPerCaller" "REDIS_URL" "set limits.redis.existingSecret"
   "MCP" "set protocols.mcp" "A2A" "set protocols.a2a" "AGENT_DESCRIPTION" "set protocols.description"
   "PUBLIC_URL" "set protocols.publicUrl" "PUBLIC_AGENT_CARD" "set protocols.publicAgentCard"
-  "RESPONSE_CACHE_SECONDS" "set responseCache.seconds" "RESPONSE_CACHE_SCOPE" "set responseCache.scope"
+  "RESPONSE_CACHE_SECONDS" "set responseCache.seconds" "RESPONSE_CACHE_SCOPE" "set responseCache.scope" "RESPONSE_CACHE_GRAPHS" "set responseCache.graphs"
   "MAX_RUN_TOKENS" "set budgets.run.tokens" "MAX_RUN_USD" "set budgets.run.usd"
   "DAILY_TOKEN_LIMIT" "set budgets.userPerDay.tokens" "DAILY_USD_LIMIT" "set budgets.userPerDay.usd"
   "MONTHLY_TENANT_TOKEN_LIMIT" "set budgets.tenantPerMonth.tokens" "MONTHLY_TENANT_USD_LIMIT" "set budgets.tenantPerMonth.usd"

@@ -126,6 +126,10 @@ What the metrics of quality are told apart by: the image's tag; with graph.files
   value: {{ .seconds | toString | quote }}
 - name: RESPONSE_CACHE_SCOPE
   value: {{ .scope | quote }}
+{{- with .graphs }}
+- name: RESPONSE_CACHE_GRAPHS
+  value: {{ join "," . | quote }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- with .Values.limits.redis }}

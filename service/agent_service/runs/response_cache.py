@@ -7,13 +7,14 @@ answer, however many ask at once on however many processes; the others wait for 
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.constants import END, START
 
+from agent_service.errors import SettingsError
 from agent_service.metrics import Metrics
 from agent_service.runs import events
 from agent_service.runs.answers import Answers, Found, Made
@@ -22,6 +23,8 @@ from agent_service.runs.graphs import ServedGraph
 from agent_service.runs.live_run import LiveRun
 from agent_service.runs.recovery import Graph
 from agent_service.runs.run_types import Ending
+from agent_service.setting_types import split_names
+from agent_service.settings import Settings
 
 Scope = Literal["principal", "tenant", "everyone"]
 
@@ -32,14 +35,34 @@ SOURCE = "cache"
 """Where the text of such an answer comes from, in the place of a node."""
 
 
+def cached_graphs(settings: Settings, served: Sequence[str]) -> frozenset[str]:
+    """Graphs whose answers may be given again, as who wrote them has said; none without RESPONSE_CACHE_SECONDS.
+
+    Raises:
+        SettingsError: a graph is named that is not served, or none although there are several.
+    """
+    named = split_names(settings.response_cache_graphs)
+    if unknown := sorted(set(named) - set(served)):
+        raise SettingsError(f"RESPONSE_CACHE_GRAPHS: {', '.join(unknown)} is not served here; {', '.join(served)} is")
+    if not settings.response_cache_seconds:
+        return frozenset()
+    if not named and len(served) > 1:
+        raise SettingsError(f"RESPONSE_CACHE_GRAPHS: name those of {', '.join(served)} whose answers may be given again")
+    return frozenset(named or served)
+
+
 class ResponseCache:
     """Of one process.
 
     Args:
+        graphs: names of those whose answers may be given again.
         version: of the graphs and their models; another one has answers of its own.
     """
 
-    def __init__(self, answers: Answers, metrics: Metrics, *, scope: Scope, version: tuple[str, ...]) -> None:
+    def __init__(
+        self, answers: Answers, metrics: Metrics, *, graphs: frozenset[str], scope: Scope, version: tuple[str, ...]
+    ) -> None:
+        self._graphs = graphs
         self._answers = answers
         self._metrics = metrics
         self._scope = scope
@@ -78,7 +101,9 @@ class ResponseCache:
         return await drive()
 
     def _key(self, served: ServedGraph, live: LiveRun) -> bytes | None:
-        """None for what is no question alone, as a decision or a history of messages is."""
+        """None for a graph that has not opted in, and for what is no question alone, such as a decision or a history."""
+        if served.name not in self._graphs:
+            return None
         run = live.run
         if run.input.get("messages") != [{"role": "user", "content": run.question}] or not served.chats:
             return None

@@ -30,7 +30,7 @@ from agent_service.runs.graphs import Graphs
 from agent_service.runs.live_run import LiveRuns
 from agent_service.runs.notices import Notices
 from agent_service.runs.prune import Retention, prune_forever
-from agent_service.runs.response_cache import ResponseCache
+from agent_service.runs.response_cache import ResponseCache, cached_graphs
 from agent_service.runs.run_leases import Leases
 from agent_service.runs.run_store import QueueLimits, RunStore
 from agent_service.runs.served_graphs import ServedGraphs
@@ -142,7 +142,7 @@ async def open_runtime(
             billed=partial(billed_before, pool),
             roll_back=partial(roll_back, pool),
             tracer=tracer,
-            cache=_response_cache(settings, pool, metrics, redis),
+            cache=_response_cache(settings, pool, metrics, redis, cached_graphs(settings, graphs.names)),
         ),
         notices=notices,
         metrics=metrics,
@@ -194,10 +194,12 @@ async def open_runtime(
             watchdog.stop()
 
 
-def _response_cache(settings: Settings, pool: Pool, metrics: Metrics, redis: "RedisLink | None") -> ResponseCache | None:
-    seconds = settings.response_cache_seconds
-    if not seconds:
+def _response_cache(
+    settings: Settings, pool: Pool, metrics: Metrics, redis: "RedisLink | None", graphs: frozenset[str]
+) -> ResponseCache | None:
+    if not graphs:
         return None
+    seconds = settings.response_cache_seconds
     answers: Answers = PostgresAnswers(pool, seconds=seconds)
     if redis:
         from agent_service.runs.redis_answers import RedisAnswers  # noqa: PLC0415  # only with REDIS_URL
@@ -205,7 +207,7 @@ def _response_cache(settings: Settings, pool: Pool, metrics: Metrics, redis: "Re
         answers = RedisAnswers(redis, pool, answers, seconds=seconds, lease_seconds=settings.lease_seconds)
     models = (settings.openai_base_url, settings.model, settings.cheap_model, settings.fallback_model)
     version = (metrics.graph_version, *(str(each) for each in models))
-    return ResponseCache(answers, metrics, scope=settings.response_cache_scope, version=version)
+    return ResponseCache(answers, metrics, graphs=graphs, scope=settings.response_cache_scope, version=version)
 
 
 async def _keep_going(name: str, loop: Callable[[], Coroutine[None, None, None]]) -> None:
