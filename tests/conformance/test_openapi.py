@@ -27,6 +27,7 @@ BEYOND_JSON_SCHEMA = {
     "POST /assistants/{assistant_id}/latest", "POST /assistants/search", "POST /assistants/count",
     "POST /threads", "POST /threads/search", "POST /threads/count", "POST /threads/prune",
     "PATCH /threads/{thread_id}", "POST /threads/{thread_id}/state", "POST /threads/{thread_id}/state/checkpoint",
+    "PATCH /threads/{thread_id}/state",
     "POST /threads/{thread_id}/history", "POST /threads/{thread_id}/runs", "POST /threads/{thread_id}/runs/stream",
     "POST /threads/{thread_id}/runs/wait", "POST /runs", "POST /runs/stream", "POST /runs/wait", "POST /runs/batch",
     "POST /runs/crons", "POST /runs/crons/search", "POST /runs/crons/count", "PATCH /runs/crons/{cron_id}",

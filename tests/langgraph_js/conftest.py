@@ -36,6 +36,7 @@ class Stage:
     url: str
     model: FakeModel
     pages: dict[str, str]
+    is_reference: bool
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -76,7 +77,7 @@ async def _stage(
         FakeModel(script()) as model,
         running_site(request.param, model_url=model.url, admin_url=admin_url, folder=folder, CORS_ORIGINS=origins) as site,
     ):
-        yield Stage(site.url, model, pages)
+        yield Stage(site.url, model, pages, site.is_reference)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from agent_service.api.langgraph.encoder import HEARTBEAT, HEARTBEAT_SECONDS, En
 from agent_service.api.langgraph.pages import page
 from agent_service.api.langgraph.run_inputs import ALL_MODES, asked_of
 from agent_service.api.langgraph.views import outcome_view
-from agent_service.api.langgraph.wire_schemas import CancelMany, Limit, Offset, RunCreate, StreamMode
+from agent_service.api.langgraph.wire_schemas import CancelMany, Limit, Offset, RunCreate, RunOfBatch, StreamMode
 from agent_service.api.openapi import PROBLEMS, event_stream
 from agent_service.api.sse import StreamResponse
 from agent_service.errors import InvalidRequest, NotFound, SlipwayError
@@ -97,7 +97,7 @@ async def wait_for_stateless_run(body: RunCreate, res: ResourcesDep, principal: 
 
 
 @router.post("/runs/batch")
-async def create_batch(body: list[RunCreate], res: ResourcesDep, principal: Caller) -> Response:
+async def create_batch(body: list[RunOfBatch], res: ResourcesDep, principal: Caller) -> Response:
     """Begins several runs, each on a thread of its own. The first that is refused ends it; `begun` then names those before."""
     if len(body) > MAX_BATCH:
         raise InvalidRequest(f"body: expected at most {MAX_BATCH} runs", field="body")

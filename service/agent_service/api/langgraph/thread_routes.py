@@ -9,6 +9,7 @@ from langgraph.types import StateSnapshot
 from starlette.responses import Response, StreamingResponse
 
 from agent_service.api.deps import Caller, ResourcesDep
+from agent_service.api.field_types import JsonObject
 from agent_service.api.json_body import JsonResponse, JsonRoute
 from agent_service.api.langgraph.pages import page
 from agent_service.api.langgraph.views import checkpoint_view, state_view, thread_view
@@ -157,6 +158,15 @@ async def update_state(thread_id: UUID, body: StateUpdate, res: ResourcesDep, pr
     at = place(body.checkpoint, body.checkpoint_id)
     made = await res.threads.update(principal, thread_id, body.values, as_node=body.as_node, at=at)
     return JsonResponse(checkpoint_view(made, thread_id))
+
+
+@router.patch("/threads/{thread_id}/state")
+async def patch_state(thread_id: UUID, _: JsonObject, res: ResourcesDep, principal: Caller) -> Response:
+    """Not supported (`threads.patchState` of the JavaScript SDK): metadata of a checkpoint says who made it, and stays."""
+    await res.threads.get(principal, thread_id)
+    raise InvalidRequest(
+        "metadata: that of a state cannot be changed; a thread's can, by PATCH /threads/{thread_id}", field="metadata"
+    )
 
 
 @router.post("/threads/{thread_id}/history")

@@ -4,6 +4,7 @@ Every field of theirs is known here. One that Slipway does not honour is refused
 asks for, and only taken where LangGraph Platform says itself that a server may ignore it.
 """
 
+import re
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -201,6 +202,22 @@ class RunCreate(Body):
     langsmith_tracing: JsonValue | None = None
     strict_resume: bool | None = None
     ttl: None = Field(None, description="Not supported.")
+
+
+def _snake_case(given: Any) -> Any:
+    """The batch of `@langchain/langgraph-sdk` sends its options as JavaScript names them, beside `assistant_id`."""
+    if not isinstance(given, dict):
+        return given
+    told: dict[Any, Any] = {}
+    for name, value in given.items():
+        snake = CAPITAL.sub(lambda found: f"_{found[0].lower()}", name)
+        told[snake if snake in RunCreate.model_fields else name] = given.get(snake, value)
+    return told
+
+
+CAPITAL = re.compile("[A-Z]")
+
+RunOfBatch = Annotated[RunCreate, BeforeValidator(_snake_case)]
 
 
 class CancelMany(Body):
