@@ -191,3 +191,28 @@ async def test_a_search_looks_through_the_newest_sessions_and_questions_alone(
             for text in ("ropes", "keel", "sails")
         }
     assert found == {"ropes": ["c"], "keel": ["b"], "sails": ["b"]}  # `sails` is b's title
+
+
+async def test_a_long_history_is_read_in_pages(plain: RunningService) -> None:
+    async with plain.client() as client:
+        await ask(client, "question 0")
+        async with plain.resources.pool.connection() as conn:
+            await conn.execute(
+                "INSERT INTO slipway.runs (id, session_id, tenant, user_id, question, input, status, outcome, created_at)"
+                " SELECT gen_random_uuid(), r.session_id, r.tenant, r.user_id, 'question ' || n, '{}', 'finished', 'completed',"
+                " r.created_at + n * interval '1 second' FROM slipway.runs r, generate_series(1, 24) AS n"
+            )
+        pages: list[list[str]] = []
+        query: dict[str, Any] = {"limit": 10}
+        while True:
+            page = (await client.get("/sessions/s/messages", params=query)).json()
+            pages.append([message["content"] for message in page["messages"] if message["role"] == "user"])
+            if page["earlier"] is None:
+                break
+            query["before"] = page["earlier"]
+        whole = (await client.get("/sessions/s/messages")).json()
+
+    expected = [f"question {n}" for n in range(25)]
+    assert pages == [expected[15:], expected[5:15], expected[:5]]
+    assert [message["content"] for message in whole["messages"] if message["role"] == "user"] == expected
+    assert whole["earlier"] is None

@@ -122,6 +122,7 @@ class History(BaseModel):
     messages: list[Message]
     active_run_id: UUID | None
     interrupted: Interrupted | None
+    earlier: UUID | None = Field(description="Give it as `before` for older messages; null: there are none.")
 
 
 class CitedPassage(BaseModel):

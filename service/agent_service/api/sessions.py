@@ -28,6 +28,7 @@ from agent_service.errors import InvalidRequest
 from agent_service.principal import Principal
 from agent_service.resources import Resources
 from agent_service.runs.budget_report import budget_report
+from agent_service.runs.session_store import PAGE_RUNS
 from agent_service.runs.usage import GROUPS, Group, usage
 
 router = APIRouter(route_class=JsonRoute, responses=PROBLEMS)
@@ -64,10 +65,16 @@ async def rename_session(session_id: SessionPath, body: SessionChange, res: Reso
 
 
 @router.get("/sessions/{session_id}/messages", response_model=History, tags=["sessions"])
-async def get_messages(session_id: SessionPath, res: ResourcesDep, principal: Caller) -> Response:
+async def get_messages(
+    session_id: SessionPath,
+    res: ResourcesDep,
+    principal: Caller,
+    limit: Annotated[int, Query(ge=10, le=PAGE_RUNS, description="Runs whose messages are told, the newest.")] = PAGE_RUNS,
+    before: Annotated[UUID | None, Query(description="Only runs before this one: `earlier` of the page behind it.")] = None,
+) -> Response:
     """Questions and answers, the run that is going, the decision that is waited for."""
     async with res.rendering:
-        return JsonResponse(await res.sessions.history(principal, session_id))
+        return JsonResponse(await res.sessions.history(principal, session_id, limit=limit, before=before))
 
 
 @router.get("/runs/{run_id}/passages", response_model=Passages, tags=["runs"])

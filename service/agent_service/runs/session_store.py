@@ -23,6 +23,9 @@ VERSION_MARK = "@"
 KNOWS_GRAPHS = "+"
 """In the name of a holder, before that mark: it keeps each session to its graph. Migration 0014 hinders whoever does not."""
 
+PAGE_RUNS = 500
+"""Of a history, unless its reader asks for fewer: a longer session is read in pages."""
+
 MAX_PASSAGES = 50
 """Of a run's sources; each has some 1,500 characters."""
 
@@ -60,6 +63,8 @@ class History(TypedDict):
     messages: list[HistoryMessage]
     active_run_id: UUID | None
     interrupted: Waiting | None
+    earlier: UUID | None
+    """Run before which there are older ones; None: there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +97,17 @@ class SessionStore:
             if not await one(conn, RENAME_SESSION, title, principal.tenant, principal.user, session_id):
                 raise NotFound("no such session")
 
-    async def history(self, principal: Principal, session_id: str) -> History:
-        """Messages, the run that is going and the decision that is waited for. Raises NotFound."""
+    async def history(
+        self, principal: Principal, session_id: str, *, limit: int = PAGE_RUNS, before: UUID | None = None
+    ) -> History:
+        """Messages of the newest `limit` runs, or of those `before` one; the run that is going and the decision that is waited
+        for, which only the newest page tells of. Raises NotFound.
+        """
         async with connection(self._pool) as conn:
             thread = await _owned(conn, OWNED_SESSION, principal, session_id)
-            runs = await (await conn.execute(SESSION_RUNS, (thread,))).fetchall()
+            asked = {"thread": thread, "before": before, "limit": limit + 1}
+            found = await (await conn.execute(SESSION_RUNS.encode(), asked)).fetchall()
+        runs = found[:limit][::-1]
         active = next((run["id"] for run in runs if run["status"] != "finished"), None)
         last = runs[-1] if runs else None
         waits = last is not None and last["outcome"] == "interrupted"
@@ -104,7 +115,8 @@ class SessionStore:
             "session_id": session_id,
             "messages": [message for run in runs for message in _messages(run)],
             "active_run_id": active,
-            "interrupted": {"run_id": last["id"], "interrupts": last["interrupts"]} if last and waits else None,
+            "interrupted": {"run_id": last["id"], "interrupts": last["interrupts"]} if last and waits and not before else None,
+            "earlier": runs[0]["id"] if len(found) > limit else None,
         }
 
     async def passages(self, principal: Principal, run_id: UUID) -> Sequence[DictRow]:
@@ -249,8 +261,10 @@ SELECT r.id, r.resumes, r.question, r.answer, r.status, r.outcome, r.interrupts,
        {CITED} AS sources,
        CASE WHEN r.resumes IS NOT NULL THEN r.input->'resume' END AS decided
 FROM slipway.runs r LEFT JOIN slipway.feedback f ON f.run_id = r.id
-WHERE r.session_id = %s AND NOT {UNDONE}
-ORDER BY r.created_at, r.id
+WHERE r.session_id = %(thread)s AND NOT {UNDONE}
+  AND (%(before)s::uuid IS NULL OR (r.created_at, r.id) < (
+      SELECT b.created_at, b.id FROM slipway.runs b WHERE b.id = %(before)s AND b.session_id = %(thread)s))
+ORDER BY r.created_at DESC, r.id DESC LIMIT %(limit)s
 """
 
 SAID = f"""
