@@ -15,16 +15,17 @@ from agent_service.api.page import MEDIA_TYPES, site
 
 ROOT = Path(__file__).parent.parent.parent
 STATIC = ROOT / "service" / "agent_service" / "static"
-VENDOR = STATIC / "vendor"
+VENDORS = [STATIC / "vendor", ROOT / "tests" / "support" / "vendor"]
 SCRIPTS = sorted((STATIC / "js").glob("*.js"))
 
 
-def test_vendored_files_are_those_of_the_manifest_to_the_byte() -> None:
-    manifest = json.loads((VENDOR / "manifest.json").read_text())
+@pytest.mark.parametrize("vendor", VENDORS, ids=["page", "tests"])
+def test_vendored_files_are_those_of_the_manifest_to_the_byte(vendor: Path) -> None:
+    manifest = json.loads((vendor / "manifest.json").read_text())
     listed = {name: digest for library in manifest.values() for name, digest in library["files"].items()}
     found = {
-        path.relative_to(VENDOR).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for folder in VENDOR.iterdir()
+        path.relative_to(vendor).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for folder in vendor.iterdir()
         if folder.is_dir()
         for path in folder.rglob("*")
         if path.is_file()
@@ -35,7 +36,7 @@ def test_vendored_files_are_those_of_the_manifest_to_the_byte() -> None:
         assert f"{name}/LICENSE" in library["files"]
         bundled = {f"{name}/licenses/{part.rpartition('@')[0]}.txt" for part in library["bundles"]}
         assert bundled <= library["files"].keys()
-        assert any(library["version"].encode() in path.read_bytes()[:200] for path in (VENDOR / name).glob("*.min.*js"))
+        assert any(library["version"].encode() in path.read_bytes()[:200] for path in (vendor / name).glob("*.min.*js"))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
