@@ -2,11 +2,16 @@
 
 import json
 from collections.abc import AsyncIterator
+from operator import add
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 import pytest
+from langchain_core.messages import AIMessage, AnyMessage
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.graph.message import add_messages
+from typing_extensions import TypedDict
 
 from agent_service.child_processes import Workers
 from agent_service.documents.ingest import ingest
@@ -93,21 +98,81 @@ async def test_a_question_is_replaced_with_all_behind_it_and_the_model_hears_not
         assert len(await history(client)) == 2
 
 
+COMPACT = Retention(event_hours=24, session_days=0)
+
+
+def heard(model: FakeModel) -> list[str]:
+    return [message["content"] for message in model.requests[-1].payload["messages"] if message["role"] == "user"]
+
+
+async def test_the_last_question_is_replaced_as_often_as_one_likes_in_a_session_that_was_idle(
+    plain: RunningService, model: FakeModel
+) -> None:
+    async with plain.client() as client:
+        await ask(client, "first")
+        last = await ask(client, "second")
+        for words in ("third", "fourth"):
+            for _ in range(2):  # a session that is compacted twice loses no more
+                async with plain.resources.pool.connection() as conn:
+                    await conn.execute("UPDATE slipway.sessions SET compacted_at = NULL")
+                assert await prune(plain.resources.pool, COMPACT)
+            last = await ask(client, words, replaces=last["run_id"])
+            assert heard(model) == ["first", words]
+        await ask(client, "fifth")
+        assert heard(model) == ["first", "fourth", "fifth"]
+
+
 async def test_a_question_whose_state_before_is_no_longer_kept_is_not_replaced_and_nothing_is_forgotten(
     plain: RunningService, model: FakeModel
 ) -> None:
     async with plain.client() as client:
-        first, second = await ask(client, "first"), await ask(client, "second")
-        assert await prune(plain.resources.pool, Retention(event_hours=24, session_days=0))  # it keeps the latest state
+        first, second, _ = [await ask(client, words) for words in ("first", "second", "third")]
+        assert await prune(plain.resources.pool, COMPACT)
 
         refused = await client.post("/chat", json={"question": "x", "session_id": "s", "replaces": second["run_id"]})
 
         check_problem(refused, 409, "state_gone", field="replaces")
-        await ask(client, "third")
-        heard = [message["content"] for message in model.requests[-1].payload["messages"] if message["role"] == "user"]
-        assert heard == ["first", "second", "third"]
+        await ask(client, "fourth")
+        assert heard(model) == ["first", "second", "third", "fourth"]
         anew = await ask(client, "first again", replaces=first["run_id"])  # there was nothing before it
         assert [message["run_id"] for message in await history(client)] == [anew["run_id"]] * 2
+
+
+class Counting(MessagesState):
+    asked: Annotated[int, add]
+
+
+class Remembering(TypedDict):
+    messages: Annotated[list[AnyMessage], add_messages]
+    calls: Annotated[int, add]
+
+
+def counting(_: Any) -> StateGraph[Counting]:
+    """Counts its questions, and has a subgraph that remembers how often it was called: state that is no message."""
+
+    def call(state: Remembering) -> dict[str, Any]:
+        return {"calls": 1, "messages": [AIMessage(f"call {state.get('calls', 0) + 1}")]}
+
+    inner = StateGraph(Remembering).add_node("call", call).add_edge(START, "call").compile(checkpointer=True)
+
+    def count(state: Counting) -> dict[str, Any]:
+        return {"asked": 1, "messages": [AIMessage(f"question {state.get('asked', 0) + 1}")]}
+
+    graph = StateGraph(Counting).add_node("inner", inner).add_node("count", count)
+    return graph.add_edge(START, "inner").add_edge("inner", "count")
+
+
+async def test_state_that_is_no_message_goes_back_too_and_that_of_a_subgraph_which_remembers(database_url: str) -> None:
+    graph = {"AGENT_GRAPH": "tests.integration.test_history:counting"}
+    async with running_service(database_url, **OFFLINE, **graph) as service, service.client() as client:
+        answers = [await ask(client, words) for words in ("one", "two", "three")]
+        assert [run["answer"].split("\n\n") for run in answers] == [[f"call {n}", f"question {n}"] for n in (1, 2, 3)]
+        assert await prune(service.resources.pool, COMPACT)
+
+        again = await ask(client, "three", replaces=answers[-1]["run_id"])
+
+        assert again["answer"].split("\n\n") == ["call 3", "question 3"]
+        assert (await ask(client, "four"))["answer"].split("\n\n") == ["call 4", "question 4"]
 
 
 async def test_sessions_are_found_by_title_or_question_and_renamed(plain: RunningService) -> None:

@@ -12,14 +12,13 @@ from datetime import datetime
 from typing import Self
 
 import structlog
-from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
-from psycopg import AsyncCursor, IsolationLevel
 from psycopg.errors import DeadlockDetected, SerializationFailure
 from psycopg.rows import DictRow
 
 from agent_service.db.pool import Pool, connection, database_errors
 from agent_service.errors import DatabaseUnavailable
 from agent_service.metrics import TABLES, Metrics
+from agent_service.runs.compaction import CompactingSaver
 from agent_service.runs.run_rows import WAITS, one
 from agent_service.runs.session_store import ERASE_SESSIONS
 from agent_service.settings import Settings
@@ -160,7 +159,7 @@ async def _erase_sessions(pool: Pool, days: float, done: Pruned, pause: float, *
 
 
 async def _compact_threads(pool: Pool, history_hours: float, done: Pruned, pause: float) -> None:
-    saver = _Saver(pool)
+    saver = CompactingSaver(pool)
     asked: dict[str, object] = {"history_hours": history_hours, "batch": BATCH}
     after = (datetime.min, "")  # noqa: DTZ901  # PostgreSQL takes it as before every time stamp
     while True:
@@ -175,26 +174,13 @@ async def _compact_threads(pool: Pool, history_hours: float, done: Pruned, pause
         after = (sessions[-1]["last_active_at"], sessions[-1]["id"])
 
 
-class _Saver(AsyncPostgresSaver):
-    """Each thread is pruned by one snapshot. Behind a pooler the transaction has begun when the saver asks for it."""
-
-    def __init__(self, pool: Pool) -> None:
-        super().__init__(pool)
-        self._pool = pool
-
-    @asynccontextmanager
-    async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:  # noqa: ARG002  # the base's
-        async with self._pool.connection(isolation=IsolationLevel.REPEATABLE_READ) as conn, conn.cursor(binary=True) as cursor:
-            yield cursor
-
-
-async def _compact(pool: Pool, saver: AsyncPostgresSaver, session: DictRow, done: Pruned) -> None:
-    """Keeps the latest checkpoint. A run that starts meanwhile loses nothing: the saver prunes what one snapshot holds,
-    keeps that snapshot's latest checkpoint, and what the run goes on from is that one or a newer one.
+async def _compact(pool: Pool, saver: CompactingSaver, session: DictRow, done: Pruned) -> None:
+    """A run that starts meanwhile loses nothing: one snapshot is compacted, its latest checkpoint is kept, and what the run
+    goes on from is that one or a newer one.
     """
     with database_errors():
         try:
-            await saver.aprune([session["id"]], strategy="keep_latest")
+            await saver.compact(session["id"])
             done.threads += 1
         except NotImplementedError:
             done.delta_threads += 1

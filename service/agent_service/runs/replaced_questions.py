@@ -30,7 +30,7 @@ WHERE first.session_id = %s AND first.id = %s AND first.resumes IS NULL
 """
 
 # Nothing was answered before it, or there is a checkpoint of another run than those that are undone: idle sessions keep their
-# latest alone (prune.py).
+# latest, and the one before their last question (compaction.py).
 STATE_BEFORE = """
 SELECT 1 WHERE NOT EXISTS (
     SELECT 1 FROM slipway.runs first JOIN slipway.runs r ON r.session_id = first.session_id

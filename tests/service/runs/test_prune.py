@@ -128,7 +128,9 @@ async def test_events_of_runs_that_go_on_or_ended_lately_stay(service: RunningSe
     assert (hour_kept.runs, hour_over.runs) == (0, 1)
 
 
-async def test_a_session_keeps_its_latest_checkpoint_and_goes_on_from_it(service: RunningService, pool: Pool) -> None:
+async def test_a_session_keeps_its_latest_checkpoint_with_the_one_before_its_last_question_and_goes_on_from_it(
+    service: RunningService, pool: Pool
+) -> None:
     async with service.client() as client:
         await ask(client, "What is a lease?", "s1")
         before = await checkpoints(pool, "s1")
@@ -137,12 +139,13 @@ async def test_a_session_keeps_its_latest_checkpoint_and_goes_on_from_it(service
         after = await checkpoints(pool, "s1")
         await ask(client, "And a fence?", "s1")
         third = await prune(pool, KEEP_ALL)
+        after_two = await checkpoints(pool, "s1")
         state = await AsyncPostgresSaver(pool).aget_tuple({"configurable": {"thread_id": "s1"}})
 
     assert first is not None
     assert second is not None
     assert third is not None
-    assert (before > 1, after) == (True, 1)
+    assert (before > 1, after, after_two) == (True, 1, 2)
     assert (first.threads, second.threads, third.threads) == (1, 0, 1)
     assert state is not None
     questions = [m.content for m in state.checkpoint["channel_values"]["messages"] if m.type == "human"]
@@ -371,5 +374,6 @@ async def test_a_thread_of_a_client_keeps_its_history_for_a_while_and_one_of_a_s
         gone = (await client.get(f"/threads/{alone}")).status_code
 
     assert len(kept) > 2
-    assert [state["checkpoint_id"] for state in left] == [kept[0]["checkpoint_id"]]
+    before = next(state for state in kept if state["metadata"]["run_id"] != kept[0]["metadata"]["run_id"])
+    assert [state["checkpoint_id"] for state in left] == [kept[0]["checkpoint_id"], before["checkpoint_id"]]
     assert (still_there, gone) == (200, 404)
