@@ -250,6 +250,14 @@ class GraphFailed(SlipwayError):
     status = 500
 
 
+class GraphBroken(SlipwayError):
+    """Its files were changed and cannot be loaded (`slipway dev --reload`); what waits for a decision goes on waiting."""
+
+    code = "graph_broken"
+    status = 503
+    retryable = True
+
+
 class GraphChanged(SlipwayError):
     """The run began under another version of the graph, which had nodes or keys that this one lacks."""
 

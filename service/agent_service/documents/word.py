@@ -1,4 +1,4 @@
-"""Word's .docx as a document: headings, paragraphs, tables. Pure, but for python-docx."""
+"""Word's .docx as a document, with its changes accepted: headings, paragraphs, tables. Pure, but for python-docx."""
 
 import re
 from collections.abc import Iterator
@@ -28,12 +28,29 @@ MAX_PARTS: Final = 10_000
 HEADING: Final = re.compile(r"heading ([1-9])", re.IGNORECASE)
 """Names of Word's own styles, in a file of any language."""
 
+REMOVED: Final = (
+    "//w:del | //w:moveFrom | //w:tr[w:trPr/w:del] | //w:tc[w:tcPr/w:cellDel]"
+    " | //w:sdt[w:sdtPr/w:showingPlcHdr]"
+    " | //w:sdt[w:sdtPr/w:docPartObj/w:docPartGallery[starts-with(@w:val, 'Table of ')]]"
+)
+"""What somebody deleted or moved away while changes were tracked; "Click here to enter text"; tables of contents, whose words
+stand in the headings themselves."""
+
+WRAPPERS: Final = (
+    "//w:ins | //w:moveTo | //w:sdt | //w:sdtContent | //w:sdtPr | //w:sdtEndPr | //w:smartTag | //w:customXml | //w:fldSimple"
+)
+"""Around runs, paragraphs, rows and cells: insertions that are tracked, content controls, fields. python-docx looks into none."""
+
+WITHOUT_TEXT: Final = ("sdtPr", "sdtEndPr")
+"""Of these: what a content control says of itself."""
+
 
 def parse_docx(content: bytes, title: str) -> Document:
     """Raises UnreadableDocument: it is no .docx, encrypted, damaged, or unpacks to too much."""
     _check_size(content)
     try:
         word = docx.Document(BytesIO(content))
+        _accept_changes(word)
         name = (word.core_properties.title or "").strip()
         items = [item for item in _items(word) if item.text.strip()]
     except (OpcError, BadZipFile, etree.LxmlError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -55,6 +72,18 @@ def _check_size(content: bytes) -> None:
         raise UnreadableDocument(f"unpacks to more than {MAX_UNPACKED_BYTES // 1_000_000} MB, or {MAX_PARTS:,} parts")
     if any(part.file_size > MAX_XML_BYTES and part.filename.endswith((".xml", ".rels")) for part in parts):
         raise UnreadableDocument(f"has a part that unpacks to more than {MAX_XML_BYTES // 1_000_000} MB")
+
+
+def _accept_changes(word: WordDocument) -> None:
+    """Leaves the text that a reader of the printed page sees, where python-docx finds it."""
+    body = word.element.body
+    for element in body.xpath(REMOVED):
+        element.getparent().remove(element)
+    for element in reversed(body.xpath(WRAPPERS)):  # from inside out
+        if etree.QName(element).localname not in WITHOUT_TEXT:
+            for child in list(element):
+                element.addprevious(child)
+        element.getparent().remove(element)
 
 
 def _items(word: WordDocument) -> Iterator[Block | Heading]:

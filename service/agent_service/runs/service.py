@@ -15,6 +15,7 @@ from agent_service.db.pool import until_database_answers
 from agent_service.errors import (
     BudgetSpent,
     DatabaseUnavailable,
+    GraphBroken,
     GuardrailBlocked,
     IdempotencyConflict,
     InvalidRequest,
@@ -162,8 +163,10 @@ class RunService:
 
         Raises:
             GuardrailBlocked, InvalidRequest, OtherGraph, RateLimited, TooManyRuns, BudgetSpent, Overloaded, SessionBusy,
-            NotInterrupted
+            NotInterrupted, GraphBroken
         """
+        if "command" in run_input or run_input.get("state") is None:
+            _refuse_to_decide(self.graphs.of_session(graph))
         wanted = Asked(
             uuid4(),
             principal,
@@ -194,6 +197,9 @@ class RunService:
 
         Args:
             values: what the interrupt returns in the graph; a mapping by interrupt id if `by_interrupt`.
+
+        Raises:
+            GraphBroken: the run would end at once, and the decision with it.
         """
         interrupted = await self._store.get(run_id, principal)
         request = _request_hash(idempotency_key, str(run_id), by_interrupt, values)
@@ -208,12 +214,14 @@ class RunService:
             )
         # By interrupt id also when there is one: LangGraph raises on a bare None.
         resume = {} if interrupted.at_breakpoint else values if by_interrupt else dict.fromkeys(pending, values)
+        graph = self.graphs.of_session(interrupted.graph)
+        _refuse_to_decide(graph)
         wanted = Asked(
             uuid4(),
             principal,
             interrupted.question,
             {"resume": resume, "context": interrupted.input.get("context")},
-            graph=self.graphs.of_session(interrupted.graph).name,
+            graph=graph.name,
             resumes=interrupted.id,
             idempotency_key=idempotency_key,
             request_hash=request,
@@ -392,6 +400,12 @@ def _run_input(served: ServedGraph, messages: list[dict[str, Any]], context: Map
     if not served.chats:
         raise InvalidRequest(f"graph: {served.name} takes no question: its state has no `messages`", field="graph")
     return {"messages": messages, "context": served.context.of(context)}
+
+
+def _refuse_to_decide(graph: ServedGraph) -> None:
+    """Raises GraphBroken: a run that begins now ends at once, and a decision that it brings is made with it."""
+    if graph.broken:
+        raise GraphBroken(f"not decided, as the graph is broken; mend it, then decide again: {graph.broken}", retry_after=1)
 
 
 def _joined(run: Run, request_hash: str | None) -> Run:

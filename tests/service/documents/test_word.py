@@ -71,6 +71,52 @@ def test_a_cell_counts_once_whatever_width_it_claims() -> None:
     assert parse("x.docx", made(fill)).sections[0].blocks == (Block("| wide |\n| --- |", "table"),)
 
 
+def of_xml(body: str) -> list[Block]:
+    """The blocks of a document with this in its body."""
+
+    def fill(document: WordDocument) -> None:
+        for element in reversed(parse_xml(f"<w:body {nsdecls('w')}>{body}</w:body>")):
+            document.element.body.insert(0, element)
+
+    return [block for section in parse("x.docx", made(fill)).sections for block in section.blocks]
+
+
+def run(text: str, tag: str = "t") -> str:
+    return f"<w:r><w:{tag} xml:space='preserve'>{text}</w:{tag}></w:r>"
+
+
+def control(content: str, properties: str = "") -> str:
+    return f"<w:sdt><w:sdtPr>{properties}</w:sdtPr><w:sdtContent>{content}</w:sdtContent></w:sdt>"
+
+
+def test_changes_that_are_tracked_count_as_accepted() -> None:
+    inserted = f"<w:ins w:id='1'>{run('in ')}<w:ins w:id='2'>{control(run('serted'))}</w:ins></w:ins>"
+    assert of_xml(f"<w:p>{run('a ')}{inserted}<w:del w:id='3'>{run('gone', 'delText')}</w:del>{run(' z')}</w:p>") == [
+        Block("a in serted z")
+    ]
+    moved = f"<w:p><w:moveFrom w:id='4'>{run('here')}</w:moveFrom></w:p><w:p><w:moveTo w:id='5'>{run('there')}</w:moveTo></w:p>"
+    assert of_xml(moved) == [Block("there")]
+    rows = [f"<w:tr>{mark}<w:tc><w:p>{run(text)}</w:p></w:tc></w:tr>" for mark, text in (("", "kept"), (DELETED_ROW, "gone"))]
+    assert of_xml(f"<w:tbl><w:tblPr/><w:tblGrid/>{''.join(rows)}</w:tbl>") == [Block("| kept |\n| --- |", "table")]
+
+
+DELETED_ROW = "<w:trPr><w:del w:id='1'/></w:trPr>"
+
+
+def test_content_controls_and_fields_are_read_wherever_they_stand() -> None:
+    paragraph = f"<w:p>{run('by ')}{control(run('Ann'))}<w:fldSimple w:instr='DATE'>{run(' in May')}</w:fldSimple></w:p>"
+    cell = f"<w:tc><w:p>{run('cell')}</w:p></w:tc>"
+    table = f"<w:tbl><w:tblPr/><w:tblGrid/>{control(f'<w:tr>{control(cell)}</w:tr>')}</w:tbl>"
+    assert of_xml(control(control(paragraph) + table)) == [Block("by Ann in May"), Block("| cell |\n| --- |", "table")]
+
+
+def test_prompts_of_empty_controls_and_tables_of_contents_are_no_text() -> None:
+    contents = "<w:docPartObj><w:docPartGallery w:val='Table of Contents'/></w:docPartObj>"
+    empty = control(run("Click here to enter text."), "<w:showingPlcHdr/>")
+    paragraph = f"<w:p>{run('text')}{empty}</w:p>"
+    assert of_xml(control(f"<w:p>{run('Holidays 3')}</w:p>", contents) + paragraph) == [Block("text")]
+
+
 def test_entities_are_not_opened() -> None:
     good = made(lambda document: document.add_paragraph("HERE"))
     with ZipFile(BytesIO(good)) as archive:

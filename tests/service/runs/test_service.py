@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -89,6 +90,31 @@ async def test_two_values_that_race_under_one_key_are_one_decision_and_a_refusal
         assert sorted({answer.status_code for answer in answers}) == [200, 409]
         assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"idempotency_conflict"}
     assert database.rows("SELECT count(*) FROM slipway.runs") == [{"count": 2 * rounds}]
+
+
+@pytest.mark.parametrize("wire", ["ours", "langgraph"])
+async def test_a_decision_for_a_graph_whose_changed_files_are_broken_is_refused_and_waits_on(serve: Serve, wire: str) -> None:
+    async with serve(graphs.interrupts_with("colour?")) as service, service.client() as client:
+        if wire == "ours":
+            waiting = (await client.post("/chat", json={"question": "odd"})).json()
+            path, body = f"/runs/{waiting['run_id']}/resume", {"value": "red"}
+        else:
+            thread = (await client.post("/threads", json={})).json()["thread_id"]
+            path, body = f"/threads/{thread}/runs/wait", {"assistant_id": "agent", "command": {"resume": "red"}}
+            asked = {"assistant_id": "agent", "input": {"messages": [{"role": "user", "content": "odd"}]}}
+            assert "__interrupt__" in (await client.post(path, json=asked)).json()
+        served = service.resources.graphs.by_name
+        whole = dict(served)
+        served.update({name: replace(each, broken="agent.py:3: invalid syntax") for name, each in whole.items()})
+
+        refused = await client.post(path, json=body)
+
+        assert (refused.status_code, refused.json()["code"]) == (503, "graph_broken")
+        assert "agent.py:3: invalid syntax" in refused.json()["detail"]
+        served.update(whole)
+        decided = await client.post(path, json=body)
+        assert "done: odd" in decided.text
+        assert "graph_failed" not in decided.text
 
 
 async def test_a_questions_key_does_not_stand_for_a_decision(serve: Serve, effects: Effects, database: Database) -> None:

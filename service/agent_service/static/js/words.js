@@ -38,7 +38,7 @@ export const SIGN_IN_FAILURES = {
 };
 
 /** Their detail is a sentence for people: what was expected, which rule refused it, how much is left. */
-const SPEAK_FOR_THEMSELVES = new Set(["invalid_request", "guardrail_blocked", "too_large", "budget_spent", "page"]);
+const SPEAK_FOR_THEMSELVES = new Set(["graph_broken", "invalid_request", "guardrail_blocked", "too_large", "budget_spent", "page"]);
 
 const OUTCOMES = {
   completed: "completed", interrupted: "asked for a decision", iteration_limit: "stopped: step limit", timeout: "stopped: time limit",
