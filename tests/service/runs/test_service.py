@@ -94,6 +94,7 @@ async def test_two_values_that_race_under_one_key_are_one_decision_and_a_refusal
 
 @pytest.mark.parametrize("wire", ["ours", "langgraph"])
 async def test_a_decision_for_a_graph_whose_changed_files_are_broken_is_refused_and_waits_on(serve: Serve, wire: str) -> None:
+    body: dict[str, Any]
     async with serve(graphs.interrupts_with("colour?")) as service, service.client() as client:
         if wire == "ours":
             waiting = (await client.post("/chat", json={"question": "odd"})).json()
