@@ -106,6 +106,10 @@ class Settings(BaseModel):
         description="`on`, as `slipway dev` sets it, tells callers what a graph raised, with the line of its code. For whoever"
         " writes the graph: the text may quote a question or a key.",
     )
+    api_docs: Literal["on", "off"] = Field(
+        "off",
+        description="`on`, as `slipway dev` sets it, serves Swagger UI at /docs to anyone: every route, and a form to try it.",
+    )
 
     # State
     database_url: ConnInfo = Field(

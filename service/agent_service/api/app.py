@@ -20,6 +20,7 @@ from agent_service.api import (
     runs,
     sessions,
     sign_in_routes,
+    swagger,
 )
 from agent_service.api.langgraph import (
     assistant_routes,
@@ -110,6 +111,7 @@ def create_app(resources: Resources) -> FastAPI:
         probes.router,
         page.router,
         *([sign_in_routes.router] if settings.oidc_issuer else []),
+        *([swagger.router] if settings.api_docs == "on" else []),
         *([protected_resource.router] if protected_resource.issuer(settings) else []),
     )
     routes = [*for_callers, *_routes(for_all)]

@@ -52,7 +52,10 @@ DEFAULT_EXAMPLES = [
     "Save a note: the staging cluster is upgraded on Friday",
 ]
 
-PAGES = ("index.html", "spend.html")
+PAGES = ("index.html", "spend.html", "swagger.html")
+
+SWAGGER = "vendor/swagger-ui"
+"""Folder that is nine times the rest, and is served by a service whose API_DOCS is on."""
 
 REVALIDATE = "no-cache"
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -82,7 +85,7 @@ def site() -> Site:
     found = dict(sorted(_walk(files("agent_service") / "static", "")))
     version = hashlib.sha256(b"".join(hashlib.sha256(body).digest() for body in found.values())).hexdigest()[:16]
     pages = {name: found.pop(name).replace(b'"static/', f'"static/{version}/'.encode()) for name in PAGES}
-    assets, html = ({name: _asset(name, body) for name, body in each.items()} for each in (found, pages))
+    assets, html = ({name: asset_of(name, body) for name, body in each.items()} for each in (found, pages))
     return Site(assets, version, html)
 
 
@@ -90,7 +93,7 @@ def _walk(folder: Traversable, prefix: str) -> list[tuple[str, bytes]]:
     found: list[tuple[str, bytes]] = []
     for entry in folder.iterdir():
         name = prefix + entry.name
-        if entry.is_dir():
+        if entry.is_dir() and name != SWAGGER:
             found.extend(_walk(entry, f"{name}/"))
         elif _suffix(name) in MEDIA_TYPES:
             found.append((name, entry.read_bytes()))
@@ -101,7 +104,8 @@ def _suffix(name: str) -> str:
     return name[name.rfind(".") :]
 
 
-def _asset(name: str, body: bytes) -> Asset:
+def asset_of(name: str, body: bytes) -> Asset:
+    """A file of the package, as it is served."""
     return _with_etag(body, MEDIA_TYPES[_suffix(name)])
 
 
@@ -142,7 +146,7 @@ async def page(request: Request, res: ResourcesDep) -> Response:
     told = facts(res)
     html = _told(site().pages["index.html"].body, told)
     html = html.replace(b"<title>Slipway</title>", f"<title>{escape(str(told['name']))}</title>".encode(), 1)
-    return _answer(request, _with_etag(html, MEDIA_TYPES[".html"]), SAFE_PAGE | {"Cache-Control": REVALIDATE})
+    return answer(request, _with_etag(html, MEDIA_TYPES[".html"]), SAFE_PAGE | {"Cache-Control": REVALIDATE})
 
 
 def _told(html: bytes, told: dict[str, object]) -> bytes:
@@ -155,14 +159,14 @@ async def logo(request: Request) -> Response:
     found: Asset | None = request.app.state.logo
     if found is None:
         raise HTTPException(404, "PAGE_LOGO is not set.")
-    return _answer(request, found, SAFE | {"Content-Security-Policy": "default-src 'none'; sandbox", "Cache-Control": REVALIDATE})
+    return answer(request, found, SAFE | {"Content-Security-Policy": "default-src 'none'; sandbox", "Cache-Control": REVALIDATE})
 
 
 @router.api_route("/spend", methods=["GET", "HEAD"])
 async def spend(request: Request, res: ResourcesDep) -> Response:
     """The page of budgets and spend."""
     html = _told(site().pages["spend.html"].body, facts(res))
-    return _answer(request, _with_etag(html, MEDIA_TYPES[".html"]), SAFE_PAGE | {"Cache-Control": REVALIDATE})
+    return answer(request, _with_etag(html, MEDIA_TYPES[".html"]), SAFE_PAGE | {"Cache-Control": REVALIDATE})
 
 
 @router.api_route("/static/{version}/{name:path}", methods=["GET", "HEAD"])
@@ -171,10 +175,11 @@ async def asset(request: Request, version: str, name: str) -> Response:
     found = site().assets.get(name)
     if found is None:
         raise HTTPException(404, "The chat page has no such file.")
-    return _answer(request, found, SAFE | {"Cache-Control": FOR_EVER if version == site().version else REVALIDATE})
+    return answer(request, found, SAFE | {"Cache-Control": FOR_EVER if version == site().version else REVALIDATE})
 
 
-def _answer(request: Request, asset: Asset, headers: dict[str, str]) -> Response:
+def answer(request: Request, asset: Asset, headers: dict[str, str]) -> Response:
+    """The file, or 304 to who has it."""
     headers = {**headers, "ETag": asset.etag}
     known = request.headers.get("If-None-Match", "")
     if asset.etag in {tag.strip().removeprefix("W/") for tag in known.split(",")}:

@@ -99,6 +99,7 @@ def development_variables(directory: Path) -> dict[str, str]:
     default("LOG_CONTENT", "on")
     default("OFFLINE_WORDS_PER_SECOND", "30")
     default("DEVELOPER_MODE", "on")
+    default("API_DOCS", "on")
     return added
 
 
@@ -156,6 +157,8 @@ def _say_ready(settings: Settings, address: str, directory: Path) -> None:
     if settings.auth == "required" and settings.api_keys_dir == directory / "keys":
         callers += f": {command} keys create --user me"
     lines = [f"\nSlipway is ready: {address}   (Ctrl-C stops it)", f"  callers   {callers}"]
+    if settings.api_docs == "on":
+        lines.append(f"  HTTP API  {address}/docs")
     if directory == Path.cwd() / NAME:
         lines.append(f"  commands  {command} costs, ingest, keys, doctor …: from this folder they find its database")
     else:

@@ -34,6 +34,7 @@ def test_without_anything_it_lets_in_whoever_is_on_this_machine(monkeypatch: pyt
         "LOG_CONTENT": "on",
         "OFFLINE_WORDS_PER_SECOND": "30",
         "DEVELOPER_MODE": "on",
+        "API_DOCS": "on",
     }
 
 
