@@ -103,8 +103,8 @@ class Settings(BaseModel):
 
     developer_mode: Literal["on", "off"] = Field(
         "off",
-        description="`on`, as `slipway dev` sets it, tells callers what a graph raised, with the line of its code. For whoever"
-        " writes the graph: the text may quote a question or a key.",
+        description="`on`, as `slipway dev` sets it, tells callers what a graph raised, with the line of its code, and shows the"
+        " developer's view on the chat page. For whoever writes the graph: the text may quote a question or a key.",
     )
     api_docs: Literal["on", "off"] = Field(
         "off",

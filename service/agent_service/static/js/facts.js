@@ -2,7 +2,7 @@
 
 import { byId, el } from "./dom.js";
 
-export const facts = { name: "Slipway", logo: false, welcome: "", graphs: [], ...JSON.parse(document.querySelector("meta[name=slipway]").content) };
+export const facts = { name: "Slipway", logo: false, welcome: "", developer: false, graphs: [], ...JSON.parse(document.querySelector("meta[name=slipway]").content) };
 
 const WELCOME = "Steps, sources and cost appear as the agent works.";
 

@@ -1,6 +1,7 @@
 /* What the page starts with, and what its controls do. */
 
 import { ask, chooseGraph, lookAgain, newSession, openSession, page, refresh, refreshList, stop } from "./conversation.js";
+import { developerView } from "./developer.js";
 import { byId } from "./dom.js";
 import { introduce } from "./facts.js";
 import { notify } from "./log.js";
@@ -32,6 +33,7 @@ byId("sign-out").onclick = () => signOut().catch(notify);
 signedIn((known) => { byId("sign-out").hidden = !known; });
 themeSwitch(byId("theme"));
 searchSessions(() => page.session);
+developerView(() => byId("graph").value);
 
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && byId("sidebar").classList.contains("open")) { showSidebar(false); byId("menu").focus(); }

@@ -4,7 +4,7 @@ import { Answer } from "./answer.js";
 import { call } from "./api.js";
 import { copyButton } from "./clipboard.js";
 import { el, icon, openForm } from "./dom.js";
-import { keepAtEnd, notify, problemCard } from "./log.js";
+import { keepAtEnd, log, notify, problemCard } from "./log.js";
 import { Problem } from "./problem.js";
 import { Progress } from "./progress.js";
 import { Sources } from "./sources.js";
@@ -60,12 +60,15 @@ export class RunView {
 
   note(text) { this.extra.append(el("p", { class: "note" }, text)); }
 
+  /** Who else looks at runs hears it from the log. */
+  tell(kind, data) { log.dispatchEvent(new CustomEvent("happened", { detail: { runId: this.runId, kind, data } })); }
+
   /** Streams the run into this view; then `done()`. */
   watch({ link = () => {}, done }) {
     return new RunStream(this.runId, {
       link,
-      event: (kind, data) => keepAtEnd(() => this.event(kind, data)),
-      ended: (problem) => { this.problem ??= problem; keepAtEnd(() => this.finish(this.usage)); done?.(); },
+      event: (kind, data) => { this.tell(kind, data); keepAtEnd(() => this.event(kind, data)); },
+      ended: (problem) => { this.tell("ended"); this.problem ??= problem; keepAtEnd(() => this.finish(this.usage)); done?.(); },
     });
   }
 

@@ -1,0 +1,64 @@
+/* The developer's view: the graph with the node that runs, and the time of each node. Where DEVELOPER_MODE is on. */
+
+import { call } from "./api.js";
+import { byId, el } from "./dom.js";
+import { Drawing } from "./drawing.js";
+import { facts } from "./facts.js";
+import { log, problemCard } from "./log.js";
+import { Times, waterfall } from "./waterfall.js";
+
+let drawing = null;
+let drawn = ""; // name of its graph
+let run = ""; // whose events are shown
+let times = new Times();
+
+/** `graph()` names the graph of the open session. */
+export function developerView(graph) {
+  byId("develop").hidden = !facts.developer;
+  if (!facts.developer) return;
+  byId("times").replaceChildren(waterfall(times));
+  const show = (open) => {
+    byId("developer").hidden = !open;
+    byId("develop").ariaExpanded = String(open);
+    document.body.classList.toggle("developing", open);
+    if (open) refresh(graph());
+  };
+  byId("develop").onclick = () => show(byId("developer").hidden);
+  byId("developer-close").onclick = () => { show(false); byId("develop").focus(); };
+  byId("developer").onkeydown = (event) => { if (event.key === "Escape") byId("developer-close").click(); };
+  log.addEventListener("happened", ({ detail }) => {
+    if (!byId("developer").hidden && graph() !== drawn) refresh(graph());
+    hear(detail);
+  });
+  byId("graph").addEventListener("change", () => { if (!byId("developer").hidden) refresh(graph()); });
+}
+
+async function refresh(name) {
+  if (!name || name === drawn) return;
+  drawn = name;
+  try {
+    const shape = await call("GET", `assistants/${encodeURIComponent(name)}/graph`);
+    if (name !== drawn) return;
+    drawing = new Drawing(name, shape);
+    times.events.forEach((event) => drawing.hear(event));
+    byId("drawn").replaceChildren(el("h3", {}, name), drawing.root);
+  } catch (problem) {
+    drawn = "";
+    byId("drawn").replaceChildren(problemCard(problem, () => refresh(name)));
+  }
+}
+
+function hear({ runId, kind, data }) {
+  if (runId !== run || (kind === "run" && data.attempt > 1)) {
+    drawing?.begin();
+    run = runId;
+    times = new Times();
+  }
+  if (kind === "node") {
+    times.hear(data);
+    drawing?.hear(data);
+  } else if (kind === "ended") {
+    drawing?.stop();
+  }
+  if (kind !== "node" || data.state === "end") byId("times").replaceChildren(waterfall(times));
+}

@@ -1,0 +1,112 @@
+"""The developer's view: the graph as it is, the node that runs lit, and how long each took."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import expect
+
+from tests.integration.page.conftest import OpenChat, Site, fake_model_env, running_site
+from tests.integration.page.test_look import COLOURS, SCHEMES, contrast
+from tests.support.fake_model import FakeModel
+
+EDGES_BEHIND_NODES = """() => [...document.querySelectorAll(".drawing .edge")].flatMap((edge) => {
+    const points = Array.from({length: 101}, (_, at) => edge.getPointAtLength(edge.getTotalLength() * at / 100));
+    return [...document.querySelectorAll(".drawing rect")].filter((rect) => {
+        const {x, y, width, height} = rect.getBBox();
+        return points.some((point) => point.x > x + 1 && point.x < x + width - 1 && point.y > y + 1 && point.y < y + height - 1);
+    });
+}).map((rect) => rect.parentNode.dataset.node)"""
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def developing(admin_url: str, _model: FakeModel) -> AsyncIterator[Site]:
+    """The loop of a model and its tools, in the service of whoever writes it."""
+    async with running_site(admin_url, **fake_model_env(_model), DEVELOPER_MODE="on") as site:
+        yield site
+
+
+async def test_the_graph_is_drawn_and_the_node_that_runs_is_lit_until_it_ends(
+    developing: Site, model: FakeModel, open_chat: OpenChat
+) -> None:
+    chat = await open_chat(developing.service.url)
+    await chat.button("Developer").click()
+    await expect(chat.page.get_by_role("img", name="Graph")).to_be_visible()
+    names = await chat.page.locator(".drawing [data-node]").evaluate_all("nodes => nodes.map((node) => node.dataset.node)")
+    assert sorted(names) == ["__end__", "__start__", "model", "tools"]
+    await expect(chat.page.locator(".drawing .edge")).to_have_count(4)
+
+    model.script.tokens_until = 1
+    await chat.type("hello")
+    await expect(chat.page.locator(".drawing .running")).to_have_attribute("data-node", "model")
+    await expect(chat.page.locator("#drawn [role=status]")).to_have_text("Running: model")
+    model.script.tokens_until = None
+    await expect(chat.page.locator(".usage")).to_have_count(1)
+    await expect(chat.page.locator(".drawing .running")).to_have_count(0)
+    await expect(chat.page.locator("#times tbody tr td").first).to_have_text("model")
+
+
+async def test_it_opens_and_closes_by_keyboard_and_fits_390_pixels(
+    developing: Site,
+    model: FakeModel,
+    open_chat: OpenChat,
+) -> None:
+    model.script.tokens = ["Short."]
+    chat = await open_chat(developing.service.url, viewport={"width": 390, "height": 800})
+    await chat.ask("hello")
+    await chat.button("Developer").focus()
+    await chat.page.keyboard.press("Enter")
+    await expect(chat.page.get_by_role("img", name="Graph")).to_be_visible()
+    assert await chat.page.evaluate("document.documentElement.scrollWidth") == 390
+    assert await chat.page.evaluate(EDGES_BEHIND_NODES) == []
+    for scheme in SCHEMES:
+        await chat.page.emulate_media(color_scheme=scheme)
+        found = await chat.page.locator("#developer :is(h2, h3, p, td, th, button)").evaluate_all(COLOURS)
+        assert [(text, colours) for text, colours in found if contrast(*colours) < 4.5] == []
+    await chat.button("Close").focus()
+    await chat.page.keyboard.press("Escape")
+    await expect(chat.page.locator("#developer")).to_be_hidden()
+    await expect(chat.button("Developer")).to_be_focused()
+
+
+async def test_the_page_of_production_has_no_such_view(offline: Site, open_chat: OpenChat) -> None:
+    chat = await open_chat(offline.service.url)
+    await chat.ask("How is a vessel moored?")
+    await expect(chat.button("Developer")).to_be_hidden()
+
+
+TANGLE = """async () => {
+    const script = document.querySelector("script[src*='js/main.js']").src;
+    const { Drawing } = await import(script.replace("main.js", "drawing.js"));
+    const nodes = ["__start__", "plan", "left", "middle", "right", "review", "alone", "__end__"].map((id) => ({ id }));
+    const edges = [["__start__", "plan"], ["plan", "left"], ["plan", "middle"], ["plan", "right"], ["left", "review"],
+        ["middle", "review"], ["right", "review"], ["left", "plan"], ["review", "plan"], ["review", "review"],
+        ["plan", "__end__"], ["plan", "review"], ["review", "__end__"]].map(([source, target]) => ({ source, target }));
+    globalThis.drawing = new Drawing("tangle", { nodes, edges });
+    document.getElementById("drawn").replaceChildren(globalThis.drawing.root);
+}"""
+
+
+async def test_a_tangle_of_loops_is_drawn_beside_its_nodes_and_a_graph_inside_lights_its_holder(
+    developing: Site, open_chat: OpenChat
+) -> None:
+    page = (await open_chat(developing.service.url)).page
+    await page.get_by_role("button", name="Developer").click()
+    await expect(page.locator(".drawing .edge")).to_have_count(4)
+    await page.evaluate(TANGLE)
+    assert await page.evaluate(EDGES_BEHIND_NODES) == []
+
+    async def lit(*events: str) -> list[str]:
+        for event in events:
+            await page.evaluate(f"drawing.hear({event})")
+        names: list[str] = await page.locator(".drawing .running").evaluate_all("all => all.map((each) => each.dataset.node)")
+        return names
+
+    assert await lit('{node: "left", state: "start", path: ["left"]}', '{node: "middle", state: "start"}') == ["left", "middle"]
+    assert await lit('{node: "inner", state: "start", path: ["left", "inner"]}', '{node: "left", state: "end"}') == [
+        "left",
+        "middle",
+    ]
+    assert await lit('{node: "inner", state: "end"}', '{node: "unheard", state: "end"}') == ["middle"]
