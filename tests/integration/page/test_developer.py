@@ -110,3 +110,39 @@ async def test_a_tangle_of_loops_is_drawn_beside_its_nodes_and_a_graph_inside_li
         "middle",
     ]
     assert await lit('{node: "inner", state: "end"}', '{node: "unheard", state: "end"}') == ["middle"]
+
+
+async def test_a_state_is_gone_back_to_and_branched_from(developing: Site, model: FakeModel, open_chat: OpenChat) -> None:
+    chat = await open_chat(developing.service.url)
+    model.script.tokens = ["One."]
+    await chat.ask("first thing")
+    model.script.tokens = ["Two."]
+    await chat.ask("second thing")
+    await chat.button("Developer").click()
+    states = chat.page.locator("#states li")
+    ends = chat.page.locator("#states li", has_text="end")
+    await expect(ends).to_have_count(2)
+    await ends.last.locator("summary").focus()
+    await chat.page.keyboard.press("Enter")
+    await expect(ends.last.locator("pre")).to_contain_text("One.")
+    await expect(ends.last.locator("pre")).not_to_contain_text("Two.")
+    before = await states.count()
+
+    model.script.tokens = ["Three."]
+    await ends.last.get_by_role("button", name="Ask from here").click()
+    await ends.last.get_by_role("textbox").fill("another second thing")
+    await ends.last.get_by_role("button", name="Ask", exact=True).click()
+    await chat.says("Three.")
+    await expect(ends).to_have_count(3)
+    await ends.first.locator("summary").click()
+    state = ends.first.locator("pre")
+    await expect(state).to_contain_text("another second thing")
+    await expect(state).to_contain_text("One.")
+    await expect(state).not_to_contain_text("Two.")
+    assert await states.count() > before
+
+    model.script.tokens = ["Four."]
+    asks = chat.page.locator("#states li", has_text="next: model")
+    await asks.first.locator("summary").click()
+    await asks.first.get_by_role("button", name="Run model again").click()
+    await chat.says("Four.")

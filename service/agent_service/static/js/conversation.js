@@ -208,6 +208,7 @@ export async function openSession(session) {
   showSidebar(false);
   markCurrent(session);
   showGraph();
+  log.dispatchEvent(new CustomEvent("opened"));
   if (!session) return showWelcome();
   setStatus("Loading…");
   try {

@@ -1,6 +1,7 @@
-/* The developer's view: the graph with the node that runs, and the time of each node. Where DEVELOPER_MODE is on. */
+/* The developer's view: the graph with the node that runs, the time of each node, the session's states. Where DEVELOPER_MODE is on. */
 
 import { call } from "./api.js";
+import { Checkpoints } from "./checkpoints.js";
 import { byId, el } from "./dom.js";
 import { Drawing } from "./drawing.js";
 import { facts } from "./facts.js";
@@ -12,25 +13,31 @@ let drawn = ""; // name of its graph
 let run = ""; // whose events are shown
 let times = new Times();
 
-/** `graph()` names the graph of the open session. */
-export function developerView(graph) {
+/** `where()` gives `{session, graph}` of what is open; `reopen()` shows the session anew. */
+export function developerView(where, reopen) {
+  const graph = () => where().graph;
+  const checkpoints = new Checkpoints(where, reopen);
   byId("develop").hidden = !facts.developer;
   if (!facts.developer) return;
   byId("times").replaceChildren(waterfall(times));
+  byId("states").replaceChildren(checkpoints.root);
   const show = (open) => {
     byId("developer").hidden = !open;
     byId("develop").ariaExpanded = String(open);
     document.body.classList.toggle("developing", open);
-    if (open) refresh(graph());
+    if (open) look();
   };
+  const look = () => { refresh(graph()); checkpoints.show(); };
+  const lookIfOpen = () => { if (!byId("developer").hidden) look(); };
   byId("develop").onclick = () => show(byId("developer").hidden);
   byId("developer-close").onclick = () => { show(false); byId("develop").focus(); };
   byId("developer").onkeydown = (event) => { if (event.key === "Escape") byId("developer-close").click(); };
   log.addEventListener("happened", ({ detail }) => {
-    if (!byId("developer").hidden && graph() !== drawn) refresh(graph());
     hear(detail);
+    if (detail.kind === "run" || detail.kind === "ended") lookIfOpen();
   });
-  byId("graph").addEventListener("change", () => { if (!byId("developer").hidden) refresh(graph()); });
+  byId("graph").addEventListener("change", lookIfOpen);
+  log.addEventListener("opened", lookIfOpen);
 }
 
 async function refresh(name) {

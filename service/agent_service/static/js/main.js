@@ -33,7 +33,7 @@ byId("sign-out").onclick = () => signOut().catch(notify);
 signedIn((known) => { byId("sign-out").hidden = !known; });
 themeSwitch(byId("theme"));
 searchSessions(() => page.session);
-developerView(() => byId("graph").value);
+developerView(() => ({ session: page.session, graph: byId("graph").value }), () => openSession(page.session));
 
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && byId("sidebar").classList.contains("open")) { showSidebar(false); byId("menu").focus(); }
