@@ -38,9 +38,24 @@ REFUSALS = {
         "auth.oidc.issuer=https://login.example",
         "auth.oidc.clientId=slipway",
     ],
-    "auth.jwt.rotatingSecret: auth.jwt.existingSecret is the same secret": [
-        "auth.jwt.existingSecret=one",
-        "auth.jwt.rotatingSecret=two",
+    "postgres.port: it is called networkPolicy.postgresPort now, as nothing else reads it; set that to 6432": [
+        "postgres.port=6432"
+    ],
+    "auth.jwt.rotatingSecret: set auth.jwt.existingSecret=two and auth.jwt.key to an empty text": ["auth.jwt.rotatingSecret=two"],
+    "auth.jwt.key: empty means the folder of a Secret of yours": ["auth.jwt.key=''"],
+    "monitoring.alerts.thresholds.turnSeconds: no turn takes 60 s with streaming.maxTurnSeconds=30": [
+        "monitoring.alerts.enabled=true",
+        "monitoring.alerts.thresholds.turnSeconds=60",
+        "streaming.maxTurnSeconds=30",
+    ],
+    "ingress.tls: ingress.tlsSecret is one certificate for all hosts": [
+        "ingress.host=a.example",
+        "ingress.tlsSecret=one",
+        "ingress.tls=[{secretName: two, hosts: [a.example]}]",
+    ],
+    "ingress.tls: there is a certificate for b.example, which is none": [
+        "ingress.host=a.example",
+        "ingress.tls=[{secretName: two, hosts: [b.example]}]",
     ],
     "graph.files and graph.configMap: the graph can come from one of them only": [
         "graph.module=a:b",

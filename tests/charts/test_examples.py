@@ -65,7 +65,7 @@ def test_the_agent_and_its_policy_reach_the_pooler_by_its_pods_port() -> None:
     (port,) = one(found, "Deployment")["spec"]["template"]["spec"]["containers"][0]["ports"]
     page = (K8S / "database/README.md").read_text(encoding="utf-8")
 
-    assert EXAMPLES["pooled"]["postgres"]["port"] == port["containerPort"]
+    assert EXAMPLES["pooled"]["networkPolicy"]["postgresPort"] == port["containerPort"]
     assert f"listen_port = {port['containerPort']}" in one(found, "ConfigMap")["data"]["pgbouncer.ini"]
     volumes = one(found, "Deployment")["spec"]["template"]["spec"]["volumes"]
     secrets = {v["secret"]["secretName"] for v in volumes if "secret" in v} | {"agent-database", "pgbouncer-ca"}

@@ -11,7 +11,7 @@ NAME = "my-agent-slipway-auth"
 
 OTHER_WAYS = {
     "jwks": ["auth.jwt.jwksUrl=https://login/keys"],
-    "rotating": ["auth.jwt.rotatingSecret=signing"],
+    "rotating": ["auth.jwt.existingSecret=signing", "auth.jwt.key=''"],
     "own": ["auth.jwt.existingSecret=own"],
     "by its own name": [f"auth.jwt.existingSecret={NAME}"],
     "api keys": ["auth.apiKeys.existingSecret=keys"],

@@ -124,7 +124,7 @@ def test_who_reaches_the_api_can_be_limited_and_helm_test_still_does() -> None:
         ({}, {*DNS, 443, 5432}),
         (EXTERNAL, {*DNS, 443, 5432, 8080, 8443}),
         (values_of("model.baseUrl=http://models.internal/v1"), {*DNS, 443, 5432, 80}),
-        (values_of("postgres.existingSecret=mine", "postgres.port=6432"), {*DNS, 443, 6432}),
+        (values_of("postgres.existingSecret=mine", "networkPolicy.postgresPort=6432"), {*DNS, 443, 6432}),
         ({"env": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.tracing:4318"}}, {*DNS, 443, 5432, 4318}),
         ({"env": {"LANGSMITH_ENDPOINT": "http://langsmith:1984", "GUARDRAILS": "off"}}, {*DNS, 443, 5432, 1984}),
         (

@@ -1,5 +1,6 @@
 """What platform teams put into a chart of others: names, labels, containers, keys of Secrets, autoscalers, meshes, addresses."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -305,6 +306,17 @@ def test_routes_have_several_hosts_labels_and_filters() -> None:
     assert ingress["metadata"]["labels"]["edge"] == route["metadata"]["labels"]["edge"] == "public"
     assert route["metadata"]["annotations"] == {"team": "agents"}
     assert route["spec"]["rules"][0]["filters"][0]["type"] == "RequestHeaderModifier"
+
+
+def test_each_host_of_the_ingress_can_have_a_certificate_of_its_own() -> None:
+    tls = [{"secretName": "one", "hosts": ["a.example"]}, {"secretName": "two", "hosts": ["b.example", "c.example"]}]
+    hosts = ("ingress.enabled=true", "ingress.host=a.example", "ingress.hosts=[b.example, c.example]")
+    ingress = one(made(*hosts, "ingress.tls=" + json.dumps(tls)), "Ingress")["spec"]
+
+    assert ingress["tls"] == tls
+    assert [rule["host"] for rule in ingress["rules"]] == ["a.example", "b.example", "c.example"]
+    assert env(pod(*hosts, "ingress.tls=" + json.dumps(tls))["containers"][0])["PUBLIC_URL"] == "https://a.example"
+    assert "PUBLIC_URL" not in env(pod(*hosts, "ingress.tls=" + json.dumps(tls[1:]))["containers"][0])
 
 
 def test_scrapes_are_shaped_as_the_platform_wants_them() -> None:

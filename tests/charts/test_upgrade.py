@@ -7,7 +7,7 @@ import pytest
 
 from tests.charts.operator import chart as operator
 from tests.charts.slipway import CASES, CHART
-from tests.support.charts import every, merged, render, values_of
+from tests.support.charts import every, merged, refusal, render, values_of
 
 RELEASES = sorted((Path(__file__).parent.parent / "data" / "charts").glob("slipway-[0-9]*.tgz"))
 
@@ -45,6 +45,25 @@ def test_an_upgrade_of_the_operator_changes_no_field_that_cannot_be_changed_and_
     assert immutable(operator.CHART, {}) == immutable(release, {})
     assert before.keys() <= now.keys()
     assert [name for name in before if not before[name] <= now[name]] == []
+
+
+RENAMED = {
+    "postgres.port": ("6432", "networkPolicy.postgresPort"),
+    "auth.jwt.rotatingSecret": ("signing", "auth.jwt.existingSecret"),
+}
+"""Values of a release, with one that it takes, and the name that they have now."""
+
+
+@pytest.mark.parametrize("release", RELEASES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("name", RENAMED)
+def test_a_value_of_a_release_that_is_renamed_is_refused_with_its_new_name(release: Path, name: str) -> None:
+    value, now = RENAMED[name]
+    values = values_of("checkCRDs=false", f"{name}={value}")
+
+    assert render(release, values)
+    assert now in refusal(CHART, values)
+    # --reset-then-reuse-values with a default of before that somebody had written down
+    assert render(CHART, values_of("checkCRDs=false", "auth.jwt.rotatingSecret=''"))
 
 
 def test_there_are_releases_to_come_from() -> None:

@@ -110,7 +110,7 @@ async def test_an_alert_of_the_chart_reaches_a_webhook(agent: Agent, hook: Names
     labels = {"namespace": hook.name, "job": agent.release.name, "severity": "warning"}
     assert alert["status"] == "firing"
     assert alert["labels"].items() >= labels.items()
-    assert alert["annotations"]["runbook_url"] == RUNBOOK
+    assert alert["annotations"]["runbook"] == RUNBOOK
     assert (ROOT / RUNBOOK).is_file()
     report(f"alert: {ALERT} reached the webhook, with its labels and runbook")
 

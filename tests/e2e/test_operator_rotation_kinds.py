@@ -86,7 +86,7 @@ def world() -> Iterator[World]:
                     "replicaCount": 1,
                     # Nothing is asked of it: a pod tells which key it has loaded.
                     "model": {"name": "fake", "baseUrl": "http://127.0.0.1:1/v1", "existingSecret": "model-key"},
-                    "auth": {"jwt": {"rotatingSecret": "signing"}, "apiKeys": {"existingSecret": "records"}},
+                    "auth": {"jwt": {"existingSecret": "signing", "key": ""}, "apiKeys": {"existingSecret": "records"}},
                     "networkPolicy": {"operatorNamespace": namespace.name},
                 }
                 release.upgrade(values)

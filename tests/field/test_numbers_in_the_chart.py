@@ -32,7 +32,7 @@ NAMES = (
 
 ENTERED = [
     "postgres.existingSecret",
-    "auth.jwt.rotatingSecret",
+    "auth.jwt.existingSecret",
     "auth.apiKeys.existingSecret",
     "model.name",
     "model.existingSecret",

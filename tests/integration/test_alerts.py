@@ -195,4 +195,4 @@ async def test_the_seed_alerts_reach_a_receiver_and_end_and_no_query_is_empty(da
     assert {(alert["labels"]["namespace"], alert["labels"]["job"]) for alert in fired.values()} == {("shop", "bot")}
     assert fired["AgentToolFailuresHigh"]["labels"]["tool"] == "query_data"
     assert fired["AgentToolFailuresHigh"]["annotations"]["summary"].endswith("of the calls of tool query_data fail")
-    assert fired["AgentHttpErrorsHigh"]["annotations"]["runbook_url"] == "docs/runbooks/agent-http-errors-high.md"
+    assert fired["AgentHttpErrorsHigh"]["annotations"]["runbook"] == "docs/runbooks/agent-http-errors-high.md"

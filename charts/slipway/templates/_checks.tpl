@@ -13,6 +13,24 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Values that there were. What is empty says nothing, as in the defaults of an older release. */}}
+{{- define "slipway.checkRenamed" -}}
+{{- with .Values.postgres.port -}}
+{{- fail (printf "postgres.port: it is called networkPolicy.postgresPort now, as nothing else reads it; set that to %v" .) -}}
+{{- end -}}
+{{- with .Values.auth.jwt.rotatingSecret -}}
+{{- fail (printf "auth.jwt.rotatingSecret: set auth.jwt.existingSecret=%s and auth.jwt.key to an empty text instead, which mounts the folder" .) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "slipway.checkAlerts" -}}
+{{- with .Values.monitoring.alerts -}}
+{{- if and .enabled (not (kindIs "invalid" .thresholds.turnSeconds)) (gt (float64 .thresholds.turnSeconds) (float64 $.Values.streaming.maxTurnSeconds)) -}}
+{{- fail (printf "monitoring.alerts.thresholds.turnSeconds: no turn takes %v s with streaming.maxTurnSeconds=%v, so the alert could never fire; leave it null, or lower it" .thresholds.turnSeconds $.Values.streaming.maxTurnSeconds) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "slipway.checkImage" -}}
 {{- range $name, $image := dict "image" .Values.image "postgres.image" .Values.postgres.image -}}
 {{- if has (kindOf $image.tag) (list "int" "int64" "float64") -}}
@@ -97,8 +115,8 @@
 {{- if and (eq .Values.auth.mode "disabled") (not .Values.auth.disabledOnAnyAddress) -}}
 {{- fail "auth.mode: `disabled` makes everyone who reaches the Service one caller with the role `platform`; if that is meant, set auth.disabledOnAnyAddress=true too" -}}
 {{- end -}}
-{{- if and .Values.auth.jwt.existingSecret .Values.auth.jwt.rotatingSecret -}}
-{{- fail "auth.jwt.rotatingSecret: auth.jwt.existingSecret is the same secret without rotation; keep one of them" -}}
+{{- if and (not .Values.auth.jwt.key) (not .Values.auth.jwt.existingSecret) -}}
+{{- fail "auth.jwt.key: empty means the folder of a Secret of yours; name it in auth.jwt.existingSecret, or leave the key as it is" -}}
 {{- end -}}
 {{- with .Values.auth.oidc -}}
 {{- if and .issuer (eq $.Values.auth.mode "disabled") -}}
@@ -144,7 +162,7 @@
   "DRAIN_MIN_SECONDS" "set streaming.drainMinSeconds" "MAX_CONCURRENT_RUNS" "set streaming.maxConcurrentRuns"
   "MODEL" "set model.name" "CHEAP_MODEL" "set model.cheapName" "FALLBACK_MODEL" "set model.fallbackName"
   "OPENAI_BASE_URL" "set model.baseUrl" "OPENAI_KEY_DIR" "set model.existingSecret" "OPENAI_API_KEY" "set model.existingSecret"
-  "ACCEPT_IMAGES" "set model.acceptImages" "ALLOWED_HOSTS" "set auth.allowedHosts" "AUTH" "set auth.mode" "AUTH_DISABLED_ON_ANY_ADDRESS" "set auth.disabledOnAnyAddress" "JWT_SECRET" "set auth.jwt.existingSecret" "JWT_SECRET_DIR" "set auth.jwt.rotatingSecret"
+  "ACCEPT_IMAGES" "set model.acceptImages" "ALLOWED_HOSTS" "set auth.allowedHosts" "AUTH" "set auth.mode" "AUTH_DISABLED_ON_ANY_ADDRESS" "set auth.disabledOnAnyAddress" "JWT_SECRET" "set auth.jwt.existingSecret" "JWT_SECRET_DIR" "set auth.jwt.existingSecret, and auth.jwt.key empty"
   "JWT_JWKS_URL" "set auth.jwt.jwksUrl" "JWT_ISSUER" "set auth.jwt.issuer" "JWT_AUDIENCE" "set auth.jwt.audience"
   "OIDC_ISSUER" "set auth.oidc.issuer" "OIDC_CLIENT_ID" "set auth.oidc.clientId" "OIDC_CLIENT_SECRET" "set auth.oidc.existingSecret" "OIDC_SCOPES" "set auth.oidc.scopes"
   "API_KEYS_DIR" "set auth.apiKeys.existingSecret"
@@ -224,6 +242,17 @@
 {{- end -}}
 {{- if and .Values.ingress.enabled .Values.ingress.tlsSecret (not .Values.ingress.host) (not .Values.ingress.hosts) -}}
 {{- fail "ingress.host: ingress.tlsSecret is a certificate for a host; name it" -}}
+{{- end -}}
+{{- if and .Values.ingress.tls .Values.ingress.tlsSecret -}}
+{{- fail "ingress.tls: ingress.tlsSecret is one certificate for all hosts; keep one of them" -}}
+{{- end -}}
+{{- $hosts := concat (list .Values.ingress.host) (.Values.ingress.hosts | default list) -}}
+{{- range .Values.ingress.tls -}}
+{{- range .hosts -}}
+{{- if not (has . $hosts) -}}
+{{- fail (printf "ingress.tls: there is a certificate for %s, which is none of ingress.host and ingress.hosts; name it there" .) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

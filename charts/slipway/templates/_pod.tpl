@@ -247,8 +247,15 @@ What the metrics of quality are told apart by: the image's tag; with graph.files
 {{- define "slipway.publicUrl" -}}
 {{- if .Values.protocols.publicUrl -}}
 {{- .Values.protocols.publicUrl -}}
-{{- else if and .Values.ingress.enabled .Values.ingress.host .Values.ingress.tlsSecret -}}
+{{- else if and .Values.ingress.enabled .Values.ingress.host (or .Values.ingress.tlsSecret (include "slipway.hasCertificate" .)) -}}
 {{- printf "https://%s" .Values.ingress.host -}}
+{{- end -}}
+{{- end -}}
+
+{{/* "true" when one of ingress.tls is for ingress.host. */}}
+{{- define "slipway.hasCertificate" -}}
+{{- range .Values.ingress.tls -}}
+{{- if has $.Values.ingress.host .hosts -}}true{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -291,11 +298,11 @@ What the metrics of quality are told apart by: the image's tag; with graph.files
       name: {{ . | quote }}
       key: {{ ternary $.Values.auth.jwt.key "jwt-secret" (eq . $.Values.auth.jwt.existingSecret) | quote }}
 {{- end }}
-{{- with .Values.auth.jwt }}
-{{- if .rotatingSecret }}
+{{- if include "slipway.jwtFolderSecret" . }}
 - name: JWT_SECRET_DIR
   value: /run/secrets/jwt
 {{- end }}
+{{- with .Values.auth.jwt }}
 {{- with .jwksUrl }}
 - name: JWT_JWKS_URL
   value: {{ . | quote }}
@@ -360,12 +367,12 @@ What the metrics of quality are told apart by: the image's tag; with graph.files
     secretName: {{ . | quote }}
     defaultMode: 0440
 {{- end }}
-{{- with .Values.auth.jwt.rotatingSecret }}
+{{- end }}
+{{- with include "slipway.jwtFolderSecret" . }}
 - name: jwt
   secret:
     secretName: {{ . | quote }}
     defaultMode: 0440
-{{- end }}
 {{- end }}
 {{- with include "slipway.graphVolume" . }}
 - name: graph
@@ -400,7 +407,7 @@ What the metrics of quality are told apart by: the image's tag; with graph.files
   mountPath: /run/secrets/api-keys
   readOnly: true
 {{- end }}
-{{- if and (eq .Values.auth.mode "required") .Values.auth.jwt.rotatingSecret }}
+{{- if include "slipway.jwtFolderSecret" . }}
 - name: jwt
   mountPath: /run/secrets/jwt
   readOnly: true

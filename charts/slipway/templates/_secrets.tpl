@@ -50,18 +50,26 @@ start and restart until the rollout has ended, and a rollback brings them back. 
 {{- end -}}
 {{- end -}}
 
+{{/* The Secret whose key is read at start. */}}
 {{- define "slipway.jwtSecretName" -}}
 {{- if .Values.auth.jwt.existingSecret -}}
-{{- .Values.auth.jwt.existingSecret -}}
+{{- if .Values.auth.jwt.key -}}{{- .Values.auth.jwt.existingSecret -}}{{- end -}}
 {{- else if include "slipway.generatesJwtSecret" . -}}
 {{- printf "%s-auth" (include "slipway.fullname" .) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The Secret that is mounted as a folder, with `current` and `previous`. */}}
+{{- define "slipway.jwtFolderSecret" -}}
+{{- if and (eq .Values.auth.mode "required") (not .Values.auth.jwt.key) -}}
+{{- .Values.auth.jwt.existingSecret -}}
 {{- end -}}
 {{- end -}}
 
 {{/* "true" when nothing in the values says who may call. */}}
 {{- define "slipway.generatesJwtSecret" -}}
 {{- $auth := .Values.auth -}}
-{{- if and (eq $auth.mode "required") (not (or $auth.jwt.existingSecret $auth.jwt.rotatingSecret $auth.jwt.jwksUrl $auth.oidc.issuer $auth.apiKeys.existingSecret)) -}}true{{- end -}}
+{{- if and (eq $auth.mode "required") (not (or $auth.jwt.existingSecret $auth.jwt.jwksUrl $auth.oidc.issuer $auth.apiKeys.existingSecret)) -}}true{{- end -}}
 {{- end -}}
 
 {{- define "slipway.jwtSecret" -}}

@@ -38,6 +38,11 @@ class Links:
     runbooks: str = "docs/runbooks"
     grafana: str = ""
 
+    @property
+    def runbook_annotation(self) -> str:
+        """Receivers make a button of `runbook_url`, so a path within the repository has another name."""
+        return "runbook_url" if self.runbooks.startswith(("https://", "http://")) else "runbook"
+
     def runbook(self, alert: str) -> str:
         return f"{self.runbooks.rstrip('/')}/{runbook_page(alert)}"
 
@@ -64,7 +69,7 @@ def as_rule(alert: Alert, scope: Scope, links: Links) -> dict[str, Any]:
     rule["annotations"] = {
         "summary": alert.summary,
         "description": alert.description,
-        "runbook_url": links.runbook(alert.name),
+        links.runbook_annotation: links.runbook(alert.name),
         "dashboard_url": links.dashboard(alert.dashboard, scope.select.namespace, scope.select.job),
     }
     return rule

@@ -131,7 +131,7 @@ def _receiver(receiver: Receiver) -> dict[str, Any]:
     if receiver.webhook:
         return {"webhookConfigs": [{"urlSecret": secret, "sendResolved": True}]}
     if receiver.slack:
-        text = "{{ range .Alerts }}{{ .Annotations.summary }}\n{{ .Annotations.runbook_url }}\n{{ end }}"
+        text = "{{ range .Alerts }}{{ .Annotations.summary }}\n{{ or .Annotations.runbook_url .Annotations.runbook }}\n{{ end }}"
         config = {"channel": receiver.slack.channel, "apiURL": secret, "sendResolved": True, "text": text}
         return {"slackConfigs": [config]}
     severity = "{{ if .CommonLabels.severity }}{{ .CommonLabels.severity }}{{ else }}error{{ end }}"

@@ -130,7 +130,7 @@ def _names(name: str, kind: str) -> set[str]:
 
 
 def test_each_alert_has_a_runbook_and_each_runbook_an_alert() -> None:
-    linked = {rule["annotations"]["runbook_url"].rpartition("/")[2] for rule in rules().values()}
+    linked = {rule["annotations"]["runbook"].rpartition("/")[2] for rule in rules().values()}
     pages = {page.name: page.read_text(encoding="utf-8").splitlines()[0] for page in RUNBOOKS.glob("*.md")}
 
     assert pages.keys() == linked
