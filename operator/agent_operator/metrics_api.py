@@ -8,10 +8,12 @@ import asyncio
 import json
 import socket
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 from aiohttp import web
@@ -36,6 +38,10 @@ QUESTIONS = 32
 
 LISTS = 2
 """Lists of pods that are read at the same time: each may take 16 MiB, and the operator's pod has 256."""
+
+OF_A_NAMESPACE = 4
+"""Part, 1 in so many, of AT_ONCE and QUESTIONS that one namespace may take: pods that hang, or HPAs by the hundred, of one
+namespace leave the others theirs."""
 
 MOST_PODS = 200
 """Of one question: an agent has tens. They are asked in four rounds, of 3 s each if none answers."""
@@ -67,6 +73,21 @@ class NotKnown(Exception):
         self.reason = reason
 
 
+class Places:
+    """So many at a time, of which one namespace takes a part; others of it wait, and nobody waits for them."""
+
+    def __init__(self, every: int, each: int) -> None:
+        self._every = asyncio.Semaphore(every)
+        self._each = each
+        self._of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def of(self, namespace: str) -> AsyncIterator[None]:
+        own = self._of.setdefault(namespace, asyncio.Semaphore(self._each))
+        async with own, self._every:
+            yield
+
+
 class Concurrency:
     """What agents' pods say of themselves. `namespaces` are those that may be asked for; empty: all."""
 
@@ -74,8 +95,8 @@ class Concurrency:
         self._cluster = cluster
         self._pods = pods
         self._namespaces = namespaces
-        self._slots = asyncio.Semaphore(AT_ONCE)
-        self._lists = asyncio.Semaphore(LISTS)
+        self._slots = Places(AT_ONCE, AT_ONCE // OF_A_NAMESPACE)
+        self._lists = Places(LISTS, 1)
 
     async def of(self, namespace: str, name: str, labels: str | None) -> dict[str, int]:
         """By pod: runs that it executes, or has accepted and not begun; 0 while it drains. Pods that do not answer are left out.
@@ -101,7 +122,7 @@ class Concurrency:
 
     async def _agents(self, namespace: str, labels: str | None) -> list[Manifest]:
         try:
-            async with self._lists:
+            async with self._lists.of(namespace):
                 pods = await self._cluster.list(POD, namespace, labels or None)
         except Invalid as error:
             raise NotKnown(400, "BadRequest", str(error)) from None
@@ -114,7 +135,7 @@ class Concurrency:
         port = next((each["containerPort"] for each in ports if each.get("name") == "ops"), None)
         if not address or port is None:
             return None
-        async with self._slots:
+        async with self._slots.of(pod["metadata"]["namespace"]):
             answer = await self._pods.status(address, port)
         try:
             status = PodStatus.model_validate(answer)
@@ -131,6 +152,7 @@ class MetricsApi:
         self._concurrency = concurrency
         self._clock = clock
         self._asked = 0
+        self._asked_of: Counter[str] = Counter()
 
     def routes(self) -> list[web.RouteDef]:
         base = f"/apis/{GROUP}"
@@ -176,12 +198,19 @@ class MetricsApi:
         asked = request.match_info
         if asked["metric"] != METRIC or request.query.get("metricLabelSelector"):
             raise NotKnown(404, "NotFound", f"the only metric is {METRIC}, without labels of its own")
+        namespace = asked["namespace"]
+        if self._asked_of[namespace] >= QUESTIONS // OF_A_NAMESPACE:
+            raise NotKnown(429, "TooManyRequests", f"too many questions at once about namespace {plain(namespace, 63)}")
+        self._asked_of[namespace] += 1
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                found = await self._concurrency.of(asked["namespace"], asked["name"], request.query.get("labelSelector"))
+                found = await self._concurrency.of(namespace, asked["name"], request.query.get("labelSelector"))
         except TimeoutError:
             raise NotKnown(503, "ServiceUnavailable", f"no whole answer within {ANSWER_SECONDS:.0f} s") from None
-        return web.json_response(value_list(asked["namespace"], found, timestamp(self._clock.now())))
+        finally:
+            self._asked_of[namespace] -= 1
+            self._asked_of += Counter()  # forgets namespaces at 0: whoever may ask can make names up
+        return web.json_response(value_list(namespace, found, timestamp(self._clock.now())))
 
 
 def value_list(namespace: str, found: Mapping[str, int], now: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Settings of the operator: one frozen object per process, read from environment variables."""
 
 import secrets
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -31,6 +32,12 @@ class OperatorSettings:
 
     prometheus_urls: tuple[str, ...] = ()
     """Others that an object may name. Any URL would let whoever writes an object look around in the operator's network."""
+
+    prometheus_token_file: str = ""
+    """With the bearer token for `prometheus_url`. No other address gets it, and none by plain http."""
+
+    prometheus_ca_file: str = ""
+    """Authority, PEM, that Prometheus' certificates are checked against beside the usual ones. Read at start."""
 
     key_hosts: frozenset[Origin] = frozenset()
     """Where any key may be sent, beside the hosts that its own Secret names. An `http://` entry is the only way to plain http."""
@@ -68,6 +75,8 @@ class OperatorSettings:
         """
         if environ.get("LEASE_NAME"):
             raise ValueError("LEASE_NAME: remove it; the Lease is slipway-operator in each namespace that is attended to")
+        if environ.get("PROMETHEUS_TOKEN_FILE") and not environ.get("PROMETHEUS_URL", "").startswith("https://"):
+            raise ValueError("PROMETHEUS_TOKEN_FILE: a token goes by https only; set PROMETHEUS_URL to an address that begins so")
         return cls(
             namespaces=tuple(each.strip() for each in environ.get("WATCH_NAMESPACES", "").split(",") if each.strip()),
             pod_namespace=environ.get("POD_NAMESPACE") or cls.pod_namespace,
@@ -75,6 +84,8 @@ class OperatorSettings:
             pod_name=environ.get("POD_NAME") or f"{cls.pod_name}-{secrets.token_hex(4)}",
             prometheus_url=next(iter(_urls(environ, "PROMETHEUS_URL")), cls.prometheus_url),
             prometheus_urls=_urls(environ, "PROMETHEUS_ALLOWED_URLS"),
+            prometheus_token_file=environ.get("PROMETHEUS_TOKEN_FILE", ""),
+            prometheus_ca_file=_authority(environ, "PROMETHEUS_CA_FILE"),
             key_hosts=_origins(environ, "KEY_HOSTS"),
             resync_seconds=_number(environ, "RESYNC_SECONDS", cls.resync_seconds, lowest=1, highest=3600),
             workers=int(_number(environ, "WORKERS", cls.workers, lowest=1, highest=64)),
@@ -131,6 +142,16 @@ def _origins(environ: Mapping[str, str], name: str) -> frozenset[Origin]:
         return origins(environ.get(name, ""))
     except OriginRefused as error:
         raise ValueError(f"{name}: {error}") from None
+
+
+def _authority(environ: Mapping[str, str], name: str) -> str:
+    path = environ.get(name, "")
+    if path:
+        try:
+            ssl.create_default_context(cafile=path)
+        except OSError as error:
+            raise ValueError(f"{name}: {path} is no certificate in PEM ({error.strerror or type(error).__name__})") from None
+    return path
 
 
 def _choice(environ: Mapping[str, str], name: str, default: str, allowed: tuple[str, ...]) -> str:

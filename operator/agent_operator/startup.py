@@ -27,11 +27,12 @@ VERSION = version("slipway-operator")
 async def operator(settings: OperatorSettings) -> AsyncIterator[Controller]:
     """A controller at work, the Leases asked for, metrics served. Raises ClusterError when no cluster is configured."""
     clock = SystemClock()
-    async with connect(clock=clock) as cluster, guarded_client(settings.loopback) as http:
+    asking = guarded_client(settings.loopback, ca_file=settings.prometheus_ca_file)
+    async with connect(clock=clock) as cluster, guarded_client(settings.loopback) as http, asking as prometheus_http:
         fences = Fences(cluster, clock, holder=settings.holder, namespaces=settings.namespaces)
         metrics = Metrics(VERSION)
         metrics.lease_held.set_function(lambda: fences.held_now)
-        tools = Tools(cluster, clock, fences, metrics, http, settings)
+        tools = Tools(cluster, clock, fences, metrics, http, settings, prometheus_http)
         controller = Controller(tools, reconcilers(tools))
         served = _served(metrics, settings.listen_address, settings.metrics_port)
         async with served, metrics_api(tools), fences.held(), controller.running():

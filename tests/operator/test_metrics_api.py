@@ -338,7 +338,14 @@ async def test_more_questions_at_once_than_hpas_have_are_refused(
     monkeypatch.setattr(served.Concurrency, "of", of)
     async with metrics_api(world.tools(http), "127.0.0.1"), world.client() as client:
         await reachable(client, BASE)
-        held = [asyncio.create_task(client.get(EVERY)) for _ in range(QUESTIONS)]
+        each = QUESTIONS // served.OF_A_NAMESPACE
+        namespaces = [EVERY.replace("/namespaces/prod/", f"/namespaces/{number}/") for number in range(served.OF_A_NAMESPACE)]
+        held = [asyncio.create_task(client.get(namespaces[0])) for _ in range(each)]
+        async with asyncio.timeout(10):
+            while waiting < each:
+                await asyncio.sleep(0.01)
+        too_many_of_one = await client.get(namespaces[0])
+        held += [asyncio.create_task(client.get(path)) for path in namespaces[1:] for _ in range(each)]
         async with asyncio.timeout(10):
             while waiting < QUESTIONS:
                 await asyncio.sleep(0.01)
@@ -346,8 +353,25 @@ async def test_more_questions_at_once_than_hpas_have_are_refused(
         release_all.set()
         answers = await asyncio.gather(*held)
 
-    assert (refused.status_code, refused.json()["reason"]) == (429, "TooManyRequests")
+    assert [(e.status_code, e.json()["reason"]) for e in (too_many_of_one, refused)] == [(429, "TooManyRequests")] * 2
+    assert ("namespace 0" in too_many_of_one.json()["message"], "namespace" in refused.json()["message"]) == (True, False)
     assert {each.status_code for each in answers} == {200}
+
+
+async def test_a_namespace_whose_pods_hang_leaves_places_for_the_others() -> None:
+    places, hanging = served.Places(8, 2), asyncio.Event()
+
+    async def hang() -> None:
+        async with places.of("a"):
+            await hanging.wait()
+
+    hung = [asyncio.create_task(hang()) for _ in range(20)]
+    async with asyncio.timeout(5):
+        await asyncio.sleep(0)
+        async with places.of("b"), places.of("b"):
+            pass
+    hanging.set()
+    await asyncio.gather(*hung)
 
 
 async def test_by_default_nothing_is_served_and_nothing_is_read(world: World, http: httpx.AsyncClient) -> None:

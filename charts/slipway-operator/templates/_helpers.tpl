@@ -165,6 +165,7 @@ helm.sh/chart: {{ printf "slipway-operator-%s" .Chart.Version | replace "+" "_" 
 {{- $by := dict
     "POD_NAME" "it is the pod's own" "POD_NAMESPACE" "it is the pod's own" "POD_IP" "it is the pod's own"
     "WATCH_NAMESPACES" "set watch.namespaces" "PROMETHEUS_URL" "set prometheus.url" "PROMETHEUS_ALLOWED_URLS" "set prometheus.allowedUrls"
+    "PROMETHEUS_TOKEN_FILE" "set prometheus.tokenSecret" "PROMETHEUS_CA_FILE" "set prometheus.caSecret"
     "KEY_HOSTS" "set keyHosts" "LOG_LEVEL" "set logLevel" "RESYNC_SECONDS" "set resyncSeconds" "WORKERS" "set workers"
     "PROBE_PORT" "it stays 8080, which probes use" "METRICS_PORT" "it stays 9090, which Services and policies use"
     "METRICS_API_PORT" "set metricsApi.enabled" "METRICS_API_CERTIFICATES" "set metricsApi.enabled" -}}
@@ -177,6 +178,9 @@ helm.sh/chart: {{ printf "slipway-operator-%s" .Chart.Version | replace "+" "_" 
 {{- fail (printf "extraEnv: %s stands there twice, and only the last would count" .name) -}}
 {{- end -}}
 {{- $given = append $given .name -}}
+{{- end -}}
+{{- if and .Values.prometheus.tokenSecret (not (hasPrefix "https://" .Values.prometheus.url)) -}}
+{{- fail "prometheus.tokenSecret: a token goes by https only; set prometheus.url to the https address of your Prometheus" -}}
 {{- end -}}
 {{- if not (or .Values.watch.allNamespaces .Values.watch.namespaces) -}}
 {{- fail "watch.namespaces: name at least one namespace, or set watch.allNamespaces=true" -}}

@@ -31,9 +31,12 @@ class AddressRefused(httpx.ConnectError):
 
 
 @asynccontextmanager
-async def guarded_client(loopback: Iterable[Endpoint] = ()) -> AsyncIterator[httpx.AsyncClient]:
-    """`loopback` names hosts and ports of this machine that the operator's own settings ask for, such as a sidecar's."""
-    transport = _Transport(frozenset(each for each in loopback if is_loopback(each[0])))
+async def guarded_client(loopback: Iterable[Endpoint] = (), *, ca_file: str = "") -> AsyncIterator[httpx.AsyncClient]:
+    """`loopback` names hosts and ports of this machine that the operator's own settings ask for, such as a sidecar's.
+
+    `ca_file` is an authority, PEM, that is trusted beside the usual ones. Raises OSError for one that cannot be read.
+    """
+    transport = _Transport(frozenset(each for each in loopback if is_loopback(each[0])), ca_file)
     async with httpx.AsyncClient(
         transport=transport, trust_env=False, follow_redirects=False, timeout=CONNECT_SECONDS, cookies=_no_cookies()
     ) as http:
@@ -54,8 +57,10 @@ def _no_cookies() -> CookieJar:
 
 
 class _Transport(httpx.AsyncHTTPTransport):
-    def __init__(self, loopback: frozenset[Endpoint]) -> None:
+    def __init__(self, loopback: frozenset[Endpoint], ca_file: str) -> None:
         tls = httpx.create_ssl_context(trust_env=True)  # SSL_CERT_FILE, for an authority of the company's own
+        if ca_file:
+            tls.load_verify_locations(cafile=ca_file)
         super().__init__(verify=tls)
         # httpx has no way to hand httpcore a network backend, which httpcore itself takes.
         self._pool: httpcore.AsyncConnectionPool = httpcore.AsyncConnectionPool(

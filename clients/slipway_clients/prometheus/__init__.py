@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -14,6 +15,9 @@ TIMEOUT = 5.0
 
 LARGEST = 8 << 20
 """Bytes of an answer: the rules of a Prometheus with some thousand of them are a few megabytes."""
+
+REFUSALS = (401, 403)
+"""Answers of a proxy in front of it, which are seldom JSON."""
 
 T = TypeVar("T")
 
@@ -63,11 +67,15 @@ class Sample:
 
 
 class Prometheus:
-    """One server. Every method raises PrometheusError, and nothing else."""
+    """One server. Every method raises PrometheusError, and nothing else.
 
-    def __init__(self, http: httpx.AsyncClient, url: str) -> None:
+    `token_file` holds a bearer token. It is read for each call, as the kubelet replaces it.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, url: str, token_file: str = "") -> None:
         self._http = http
         self._url = url.rstrip("/")
+        self._token_file = token_file
 
     async def query(self, expression: str) -> list[Sample]:
         """An instant query that gives a vector."""
@@ -90,10 +98,17 @@ class Prometheus:
         params = {"match[]": f'{{__name__=~"{names}",{matchers}}}', "start": now - LOOKBACK, "end": now}
         return await self._get("label/__name__/values", params, _names)
 
+    def _credential(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {read_token(self._token_file)}"} if self._token_file else {}
+
     async def _get(self, call: str, params: Mapping[str, Any], parse: Callable[[Any], T]) -> T:
         address = f"{self._url}/api/v1/{call}"
         try:
-            answer = await read(self._http, "GET", address, seconds=TIMEOUT, limit=LARGEST, params=dict(params))
+            headers = self._credential()
+            answer = await read(self._http, "GET", address, seconds=TIMEOUT, limit=LARGEST, params=dict(params), headers=headers)
+            if answer.status in REFUSALS:
+                shown = "the token is not taken" if headers else "a token is wanted"
+                raise PrometheusError(f"{address}: HTTP status {answer.status}, {shown}")
             body = answer.json()
         except ReadError as error:
             raise PrometheusError(f"{address}: {error}") from error
@@ -105,6 +120,17 @@ class Prometheus:
             return parse(body["data"])
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise PrometheusError(f"{address}: not an answer of Prometheus ({type(error).__name__})") from None
+
+
+def read_token(path: str) -> str:
+    """Raises PrometheusError, which does not hold what the file has: it goes into a status."""
+    try:
+        token = Path(path).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeError) as error:
+        raise PrometheusError(f"the token of Prometheus cannot be read ({type(error).__name__})") from None
+    if not token or not token.isprintable() or " " in token:
+        raise PrometheusError("the file with the token of Prometheus does not hold one line of text")
+    return token
 
 
 def _samples(data: Any) -> list[Sample]:

@@ -14,7 +14,6 @@ from agent_operator.reconcile.tools import Key, Reconcile, Tools, refuse, write_
 from slipway_clients.cluster import Manifest
 from slipway_clients.cluster.kinds import AGENT_HEALTH
 from slipway_clients.egress.origins import OriginRefused
-from slipway_clients.prometheus import Prometheus
 from slipway_doctor.checks.facts import Facts, Limits, PrometheusFacts, Rollout
 from slipway_doctor.checks.figures import Figures, NoFigures
 from slipway_doctor.checks.finding import Area, Finding, Status
@@ -52,7 +51,7 @@ def agent_health(tools: Tools) -> Reconcile:
         except OriginRefused as error:
             return NoFigures(str(error))
         if url and url not in figures:  # as many as the operator's settings name
-            figures[url] = Figures(Prometheus(tools.http, url), tools.clock)
+            figures[url] = Figures(tools.prometheus(url), tools.clock)
         return figures.get(url)
 
     async def reconcile(key: Key) -> float | None:

@@ -14,7 +14,7 @@ from slipway_clients.cluster import Forbidden, Invalid, Kind, Manifest, kind_of
 from slipway_clients.cluster.kinds import ALERT_POLICY, ALERTMANAGER_CONFIG, CONFIG_MAP, PROMETHEUS_RULE
 from slipway_clients.egress.origins import OriginRefused
 from slipway_clients.egress.text import plain
-from slipway_clients.prometheus import Prometheus, PrometheusError
+from slipway_clients.prometheus import PrometheusError
 from slipway_monitoring.rules.scope import quoted
 
 LOOK_AGAIN = 10.0
@@ -137,7 +137,7 @@ class AlertPolicies:
         if not groups:
             return Answers(url)
         matchers = f"namespace={quoted(policy.namespace)},job={quoted(policy.spec.release)}"
-        prometheus, metrics = Prometheus(self._tools.http, url), made.metrics_of(groups)
+        prometheus, metrics = self._tools.prometheus(url), made.metrics_of(groups)
         try:
             rules = await prometheus.rules(group["name"] for group in groups)
             seen = await prometheus.seen(metrics, matchers, now=self._tools.clock.now().timestamp())

@@ -12,6 +12,7 @@ from agent_operator.metrics import Metrics
 from agent_operator.settings import OperatorSettings
 from slipway_clients.clock import Clock
 from slipway_clients.cluster import Cluster, Manifest
+from slipway_clients.prometheus import Prometheus
 
 
 class Key(NamedTuple):
@@ -38,6 +39,14 @@ class Tools:
     """For Prometheus, the pods' ops ports and the providers of keys, by `egress.read` alone: it bounds what comes back."""
 
     settings: OperatorSettings
+
+    prometheus_http: httpx.AsyncClient | None = None
+    """For Prometheus where it has an authority of its own, which keys of providers must not depend on; else `http`."""
+
+    def prometheus(self, url: str) -> Prometheus:
+        """The server at `url`, one of the settings. Only the default one gets the token."""
+        token_file = self.settings.prometheus_token_file if url == self.settings.prometheus_url else ""
+        return Prometheus(self.prometheus_http or self.http, url, token_file)
 
 
 async def write_status(tools: Tools, about: Manifest, status: ConditionedStatus) -> Manifest:

@@ -10,7 +10,7 @@ import yaml
 from agent_operator.settings import OperatorSettings
 from slipway_clients.cluster.kinds import GROUP_VERSION, OWN
 from tests.charts.operator.chart import CASES, CHART, EVERYTHING, PLATFORMS, made, manifests, pod, refused
-from tests.support.charts import MINORS, Manifest, check_with_api, different, every, values_of
+from tests.support.charts import MINORS, Manifest, check_with_api, different, every, one, values_of
 from tools import alert_rules
 from tools.chart_schema import read_values, schema, schema_text, with_table
 
@@ -50,10 +50,30 @@ def test_schema_and_readme_are_what_the_comments_say() -> None:
         ("rbac.secretName=a", "secretName"),
         ("watch.namespaces=[team-a]", "watch"),
         ("workers=0", "workers"),
+        ("prometheus.tokenSecret=a", "a token goes by https only"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_name(wrong: str, named: str) -> None:
     assert named in refused(wrong)
+
+
+def test_token_and_authority_of_prometheus_are_mounted_and_bring_no_right() -> None:
+    url = "prometheus.url=https://thanos:9091"
+    given = [url, "prometheus.tokenSecret=token", "prometheus.caSecret=ca", "prometheus.caKey=service-ca.crt"]
+    found = manifests(values_of(*given))
+    spec = one(found, "Deployment")["spec"]["template"]["spec"]
+    (volume,) = (each for each in spec["volumes"] if each["name"] == "prometheus")
+    env = {each["name"]: each.get("value") for each in spec["containers"][0]["env"]}
+
+    assert volume["projected"]["sources"] == [
+        {"secret": {"name": "token", "items": [{"key": "token", "path": "token"}]}},
+        {"secret": {"name": "ca", "items": [{"key": "service-ca.crt", "path": "ca.crt"}]}},
+    ]
+    (mount,) = (each for each in spec["containers"][0]["volumeMounts"] if each["name"] == "prometheus")
+    assert (env["PROMETHEUS_TOKEN_FILE"], env["PROMETHEUS_CA_FILE"]) == ("/prometheus/token", "/prometheus/ca.crt")
+    assert (mount["mountPath"], mount["readOnly"]) == ("/prometheus", True)
+    rights = [each for each in found if each["kind"] in {"Role", "ClusterRole"}]
+    assert rights == [each for each in manifests(values_of(url)) if each["kind"] in {"Role", "ClusterRole"}]
 
 
 def test_there_is_a_crd_for_each_kind_and_it_outlives_the_release() -> None:
