@@ -65,7 +65,9 @@ def placeholders() -> Thresholds:
     """Every threshold that is a value of the chart, as a name."""
     plain = Thresholds(daily_budget_usd=1.0)
     names = [each.name for each in fields(plain) if isinstance(getattr(plain, each.name), float)]
-    wanted = {name: Placeholder(getattr(plain, name), name.upper()) for name in names if name not in CHART_HAS_NOT}
+    wanted: dict[str, Any] = {
+        name: Placeholder(getattr(plain, name), name.upper()) for name in names if name not in CHART_HAS_NOT
+    }
     return replace(plain, **wanted)
 
 
