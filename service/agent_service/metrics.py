@@ -43,7 +43,7 @@ OTHER = "other"
 """Label value of what is not in a closed set: a model, tool, node or route nobody declared."""
 
 CronTick = Literal["begun", "refused", "failed", "elsewhere"]
-"""What becomes of a time of a cron: `elsewhere`, another process was at it and has begun the run."""
+"""What becomes of a time of a cron: `elsewhere`, it was begun by another process, or the cron was changed, just then."""
 
 MAX_ROUTES = 20
 """Routes that count by name: the graph's first ones. A graph that makes up a route for each question makes no more series."""

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from operator import add
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -277,6 +278,9 @@ async def test_a_long_history_is_read_in_pages(plain: RunningService) -> None:
             query["before"] = page["earlier"]
         whole = (await client.get("/sessions/s/messages")).json()
 
+        refused = await client.get("/sessions/s/messages", params={"before": str(uuid4())})
+
+    assert (refused.status_code, refused.json()["field"]) == (422, "before")
     expected = [f"question {n}" for n in range(25)]
     assert pages == [expected[15:], expected[5:15], expected[:5]]
     assert [message["content"] for message in whole["messages"] if message["role"] == "user"] == expected

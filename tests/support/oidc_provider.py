@@ -31,6 +31,7 @@ class OidcServer:
     token_seconds: float = 300
     gives_refresh_token: bool = True
     id_token_on_refresh: bool = True
+    refresh_error: str = ""
     away: bool = False
     secret: str | None = CLIENT_SECRET
     changes: dict[str, Any] = field(default_factory=dict)
@@ -48,6 +49,8 @@ class OidcServer:
     """Its own sessions in browsers."""
     delay: float = 0.0
     """Seconds that the token endpoint takes."""
+    silent: asyncio.Event | None = None
+    """Its metadata wait for it."""
 
     @property
     def refreshes(self) -> int:
@@ -57,6 +60,8 @@ class OidcServer:
         if self.away:
             return web.Response(status=503)
         self.asked.append(request.path)
+        if self.silent and request.path.startswith("/.well-known/"):
+            await self.silent.wait()
         handle = {
             "GET /.well-known/openid-configuration": self.discovery,
             "GET /jwks": self.jwks,
@@ -124,6 +129,8 @@ class OidcServer:
             if begun is None or begun["redirect_uri"] != form.get("redirect_uri") or not _proves(form, begun):
                 return web.json_response({"error": "invalid_grant"}, status=400)
             return web.json_response(self.tokens(begun["user"], begun.get("nonce")))
+        if self.refresh_error:
+            return web.json_response({"error": self.refresh_error}, status=400)
         given = form.get("refresh_token", "")
         if given in self.used:  # RFC 9700 4.14.2: stolen, so all of them end
             self.refresh_tokens.clear()

@@ -32,10 +32,10 @@ FROM_PAGE = [Depends(_from_page)]
 
 
 @router.post("/auth/sign-in", dependencies=FROM_PAGE)
-async def begin(sign_in: SignInDep, page: Page = "chat") -> Response:
+async def begin(request: Request, sign_in: SignInDep, page: Page = "chat") -> Response:
     """Where the page goes to sign in, and back to `page` from there."""
-    url, cookie = await sign_in.begin(page)
-    return _with_cookies(JsonResponse({"location": url}), sign_in, cookie)
+    url, cookies = await sign_in.begin(page, request.cookies)
+    return _with_cookies(JsonResponse({"location": url}), sign_in, *cookies)
 
 
 @router.get(CALLBACK)

@@ -64,7 +64,7 @@ class Authenticator:
         """
         if self.settings.auth == "disabled":
             return True
-        if by_key is not True and self.jwt:
+        if by_key is not True and (self.jwt or self.sign_in):
             return True
         return bool(self.api_keys and self.api_keys.has_one(tenant, user))
 

@@ -39,6 +39,9 @@ MAX_ANSWER_BYTES = 262_144
 ERROR_NAME = re.compile(r"[a-z_]{1,64}")
 """As RFC 6749 has them; other text may be anything, and is not logged."""
 
+ASKS_THE_PERSON = {"invalid_grant", "interaction_required", "login_required", "consent_required", "account_selection_required"}
+"""Errors of the token endpoint after which only a new sign-in helps: of RFC 6749 5.2, and of OIDC Core 3.1.2.6."""
+
 AWAY = "the sign-in provider does not answer as it should at the moment"
 GONE = "the sign-in has ended at the provider"
 
@@ -67,7 +70,6 @@ class TokenAnswer(BaseModel):
 
     id_token: str | None = Field(None, repr=False)
     refresh_token: str | None = Field(None, repr=False)
-    expires_in: int | None = None
 
 
 class OidcProvider:
@@ -86,18 +88,29 @@ class OidcProvider:
 
     async def metadata(self) -> ProviderMetadata:
         """What the provider says of itself, checked to be of the issuer that was asked."""
+        if self._metadata is not None and (self._reading.locked() or not self._is_due()):
+            return self._metadata
         async with self._reading:
-            now = self.clock()
-            if now - self._read_at >= FRESH_SECONDS and now - self._tried_at >= RETRY_SECONDS:
-                self._tried_at = now
-                with suppress(IssuerUnavailable):  # logged where it was raised
-                    found = await self._read_metadata()
-                    if self._metadata is None or found.jwks_uri != self._metadata.jwks_uri:
-                        self._jwks = Jwks(found.jwks_uri)
-                    self._metadata, self._read_at = found, now
+            if self._is_due():
+                await self._refresh_metadata()
             if self._metadata is None:
                 raise IssuerUnavailable(AWAY, retry_after=RETRY_SECONDS)
             return self._metadata
+
+    def _is_due(self) -> bool:
+        now = self.clock()
+        return now - self._read_at >= FRESH_SECONDS and now - self._tried_at >= RETRY_SECONDS
+
+    async def _refresh_metadata(self) -> None:
+        try:
+            found = await self._read_metadata()
+        except IssuerUnavailable:  # logged where it was raised
+            return
+        finally:
+            self._tried_at = self.clock()  # from the end: a provider that hangs takes as long as the pause
+        if self._metadata is None or found.jwks_uri != self._metadata.jwks_uri:
+            self._jwks = Jwks(found.jwks_uri)
+        self._metadata, self._read_at = found, self._tried_at
 
     async def _read_metadata(self) -> ProviderMetadata:
         status, body = await self._ask("GET", f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
@@ -128,7 +141,9 @@ class OidcProvider:
         """As far as the provider can and is there: who signs out is not kept waiting for it by an error (RFC 7009)."""
         with suppress(IssuerUnavailable):  # logged where it was raised
             if url := (await self.metadata()).revocation_endpoint:
-                await self._post(url, {"token": refresh_token, "token_type_hint": "refresh_token"})
+                status, _ = await self._post(url, {"token": refresh_token, "token_type_hint": "refresh_token"})
+                if status != HTTPStatus.OK:
+                    log.warning("sign_in_not_revoked", status=status)
 
     async def claims(self, id_token: str) -> dict[str, Any]:
         """The claims of an ID token of this provider for this client (OIDC Core 3.1.3.7). Raises Unauthenticated."""
@@ -153,7 +168,7 @@ class OidcProvider:
             except ValidationError:
                 raise _unavailable("token_answer", status=status) from None
         error = _error_name(body)
-        if error == "invalid_grant":
+        if error in ASKS_THE_PERSON:
             raise Unauthenticated(GONE)
         raise _unavailable("token", status=status, error=error)
 

@@ -9,7 +9,7 @@ import hmac
 import secrets
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent_service.auth.claims import Identity, identify
-from agent_service.auth.oidc_provider import GONE, OidcProvider, TokenAnswer
+from agent_service.auth.oidc_provider import GONE, OidcProvider
 from agent_service.auth.sealing import Sealer
 from agent_service.errors import IssuerUnavailable, Unauthenticated
 from agent_service.logs import logger
@@ -33,6 +33,9 @@ CALLBACK = "/auth/callback"
 
 PENDING_SECONDS = 600
 """In which a person signs in at the provider, a second factor included."""
+
+MAX_PENDING = 8
+"""Sign-ins of one browser that are under way: each has a cookie of 400 bytes, and proxies refuse headers beyond 8 KiB."""
 
 MAX_SESSION_SECONDS = 3600
 """After which the provider is asked anew at the latest: how long one whom it has locked out goes on here."""
@@ -102,8 +105,12 @@ class SignIn:
         self._pending = Sealer(secret, f"sign-in {self.base}")
         self._sessions = Sealer(secret, f"session {self.base}")
 
-    async def begin(self, page: Page) -> tuple[str, Cookie]:
-        """The provider's address to go to, and what the browser keeps meanwhile. Raises IssuerUnavailable."""
+    async def begin(self, page: Page, cookies: Iterable[str] = ()) -> tuple[str, list[Cookie]]:
+        """The provider's address to go to, and what the browser keeps meanwhile. Raises IssuerUnavailable.
+
+        Args:
+            cookies: names of those that the browser has: where many sign-ins were given up, all of them are.
+        """
         metadata = await self.provider.metadata()
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
         query = {
@@ -118,9 +125,10 @@ class SignIn:
         }
         pending = Pending(state=state, nonce=nonce, verifier=verifier, page=page, until=self.clock() + PENDING_SECONDS)
         sealed = self._pending.seal(pending.model_dump_json())
-        return _with_query(metadata.authorization_endpoint, query), Cookie(
-            self._pending_name(state), sealed, "lax", PENDING_SECONDS
-        )
+        begun = Cookie(self._pending_name(state), sealed, "lax", PENDING_SECONDS)
+        given_up = [name for name in cookies if name.startswith(f"{self._name}-")]
+        forgotten = given_up if len(given_up) >= MAX_PENDING else []
+        return _with_query(metadata.authorization_endpoint, query), [begun, *(Cookie(name, "", "lax", 0) for name in forgotten)]
 
     async def finish(self, answer: Mapping[str, str], cookies: Mapping[str, str]) -> tuple[Page, list[Cookie]]:
         """The page to go back to, and the session, from the provider's answer in the query of the callback.
@@ -150,7 +158,7 @@ class SignIn:
         claims = await self.provider.claims(tokens.id_token)
         if not hmac.compare_digest(str(claims.get("nonce", "")).encode(), pending.nonce.encode()):
             raise Unauthenticated("the token is of another sign-in")
-        return Session(identity=identify(claims), until=self._until(tokens, claims), refresh_token=tokens.refresh_token)
+        return Session(identity=identify(claims), until=self._until(claims), refresh_token=tokens.refresh_token)
 
     def principal(self, cookies: Mapping[str, str]) -> Principal:
         """Who has signed in with this browser. Raises Unauthenticated."""
@@ -174,12 +182,14 @@ class SignIn:
         if session.until > self.clock() or session.refresh_token is None:
             return None
         tokens = await self.provider.refresh(session.refresh_token)
-        claims = await self.provider.claims(tokens.id_token) if tokens.id_token else {}
-        identity = identify(claims) if claims else session.identity
+        if not tokens.id_token:  # OIDC Core 12.2 allows it, but then nobody says which role they have now
+            raise Unauthenticated("the provider gave no ID token; sign in again")
+        claims = await self.provider.claims(tokens.id_token)
+        identity = identify(claims)
         if identity.sub != session.identity.sub:  # OIDC Core 12.2
             raise Unauthenticated(GONE)
         refresh_token = tokens.refresh_token or session.refresh_token
-        return self._keep(Session(identity=identity, until=self._until(tokens, claims), refresh_token=refresh_token))
+        return self._keep(Session(identity=identity, until=self._until(claims), refresh_token=refresh_token))
 
     async def end(self, cookies: Mapping[str, str]) -> tuple[str | None, Cookie]:
         """The provider's address where one signs out of it, if it has one, and the cookie to take away.
@@ -218,10 +228,8 @@ class SignIn:
             return self._keep(session.model_copy(update={"refresh_token": None}))
         return Cookie(self._name, sealed, "strict")
 
-    def _until(self, tokens: TokenAnswer, claims: Mapping[str, Any]) -> float:
-        now = self.clock()
-        ends = float(claims["exp"]) if claims else now + (tokens.expires_in or 0)
-        return min(ends, now + MAX_SESSION_SECONDS)
+    def _until(self, claims: Mapping[str, Any]) -> float:
+        return min(float(claims["exp"]), self.clock() + MAX_SESSION_SECONDS)
 
     def _pending_name(self, state: str) -> str:
         # One for each sign-in: those of two tabs do not disturb each other.

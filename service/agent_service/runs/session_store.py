@@ -11,7 +11,7 @@ from psycopg.errors import DeadlockDetected, ForeignKeyViolation
 from psycopg.rows import DictRow
 
 from agent_service.db.pool import Connection, Pool, connection
-from agent_service.errors import NotFound, SessionBusy
+from agent_service.errors import InvalidRequest, NotFound, SessionBusy
 from agent_service.outcomes import Outcome
 from agent_service.principal import Principal
 from agent_service.runs.run_rows import EXTERNAL_ID, UNDONE, one
@@ -105,16 +105,18 @@ class SessionStore:
         """
         async with connection(self._pool) as conn:
             thread = await _owned(conn, OWNED_SESSION, principal, session_id)
+            if before and not await one(conn, "SELECT 1 FROM slipway.runs WHERE id = %s AND session_id = %s", before, thread):
+                raise InvalidRequest("before: expected a run of this session; begin with its newest ones", field="before")
             asked = {"thread": thread, "before": before, "limit": limit + 1}
             found = await (await conn.execute(SESSION_RUNS.encode(), asked)).fetchall()
+            active = None if before else await one(conn, ACTIVE_RUN, thread)
         runs = found[:limit][::-1]
-        active = next((run["id"] for run in runs if run["status"] != "finished"), None)
         last = runs[-1] if runs else None
         waits = last is not None and last["outcome"] == "interrupted"
         return {
             "session_id": session_id,
             "messages": [message for run in runs for message in _messages(run)],
-            "active_run_id": active,
+            "active_run_id": active["id"] if active else None,
             "interrupted": {"run_id": last["id"], "interrupts": last["interrupts"]} if last and waits and not before else None,
             "earlier": runs[0]["id"] if len(found) > limit else None,
         }
@@ -265,6 +267,10 @@ WHERE r.session_id = %(thread)s AND NOT {UNDONE}
   AND (%(before)s::uuid IS NULL OR (r.created_at, r.id) < (
       SELECT b.created_at, b.id FROM slipway.runs b WHERE b.id = %(before)s AND b.session_id = %(thread)s))
 ORDER BY r.created_at DESC, r.id DESC LIMIT %(limit)s
+"""
+
+ACTIVE_RUN = """
+SELECT id FROM slipway.runs WHERE session_id = %s AND status <> 'finished' ORDER BY created_at, id LIMIT 1
 """
 
 SAID = f"""

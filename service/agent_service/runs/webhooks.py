@@ -59,6 +59,8 @@ async def deliver_forever(pool: Pool, values_after: Callable[[Run], Awaitable[An
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
     busy = Counter[str]()
     freed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    look_for_others = loop.time()
 
     async def deliver(http: "aiohttp.ClientSession", run: Run, url: str, host: str) -> None:
         try:
@@ -74,6 +76,11 @@ async def deliver_forever(pool: Pool, values_after: Callable[[Run], Awaitable[An
         while True:
             freed.clear()
             room = {host: OF_HOST - busy[host] for host in (*hosts, OTHER)}
+            # No index finds them: whatever waits for the others is looked at, so not each time that a place gets free.
+            if loop.time() < look_for_others:
+                room[OTHER] = 0
+            else:
+                look_for_others = loop.time() + POLL_SECONDS
             for run, url, host in await _take(pool, room):
                 busy[host] += 1
                 requests.create_task(deliver(http, run, url, host), name=f"webhook-{run.id}")

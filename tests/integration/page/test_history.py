@@ -1,6 +1,7 @@
 """Long sessions, and what a run tells beside its answer, as the service would write them."""
 
 import json
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -49,6 +50,31 @@ async def test_a_session_of_a_thousand_messages_opens_with_its_end_and_brings_th
     await expect(turns).to_have_count(40)
     await expect(turns.first).to_contain_text("question 460")
     await expect(first).to_be_in_viewport()
+
+
+async def test_a_session_longer_than_a_page_of_the_api_is_read_to_its_begin(scripted: Site, open_chat: OpenChat) -> None:
+    chat = await open_chat(scripted.service.url)
+    pages: dict[str, tuple[int, str | None]] = {"": (25, "last"), "before=last": (10, "first"), "before=first": (3, None)}
+    asked: list[str] = []
+
+    async def fulfill(route: Route) -> None:
+        query = urlsplit(route.request.url).query
+        asked.append(query)
+        count, earlier = pages[query]
+        await route.fulfill(json={**json.loads(history(count)), "earlier": earlier})
+
+    await chat.page.route("**/sessions/*/messages*", fulfill)
+    await chat.page.goto(f"{scripted.service.url}/#{SESSION}")
+    turns = chat.page.locator(".turn")
+    await expect(turns).to_have_count(20)
+    await chat.button("Show earlier turns (5 and more)").click()
+    await expect(turns).to_have_count(25)
+    await chat.button("Show earlier turns").click()
+    await expect(turns).to_have_count(35)
+    await chat.button("Show earlier turns").click()
+    await expect(turns).to_have_count(38)
+    await expect(chat.page.locator("button.earlier")).to_be_hidden()
+    assert asked == ["", "before=last", "before=first"]
 
 
 async def test_progress_reasoning_and_branches_are_shown_while_a_run_goes_on(

@@ -1,7 +1,10 @@
+import asyncio
 from typing import Any
 
+import aiohttp
 import pytest
 
+from agent_service.auth import oidc_provider
 from agent_service.auth.oidc_provider import FRESH_SECONDS, MAX_ANSWER_BYTES, RETRY_SECONDS, OidcProvider
 from agent_service.errors import IssuerUnavailable, Unauthenticated
 from agent_service.settings import load_settings
@@ -40,6 +43,29 @@ async def test_who_asks_while_the_provider_is_away_does_not_make_it_busier() -> 
             with pytest.raises(IssuerUnavailable):
                 await provider.metadata()
         assert server.asked == [METADATA]
+
+
+async def test_a_provider_that_hangs_is_waited_for_once_and_not_by_who_has_its_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oidc_provider, "TIMEOUT", aiohttp.ClientTimeout(total=0.2))
+    clock = Clock()
+    async with oidc_server() as server:
+        provider, strange = client_of(server, clock), client_of(server, clock)
+        known = await provider.metadata()
+        server.silent = asyncio.Event()
+        server.asked.clear()
+        try:
+            ended = await asyncio.gather(*(strange.metadata() for _ in range(6)), return_exceptions=True)
+            assert [type(each) for each in ended] == [IssuerUnavailable] * 6
+            assert server.asked == [METADATA]
+            clock.pass_by(FRESH_SECONDS)
+            refreshing = asyncio.create_task(provider.metadata())
+            while len(server.asked) < 2:
+                await asyncio.sleep(0.01)
+            async with asyncio.timeout(0.1):
+                assert await provider.metadata() is known
+            assert await refreshing is known
+        finally:
+            server.silent.set()
 
 
 @pytest.mark.parametrize(

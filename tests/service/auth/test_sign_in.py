@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 import pytest
 
-from agent_service.auth.sign_in import MAX_SESSION_SECONDS, PENDING_SECONDS, Cookie, SignIn, SignInFailed
+from agent_service.auth.sign_in import MAX_PENDING, MAX_SESSION_SECONDS, PENDING_SECONDS, Cookie, SignIn, SignInFailed
 from agent_service.errors import IssuerUnavailable, Unauthenticated
 from agent_service.principal import Principal
 from agent_service.settings import load_settings
@@ -44,8 +44,8 @@ class Browser:
                 self.cookies.pop(each.name, None)
 
     async def begin(self) -> str:
-        url, cookie = await self.replica().begin("chat")
-        self.keep(cookie)
+        url, cookies = await self.replica().begin("chat", self.cookies)
+        self.keep(*cookies)
         return url
 
     async def answer(self, url: str, choice: str = "ok") -> dict[str, str]:
@@ -205,11 +205,28 @@ async def test_a_session_that_is_good_is_not_renewed_so_a_second_tab_spends_no_r
     assert browser.provider.refreshes == 0
 
 
-async def test_a_provider_that_gives_no_id_token_on_refresh_renews_all_the_same(browser: Browser) -> None:
-    await browser.sign_in()
+async def test_where_a_refresh_does_not_say_who_it_is_and_in_which_role_one_signs_in_again(browser: Browser) -> None:
+    sign_in = await browser.sign_in()
     browser.provider.id_token_on_refresh = False
     browser.clock.pass_by(browser.provider.token_seconds + 1)
-    await renew(browser)
+    with pytest.raises(Unauthenticated, match="sign in again"):
+        await sign_in.renew(browser.cookies)
+
+
+@pytest.mark.parametrize("error", ["interaction_required", "login_required", "consent_required"])
+async def test_a_refresh_for_which_the_provider_asks_for_the_person_ends_the_session(browser: Browser, error: str) -> None:
+    sign_in = await browser.sign_in()
+    browser.provider.refresh_error = error
+    browser.clock.pass_by(browser.provider.token_seconds + 1)
+    with pytest.raises(Unauthenticated, match="has ended at the provider"):
+        await sign_in.renew(browser.cookies)
+
+
+async def test_sign_ins_that_are_given_up_do_not_fill_the_headers_of_the_browser(browser: Browser) -> None:
+    for _ in range(5 * MAX_PENDING):
+        await browser.begin()
+        assert len(browser.cookies) <= MAX_PENDING
+    await browser.sign_in()
     assert browser.replica().principal(browser.cookies).user == "alice"
 
 

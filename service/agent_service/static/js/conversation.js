@@ -212,7 +212,7 @@ export async function openSession(session) {
   if (!session) return showWelcome();
   setStatus("Loading…");
   try {
-    const past = await untilAnswered(() => call("GET", `sessions/${encodeURIComponent(session)}/messages`));
+    const past = await untilAnswered(() => messagesOf(session));
     if (visit === page.visit) { setStatus(""); showHistory(past); }
   } catch (problem) {
     if (visit === page.visit) { setStatus(""); log.replaceChildren(problemCard(problem, () => openSession(session))); }
@@ -220,10 +220,26 @@ export async function openSession(session) {
   return undefined;
 }
 
-function showHistory({ messages, active_run_id: active, interrupted }) {
-  const past = turnsOf(messages).map(({ question, ...rest }) => ({ turn: newTurn(question), ...rest }));
+const messagesOf = (session, before) =>
+  call("GET", `sessions/${encodeURIComponent(session)}/messages${before ? `?before=${before}` : ""}`);
+
+const pastTurns = (messages) => turnsOf(messages).map(({ question, ...rest }) => ({ turn: newTurn(question), ...rest }));
+
+/** What showTurns takes to bring the turns before that run. */
+function earlierThan(run) {
+  const { session, visit } = page;
+  return run && (async () => {
+    const { messages, earlier } = await messagesOf(session, run);
+    const turns = visit === page.visit ? pastTurns(messages) : [];
+    page.turns.unshift(...turns.map(({ turn }) => turn));
+    return { turns, fetchEarlier: earlierThan(earlier) };
+  });
+}
+
+function showHistory({ messages, active_run_id: active, interrupted, earlier }) {
+  const past = pastTurns(messages);
   page.turns = past.map(({ turn }) => turn);
-  showTurns(past, askInstead);
+  showTurns(past, askInstead, earlierThan(earlier));
   const last = page.turns.at(-1);
   if (active) follow(last ?? addTurn(""), active);
   else if (interrupted && last) waitForDecision(last, { runId: interrupted.run_id, interrupts: interrupted.interrupts });

@@ -2,7 +2,7 @@
 
 import { decidedInWords } from "./decisions.js";
 import { el } from "./dom.js";
-import { log } from "./log.js";
+import { log, notify } from "./log.js";
 import { RunView } from "./run.js";
 
 const TURNS_AT_ONCE = 20; // each press of "Show earlier" brings as many
@@ -17,19 +17,33 @@ export function turnsOf(messages) {
   return turns;
 }
 
-/** Fills the log with the last of these turns. `askInstead(turn, question)` replaces one. */
-export function showTurns(turns, askInstead) {
+/** Fills the log with the last of these turns. `askInstead(turn, question)` replaces one. `fetchEarlier()` brings those before
+    them, `{ turns, fetchEarlier }`; null: there are none. */
+export function showTurns(turns, askInstead, fetchEarlier) {
   const waiting = [...turns];
   const earlier = el("button", { type: "button", class: "earlier" });
+  const bring = async () => {
+    earlier.disabled = true;
+    try {
+      const before = await fetchEarlier();
+      waiting.push(...before.turns);
+      fetchEarlier = before.fetchEarlier;
+      showEarlier();
+    } catch (problem) {
+      notify(problem);
+    } finally {
+      earlier.disabled = false;
+    }
+  };
   const showEarlier = () => {
     const shown = waiting.splice(-TURNS_AT_ONCE).map((each) => fill(each, askInstead));
     const height = log.scrollHeight;
     earlier.after(...shown);
     log.scrollTop += log.scrollHeight - height;
-    earlier.hidden = !waiting.length;
-    earlier.textContent = `Show earlier turns (${waiting.length})`;
+    earlier.hidden = !waiting.length && !fetchEarlier;
+    earlier.textContent = waiting.length ? `Show earlier turns (${waiting.length}${fetchEarlier ? " and more" : ""})` : "Show earlier turns";
   };
-  earlier.onclick = showEarlier;
+  earlier.onclick = () => (waiting.length ? showEarlier() : bring());
   log.replaceChildren(earlier);
   showEarlier();
 }

@@ -66,7 +66,9 @@ export async function signOut() {
   const key = keyOf();
   sessionStorage.removeItem(KEY);
   if (key !== null || !facts.signIn) return location.assign(location.pathname);
-  const response = await post("auth/sign-out");
+  // Under the lock of renewals: the answer of one that is under way would put the session back.
+  const end = () => post("auth/sign-out");
+  const response = await (navigator.locks ? navigator.locks.request("slipway.renew", end) : end());
   if (!response.ok) throw await problemOf(response);
   channel.postMessage("out");
   return go((await response.json()).location ?? location.href.replace(/[?#].*/, ""));
