@@ -1,6 +1,7 @@
 """The ops port of a serving process: it answers whatever the event loop does."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 
@@ -19,6 +20,9 @@ from tests.support.fake_model import FakeModel
 from tests.support.fake_script import Script, ToolCall
 from tests.support.service import RunningService
 
+LIVENESS_SECONDS = 3.0
+"""So long that a busy machine alone uses no half of it."""
+
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
@@ -30,7 +34,7 @@ async def model() -> AsyncIterator[FakeModel]:
 
 @pytest.fixture
 async def service(database_url: str, model: FakeModel) -> AsyncIterator[RunningService]:
-    async with plain_service(database_url, model, LIVENESS_TIMEOUT="0.6") as running:
+    async with plain_service(database_url, model, LIVENESS_TIMEOUT=str(LIVENESS_SECONDS)) as running:
         yield running
 
 
@@ -118,31 +122,39 @@ async def test_a_turn_counts_its_parts_by_their_names(ops: httpx.AsyncClient, se
 
 async def test_it_answers_while_the_event_loop_is_blocked_and_live_fails_only_after_its_timeout(service: RunningService) -> None:
     answers: list[tuple[float, str, int]] = []
+    ended = threading.Event()
 
-    def probe(seconds: float) -> None:
-        with httpx.Client(base_url=service.ops_url, timeout=5) as client:
-            end = time.monotonic() + seconds
-            while time.monotonic() < end:
-                answers.extend(
-                    (time.monotonic(), path, client.get(path).status_code) for path in ("/live", "/metrics", "/status", "/ready")
-                )
+    def probe() -> None:
+        with httpx.Client(base_url=service.ops_url, timeout=30) as client:
+            while not ended.is_set():
+                for path in ("/live", "/metrics", "/status", "/ready"):
+                    answers.append((time.monotonic(), path, client.get(path).status_code))  # noqa: PERF401  # seen meanwhile
 
-    thread = asyncio.create_task(asyncio.to_thread(probe, 2.0))
-    while not answers:
-        await asyncio.sleep(0.01)
-    blocked_from = time.monotonic()
-    time.sleep(1.2)  # noqa: ASYNC251  # the fault under test
-    blocked_to = time.monotonic()
-    await thread
+    thread = asyncio.create_task(asyncio.to_thread(probe))
+    try:
+        async with asyncio.timeout(30):
+            while not answers:
+                await asyncio.sleep(0.01)
+        blocked_from = time.monotonic()
+        while not any(status == 503 for _, _, status in answers) and time.monotonic() < blocked_from + 30:
+            time.sleep(0.01)  # noqa: ASYNC251  # the fault under test
+        failed, until = len(answers), time.monotonic() + 30
+        while len(answers) < failed + 20 and time.monotonic() < until:
+            time.sleep(0.01)  # noqa: ASYNC251  # likewise
+        during = [answer for answer in answers if answer[0] > blocked_from]
+        async with asyncio.timeout(30):
+            while [status for _, path, status in answers if path == "/live"][-1] != 200:
+                await asyncio.sleep(0.01)
+    finally:
+        ended.set()
+        await thread
 
-    during = [a for a in answers if blocked_from < a[0] < blocked_to]
     assert {status for _, path, status in during if path in {"/metrics", "/status"}} == {200}
-    assert len(during) > 20
-    live = [(at - blocked_from, status) for at, path, status in answers if path == "/live"]
-    assert all(status == 200 for at, status in live if at < 0.3)
-    assert all(status == 503 for at, status in live if 0.7 < at < 1.2)
-    assert live[-1][1] == 200
-    assert all(status == 200 for _, path, status in during if path == "/ready"), "a pause of a second takes no pod out"
+    live = [(at - blocked_from, status) for at, path, status in during if path == "/live"]
+    failing = [at for at, status in live if status == 503]
+    assert failing[0] > LIVENESS_SECONDS / 2, "it says so only after the timeout, of which a busy machine may have used a part"
+    assert [at for at, status in live if status == 200 and at > failing[0]] == []
+    assert all(status == 200 for _, path, status in during if path == "/ready"), "a pause of seconds takes no pod out"
 
 
 async def test_status_tells_what_the_operator_reads(ops: httpx.AsyncClient) -> None:

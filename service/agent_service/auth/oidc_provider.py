@@ -9,20 +9,23 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-import aiohttp
 import jwt
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent_service.auth.claims import reason, verified_claims
-from agent_service.auth.jwks import Jwks
 from agent_service.errors import IssuerUnavailable, Unauthenticated
 from agent_service.logs import logger
 from agent_service.setting_types import is_local_url
 from agent_service.settings import Settings
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from agent_service.auth.jwks import Jwks
 
 FRESH_SECONDS = 3600.0
 """Age at which the provider's metadata are read again; the old ones serve while it is away."""
@@ -30,7 +33,7 @@ FRESH_SECONDS = 3600.0
 RETRY_SECONDS = 5
 """Least time between two attempts to read them, so that those who wait for a provider that hangs wait for it once."""
 
-TIMEOUT = aiohttp.ClientTimeout(total=5.0)
+TIMEOUT_SECONDS = 5.0
 """A person waits for it."""
 
 MAX_ANSWER_BYTES = 262_144
@@ -108,6 +111,8 @@ class OidcProvider:
             return
         finally:
             self._tried_at = self.clock()  # from the end: a provider that hangs takes as long as the pause
+        from agent_service.auth.jwks import Jwks  # noqa: PLC0415  # aiohttp, which who signs nobody in does without
+
         if self._metadata is None or found.jwks_uri != self._metadata.jwks_uri:
             self._jwks = Jwks(found.jwks_uri)
         self._metadata, self._read_at = found, self._tried_at
@@ -173,6 +178,8 @@ class OidcProvider:
         raise _unavailable("token", status=status, error=error)
 
     async def _post(self, url: str, form: Mapping[str, str]) -> tuple[int, object]:
+        import aiohttp  # noqa: PLC0415  # likewise
+
         methods = (await self.metadata()).token_endpoint_auth_methods_supported
         headers, fields = {}, dict(form)
         if self._secret and ("client_secret_basic" in methods or "client_secret_post" not in methods):
@@ -184,9 +191,11 @@ class OidcProvider:
         return await self._ask("POST", url, data=fields, headers=headers)
 
     async def _ask(self, method: str, url: str, **options: Any) -> tuple[int, object]:
+        import aiohttp  # noqa: PLC0415  # likewise
+
         try:
             async with (
-                aiohttp.ClientSession(trust_env=True, timeout=TIMEOUT) as session,
+                aiohttp.ClientSession(trust_env=True, timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)) as session,
                 session.request(method, url, allow_redirects=False, **options) as response,
             ):
                 return response.status, _json(await _read(response.content))
@@ -194,7 +203,7 @@ class OidcProvider:
             raise _unavailable("connection", error=type(error).__name__) from None
 
 
-async def _read(stream: aiohttp.StreamReader) -> bytes:
+async def _read(stream: "aiohttp.StreamReader") -> bytes:
     body = bytearray()
     async for chunk in stream.iter_any():
         body += chunk

@@ -1,7 +1,6 @@
 import asyncio
 from typing import Any
 
-import aiohttp
 import pytest
 
 from agent_service.auth import oidc_provider
@@ -46,7 +45,7 @@ async def test_who_asks_while_the_provider_is_away_does_not_make_it_busier() -> 
 
 
 async def test_a_provider_that_hangs_is_waited_for_once_and_not_by_who_has_its_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oidc_provider, "TIMEOUT", aiohttp.ClientTimeout(total=0.2))
+    monkeypatch.setattr(oidc_provider, "TIMEOUT_SECONDS", 0.2)
     clock = Clock()
     async with oidc_server() as server:
         provider, strange = client_of(server, clock), client_of(server, clock)
