@@ -26,7 +26,7 @@ help: ## List the commands
 run: $(VENV)/.run ## Chat with the agent on localhost: database, documents, service (no key, no cluster)
 	@exec $(BIN)/slipway dev --docs docs
 
-test: $(VENV)/.dev ## Tests of every module, on a real PostgreSQL, in four minutes; ARGS="-k name" picks
+test: $(VENV)/.dev ## Tests of every module, on a real PostgreSQL, in six minutes; ARGS="-k name" picks
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'not slow and $(HERE)' $(ARGS)
 
 test-slow: $(VENV)/.dev ## Attacks, killed processes, the page in a browser: the tests without a cluster that take longest
