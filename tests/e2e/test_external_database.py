@@ -40,7 +40,8 @@ def agent(database: Database) -> Agent:
     """By the example's values, as far as they are about the database."""
     example = yaml.safe_load((EXAMPLE / "agent.values.yaml").read_text(encoding="utf-8"))
     limits = {"ratePerMinute": 0, "runsPerCaller": 0}  # all streams are one caller
-    values = kit_values(replicaCount=REPLICAS, postgres=example["postgres"], limits=limits)
+    about = {part: example[part] for part in ("postgres", "networkPolicy")}
+    values = kit_values(replicaCount=REPLICAS, limits=limits, **about)
     release = Release(database.namespace, NAME, CHART)
     release.upgrade(values)
     return open_door(release, values)
