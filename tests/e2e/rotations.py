@@ -31,6 +31,10 @@ def end_rotations(namespace: Namespace) -> None:
         namespace.kubectl("delete", *names, "--timeout=60s")
 
 
+def secret(name: str, data: dict[str, str], labels: dict[str, str]) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "labels": labels}, "stringData": data}
+
+
 @contextmanager
 def killed_at_random(namespace: Namespace, release: Release, *, every: tuple[float, float], seed: int) -> Iterator[list[float]]:
     """SIGKILL to the operator's pod again and again, from a thread; the moments at which it happened."""

@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.agent import CHART, default_values, fullname
 from tests.e2e.operator import running_operator
-from tests.e2e.rotations import end_rotations
+from tests.e2e.rotations import end_rotations, secret
 from tests.support.cluster import Namespace, fresh_namespace, wait_until
 from tests.support.figures import Report
 from tests.support.helm import Release
@@ -74,9 +74,9 @@ def world() -> Iterator[World]:
         release = Release(namespace, "agent-kinds", CHART)
         pool = {"secretName": "keys"}
         namespace.apply(
-            _secret(pool["secretName"], {"a": "sk-first", "b": "sk-second"}, {"slipway.dev/key-pool": "true"}),
-            *(_secret(target, {}, {"slipway.dev/keyrotation": name}) for name, target in TARGETS.items()),
-            _secret("records", {}, {"slipway.dev/api-key-records": "true"}),
+            secret(pool["secretName"], {"a": "sk-first", "b": "sk-second"}, {"slipway.dev/key-pool": "true"}),
+            *(secret(target, {}, {"slipway.dev/keyrotation": name}) for name, target in TARGETS.items()),
+            secret("records", {}, {"slipway.dev/api-key-records": "true"}),
         )
         rights = {"secretNames": [*TARGETS.values(), "records", "keys"]}
         with running_operator(namespace, rights=rights):
@@ -95,10 +95,6 @@ def world() -> Iterator[World]:
                 yield found
             finally:
                 end_rotations(namespace)
-
-
-def _secret(name: str, data: dict[str, str], labels: dict[str, str]) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "labels": labels}, "stringData": data}
 
 
 def _rotation(name: str, release: str) -> dict[str, Any]:

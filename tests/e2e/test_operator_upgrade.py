@@ -4,13 +4,12 @@ import json
 import tarfile
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.e2e.agent import image_values
 from tests.e2e.operator import CHART, IMAGE, install_crds
-from tests.e2e.rotations import end_rotations
+from tests.e2e.rotations import end_rotations, secret
 from tests.support.cluster import Namespace, fresh_namespace, kubectl, wait_until
 from tests.support.figures import Report
 from tests.support.helm import Release, helm
@@ -20,10 +19,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 RELEASES = sorted((Path(__file__).parent.parent / "data" / "charts").glob("slipway-operator-[0-9]*.tgz"))
 
 ROTATED_SECONDS = 120
-
-
-def secret(name: str, labels: dict[str, str], **data: str) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "labels": labels}, "stringData": data}
 
 
 ROTATION = {
@@ -58,8 +53,8 @@ def test_objects_and_a_release_of_before_are_taken_over(before: Path, tmp_path: 
             old = both | {"watchNamespaces": [namespace.name], "rbac": {"secretNames": secrets}}
             helm(namespace, "install", release.name, str(before), "--values=-", stdin=json.dumps(old))
             namespace.apply(
-                secret("keys", {"slipway.dev/key-pool": "true"}, a="sk-1", b="sk-2"),
-                secret("model-key", {"slipway.dev/keyrotation": "pool"}),
+                secret("keys", {"a": "sk-1", "b": "sk-2"}, {"slipway.dev/key-pool": "true"}),
+                secret("model-key", {}, {"slipway.dev/keyrotation": "pool"}),
                 ROTATION,
             )
             began = time.monotonic()

@@ -122,7 +122,9 @@ async def by_chat(service: RunningService, http: httpx.AsyncClient) -> None:
 async def by_openai(service: RunningService, http: httpx.AsyncClient) -> None:
     """That wire has no decisions: its answer names the call that takes one."""
     said = (await http.post("/v1/chat/completions", json=QUESTION)).json()["choices"][0]["message"]["content"]
-    await http.post(re.search(r"/runs/[0-9a-f-]+/resume", said)[0], json={"value": "yes"})  # type: ignore[index]
+    call = re.search(r"/runs/[0-9a-f-]+/resume", said)
+    assert call
+    await http.post(call[0], json={"value": "yes"})
 
 
 async def by_langgraph(service: RunningService, http: httpx.AsyncClient) -> None:

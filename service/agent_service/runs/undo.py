@@ -79,12 +79,7 @@ RESUMED = (
 TAKE_BACK = b"SELECT slipway.take_back_answer(%(thread)s)"
 
 ROLL_BACK = (
-    b"""
-    DELETE FROM public.checkpoint_writes w USING public.checkpoints c
-    WHERE c.thread_id = %(thread)s AND c.metadata->>'run_id' = ANY(%(runs)s) AND w.thread_id = c.thread_id
-      AND w.checkpoint_ns = c.checkpoint_ns AND w.checkpoint_id = c.checkpoint_id
-    """,
-    b"DELETE FROM public.checkpoints WHERE thread_id = %(thread)s AND metadata->>'run_id' = ANY(%(runs)s)",
+    b"SELECT slipway.delete_states(%(thread)s, %(runs)s)",
     b"DELETE FROM slipway.runs WHERE session_id = %(thread)s AND id = ANY(%(runs)s::uuid[]) AND status = 'finished'",
 )
 

@@ -31,15 +31,19 @@ $$;
 CREATE TRIGGER end_run BEFORE UPDATE OF status ON slipway.runs FOR EACH ROW
     WHEN (NEW.status = 'finished' AND OLD.status <> 'finished') EXECUTE FUNCTION slipway.end_run();
 
--- As runs/undo.py does for a run that ended before. Checkpoints name the run that made them. Their blobs stay: others may share
--- them, and they go with the thread. What it answered waits for its answer again. Its row is hidden, and goes a moment later:
--- its readers are to see it end.
+-- What these runs did to the state of their thread: checkpoints name the run that made them. Their blobs stay: others may share
+-- them, and they go with the thread. runs/undo.py calls it for runs that ended before.
+CREATE FUNCTION slipway.delete_states(thread text, of_runs text[]) RETURNS void LANGUAGE sql AS $$
+    DELETE FROM public.checkpoint_writes w USING public.checkpoints c
+    WHERE c.thread_id = thread AND c.metadata->>'run_id' = ANY(of_runs) AND w.thread_id = c.thread_id
+      AND w.checkpoint_ns = c.checkpoint_ns AND w.checkpoint_id = c.checkpoint_id;
+    DELETE FROM public.checkpoints c WHERE c.thread_id = thread AND c.metadata->>'run_id' = ANY(of_runs);
+$$;
+
+-- What it answered waits for its answer again. Its row is hidden, and goes a moment later: its readers are to see it end.
 CREATE FUNCTION slipway.undo_run() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    DELETE FROM public.checkpoint_writes w USING public.checkpoints c
-    WHERE c.thread_id = NEW.session_id AND c.metadata->>'run_id' = NEW.id::text AND w.thread_id = c.thread_id
-      AND w.checkpoint_ns = c.checkpoint_ns AND w.checkpoint_id = c.checkpoint_id;
-    DELETE FROM public.checkpoints c WHERE c.thread_id = NEW.session_id AND c.metadata->>'run_id' = NEW.id::text;
+    PERFORM slipway.delete_states(NEW.session_id, ARRAY[NEW.id::text]);
     IF OLD.status = 'running' AND NEW.resumes IS NOT NULL THEN
         PERFORM slipway.take_back_answer(NEW.session_id);
     END IF;
