@@ -1,7 +1,6 @@
 """What is measured, each a process of its own: Slipway with either kind of graph, the tutorial, and the model beside them."""
 
 import asyncio
-import json
 import os
 import signal
 import sys
@@ -19,7 +18,7 @@ from bench.database import Postgres
 from bench.load import Target
 from bench.processes import SERVER_CPU, cpu_ms, memory_bytes, pin
 from bench.script import MODEL
-from bench.support import free_port
+from bench.support import free_port, prepared_reference
 
 TUTORIAL, SHARED, OWN, DIRECT = "tutorial", "Slipway, the server's model", "Slipway, its own ChatOpenAI", "direct line"
 
@@ -122,19 +121,10 @@ async def reference_process(model_url: str) -> AsyncIterator[Server]:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="slipway-bench-reference-") as folder:
         (Path(folder) / "served.py").write_text(REFERENCE_GRAPH, encoding="utf-8")
-        served = {"dependencies": ["."], "graphs": {"agent": "./served.py:agent"}}
-        (Path(folder) / "langgraph.json").write_text(json.dumps(served), encoding="utf-8")
-        options = ["--no-browser", "--no-reload", "--host", "127.0.0.1", "--port", str(port)]
-        command = [REFERENCE_PROGRAM, "dev", *options, "--n-jobs-per-worker", str(REFERENCE_JOBS)]
-        env = {
-            **{name: value for name, value in os.environ.items() if name != "SSL_CERT_FILE"},
-            "PYTHONPATH": str(Path.cwd()),
-            "OPENAI_BASE_URL": model_url,
-            "OPENAI_API_KEY": "sk-1",
-            "LANGSMITH_TRACING": "false",
-            "LANGGRAPH_CLI_NO_ANALYTICS": "1",
-            "LOG_LEVEL": "WARNING",
-        }
+        served = {"agent": "./served.py:agent"}
+        arguments, env = prepared_reference(Path(folder), port, model_url, served, jobs=REFERENCE_JOBS)
+        command = [REFERENCE_PROGRAM, *arguments]
+        env |= {"PYTHONPATH": str(Path.cwd()), "LOG_LEVEL": "WARNING"}
         async with _started(command, env, f"http://127.0.0.1:{port}", ready="/ok", folder=folder) as (process, seconds):
             yield Server(REFERENCE, f"http://127.0.0.1:{port}", "", process, seconds)
 
