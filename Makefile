@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-slow clients chaos check fix e2e bench bench-quick lock version-set release-check clean
+.PHONY: help run test test-slow clients chaos check page-check fix e2e bench bench-quick lock version-set release-check clean
 .PHONY: code-figures search-quality docs pictures terminal-pictures alerts architecture-docs chart-docs dashboards dashboards-preview rotation-docs settings-docs
 
 help: ## List the commands
@@ -32,7 +32,7 @@ test: $(VENV)/.dev ## Tests of every module, on a real PostgreSQL, in six minute
 test-slow: $(VENV)/.dev ## Attacks, killed processes, the page in a browser: the tests without a cluster that take longest
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'slow and $(HERE)' $(ARGS)
 
-clients: $(VENV)/.dev $(VENV)/clients/.made ## JavaScript clients of the LangGraph wire in Node and Chromium (needs nodejs, npm, chromium)
+clients: page-check $(VENV)/.dev $(VENV)/clients/.made ## JavaScript clients of the LangGraph wire in Node and Chromium (needs nodejs, npm, chromium)
 	$(BIN)/pytest -q -m 'clients and not reference' tests/langgraph_js $(ARGS)
 
 chaos: $(VENV)/.dev ## Twenty minutes of rollouts, kills, database faults and poisoned runs; prints what was lost (nothing)
@@ -47,6 +47,10 @@ check: $(VENV)/.dev ## Lint, format, types, layers, dependencies, dead code, gen
 	$(BIN)/vulture
 	$(BIN)/zizmor --offline --quiet --no-progress .github/workflows
 	$(BIN)/pytest -q tests/contract
+
+page-check: $(VENV)/page_check/.made ## Types and lint of the chat page's scripts and styles, by tsc and Biome (needs nodejs, npm); in `make clients`
+	$(VENV)/page_check/node_modules/.bin/tsc --project tools/page_check
+	$(VENV)/page_check/node_modules/.bin/biome lint --config-path=tools/page_check --error-on-warnings service/agent_service/static
 
 fix: $(VENV)/.dev ## Let the linter and the formatter correct what they can
 	$(BIN)/ruff check --fix .
@@ -145,4 +149,10 @@ JAVASCRIPT := $(wildcard examples/react_use_stream/* examples/react_use_stream/s
 $(VENV)/clients/.made: tests/langgraph_js/install $(JAVASCRIPT) | $(VENV)/.made
 	@echo "installing JavaScript clients and building their pages (once, about a minute) …"
 	@tests/langgraph_js/install $(abspath $(VENV))/clients
+	@touch $@
+
+$(VENV)/page_check/.made: tools/page_check/package-lock.json | $(VENV)/.made
+	@mkdir -p $(@D)
+	@cp tools/page_check/package*.json $(@D)/
+	@cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@

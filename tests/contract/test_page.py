@@ -17,6 +17,10 @@ ROOT = Path(__file__).parent.parent.parent
 STATIC = ROOT / "service" / "agent_service" / "static"
 VENDORS = [STATIC / "vendor", ROOT / "tests" / "support" / "vendor"]
 SCRIPTS = sorted((STATIC / "js").glob("*.js"))
+CHECK = ROOT / "tools" / "page_check"
+
+OUR_TYPES = (".d.ts", ".d.mts")
+"""What tsc reads in place of a library's script, which has to stand beside it: no file of the library."""
 
 
 @pytest.mark.parametrize("vendor", VENDORS, ids=["page", "tests"])
@@ -28,7 +32,7 @@ def test_vendored_files_are_those_of_the_manifest_to_the_byte(vendor: Path) -> N
         for folder in vendor.iterdir()
         if folder.is_dir()
         for path in folder.rglob("*")
-        if path.is_file()
+        if path.is_file() and not path.name.endswith(OUR_TYPES)
     }
     assert found == listed
     for name, library in manifest.items():
@@ -83,3 +87,22 @@ def test_the_wheel_holds_the_page(tmp_path: Path) -> None:
         names = set(wheel.namelist())
     static = {path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*") if path.is_file()}
     assert {f"agent_service/static/{name}" for name in static} <= names
+
+
+def test_the_elements_that_tsc_knows_are_those_of_the_html() -> None:
+    """It checks the type of each by this list; that they are there at all, only this test does."""
+    declared = (CHECK / "types" / "page.d.ts").read_text().partition("interface PageElements {")[2].partition("}")[0]
+    listed = set(re.findall(r'^  "?([a-z-]+)"?: ', declared, re.MULTILINE))
+    html = "".join(path.read_text() for path in STATIC.glob("*.html"))
+    scripts = "".join(path.read_text() for path in SCRIPTS)
+    assert listed - set(re.findall(r'\bid="([a-z-]+)"', html)) == {"empty"}, "made by facts.js"
+    assert set(re.findall(r'byId\("([a-z-]+)"\)', scripts)) <= listed
+
+
+def test_the_tools_that_check_the_page_are_pinned_by_their_integrity() -> None:
+    wanted = json.loads((CHECK / "package.json").read_text())["devDependencies"]
+    packages = json.loads((CHECK / "package-lock.json").read_text())["packages"]
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in wanted} == wanted
+    for name, package in packages.items():
+        assert not name or package["integrity"].startswith("sha512-")
+        assert "resolved" not in package

@@ -6,6 +6,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
+from tests.integration.page.axe import violations
 from tests.integration.page.conftest import OpenChat, Site, fake_model_env, running_site
 from tests.integration.page.test_look import COLOURS, SCHEMES, contrast
 from tests.support.fake_model import FakeModel
@@ -146,3 +147,15 @@ async def test_a_state_is_gone_back_to_and_branched_from(developing: Site, model
     await asks.first.locator("summary").click()
     await asks.first.get_by_role("button", name="Run model again").click()
     await chat.says("Four.")
+
+
+async def test_it_keeps_the_rules_of_wcag(developing: Site, model: FakeModel, open_chat: OpenChat) -> None:
+    model.script.tokens = ["Short."]
+    chat = await open_chat(developing.service.url)
+    await chat.ask("hello")
+    await chat.button("Developer").click()
+    end = chat.page.locator("#states li", has_text="end").first
+    await end.locator("summary").click()
+    await end.get_by_role("button", name="Ask from here").click()
+    await expect(end.get_by_role("textbox")).to_be_focused()
+    assert await violations(chat.page) == []

@@ -11,6 +11,7 @@ from playwright.async_api import Locator, expect
 
 from agent_service.auth.oidc_provider import RETRY_SECONDS
 from agent_service.auth.sign_in import SignIn
+from tests.integration.page.axe import violations
 from tests.integration.page.chat import Chat
 from tests.integration.page.conftest import OpenChat, running_site
 from tests.support.clock import Clock
@@ -187,3 +188,25 @@ async def test_the_page_of_budgets_signs_in_and_comes_back_to_itself(signing: Si
     await sign_in(chat)
     await expect(chat.page.locator("#status")).to_contain_text("until now")
     assert chat.page.url == f"{signing.url}/spend"
+
+
+async def test_signing_out_on_the_page_of_budgets_ends_the_session_of_the_chat_too(signing: Signing, open_chat: OpenChat) -> None:
+    chat = await signed_in(signing, open_chat)
+    spend = Chat(await chat.page.context.new_page())
+    await spend.page.goto(f"{signing.url}/spend")
+    await expect(spend.page.locator("#status")).to_contain_text("until now")
+    await spend.button("Sign out").click()
+    for tab in (chat, spend):
+        await expect(dialog(tab)).to_contain_text("answers only to people it knows")
+    assert (signing.provider.signed_in, signing.provider.refresh_tokens) == (set(), {})
+
+
+async def test_the_dialogs_keep_the_rules_of_wcag_on_both_pages(signing: Signing, open_chat: OpenChat) -> None:
+    for path in ("/", "/spend"):
+        chat = await open_chat(signing.url + path, key="")
+        await expect(chat.page.get_by_role("heading", name="Sign in")).to_be_visible()
+        await expect(dialog(chat).get_by_role("button", name="Sign in")).to_be_focused()
+        assert await violations(chat.page) == []
+        await chat.button("Use an API key").click()
+        await expect(chat.page.get_by_label("API key or token", exact=True)).to_be_focused()
+        assert await violations(chat.page) == []

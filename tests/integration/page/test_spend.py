@@ -83,3 +83,17 @@ async def test_who_has_no_key_is_asked_for_one(offline: Site, open_chat: OpenCha
     await page.locator("#key").fill(key("carl"))
     await page.get_by_role("button", name="Continue").click()
     await expect(page.locator("#budgets")).to_contain_text("harbour/carl")
+
+
+async def test_who_signs_out_there_is_forgotten_by_the_tab(offline: Site, open_chat: OpenChat) -> None:
+    chat = await open_chat(f"{offline.service.url}/spend", key="")
+    await expect(chat.button("Sign out")).to_be_hidden()
+    await chat.page.locator("#key").fill(key("dora"))
+    await chat.page.get_by_role("button", name="Continue").click()
+    await expect(chat.page.locator("#budgets")).to_contain_text("harbour/dora")
+    await chat.button("Sign out").click()
+    await expect(chat.page.get_by_role("dialog")).to_be_visible()
+    await expect(chat.page.locator("#budgets")).to_be_hidden()
+    assert await chat.page.evaluate("sessionStorage.getItem('slipway.key')") is None
+    await chat.button("Cancel").click()
+    await expect(chat.page.locator("#status")).to_have_text("You are not signed in.")

@@ -11,6 +11,7 @@ const FRAME_MS = 12; // of painting in one frame: then the browser gets its turn
 const REST = 4; // an answer that took 50 ms to paint is not painted again for 200 ms: a long stream takes a fifth of the time
 const DEFINITION = /^ {0,3}\[[^\]\n]{1,200}\]:/m; // of a link that text above it may name
 
+/** @type {Set<Answer>} */
 const waiting = new Set();
 
 function soon(answer) {
@@ -35,7 +36,18 @@ export class Answer {
     this.rest = el("pre", { class: "rest", tabIndex: 0, hidden: true }, "");
     this.more = el("button", { type: "button", hidden: true, onclick: () => { this.pieces += 1; this.paintRest(); } });
     this.root.append(this.blocks, this.rest, this.more);
-    Object.assign(this, { text: "", settled: "", kept: 0, used: 0, pieces: 1, shown: 0, busy: true, timer: 0, restUntil: 0 });
+    this.text = "";
+    /** Of the text, what is painted for good; null: nothing of it. @type {string | null} */
+    this.settled = "";
+    this.kept = 0; // nodes of `settled`
+    this.used = 0; // tokens of it
+    this.pieces = 1;
+    this.shown = 0;
+    this.busy = true;
+    this.timer = 0;
+    this.restUntil = 0;
+    /** @type {(() => void) | undefined} */
+    this.painted = undefined;
   }
 
   set(text) {
@@ -67,13 +79,13 @@ export class Answer {
   paintBlocks() {
     const text = this.text.slice(0, MAX_MARKDOWN).replace(/\r\n?/g, "\n"); // so that lines are counted as the parser does
     if (this.settled === null || !text.startsWith(this.settled)) Object.assign(this, { settled: "", kept: 0, used: 0 });
-    const tail = text.slice(this.settled.length);
+    const tail = text.slice(this.settled?.length);
     const rendered = render(tail, this.used);
     if (!rendered) { // all of it is plain, as it would be at once
       this.settled = null;
       return this.blocks.replaceChildren(el("pre", { class: "rest", tabIndex: 0 }, text));
     }
-    while (this.blocks.childNodes.length > this.kept) this.blocks.lastChild.remove();
+    while (this.blocks.childNodes.length > this.kept) this.blocks.lastChild?.remove();
     this.blocks.append(...rendered.nodes);
     const { kept } = this;
     if (this.busy) this.settle(tail, rendered.starts);

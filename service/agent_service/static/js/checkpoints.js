@@ -10,7 +10,9 @@ const MAX_SHOWN = 100_000; // characters of a state
 /** A list of the last states. `where()` gives `{session, graph}`; `began()` is told of a run that begins at one. */
 export class Checkpoints {
   constructor(where, began) {
-    Object.assign(this, { where, began, visit: 0 });
+    this.where = where;
+    this.began = began;
+    this.visit = 0;
     this.root = el("div");
   }
 
@@ -28,7 +30,7 @@ export class Checkpoints {
   }
 
   page(session, before = "") {
-    return call("GET", `threads/${encodeURIComponent(session)}/history?${new URLSearchParams({ limit: AT_ONCE, ...(before && { before }) })}`);
+    return call("GET", `threads/${encodeURIComponent(session)}/history?${new URLSearchParams({ limit: String(AT_ONCE), ...(before && { before }) })}`);
   }
 
   list(session, states) {

@@ -31,6 +31,6 @@ function copyBySelection(text) {
   field.select();
   const done = document.execCommand("copy");
   field.remove();
-  focused?.focus();
+  if (focused instanceof HTMLElement) focused.focus();
   return done;
 }

@@ -14,7 +14,9 @@ const SLOW = 40; // ms
 const CLASS = /^[a-z_]+$/;
 
 let spent = 0;
+/** @type {Promise<typeof import("../vendor/highlight/highlight.min.js")> | null} */
 let library = null;
+/** @type {WeakMap<Element, { code: HTMLElement, text: string, language: string }>} */
 const blocks = new WeakMap();
 
 /** A block. `language` is what stands behind the fence. */
@@ -30,7 +32,8 @@ const seen = new IntersectionObserver((entries) => {
   for (const { isIntersecting, target } of entries) {
     if (!isIntersecting) continue;
     seen.unobserve(target);
-    highlight(blocks.get(target));
+    const block = blocks.get(target);
+    if (block) highlight(block);
   }
 });
 
@@ -57,10 +60,11 @@ async function highlight({ code, text, language }) {
 class Paint {
   constructor() {
     this.root = document.createDocumentFragment();
+    /** @type {(DocumentFragment | HTMLElement)[]} */
     this.open = [this.root];
   }
 
-  get top() { return this.open.at(-1); }
+  get top() { return this.open[this.open.length - 1]; }
   addText(text) { if (text) this.top.append(text); }
 
   startScope(scope) {

@@ -11,14 +11,18 @@ import { activeAt, graphOf, listSessions, markCurrent, showSidebar } from "./ses
 import { tellTabs } from "./tabs.js";
 import { makeTurn } from "./turn.js";
 
-export const page = { session: "", graph: facts.graphs[0]?.name, turns: [], view: null, stream: null, sending: null, visit: 0, seen: "" };
+/**
+ * @type {{ session: string, graph: string | undefined, turns: Turn[], view: RunView | null,
+ *   stream: import("./stream.js").RunStream | null, sending: AbortController | null, visit: number }}
+ */
+export const page = { session: "", graph: facts.graphs[0]?.name, turns: [], view: null, stream: null, sending: null, visit: 0 };
 
 export const refreshList = () => listSessions(() => page.session).then(showGraph);
 
 const busy = () => page.view || page.sending || byId("question").disabled;
 
 function setBusy(working, status = "") {
-  const focused = [byId("send"), byId("stop")].includes(document.activeElement);
+  const focused = [byId("send"), byId("stop")].some((button) => button === document.activeElement);
   byId("stop").hidden = !working;
   byId("stop").disabled = false;
   byId("send").hidden = working;
@@ -29,7 +33,7 @@ function setBusy(working, status = "") {
 /** Which graph answers: chosen for a new session, and its own in one that is there. */
 function showGraph() {
   const own = page.session && (graphOf(page.session) || page.graph);
-  byId("graph").value = own || page.graph;
+  byId("graph").value = own || page.graph || "";
   byId("graph").disabled = Boolean(page.session);
 }
 
@@ -52,6 +56,7 @@ function addTurn(question) {
 }
 
 function newTurn(question) {
+  /** @type {Turn} */
   const turn = makeTurn(question, { edit: (text) => askInstead(turn, text) });
   return turn;
 }
@@ -81,25 +86,29 @@ async function startRun(path, body) {
   }
 }
 
-/** Asks; with `replaces`, in place of an earlier turn and all behind it. */
+/**
+ * Asks; with `replaces`, in place of an earlier turn and all behind it.
+ * @param {string} question
+ * @param {Turn | null} replaces
+ */
 export async function ask(question, replaces = null) {
   const { visit } = page;
   const gone = replaces ? page.turns.splice(page.turns.indexOf(replaces)) : [];
-  gone.forEach(({ root }) => { root.hidden = true; });
+  for (const { root } of gone) root.hidden = true;
   const turn = addTurn(question);
   byId("composer").dataset.asked = question; // kept, if one has to sign in first
   const where = page.session ? { session_id: page.session } : { graph: page.graph };
   try {
     const run = await startRun("chat", { question, ...where, ...(replaces && { replaces: replaces.run }) });
     if (visit !== page.visit) return;
-    gone.forEach(({ root }) => root.remove());
+    for (const { root } of gone) root.remove();
     enter(run.session_id);
     follow(turn, run.run_id);
     tellTabs(run.session_id);
     refreshList();
   } catch (problem) {
     if (visit !== page.visit) return;
-    gone.forEach(({ root }) => { root.hidden = false; });
+    for (const { root } of gone) root.hidden = false;
     page.turns.splice(page.turns.indexOf(turn), 1, ...gone);
     refuse(turn, question, problem, replaces);
   } finally {
@@ -107,7 +116,11 @@ export async function ask(question, replaces = null) {
   }
 }
 
-/** Another question in place of a turn, or the same for another answer. */
+/**
+ * Another question in place of a turn, or the same for another answer.
+ * @param {Turn} turn
+ * @param {string} question
+ */
 function askInstead(turn, question) {
   if (busy()) return setStatus("Wait for the answer, or stop it first", true);
   return turn.run ? ask(question, turn) : undefined;
@@ -136,7 +149,7 @@ function follow(turn, runId) {
     link: (up) => setStatus(up ? "Working…" : "Reconnecting…", !up),
     done: () => {
       leaveRun();
-      if (view.interrupts?.length) waitForDecision(turn, view);
+      if (view.interrupts.length) waitForDecision(turn, view);
       refreshList();
     },
   });
@@ -147,6 +160,7 @@ function holdQuestions(hold) {
   byId("question").placeholder = hold ? "Decide above before the next question" : "Ask a question";
 }
 
+/** @param {Turn} turn @param {{ runId: string, interrupts: Interrupt[] }} waits */
 function waitForDecision(turn, { runId, interrupts }) {
   setStatus("Waiting for your decision", true);
   holdQuestions(true);
@@ -174,6 +188,7 @@ function leaveRun() {
 
 export async function stop() {
   if (page.sending) return page.sending.abort();
+  if (!page.view) return undefined;
   byId("stop").disabled = true;
   byId("question").focus(); // a button that is gone takes the focus with it
   setStatus("Stopping…");

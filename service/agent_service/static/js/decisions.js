@@ -8,7 +8,9 @@ const MAX_SAID = 500; // characters of an answer that was given
 /** Card for what a run waits for; `submit(body)` rejects with a Problem when the server refuses. */
 export function decisionCard(interrupts, submit) {
   const card = el("div", { class: "card decision", role: "group", "aria-label": "Decision needed", tabIndex: -1 });
-  const enable = (on) => card.querySelectorAll("button, textarea").forEach((control) => { control.disabled = !on; });
+  const enable = (on) => {
+    for (const control of /** @type {NodeListOf<HTMLButtonElement | HTMLTextAreaElement>} */ (card.querySelectorAll("button, textarea"))) control.disabled = !on;
+  };
   const answers = new Map();
   const answer = (id) => async (value) => {
     answers.set(id, value);

@@ -8,6 +8,7 @@ import { facts } from "./facts.js";
 import { log, problemCard } from "./log.js";
 import { Times, waterfall } from "./waterfall.js";
 
+/** @type {Drawing | null} */
 let drawing = null;
 let drawn = ""; // name of its graph
 let run = ""; // whose events are shown
@@ -32,7 +33,8 @@ export function developerView(where, reopen) {
   byId("develop").onclick = () => show(byId("developer").hidden);
   byId("developer-close").onclick = () => { show(false); byId("develop").focus(); };
   byId("developer").onkeydown = (event) => { if (event.key === "Escape") byId("developer-close").click(); };
-  log.addEventListener("happened", ({ detail }) => {
+  log.addEventListener("happened", (event) => {
+    const { detail } = /** @type {CustomEvent} */ (event);
     hear(detail);
     if (detail.kind === "run" || detail.kind === "ended") lookIfOpen();
   });
@@ -46,9 +48,9 @@ async function refresh(name) {
   try {
     const shape = await call("GET", `assistants/${encodeURIComponent(name)}/graph`);
     if (name !== drawn) return;
-    drawing = new Drawing(name, shape);
-    times.events.forEach((event) => drawing.hear(event));
-    byId("drawn").replaceChildren(el("h3", {}, name), drawing.root);
+    const fresh = drawing = new Drawing(name, shape);
+    for (const event of times.events) fresh.hear(event);
+    byId("drawn").replaceChildren(el("h3", {}, name), fresh.root);
   } catch (problem) {
     drawn = "";
     byId("drawn").replaceChildren(problemCard(problem, () => refresh(name)));

@@ -1,21 +1,30 @@
 /* Elements, and text made safe to look at. Nothing here or elsewhere on the page turns a string into markup. */
 
-export const byId = (id) => document.getElementById(id);
+/** @type {<Id extends keyof PageElements>(id: Id) => PageElements[Id]} */
+export const byId = (id) => /** @type {any} */ (document.getElementById(id));
 
-/** Element from a tag, properties or attributes, and children; text children become text nodes, never markup. */
+/**
+ * Element from a tag, properties or attributes, and children; text children become text nodes, never markup.
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Record<string, unknown>} [props]
+ * @param {...(Node | string | null)} children
+ * @returns {HTMLElementTagNameMap[Tag]}
+ */
 export function el(tag, props = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(props)) {
-    if (name in node) node[name] = value;
-    else node.setAttribute(name, value);
+    if (name in node) Object.assign(node, { [name]: value });
+    else node.setAttribute(name, String(value));
   }
-  node.append(...children.filter((child) => child !== null).map((child) => (typeof child === "string" ? visible(child) : child)));
+  for (const child of children) if (child !== null) node.append(typeof child === "string" ? visible(child) : child);
   return node;
 }
 
 export function icon(name) {
   const { content } = byId("icons");
-  return (content.querySelector(`[data-icon=${name}]`) ?? content.querySelector("[data-icon=stopped]")).cloneNode(true);
+  const found = content.querySelector(`[data-icon=${name}]`) ?? content.querySelector("[data-icon=stopped]");
+  return /** @type {Node} */ (found).cloneNode(true);
 }
 
 /** Characters that make text look like another one (CVE-2021-42574): what is approved or clicked must be what is read. */
@@ -47,7 +56,11 @@ export function link(href, ...children) {
   return username || (NAMES_A_HOST.test(text) && says !== host) ? el("span", {}, node, el("span", { class: "muted" }, ` (${host})`)) : node;
 }
 
-/** Fills `form` with one text field; `take(text)` may throw, its message is shown. Escape and the `cancel` button `close()`. */
+/**
+ * Fills `form` with one text field; `take(text)` may throw, its message is shown. Escape and the `cancel` button `close()`.
+ * @param {HTMLFormElement} form
+ * @param {{ label: string, verb: string, cancel?: string, take: (text: string) => unknown, text?: string, close?: () => void }} field
+ */
 export function openForm(form, { label, verb, cancel, take, text = "", close }) {
   const field = el("textarea", { rows: Math.min(12, text.split("\n").length), value: text, spellcheck: false });
   const wrong = el("p", { role: "alert" });

@@ -9,7 +9,7 @@ const ENDS = { __start__: "start", __end__: "end" };
 
 function draw(tag, attributes, ...children) {
   const node = document.createElementNS(SVG, tag);
-  Object.entries(attributes).forEach(([name, value]) => node.setAttribute(name, value));
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, String(value));
   node.append(...children);
   return node;
 }
@@ -17,8 +17,11 @@ function draw(tag, attributes, ...children) {
 export class Drawing {
   /** `nodes` and `edges` as `/assistants/{id}/graph` gives them. */
   constructor(name, { nodes, edges }) {
+    /** @type {Map<string, number>} */
     this.running = new Map(); // how many runs of each node go on
+    /** @type {Map<string, SVGElement>} */
     this.nodes = new Map();
+    /** @type {Map<string, string[]>} */
     this.inside = new Map(); // by node that runs, the nodes of the drawing that are lit for it
     const { width, height, boxes, lines } = layOut(nodes.map(({ id }) => id), edges);
     const inWords = lines.map(({ source, target }) => `${ENDS[source] ?? source} to ${ENDS[target] ?? target}`).join(", ");
@@ -41,15 +44,15 @@ export class Drawing {
     return group;
   }
 
-  /** A `node` event. A node in a graph inside lights the one of this drawing that holds its graph. */
+  /** A `node` event. A node in a graph inside lights the one of this drawing that holds its graph. @param {NodeEvent} event */
   hear({ node, state, path = [] }) {
     const at = state === "start" ? this.holder(node, path) : this.inside.get(node)?.pop(); // an end says no path
     if (at === undefined) return;
     if (state === "start") this.inside.set(node, [...(this.inside.get(node) ?? []), at]);
     const count = Math.max(0, (this.running.get(at) ?? 0) + (state === "start" ? 1 : -1));
     this.running.set(at, count);
-    this.nodes.get(at).classList.toggle("running", count > 0);
-    this.nodes.get(at).classList.add("seen");
+    this.nodes.get(at)?.classList.toggle("running", count > 0);
+    this.nodes.get(at)?.classList.add("seen");
     this.tell();
   }
 
@@ -61,14 +64,14 @@ export class Drawing {
   /** A run begins: no node has run. */
   begin() {
     this.stop();
-    this.nodes.forEach((group) => group.classList.remove("seen"));
+    for (const group of this.nodes.values()) group.classList.remove("seen");
   }
 
   /** Nothing goes on. */
   stop() {
     this.running.clear();
     this.inside.clear();
-    this.nodes.forEach((group) => group.classList.remove("running"));
+    for (const group of this.nodes.values()) group.classList.remove("running");
     this.tell();
   }
 

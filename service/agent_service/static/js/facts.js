@@ -2,7 +2,10 @@
 
 import { byId, el } from "./dom.js";
 
-export const facts = { name: "Slipway", logo: false, welcome: "", developer: false, graphs: [], ...JSON.parse(document.querySelector("meta[name=slipway]").content) };
+const told = /** @type {HTMLMetaElement} */ (document.querySelector("meta[name=slipway]")).content;
+
+/** @type {Facts} */
+export const facts = { name: "Slipway", logo: false, welcome: "", developer: false, graphs: [], ...JSON.parse(told) };
 
 const WELCOME = "Steps, sources and cost appear as the agent works.";
 

@@ -7,22 +7,33 @@ import { RunView } from "./run.js";
 
 const TURNS_AT_ONCE = 20; // each press of "Show earlier" brings as many
 
-/** Turns of a history: a question with the run that it began, and the runs that answered it. */
+/**
+ * Turns of a history: a question with the run that it began, and the runs that answered it.
+ * @param {Message[]} messages
+ */
 export function turnsOf(messages) {
+  /** @type {{ question: string, run: string, runs: Message[] }[]} */
   const turns = [];
   for (const message of messages) {
     if (message.role === "user" || !turns.length) turns.push({ question: message.role === "user" ? message.content : "", run: message.run_id, runs: [] });
-    if (message.role !== "user") turns.at(-1).runs.push(message);
+    if (message.role !== "user") turns[turns.length - 1].runs.push(message);
   }
   return turns;
 }
 
-/** Fills the log with the last of these turns. `askInstead(turn, question)` replaces one. `fetchEarlier()` brings those before
-    them, `{ turns, fetchEarlier }`; null: there are none. */
+/**
+ * Fills the log with the last of these turns. `askInstead(turn, question)` replaces one. `fetchEarlier()` brings those before
+ * them; null: there are none.
+ * @typedef {() => Promise<{ turns: PastTurn[], fetchEarlier: Fetch | null }>} Fetch
+ * @param {PastTurn[]} turns
+ * @param {(turn: Turn, question: string) => unknown} askInstead
+ * @param {Fetch | null} fetchEarlier
+ */
 export function showTurns(turns, askInstead, fetchEarlier) {
   const waiting = [...turns];
   const earlier = el("button", { type: "button", class: "earlier" });
   const bring = async () => {
+    if (!fetchEarlier) return;
     earlier.disabled = true;
     try {
       const before = await fetchEarlier();
@@ -53,7 +64,7 @@ function fill({ turn, run, runs }, askInstead) {
   for (const message of runs) {
     const view = new RunView(message.run_id, { score: message.feedback, again: turn.question && (() => askInstead(turn, turn.question)) });
     view.setText(message.content);
-    message.sources?.forEach((source) => view.sources.add(source));
+    for (const source of message.sources ?? []) view.sources.add(source);
     view.finish({ outcome: message.outcome });
     if (message.decided?.length) turn.root.append(el("p", { class: "note" }, message.decided.map(decidedInWords).join(" ")));
     turn.root.append(view.root);

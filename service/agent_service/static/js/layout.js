@@ -18,7 +18,7 @@ function loops(nodes, edges) {
     const way = state.has(root) ? [] : [{ node: root, rest: [...(leaving.get(root) ?? [])] }];
     if (way.length) state.set(root, 1);
     while (way.length) {
-      const { node, rest } = way.at(-1);
+      const { node, rest } = way[way.length - 1];
       const edge = rest.shift();
       if (!edge) {
         state.set(node, 2);
@@ -60,7 +60,7 @@ function ordered(layers, edges) {
     for (const layer of layers) {
       const wanted = new Map(layer.map((node) => [node, middle(node)]));
       layer.sort((one, other) => wanted.get(one) - wanted.get(other));
-      layer.forEach((node, at) => place.set(node, at - (layer.length - 1) / 2));
+      for (const [at, node] of layer.entries()) place.set(node, at - (layer.length - 1) / 2);
     }
   }
   return layers;

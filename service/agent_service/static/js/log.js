@@ -28,6 +28,10 @@ export function setStatus(text, warn = false) {
   byId("status").classList.toggle("warn", warn);
 }
 
+/**
+ * @param {{ code: string, message: string, retryAfter?: number }} problem
+ * @param {(() => unknown) | null} [retry] it gets a button for it
+ */
 export function problemCard(problem, retry) {
   const card = el("div", { class: "card error", role: "alert" }, el("p", {}, inWords(problem)));
   if (!retry) return card;

@@ -6,7 +6,7 @@ import { byId } from "./dom.js";
 import { introduce } from "./facts.js";
 import { notify } from "./log.js";
 import { searchSessions, showSidebar } from "./sessions.js";
-import { comeBack, signOut, signedIn } from "./sign_in.js";
+import { comeBack, signOutButton } from "./sign_in.js";
 import { hearTabs } from "./tabs.js";
 import { themeSwitch } from "./theme.js";
 
@@ -28,9 +28,7 @@ byId("new").onclick = newSession;
 byId("menu").onclick = () => showSidebar(true);
 byId("backdrop").onclick = () => showSidebar(false);
 byId("graph").onchange = () => chooseGraph(byId("graph").value);
-for (const id of ["sign-in-cancel", "key-cancel"]) byId(id).onclick = () => byId(id).closest("dialog").close();
-byId("sign-out").onclick = () => signOut().catch(notify);
-signedIn((known) => { byId("sign-out").hidden = !known; });
+signOutButton(byId("sign-out"), notify);
 themeSwitch(byId("theme"));
 searchSessions(() => page.session);
 developerView(() => ({ session: page.session, graph: byId("graph").value }), () => openSession(page.session));
@@ -39,7 +37,8 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && byId("sidebar").classList.contains("open")) { showSidebar(false); byId("menu").focus(); }
 });
 document.addEventListener("visibilitychange", () => { if (!document.hidden) lookAgain(); });
-byId("sessions").addEventListener("changed", ({ detail: { session, how } }) => {
+byId("sessions").addEventListener("changed", (event) => {
+  const { session, how } = /** @type {CustomEvent} */ (event).detail;
   if (how === "deleted" && session === page.session) newSession();
   refreshList();
 });

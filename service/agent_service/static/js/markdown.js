@@ -27,6 +27,9 @@ parser.inline.ruler.after("image", "citation", (state, silent) => {
   return true;
 });
 
+/** @typedef {import("../vendor/markdown-it/markdown-it.esm.min.mjs").Token} Token */
+
+/** @type {(token: Token, name: string) => string} */
 const attribute = (token, name) => token.attrGet(name) ?? "";
 const alignment = (token) => attribute(token, "style").replace("text-align:", "");
 
@@ -35,12 +38,17 @@ function anchor(href) {
   return isHttp(href) ? { node: el("span"), close: (node) => node.replaceWith(link(href, ...node.childNodes)) } : { node: el("span", { class: "dead", title: href }) };
 }
 
+/** @type {(tag: keyof HTMLElementTagNameMap, props?: Record<string, unknown>) => () => Opened} */
 const plain = (tag, props) => () => ({ node: el(tag, props) });
 
+/** By the level of a heading in Markdown: the page has those above. @type {("h3" | "h4" | "h5" | "h6")[]} */
+const HEADINGS = ["h3", "h4", "h5", "h6"];
+
+/** @type {Record<string, (token: Token) => Opened>} */
 const OPEN = {
   paragraph: plain("p"), blockquote: plain("blockquote"), bullet_list: plain("ul"), list_item: plain("li"),
   thead: plain("thead"), tbody: plain("tbody"), tr: plain("tr"), strong: plain("strong"), em: plain("em"), s: plain("s"),
-  heading: ({ tag }) => ({ node: el(`h${Math.min(Number(tag[1]) + 2, 6)}`) }),
+  heading: ({ tag }) => ({ node: el(HEADINGS[Math.min(Number(tag[1]), HEADINGS.length) - 1]) }),
   ordered_list: (token) => ({ node: el("ol", { start: Number(attribute(token, "start") || 1) }) }),
   th: (token) => ({ node: el("th", { class: alignment(token) }) }),
   td: (token) => ({ node: el("td", { class: alignment(token) }) }),
@@ -59,6 +67,7 @@ function picture(token) {
 
 const listing = ({ content, info = "" }) => codeBlock(content.replace(/\n$/, ""), info);
 
+/** @type {Record<string, (token: Token) => Node | string>} */
 const LEAF = {
   text: ({ content }) => content,
   softbreak: () => "\n",
@@ -71,20 +80,28 @@ const LEAF = {
   code_block: listing,
 };
 
+/**
+ * An element that tokens are added to: `outer` holds it, `close` is called when it has all.
+ * @typedef {{ node: any, outer?: Node, close?: (node: any) => void, transparent?: boolean }} Opened
+ */
+
 /** Grows a tree from tokens without recursion. */
 class Builder {
   /** `used`: tokens that the answer has on the page already. */
   constructor(used) {
     this.root = document.createDocumentFragment();
+    /** @type {Opened[]} */
     this.open = [{ node: this.root }];
     this.tokens = used;
+    /** @type {{ line: number, tokens: number }[]} */
     this.starts = [];
   }
 
   add(tokens) {
     for (const token of tokens) {
-      if (this.open.length === 1 && token.block) this.starts.push({ line: token.map[0], tokens: this.tokens });
-      if ((this.tokens += 1) > MAX_TOKENS) throw new RangeError("too many tokens");
+      if (this.open.length === 1 && token.block) this.starts.push({ line: token.map?.[0] ?? 0, tokens: this.tokens });
+      this.tokens += 1;
+      if (this.tokens > MAX_TOKENS) throw new RangeError("too many tokens");
       if (token.children && token.type === "inline") this.inline(token.children);
       else if (token.nesting > 0) this.enter(token);
       else if (token.nesting < 0) this.leave();
@@ -99,7 +116,7 @@ class Builder {
     return this.open.some(({ close }) => close) ? visible(child) : child.replace(/[\u202d\u202e]/g, visible);
   }
 
-  get top() { return this.open.at(-1).node; }
+  get top() { return this.open[this.open.length - 1].node; }
 
   inline(tokens) {
     const [first] = tokens;
@@ -122,8 +139,8 @@ class Builder {
   }
 
   leave() {
-    const { node, close } = this.open.pop();
-    close?.(node);
+    const opened = this.open.pop();
+    opened?.close?.(opened.node);
   }
 }
 

@@ -11,14 +11,17 @@ const MAX_THOUGHT = 50_000; // characters
 
 export class Progress {
   constructor() {
-    Object.assign(this, { speakers: new Map(), reports: 0, thought: "" });
+    /** @type {Map<string, { said: string, text: HTMLElement, root: HTMLElement }>} */
+    this.speakers = new Map();
+    this.reports = 0;
+    this.thought = "";
     this.bar = el("progress", { max: 1, hidden: true, "aria-label": "Progress" });
     this.status = el("span", { class: "status" });
     this.line = el("div", { class: "row progress", hidden: true, role: "status" }, this.bar, this.status);
-    [this.log, this.logTitle] = folded("Reports of the graph");
-    [this.thoughts] = folded("Reasoning");
+    this.logTitle = el("summary", {}, "Reports of the graph");
+    this.log = folded(this.logTitle);
     this.thoughtText = el("pre", { tabIndex: 0 });
-    this.thoughts.append(this.thoughtText);
+    this.thoughts = folded(el("summary", {}, "Reasoning"), this.thoughtText);
     this.branches = el("div", { class: "branches", hidden: true });
     this.root = el("div", {}, this.line, this.log, this.thoughts, this.branches);
   }
@@ -86,7 +89,7 @@ export class Progress {
     this.branches.hidden = !this.speakers.size;
   }
 
-  forgetSpeakers() { [...this.speakers.keys()].forEach((source) => this.forgetSpeaker(source)); }
+  forgetSpeakers() { for (const source of [...this.speakers.keys()]) this.forgetSpeaker(source); }
 
   finish() {
     this.forgetSpeakers();
@@ -96,7 +99,4 @@ export class Progress {
 
 const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 
-function folded(title) {
-  const summary = el("summary", {}, title);
-  return [el("details", { class: "folded", hidden: true }, summary), summary];
-}
+const folded = (...children) => el("details", { class: "folded", hidden: true }, ...children);

@@ -13,9 +13,22 @@ import { RunStream } from "./stream.js";
 import { outcomeInWords } from "./words.js";
 
 export class RunView {
-  /** `score` is the thumb it was given; `again()` asks its question anew. */
-  constructor(runId, { score = null, again } = {}) {
-    Object.assign(this, { runId, score, again, text: "", attempt: 1 });
+  /**
+   * @param {string} runId
+   * @param {{ score?: 0 | 1 | null, again?: (() => unknown) | null }} [options] `score` is the thumb it was given; `again()` asks its question anew
+   */
+  constructor(runId, { score = null, again = null } = {}) {
+    this.runId = runId;
+    this.score = score;
+    this.again = again;
+    this.text = "";
+    this.attempt = 1;
+    /** @type {Interrupt[]} */
+    this.interrupts = [];
+    /** @type {RunUsage | undefined} */
+    this.usage = undefined;
+    /** @type {Problem | undefined} */
+    this.problem = undefined;
     this.steps = new Steps();
     this.progress = new Progress();
     this.answer = new Answer();
@@ -25,14 +38,15 @@ export class RunView {
     this.root = el("section", { class: "run", "aria-label": "Answer" }, this.steps.root, this.progress.root, this.answer.root, this.sources.root, this.extra, this.footer);
   }
 
-  event(kind, data) { this[`on_${kind}`](data); }
+  /** @param {string} kind one of stream.js's KINDS @param {any} data */
+  event(kind, data) { /** @type {any} */ (this)[`on_${kind}`](data); }
   on_text(text) { this.setText(this.text + text); }
   on_reset({ text }) { this.progress.forgetSpeakers(); this.setText(text); }
   on_partial({ source, text }) { this.progress.hear(source, text); }
   on_source({ source }) { this.progress.forgetSpeaker(source); }
   on_reasoning({ text }) { this.progress.think(text); }
   on_custom(data) { this.progress.report(data); }
-  on_interrupt({ interrupts }) { this.interrupts = interrupts; }
+  on_interrupt({ interrupts }) { this.interrupts = interrupts ?? []; }
   on_gap() { this.note("The steps of this turn are no longer kept."); }
   on_usage(usage) { this.usage = usage; }
   on_error({ code, message, retryable }) { this.problem = new Problem({ code, detail: message, retryable }); }
@@ -50,7 +64,7 @@ export class RunView {
 
   on_tool_end(data) {
     this.steps.toolEnds(data);
-    data.sources?.forEach((source) => this.sources.add(source));
+    for (const source of data.sources ?? []) this.sources.add(source);
   }
 
   setText(text) {
@@ -61,9 +75,12 @@ export class RunView {
   note(text) { this.extra.append(el("p", { class: "note" }, text)); }
 
   /** Who else looks at runs hears it from the log. */
-  tell(kind, data) { log.dispatchEvent(new CustomEvent("happened", { detail: { runId: this.runId, kind, data } })); }
+  tell(kind, data = undefined) { log.dispatchEvent(new CustomEvent("happened", { detail: { runId: this.runId, kind, data } })); }
 
-  /** Streams the run into this view; then `done()`. */
+  /**
+   * Streams the run into this view; then `done()`.
+   * @param {{ link?: (up: boolean) => void, done?: () => void }} options
+   */
   watch({ link = () => {}, done }) {
     return new RunStream(this.runId, {
       link,
@@ -72,11 +89,13 @@ export class RunView {
     });
   }
 
+  /** @param {RunUsage} [usage] */
   finish({ outcome, ...usage } = {}) {
     this.steps.stop();
     this.answer.finish(() => this.sources.connect(this.answer.blocks));
     this.progress.finish();
-    if (this.problem) this.extra.append(problemCard(this.problem, this.problem.retryable && this.again));
+    if (this.problem) this.extra.append(problemCard(this.problem, this.problem.retryable ? this.again : null));
+    /** @type {HTMLElement[]} */
     const parts = outcome ? [el("b", { class: outcome }, outcomeInWords(outcome))] : [];
     if (usage.model_calls !== undefined) parts.push(...usageParts(usage).map((text) => el("span", {}, text)));
     else parts.push(el("button", { class: "quiet", type: "button", onclick: () => this.replay() }, "Steps and cost"));
@@ -98,7 +117,8 @@ export class RunView {
   }
 }
 
-function usageParts({ model_calls: calls, input_tokens: read, cached_tokens: cached, output_tokens: written, cost_usd: cost }) {
+/** @param {RunUsage} usage */
+function usageParts({ model_calls: calls = 0, input_tokens: read = 0, cached_tokens: cached = 0, output_tokens: written = 0, cost_usd: cost = null }) {
   const count = (number) => number.toLocaleString("en-US");
   return [
     `${count(calls)} model ${calls === 1 ? "call" : "calls"}`,
@@ -109,14 +129,15 @@ function usageParts({ model_calls: calls, input_tokens: read, cached_tokens: cac
 }
 
 function thumbs(view) {
-  const buttons = [["up", 1, "Good answer"], ["down", 0, "Bad answer"]].map(([name, score, label]) => el("button", {
+  const kinds = /** @type {const} */ ([["up", 1, "Good answer"], ["down", 0, "Bad answer"]]);
+  const buttons = kinds.map(([name, score, label]) => el("button", {
     class: "quiet", type: "button", title: label, "aria-label": label, ariaPressed: String(score === view.score), onclick: () => rate(score),
   }, icon(name)));
   const send = (score, comment) => call("POST", "feedback", { body: { run_id: view.runId, score, comment } });
   async function rate(score) {
     try { await send(score); } catch (problem) { return notify(problem); }
     view.score = score;
-    buttons.forEach((button, at) => { button.ariaPressed = String(score === 1 - at); });
+    for (const [at, button] of buttons.entries()) button.ariaPressed = String(score === 1 - at);
     view.footer.querySelector("form")?.remove();
     const form = el("form");
     view.footer.append(form);

@@ -13,14 +13,14 @@ let asked = 0;
 
 /** `current()` names the session on the page. */
 export async function listSessions(current) {
-  const query = new URLSearchParams({ limit: 50, served: true, text: byId("find").value.trim() });
+  const query = new URLSearchParams({ limit: "50", served: "true", text: byId("find").value.trim() });
   const mine = asked += 1;
   try {
     const { sessions } = await call("GET", `sessions?${query}`);
     if (mine !== asked || byId("sessions").querySelector("input")) return; // a later list is on its way, or a name is being typed
-    const focused = document.activeElement.closest?.("#sessions li")?.dataset.session;
+    const focused = items().find((item) => item.contains(document.activeElement))?.dataset.session;
     byId("sessions").replaceChildren(...sessions.map(sessionItem));
-    itemOf(focused)?.querySelector("a").focus();
+    itemOf(focused)?.querySelector("a")?.focus();
     markCurrent(current());
   } catch (problem) {
     if (problem.code !== "unreachable") notify(problem);
@@ -32,7 +32,8 @@ export function searchSessions(current) {
   byId("find").oninput = () => { clearTimeout(timer); timer = setTimeout(() => listSessions(current), PAUSE_MS); };
 }
 
-const itemOf = (session) => [...byId("sessions").children].find((item) => item.dataset.session === session);
+const items = () => [...byId("sessions").querySelectorAll("li")];
+const itemOf = (session) => items().find((item) => item.dataset.session === session);
 
 /** Name of the graph that a listed session belongs to. */
 export const graphOf = (session) => itemOf(session)?.dataset.graph;
@@ -54,11 +55,12 @@ export function markCurrent(session) {
   // A search may leave the open session out of the list; it keeps its title.
   let title = session && session === titled ? byId("title").textContent : "New session";
   titled = session;
-  for (const item of byId("sessions").children) {
+  for (const item of items()) {
     const current = item.dataset.session === session;
+    const link = item.querySelector("a"); // a field stands there while its name is changed
     item.classList.toggle("current", current);
-    if (item.firstChild.tagName === "A") item.firstChild.ariaCurrent = current ? "page" : null;
-    if (current) title = item.firstChild.title;
+    if (link) link.ariaCurrent = current ? "page" : null;
+    if (current && link) title = link.title;
   }
   byId("title").textContent = title;
   document.title = session ? `${title} · ${facts.name}` : facts.name;

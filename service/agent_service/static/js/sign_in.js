@@ -1,9 +1,10 @@
 /* Who the page speaks for: a key that the tab keeps, or whoever has signed in at the provider. Of that the service keeps all in
    a cookie that no script can read, so nothing here has a token. */
 
-import { byId, isHttp, visible } from "./dom.js";
+import { byId, isHttp } from "./dom.js";
 import { facts } from "./facts.js";
 import { Problem, problemOf, send } from "./problem.js";
+import { signInDialogs } from "./sign_in_dialog.js";
 import { inWords, SIGN_IN_FAILURES } from "./words.js";
 
 const KEY = "slipway.key"; // in sessionStorage: of this tab, until it is closed
@@ -11,22 +12,26 @@ const BEFORE = "slipway.before"; // what was on the page before the way to the p
 const OF_PAGE = { "X-Slipway-Page": "1" }; // without it the service does not look at the cookie
 const channel = new BroadcastChannel("slipway.sign-in");
 
+const dialogs = signInDialogs({ takesKeys: facts.keys });
 const keyOf = () => sessionStorage.getItem(KEY);
 let signed = false; // the service has answered to this page's cookie
+/** @type {(known: boolean) => void} */
 let told = () => {};
 let failure = "";
 
 /** Headers of a call. */
+/** @returns {Record<string, string>} */
 export function credentials() {
   const key = keyOf();
   if (key) return { Authorization: `Bearer ${key}` };
   return facts.signIn ? OF_PAGE : {};
 }
 
-/** Calls `tell(known)` now, and whenever it changes, whether there is anybody to sign out. */
-export function signedIn(tell) {
-  told = tell;
-  tell(keyOf() !== null);
+/** Shows the button while there is anybody to sign out, and makes it do so; `failed(problem)` is told why it could not. */
+export function signOutButton(button, failed) {
+  told = (known) => { button.hidden = !known; };
+  told(keyOf() !== null);
+  button.onclick = () => signOut().catch(failed);
 }
 
 /** The service answered to these headers. */
@@ -47,10 +52,11 @@ export async function admit(headers, problem, renewed) {
 
 const post = (path) => send(path, { method: "POST", headers: OF_PAGE });
 
+/** @type {Promise<boolean> | null} */
 let renewal = null; // one for all calls that got 401 together, and by the lock one for all tabs: a refresh token is good once
 
 function renew() {
-  renewal ??= (navigator.locks ? navigator.locks.request("slipway.renew", askAnew) : askAnew()).finally(() => { renewal = null; });
+  renewal ??= Promise.resolve(navigator.locks ? navigator.locks.request("slipway.renew", askAnew) : askAnew()).finally(() => { renewal = null; });
   return renewal;
 }
 
@@ -62,7 +68,7 @@ async function askAnew() {
 }
 
 /** Forgets who it was, and everything on the page with it; at the provider too. */
-export async function signOut() {
+async function signOut() {
   const key = keyOf();
   sessionStorage.removeItem(KEY);
   if (key !== null || !facts.signIn) return location.assign(location.pathname);
@@ -98,22 +104,14 @@ export function comeBack() {
 
 if (facts.signIn) {
   channel.onmessage = ({ data }) => {
-    const waits = byId("sign-in-dialog").open;
+    const waits = dialogs.signIn.root.open;
     if (data === "in" && waits) keep();
     if (data === "out" || waits) location.reload(); // who has signed in may be somebody else
   };
   window.addEventListener("pageshow", ({ persisted }) => { if (persisted) location.reload(); }); // Back, after signing out
 }
 
-/** The value of the button by which the dialog was closed; empty for Escape. */
-function choice(dialog) {
-  return new Promise((resolve) => {
-    dialog.returnValue = "";
-    dialog.onclose = () => resolve(dialog.returnValue);
-    dialog.showModal();
-  });
-}
-
+/** @type {Promise<void> | null} */
 let prompt = null; // one dialog for all calls that got 401 together
 
 function askToSignIn(problem) {
@@ -123,11 +121,9 @@ function askToSignIn(problem) {
 
 async function signInOrKey(problem) {
   let reason = failure || (signed ? "Your sign-in has ended. Sign in again to go on: what you typed is kept." : `${facts.name} answers only to people it knows.`);
-  byId("use-key").hidden = !facts.keys;
   failure = "";
   for (;;) {
-    byId("sign-in-reason").textContent = visible(reason);
-    const chosen = await choice(byId("sign-in-dialog"));
+    const chosen = await dialogs.signIn.ask(reason);
     if (chosen === "key") return askKey(null, problem);
     if (chosen !== "ok") throw problem;
     try {
@@ -147,14 +143,14 @@ async function leave() {
   return new Promise(() => {});
 }
 
+/** @type {Promise<void> | null} */
 let keyPrompt = null; // likewise
 
 function askKey(refused, problem) {
   keyPrompt ??= (async () => {
-    byId("key-reason").textContent = refused ? `The key was refused: ${visible(problem.message)}` : "This agent answers only to callers it knows.";
-    byId("key").value = "";
-    if (await choice(byId("key-dialog")) !== "ok") throw problem;
-    sessionStorage.setItem(KEY, byId("key").value);
+    const reason = refused ? `The key was refused: ${problem.message}` : "This agent answers only to callers it knows.";
+    if (await dialogs.key.ask(reason) !== "ok") throw problem;
+    sessionStorage.setItem(KEY, dialogs.key.key.value);
     told(true);
   })().finally(() => { keyPrompt = null; });
   return keyPrompt;

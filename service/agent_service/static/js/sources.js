@@ -5,11 +5,13 @@ import { byId, el, isHttp, link, visible } from "./dom.js";
 import { notify } from "./log.js";
 import { render } from "./markdown.js";
 
+/** @param {{ title: string, section?: string }} source */
 const nameOf = ({ title, section }) => [title, section].filter(Boolean).join(" › ");
 
 export class Sources {
   constructor(runId) {
     this.runId = runId;
+    /** @type {Map<string, Source>} */
     this.known = new Map();
     this.list = el("ol");
     this.root = el("div", { class: "sources", hidden: true }, el("b", {}, "Sources"), this.list);

@@ -2,8 +2,9 @@
 
 import { call } from "./api.js";
 import { byId, el, visible } from "./dom.js";
-import { comeBack } from "./sign_in.js";
+import { comeBack, signOutButton } from "./sign_in.js";
 import { themeSwitch } from "./theme.js";
+import { inWords } from "./words.js";
 
 const NEAR = 0.8; // as the service warns
 
@@ -55,7 +56,9 @@ async function show() {
     + (unpriced ? ` Without a price, and in no sum: ${unpriced}.` : "") + (truncated ? " There are more budgets than are shown." : ""));
 }
 
+const tell = (problem) => { byId("status").textContent = visible(inWords(problem)); };
+
 themeSwitch(byId("theme"));
-for (const id of ["sign-in-cancel", "key-cancel"]) byId(id).onclick = () => byId(id).closest("dialog").close();
+signOutButton(byId("sign-out"), tell);
 comeBack();
-show().catch((problem) => { byId("status").textContent = visible(problem.message); });
+show().catch(tell);

@@ -9,7 +9,10 @@ const APPROVAL = /^HumanInTheLoopMiddleware\./;
 
 export class Steps {
   constructor() {
-    Object.assign(this, { tools: new Map(), chips: [] });
+    /** @type {Map<string, any>} */
+    this.tools = new Map();
+    /** @type {any[]} */
+    this.chips = [];
     this.trail = el("ol", { class: "trail row", "aria-label": "Steps" });
     this.root = el("div", { class: "steps", hidden: true }, this.trail);
   }
@@ -36,6 +39,7 @@ export class Steps {
     return chip;
   }
 
+  /** @param {{ id: string, tool: string, args?: any }} call */
   toolStarts({ id, tool, args }) {
     const { sql, ...others } = args ?? {};
     const brief = clip(Object.entries(others).map(([name, value]) => `${name}: ${clip(pretty(value), MAX_BRIEF)}`).join(", "), MAX_BRIEF);

@@ -7,9 +7,18 @@ const KINDS = [
 ]; // others are left alone: a newer service may send more
 
 export class RunStream {
-  /** `on` has event(kind, data), link(up), and ended(problem), once. */
+  /**
+   * @param {string} runId
+   * @param {{ event: (kind: string, data: any) => void, link: (up: boolean) => void, ended: (problem?: any) => void }} on `ended` is called once
+   */
   constructor(runId, on) {
-    Object.assign(this, { runId, on, lastId: "", tries: 0, closed: false });
+    this.runId = runId;
+    this.on = on;
+    this.lastId = "";
+    this.tries = 0;
+    this.closed = false;
+    /** @type {EventSource | undefined} */
+    this.source = undefined;
     this.open();
   }
 
@@ -41,7 +50,7 @@ export class RunStream {
   /** EventSource's own `error`. It comes back by itself unless it is CLOSED: an expired token, a proxy's error page, or 204. */
   dropped() {
     this.on.link(false);
-    if (this.source.readyState === EventSource.CLOSED && !this.closed) this.check();
+    if (this.source?.readyState === EventSource.CLOSED && !this.closed) this.check();
   }
 
   async check() {
@@ -78,7 +87,7 @@ export class RunStream {
     this.end();
   }
 
-  end(problem) {
+  end(problem = undefined) {
     this.close();
     this.on.ended(problem);
   }

@@ -5,7 +5,7 @@ const THEMES = ["system", "light", "dark"];
 
 /** Storage may be off in this browser: then the choice lasts as long as the page. */
 function kept() {
-  try { return localStorage.getItem(KEPT); } catch { return null; }
+  try { return localStorage.getItem(KEPT) ?? "system"; } catch { return "system"; }
 }
 
 let theme = THEMES.includes(kept()) ? kept() : "system";

@@ -5,13 +5,24 @@ import { el, visible } from "./dom.js";
 const SVG = "http://www.w3.org/2000/svg";
 const WIDE = 1000; // units of the drawing, whatever its size on the page
 
+/** @typedef {{ node: string, name: string, from: number, to: number | null }} Span */
+
 /**
  * The nodes of a run with start and end in seconds. Events tell how long a node took, and their order: what began before
  * another ended ran beside it; time between nodes, which no event tells of, is left out.
  */
 export class Times {
-  constructor() { Object.assign(this, { now: 0, open: [], spans: [], events: [] }); }
+  constructor() {
+    this.now = 0;
+    /** @type {Span[]} */
+    this.open = [];
+    /** @type {Span[]} */
+    this.spans = [];
+    /** @type {NodeEvent[]} */
+    this.events = [];
+  }
 
+  /** @param {NodeEvent} event */
   hear(event) {
     const { node, state, path, seconds } = event;
     this.events.push(event);
@@ -29,8 +40,9 @@ export class Times {
   }
 }
 
+/** @param {Times} times */
 export function waterfall({ now, spans }) {
-  const ended = spans.filter(({ to }) => to !== null);
+  const ended = spans.flatMap(({ to, ...span }) => (to === null ? [] : [{ ...span, to }]));
   if (!ended.length) return el("p", { class: "note" }, "Ask a question, or press “Steps and cost” at an answer.");
   const scale = WIDE / Math.max(now, 0.001);
   return el("table", { class: "waterfall" }, el("thead", {}, el("tr", {}, ...["Node", "When", "Seconds"].map((title) => el("th", { scope: "col" }, title)))),
@@ -40,8 +52,8 @@ export function waterfall({ now, spans }) {
 function bar(x, width) {
   const drawing = document.createElementNS(SVG, "svg");
   const rect = document.createElementNS(SVG, "rect");
-  Object.entries({ viewBox: `0 0 ${WIDE} 12`, preserveAspectRatio: "none", "aria-hidden": "true" }).forEach(([name, value]) => drawing.setAttribute(name, value));
-  Object.entries({ x, y: 0, width: Math.max(width, 4), height: 12 }).forEach(([name, value]) => rect.setAttribute(name, value));
+  for (const [name, value] of Object.entries({ viewBox: `0 0 ${WIDE} 12`, preserveAspectRatio: "none", "aria-hidden": "true" })) drawing.setAttribute(name, value);
+  for (const [name, value] of Object.entries({ x, y: 0, width: Math.max(width, 4), height: 12 })) rect.setAttribute(name, String(value));
   drawing.append(rect);
   return drawing;
 }
