@@ -75,8 +75,12 @@ class Checkpointer(AsyncPostgresSaver):
             {**checkpoint, "channel_values": inline},
             get_serializable_checkpoint_metadata(config, metadata),
         )
-        live.steps.add_checkpoint(row, rows, survived=_ends_step(config, metadata))
-        await self._writer.saved(live)
+        asks = metadata.get("source") == "input"
+        follows = inside.get("checkpoint_id") == live.question is not None
+        if asks:
+            live.question = checkpoint["id"]
+        live.steps.add_checkpoint(row, rows, survived=_ends_step(config, metadata), replaces=not live.every_state)
+        await self._writer.saved(live, work=not (asks or follows))
         return {"configurable": {"thread_id": key[0], "checkpoint_ns": key[1], "checkpoint_id": checkpoint["id"]}}
 
     def _blob_rows(self, thread_id: str, checkpoint_ns: str, values: dict[str, Any], versions: ChannelVersions) -> list[Row]:
@@ -94,7 +98,7 @@ class Checkpointer(AsyncPostgresSaver):
         key = (inside["thread_id"], inside["checkpoint_ns"], inside["checkpoint_id"], task_id)
         rows = await _serialised(dict(writes), self._write_rows, key, task_path, writes)
         live.steps.add_writes(rows, marks=all(channel in WRITES_IDX_MAP for channel, _ in writes))
-        await self._writer.saved(live)
+        await self._writer.saved(live, work=key[2] != live.question)
 
     def _write_rows(self, key: Row, task_path: str, writes: Sequence[tuple[str, Any]]) -> list[Row]:
         return [

@@ -136,6 +136,8 @@ class Executor:
         if served is None or served.broken:
             return _without_graph(run, served)
         graph = served.graph
+        # A client of LangGraph may read each of them, a developer too.
+        live.every_state = "record" in run.input or self.tell_developer or served.needs_every_state
         told: list[BaseCallbackHandler] = [handler, *live.trace.handlers(), *([self.tracer()] if self.tracer else [])]
         if undone := run.input.get("rolls_back"):
             await until_database_answers(lambda: self.roll_back(run.thread_id, undone, run.id), "rollback")

@@ -2,13 +2,17 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
+
+from langgraph.channels.delta import DeltaChannel
+from langgraph.pregel import Pregel
 
 from agent_service.errors import InvalidRequest, OtherGraph
 from agent_service.runs.graph_context import GraphContext
 from agent_service.runs.recovery import Graph
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ServedGraph:
     """A compiled graph, and what its users are told of it."""
 
@@ -20,6 +24,17 @@ class ServedGraph:
     context: GraphContext = field(default_factory=GraphContext)
     broken: str = ""
     """What is wrong with its changed files (`slipway dev --reload`): runs that begin end with it. `graph` is the one before."""
+
+    @cached_property
+    def needs_every_state(self) -> bool:
+        """Whether a state is read back by way of those before it: where a node ends at which the graph is to stop, and
+        values that are kept as changes."""
+        graphs = [self.graph, *(graph for _, graph in self.graph.get_subgraphs(recurse=True))]
+        return any(
+            isinstance(graph, Pregel)
+            and (graph.interrupt_after_nodes or any(isinstance(channel, DeltaChannel) for channel in graph.channels.values()))
+            for graph in graphs
+        )
 
     @property
     def chats(self) -> bool:

@@ -58,6 +58,12 @@ class LiveRun:
         """How it is to end; set once, and its outcome is what the database has of it."""
         self.put_state = False
         """The graph has put some."""
+        self.every_state = True
+        """Each of its states is stored; else not those that another one follows before the next commit."""
+        self.question: str | None = None
+        """The checkpoint that holds the question and no work yet."""
+        self.urgent = False
+        """The next commit takes what it has; else one within FLUSH_SECONDS does (writer.py)."""
         self.forgivable = True
         """Should it be lost to a peer: whether the crash that was counted for it may be taken back. Set by the watchdog."""
         self.states: dict[int, Any] = {}

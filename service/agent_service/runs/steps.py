@@ -35,10 +35,16 @@ class Steps:
     def __bool__(self) -> bool:
         return bool(self.checkpoints or self.writes or self.marks or self.survived)
 
-    def add_checkpoint(self, row: Row, blobs: Iterable[Row], *, survived: bool) -> None:
-        """Columns as in CHECKPOINTS and BLOBS; the checkpoint and its metadata are JSON-like objects, a blob is bytes."""
+    def add_checkpoint(self, row: Row, blobs: Iterable[Row], *, survived: bool, replaces: bool = False) -> None:
+        """Columns as in CHECKPOINTS and BLOBS; the checkpoint and its metadata are JSON-like objects, a blob is bytes.
+
+        `replaces`: of what is behind it, what still waits here is not stored: the state before it, whose parent becomes its
+        own, and the results that made it. A third of what a turn writes is saved by it.
+        """
+        if replaces:
+            row = self._in_place_of_what_it_follows(row)
         self.checkpoints[row[:CHECKPOINT_KEY]] = row
-        self.bytes += sum(len(value) for value in row[4]["channel_values"].values() if isinstance(value, str))
+        self.bytes += _inline_bytes(row)
         for blob in blobs:
             self.blobs.setdefault(blob[:BLOB_KEY], blob)
             self.bytes += len(blob[-1])
@@ -54,6 +60,28 @@ class Steps:
                 self.writes.setdefault(key, row)
             self.bytes += len(row[-1])
 
+    def _in_place_of_what_it_follows(self, row: Row) -> Row:
+        """The row with its new parent."""
+        inside, key = row[:2], (*row[:2], row[3])
+        self._drop(self.writes, [each for each in self.writes if each[:CHECKPOINT_KEY] == key])
+        if key not in self.checkpoints:
+            return row
+        self._drop(self.marks, [each for each in self.marks if each[:CHECKPOINT_KEY] == key])
+        before = self.checkpoints.pop(key)
+        self.bytes -= _inline_bytes(before)
+        kept = {
+            version
+            for other in (*self.checkpoints.values(), row)
+            if other[:2] == inside
+            for version in other[4]["channel_versions"].items()
+        }
+        self._drop(self.blobs, [each for each in self.blobs if each[:2] == inside and each[2:] not in kept])
+        return (*row[:3], before[3], *row[4:])
+
+    def _drop(self, rows: dict[Row, Row], keys: Iterable[Row]) -> None:
+        for key in keys:
+            self.bytes -= len(rows.pop(key)[-1])
+
     def absorb(self, later: "Steps") -> None:
         """Puts what came later behind this."""
         self.blobs |= {key: row for key, row in later.blobs.items() if key not in self.blobs}
@@ -62,6 +90,10 @@ class Steps:
         self.marks |= later.marks
         self.survived = self.survived or later.survived
         self.bytes += later.bytes
+
+
+def _inline_bytes(checkpoint: Row) -> int:
+    return sum(len(value) for value in checkpoint[4]["channel_values"].values() if isinstance(value, str))
 
 
 BLOBS = ("blob_thread", "blob_ns", "blob_channel", "blob_version", "blob_type", "blob_value")

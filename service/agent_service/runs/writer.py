@@ -36,7 +36,8 @@ FLUSH_SECONDS = 0.1
 """How far the log of events may lag behind memory: what a crash may cost a reader, who then gets `reset`."""
 
 STEP_SECONDS = 0.01
-"""How far the graph's state may: what a crash repeats of the work of a step that had just ended."""
+"""How far the graph's state may: what a crash repeats of the work of a step that had just ended. A state that holds no more
+than the question, which the run's row has, may wait as long as events."""
 
 PAUSE_SECONDS_PER_RUN = 0.001
 """Between the begins of two commits, for each run that is here: so many commits a second as runs share them."""
@@ -136,6 +137,7 @@ class Writer:
         self._timer: asyncio.TimerHandle | None = None
         self._go = asyncio.Event()
         self._began = 0.0
+        self._swept = 0.0
         self._renewed = time.monotonic()
         self._committed = asyncio.Event()
         self._away = False
@@ -164,9 +166,11 @@ class Writer:
         """A run is here: its events, and its lease."""
         self._ask(FLUSH_SECONDS)
 
-    async def saved(self, run: LiveRun) -> None:
-        """The run's `steps` have grown. Returns at once, unless too much waits."""
-        self._ask(STEP_SECONDS)
+    async def saved(self, run: LiveRun, *, work: bool = True) -> None:
+        """The run's `steps` have grown, by work or by its question alone. Returns at once, unless too much waits."""
+        if work:
+            run.urgent = True
+            self._ask(STEP_SECONDS)
         if self._away or run.steps.bytes > MOST_WAITING_BYTES:
             await self.settled(run)
 
@@ -185,6 +189,7 @@ class Writer:
 
     async def _until(self, run: LiveRun, done: Callable[[], bool]) -> None:
         while not (done() or run.stopped or self._closed):
+            run.urgent = True
             self._ask(0)
             self._committed.clear()
             await self._committed.wait()
@@ -223,7 +228,7 @@ class Writer:
             self._due = None
             self._began = asyncio.get_running_loop().time()
             try:
-                await self.commit()
+                await self.commit(all_runs=self._began - self._swept >= FLUSH_SECONDS)
                 self._away = False
             except DatabaseUnavailable:
                 if not self._away:
@@ -232,7 +237,7 @@ class Writer:
                 await asyncio.sleep(RETRY_SECONDS)
                 self._ask(0)
             if len(self._live):
-                self._ask(FLUSH_SECONDS)
+                self._ask(max(0.0, self._swept + FLUSH_SECONDS - asyncio.get_running_loop().time()))
 
     def close(self) -> None:
         """Nothing more is written: whoever waits goes on, and what was to be written is adopted as after a crash."""
@@ -249,14 +254,16 @@ class Writer:
 
     # Committing
 
-    async def commit(self) -> None:
-        """Writes what waits, of all runs, in one transaction; one by one if that is refused.
+    async def commit(self, *, all_runs: bool = True) -> None:
+        """Writes what waits in one transaction; run by run if that is refused.
+
+        `all_runs`: or those only that are urgent or end. Each row of the log has its price: fewer and fuller ones are cheaper.
 
         Raises:
             DatabaseUnavailable: nothing was written, or it is not known; what waited still waits, but for starts.
         """
         async with self.writing:
-            group = self._next_group()
+            group = self._next_group(all_runs=all_runs)
             if not (group.starts or group.runs):
                 return
             try:
@@ -278,17 +285,19 @@ class Writer:
 
     async def write(self) -> None:
         """Writes what waits in one transaction, or raises what the database said."""
-        await self._write(self._next_group())
+        await self._write(self._next_group(all_runs=True))
 
-    def _next_group(self) -> _Group:
+    def _next_group(self, *, all_runs: bool) -> _Group:
         """What waits now. Of a run that is lost nothing is written."""
+        if all_runs:
+            self._swept = asyncio.get_running_loop().time()
         often = self._lease_seconds / RENEWALS_IN_A_LEASE
         often = often if self._heard() else min(often, UNHEARD_CANCEL_SECONDS)
         renews = time.monotonic() - self._renewed >= often
         runs = [
             run
             for run in {*self._live, *self._ending}
-            if run in self._ending or (run.stop != "lost" and (renews or run.unwritten))
+            if run in self._ending or (run.stop != "lost" and (renews or ((all_runs or run.urgent) and run.unwritten)))
         ]
         # In one order everywhere, so that no two transactions wait for each other's sessions.
         starts = sorted((start for start in self._starts if not start.done.done()), key=lambda start: start.key)
@@ -317,7 +326,7 @@ class Writer:
         endings = [run for run in group.runs if run in self._ending]
         marks = [(run, len(run.said.events), len(run.calls)) for run in group.runs]
         for run in group.runs:
-            run.saving, run.steps = run.steps, steps.Steps()
+            run.saving, run.steps, run.urgent = run.steps, steps.Steps(), False
         arguments = self._arguments(group)
         try:
             async with connection(self._pool) as conn:
@@ -325,7 +334,7 @@ class Writer:
             assert row is not None  # noqa: S101  # a function without a set has one
         except BaseException:
             for run in group.runs:
-                taken, run.saving = run.saving, None
+                taken, run.saving, run.urgent = run.saving, None, True
                 if taken:
                     taken.absorb(run.steps)
                     run.steps = taken

@@ -209,6 +209,61 @@ async def test_the_rows_of_a_step_are_those_that_langgraphs_own_saver_writes(
         assert ours == theirs != []
 
 
+async def put_state(process: Process, run: LiveRun, *, after: str | None, source: str) -> str:
+    """Returns its id."""
+    inside = {"thread_id": run.run.thread_id, "checkpoint_ns": "", "checkpoint_id": after, CURRENT_LIVE: run}
+    saved = await process.saver.aput({"configurable": inside}, empty_checkpoint(), CheckpointMetadata(source=source), {})  # type: ignore[typeddict-item]  # one of its words
+    return str(saved["configurable"]["checkpoint_id"])
+
+
+async def test_others_commits_take_of_a_run_only_what_is_urgent(process: Process, database: Database) -> None:
+    talks, works = await process.begin_all("talks", "works")
+    asked = await put_state(process, talks, after=None, source="input")
+    await put_state(process, talks, after=asked, source="loop")
+    talks.said.publish_text("hello", "agent")
+    works.said.publish_text("hello", "agent")
+    await put_state(process, works, after=None, source="loop")
+
+    await process.writer.commit(all_runs=False)
+
+    assert talks.unwritten
+    assert not works.unwritten
+    assert database.rows("SELECT DISTINCT thread_id FROM checkpoints") == [{"thread_id": "works"}]
+    assert database.rows("SELECT DISTINCT run_id FROM slipway.run_events") == [{"run_id": works.run.id}]
+
+    await process.writer.commit()
+    assert not talks.unwritten
+
+
+async def test_what_is_not_urgent_is_stored_within_the_lag_of_events(running: Process, database: Database) -> None:
+    run = await running.begin("s")
+    assert run
+    running.writer.attend()
+    asked = await put_state(running, run, after=None, source="input")
+    await put_state(running, run, after=asked, source="loop")
+
+    await until(lambda: not run.unwritten)
+
+    assert [row["count"] for row in database.rows("SELECT count(*) FROM checkpoints")] == [2]
+
+
+async def test_what_a_failed_commit_had_taken_is_urgent_again(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run,) = await process.begin_all("s")
+    await one_step(process, run)
+    execute = psycopg.AsyncConnection.execute
+
+    async def gone(*_: Any, **__: Any) -> None:
+        raise psycopg.OperationalError("the server closed the connection")
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "execute", gone)
+    with pytest.raises(DatabaseUnavailable):
+        await process.writer.commit(all_runs=False)
+    monkeypatch.setattr(psycopg.AsyncConnection, "execute", execute)
+    await process.writer.commit(all_runs=False)
+
+    assert not run.unwritten
+
+
 async def test_what_a_run_has_put_is_read_back_at_once(running: Process) -> None:
     run = await running.begin("s")
     assert run

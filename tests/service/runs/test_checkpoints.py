@@ -1,0 +1,79 @@
+"""Which states of a graph are stored: those that somebody may ask for."""
+
+from typing import Annotated, Any
+
+import pytest
+from langchain_core.messages import AIMessage, AnyMessage
+from langgraph.channels.delta import DeltaChannel
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from langgraph.graph import MessagesState
+from langgraph.graph.message import add_messages
+from typing_extensions import TypedDict
+
+from agent_service.db.pool import Pool
+from agent_service.runs.graphs import ServedGraph
+from tests.service.runs import graphs
+from tests.service.runs.conftest import Database, Serve, begin
+
+NODES = ("plan", "work", "answer")
+
+
+def three_nodes(**compiled: Any) -> Any:
+    async def node(_: MessagesState) -> graphs.Update:
+        return graphs.says("done")
+
+    return graphs.chain(*((name, node) for name in NODES)).compile(**compiled)
+
+
+def states(database: Database) -> list[tuple[str, str | None]]:
+    rows = database.rows("SELECT checkpoint_id, parent_checkpoint_id FROM checkpoints ORDER BY checkpoint_id")
+    return [(row["checkpoint_id"], row["parent_checkpoint_id"]) for row in rows]
+
+
+async def test_a_turn_leaves_its_last_state_whose_history_is_whole(serve: Serve, database: Database, pool: Pool) -> None:
+    async with serve(three_nodes()) as service:
+        for question in ("one", "two"):
+            await database.finished(await begin(service, question=question, session_id="s"))
+
+    found = states(database)
+    assert 2 <= len(found) < 2 * len(("input", "start", *NODES)), "commits may fall between the steps of a busy machine"
+    assert {parent for _, parent in found} <= {None, *(name for name, _ in found)}, "no state names one that is not there"
+    saved = await AsyncPostgresSaver(pool).aget_tuple({"configurable": {"thread_id": "s"}})
+    assert saved
+    said = [message.content for message in saved.checkpoint["channel_values"]["messages"]]
+    assert said == ["one", *["done"] * 3, "two", *["done"] * 3]
+    assert saved.pending_writes == []
+
+
+@pytest.mark.parametrize("how", ["a client of LangGraph", "a developer", "a graph that stops behind a node"])
+async def test_every_state_is_stored_where_somebody_asks_for_it(how: str, serve: Serve, database: Database) -> None:
+    graph = three_nodes(interrupt_after=["answer"]) if "stops" in how else three_nodes()
+    async with serve(graph, DEVELOPER_MODE="on" if how == "a developer" else "off") as service:
+        if how == "a client of LangGraph":
+            async with service.client() as client:
+                made = (await client.post("/threads", json={})).json()
+                body = {"assistant_id": "agent", "input": {"messages": [{"role": "user", "content": "q"}]}}
+                waited = await client.post(f"/threads/{made['thread_id']}/runs/wait", json=body)
+                assert waited.status_code == 200, waited.text
+        else:
+            await database.finished(await begin(service, question="q"))
+
+    assert len(states(database)) == len(("input", "start", *NODES))
+
+
+class Kept(TypedDict):
+    messages: Annotated[list[AnyMessage], DeltaChannel(add_messages)]
+
+
+def test_a_graph_whose_values_are_kept_as_changes_needs_every_state_at_any_depth() -> None:
+    def node(_: Any) -> graphs.Update:
+        return {"messages": [AIMessage("x")]}
+
+    by_changes = graphs.chain(("a", node), state=Kept)
+    stops_inside = graphs.chain(("a", node)).compile(interrupt_after=["a"])
+
+    assert ServedGraph("g", by_changes.compile()).needs_every_state
+    assert ServedGraph("g", graphs.within(by_changes).compile()).needs_every_state
+    assert ServedGraph("g", graphs.chain(("sub", stops_inside), ("b", node)).compile()).needs_every_state
+    assert not ServedGraph("g", graphs.within(graphs.chain(("a", node))).compile()).needs_every_state
+    assert not ServedGraph("g", three_nodes(interrupt_before=["work"])).needs_every_state
