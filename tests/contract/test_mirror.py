@@ -97,6 +97,7 @@ ELSEWHERE = {
     "attack/test_other_site.py": ["middleware/origin"],
     "attack/test_stuck_readers.py": ["open_streams"],
     "integration/test_start.py": ["resources"],
+    "service/runs/test_checkpoints.py": ["runs/graphs"],
     "service/runs/test_event_log.py": ["runs/events"],
     "service/runs/test_callback_handler.py": ["runs/extract", "runs/live_run"],
     "field/test_runtime_context.py": ["runs/graph_context"],
