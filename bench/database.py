@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, LiteralString
+from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
@@ -95,3 +96,9 @@ def postgres() -> Iterator[Postgres]:
         database = Postgres(server.url, pid)
         database.make_template()
         yield database
+
+
+def as_url(database: str) -> str:
+    """The same address as a URL, for libraries that read no other form; its host is the folder of a socket."""
+    parts = psycopg.conninfo.conninfo_to_dict(database)
+    return f"postgresql://{parts['user']}@/{parts['dbname']}?host={quote(str(parts['host']))}"

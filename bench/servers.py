@@ -14,7 +14,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from bench.client import Connection, Refused
-from bench.database import Postgres
+from bench.database import Postgres, as_url
 from bench.load import Target
 from bench.processes import SERVER_CPU, cpu_ms, memory_bytes, pin
 from bench.script import MODEL
@@ -47,6 +47,10 @@ REFERENCE_PROGRAM = os.environ.get("REFERENCE_LANGGRAPH", "")
 REFERENCE_GRAPH = "from bench.graph import own\nagent = own().compile()\n"
 REFERENCE_JOBS = 16
 """Runs that it executes at a time: as many as ask."""
+
+AEGRA = "Aegra"
+AEGRA_PROGRAM = os.environ.get("REFERENCE_AEGRA", "")
+"""uvicorn of an environment of its own, with aegra-api and langchain-openai. Empty: it is not measured."""
 
 READY_SECONDS = 60.0
 LOOK_SECONDS = 0.02
@@ -127,6 +131,28 @@ async def reference_process(model_url: str) -> AsyncIterator[Server]:
         env |= {"PYTHONPATH": str(Path.cwd()), "LOG_LEVEL": "WARNING"}
         async with _started(command, env, f"http://127.0.0.1:{port}", ready="/ok", folder=folder) as (process, seconds):
             yield Server(REFERENCE, f"http://127.0.0.1:{port}", "", process, seconds)
+
+
+@asynccontextmanager
+async def aegra_process(database: str, model_url: str) -> AsyncIterator[Server]:
+    """Aegra as one process with the same graph, its state in PostgreSQL, its streams in memory: what costs it least."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="slipway-bench-aegra-") as folder:
+        (Path(folder) / "served.py").write_text(REFERENCE_GRAPH, encoding="utf-8")
+        (Path(folder) / "aegra.json").write_text('{"graphs": {"agent": "./served.py:agent"}}', encoding="utf-8")
+        env = {
+            **os.environ,
+            "PYTHONPATH": str(Path.cwd()),
+            "OPENAI_BASE_URL": model_url,
+            "OPENAI_API_KEY": "sk-1",
+            "DATABASE_URL": as_url(database),
+            "AEGRA_CONFIG": "aegra.json",
+            "LOG_LEVEL": "WARNING",
+            "LANGSMITH_TRACING": "false",
+        }
+        command = [AEGRA_PROGRAM, "aegra_api.main:app", "--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
+        async with _started(command, env, f"http://127.0.0.1:{port}", folder=folder) as (process, seconds):
+            yield Server(AEGRA, f"http://127.0.0.1:{port}", database, process, seconds)
 
 
 @asynccontextmanager

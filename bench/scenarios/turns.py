@@ -3,7 +3,17 @@
 from contextlib import AsyncExitStack
 
 from bench.scenarios.compare import Comparison, TurnFigures, thread_turns, turns
-from bench.servers import LIMITED, LIMITS, REFERENCE_PROGRAM, SHARED, reference_process, server_process, side_by_side
+from bench.servers import (
+    AEGRA_PROGRAM,
+    LIMITED,
+    LIMITS,
+    REFERENCE_PROGRAM,
+    SHARED,
+    aegra_process,
+    reference_process,
+    server_process,
+    side_by_side,
+)
 from bench.stage import FULL, Stage
 
 LEVELS = {clients: TurnFigures(f"c{clients}", f"50 tokens, c={clients}") for clients in (1, 16, 64)}
@@ -24,12 +34,15 @@ async def levels(stage: Stage) -> None:
 
 
 async def threads(stage: Stage) -> None:
-    """The tutorial has its own wire only, `langgraph dev` this one; it is there where REFERENCE_LANGGRAPH names it."""
+    """The tutorial has its own wire only; `langgraph dev` and Aegra are there where REFERENCE_LANGGRAPH and _AEGRA name them."""
     load = thread_turns(16, stage.effort.seconds)
     async with AsyncExitStack() as stack:
         servers = await stack.enter_async_context(side_by_side(stage.postgres, stage.model_url))
         if REFERENCE_PROGRAM:
             servers = [*servers, await stack.enter_async_context(reference_process(stage.model_url))]
+        if AEGRA_PROGRAM:
+            database = stack.enter_context(stage.postgres.database(migrated=False))
+            servers = [*servers, await stack.enter_async_context(aegra_process(database, stage.model_url))]
         await (await Comparison.of(stage, servers, warm_up=load)).measure(THREADS, load)
 
 

@@ -40,6 +40,7 @@ from agent_service.open_streams import Streams
 from agent_service.prices import PriceFile
 from agent_service.runs.assistant_store import AssistantStore
 from agent_service.runs.billing import bill_embedding
+from agent_service.runs.cron_owners import CronOwners
 from agent_service.runs.cron_store import CronStore
 from agent_service.runs.graphs import Graphs
 from agent_service.runs.rehearsal import rehearse
@@ -86,6 +87,7 @@ class Resources:
     store: CallerStore
     thread_runs: ThreadRuns
     crons: CronStore
+    cron_owners: CronOwners
     assistants: AssistantStore
     graphs: Graphs
     reload_graphs: Callable[[Iterable[Path]], Mapping[str, str]]
@@ -209,6 +211,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
             store=CallerStore(pool, store),
             thread_runs=runtime.thread_runs,
             crons=runtime.crons,
+            cron_owners=runtime.cron_owners,
             assistants=runtime.assistants,
             graphs=runtime.graphs,
             reload_graphs=builder.reload,

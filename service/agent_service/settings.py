@@ -340,6 +340,13 @@ class Settings(BaseModel):
         description="Hours after its last use that a thread of a LangGraph client keeps its older states, to go back and branch"
         " there; after them the latest one remains. Other sessions keep the latest only.",
     )
+    cron_owner_days: float = Field(
+        30.0,
+        ge=0,
+        description="Days that the owner of a cron may be away, if it came by a token (JWT, sign-in): a cron is refused at its"
+        " times while its owner has shown no valid credential for longer. 0: crons of such owners go on for ever. Crons made with"
+        " an API key end with their owner's keys.",
+    )
     prune_interval_seconds: Seconds = Field(300.0, description="Seconds between two passes of the background clean-up.")
 
     # Other agents (docs/user/mcp-a2a.md)

@@ -19,6 +19,7 @@ async def bearer(request: Request) -> Principal:
         res: Resources = request.app.state.resources
         found = await res.authenticator.authenticate(_authorization(request), None, _cookies(request))
         request.scope[KEY] = found
+        res.cron_owners.note(found)
     return found
 
 

@@ -1,6 +1,6 @@
 """Crons in Postgres: what their owners do with them, and which are due."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, get_type_hints
@@ -42,6 +42,8 @@ class Cron:
     keeps: bool
     by_key: bool | None
     """Its owner came by an API key as it was made, or changed last; None: it was not kept."""
+    owner_seen: datetime
+    """When its owner showed a valid credential, to the hour."""
     payload: dict[str, Any]
     input: RunInput
     metadata: dict[str, Any]
@@ -114,6 +116,12 @@ class CronStore:
             rows = await (await conn.execute(ALL_OF.encode(), (principal.tenant, principal.user, Jsonb(metadata)))).fetchall()
         return [Cron(**row) for row in rows]
 
+    async def seen(self, owners: Iterable[tuple[str, str]]) -> None:
+        """Tenants and users who were here just now."""
+        tenants, users = zip(*owners, strict=True)
+        async with connection(self._pool) as conn:
+            await conn.execute(SEEN, (list(tenants), list(users)))
+
     # Due
 
     async def seconds_to_next(self) -> float | None:
@@ -171,6 +179,12 @@ WHERE id = %(id)s RETURNING {COLUMNS}
 DELETE = "DELETE FROM slipway.crons WHERE id = %s AND tenant = %s AND user_id = %s RETURNING id"
 
 ALL_OF = f"SELECT {COLUMNS} FROM slipway.crons c WHERE tenant = %s AND user_id = %s AND metadata @> %s"
+
+SEEN = b"""
+UPDATE slipway.crons AS c SET owner_seen = now()
+FROM unnest(%s::text[], %s::text[]) AS owner (tenant, user_id)
+WHERE c.tenant = owner.tenant AND c.user_id = owner.user_id
+"""
 
 # Crons of a graph that no process here serves stay due: who asks waits as long as for any other.
 NEXT = """

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 import structlog
@@ -11,6 +11,7 @@ from agent_service.errors import AlreadyExists, DatabaseUnavailable, Forbidden, 
 from agent_service.metrics import CronTick, Metrics
 from agent_service.runs.assistant import of_graph, run_input
 from agent_service.runs.assistant_store import AssistantStore
+from agent_service.runs.cron_owners import CronOwners
 from agent_service.runs.cron_store import Cron, CronStore, Tick
 from agent_service.runs.graphs import Graphs
 from agent_service.runs.on_thread import OnThread
@@ -42,21 +43,26 @@ class Crons:
         graphs: Graphs,
         *,
         may_call: Callable[[Cron], bool],
+        owners: CronOwners,
+        owner_days: float,
         metrics: Metrics,
     ) -> None:
-        """`may_call`: whether a cron's owner would be let in now."""
+        """`may_call`: whether a cron's owner would be let in now. `owner_days`: that one may be away; 0: for ever."""
         self._store = store
         self._runs = runs
         self._threads = threads
         self._assistants = assistants
         self._graphs = graphs
         self._may_call = may_call
+        self._owners = owners
+        self._owner_days = owner_days
         self._ticks = metrics.cron_ticks
 
     async def run_forever(self) -> None:
         while True:
             pause = POLL_SECONDS
             try:
+                await self._write_owners()
                 seconds = await self._store.seconds_to_next()
                 if seconds is not None and seconds <= 0:
                     began = await self._begin_due()
@@ -66,6 +72,15 @@ class Crons:
             except DatabaseUnavailable:
                 pause = POLL_SECONDS
             await asyncio.sleep(pause)
+
+    async def _write_owners(self) -> None:
+        """Raises DatabaseUnavailable: they are written at the next look."""
+        if owners := self._owners.take():
+            try:
+                await self._store.seen(owners)
+            except DatabaseUnavailable:
+                self._owners.put_back(owners)
+                raise
 
     async def _begin_due(self) -> bool:
         """Whether there was any."""
@@ -82,6 +97,7 @@ class Crons:
             await self._store.refused(tick, "end_time had passed")
             return "refused"
         try:
+            self._refuse_stranger(cron, now)
             await self._begin(cron, tick)
         except DatabaseUnavailable:
             raise
@@ -97,9 +113,17 @@ class Crons:
             return "failed"
         return "begun"
 
-    async def _begin(self, cron: Cron, tick: Tick) -> None:
+    def _refuse_stranger(self, cron: Cron, now: datetime) -> None:
+        """Raises Forbidden: its owner may not call any more, or nobody knows whether."""
         if not self._may_call(cron):
             raise Forbidden("no API key of its owner is valid any more")
+        if self._owner_days and not cron.by_key and now - cron.owner_seen > timedelta(days=self._owner_days):
+            raise Forbidden(
+                f"its owner has shown no valid token for {self._owner_days:g} days (CRON_OWNER_DAYS);"
+                " it goes on when its owner makes any call"
+            )
+
+    async def _begin(self, cron: Cron, tick: Tick) -> None:
         thread = None
         if cron.thread_id:
             thread = await self._threads.named(cron.principal, cron.thread_id)

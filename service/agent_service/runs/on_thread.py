@@ -1,5 +1,6 @@
 """How a run of a client of LangGraph begins on its thread: beside what is going, behind what waits for an answer."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -29,6 +30,8 @@ class OnThread:
     ephemeral: bool = False
     """The thread is for this run only."""
     delay_seconds: float = 0.0
+    strict_resume: bool = False
+    """An answer that nothing waits for is refused."""
     tick: Tick | None = None
     """Of the cron whose run it is."""
 
@@ -48,6 +51,8 @@ async def prepare(conn: Connection, asked: Asked, thread: str, state: DictRow, h
         asked = replace(asked, input={**asked.input, "rolls_back": sorted(undone)})
     if active and how.strategy in {"interrupt", "rollback"}:
         await cancel_runs(conn, thread=thread, undo=how.strategy == "rollback")
+    if how.strict_resume:
+        await _refuse_stray_answer(conn, asked, state["waiting"])
     if state["waiting"]:
         asked = await _answered(conn, asked, state["waiting"])
     elif active:
@@ -63,6 +68,25 @@ async def prepare(conn: Connection, asked: Asked, thread: str, state: DictRow, h
     return asked
 
 
+async def _pending(conn: Connection, waiting: UUID) -> list[str]:
+    """Ids of the interrupts that a run waits with."""
+    row = await one(conn, "SELECT interrupts FROM slipway.runs WHERE id = %s", waiting)
+    return [item["id"] for item in (row or {}).get("interrupts") or () if item["id"] != BREAKPOINT]
+
+
+async def _refuse_stray_answer(conn: Connection, asked: Asked, waiting: UUID | None) -> None:
+    """Raises InvalidRequest: an answer by ids names one that does not wait, or nothing waits at all."""
+    resume = asked.input.get("command", {}).get("resume")
+    if resume is None:
+        return
+    pending = await _pending(conn, waiting) if waiting else []
+    named = set(resume) if isinstance(resume, dict) else set[str]()
+    by_id = all(INTERRUPT_ID.fullmatch(key) for key in named)
+    if not pending or (by_id and not named <= set(pending)):
+        known = f"expected answers to some of {', '.join(pending)}" if pending else "nothing waits for an answer"
+        raise InvalidRequest(f"command.resume: {known}", field="command.resume")
+
+
 async def _answered(conn: Connection, asked: Asked, waiting: UUID) -> Asked:
     """The run, as the one that brings the answer; one that brings something else passes the question over."""
     command = asked.input.get("command")
@@ -70,8 +94,7 @@ async def _answered(conn: Connection, asked: Asked, waiting: UUID) -> Asked:
     resume = command.get("resume") if command else None
     if resume is None and not goes_on:
         return replace(asked, goes_past=True)
-    row = await one(conn, "SELECT interrupts FROM slipway.runs WHERE id = %s", waiting)
-    pending = [item["id"] for item in (row or {}).get("interrupts") or () if item["id"] != BREAKPOINT]
+    pending = await _pending(conn, waiting)
     if resume is None or not pending:
         return replace(asked, resumes=waiting)
     by_interrupt = isinstance(resume, dict) and bool(resume) and resume.keys() <= set(pending)
@@ -81,6 +104,9 @@ async def _answered(conn: Connection, asked: Asked, waiting: UUID) -> Asked:
     keyed: CommandInput = {**(command or {}), "resume": answers, "by_interrupt": True}
     return replace(asked, resumes=waiting, input={**asked.input, "command": keyed})
 
+
+INTERRUPT_ID = re.compile("[0-9a-f]{32}")
+"""As LangGraph makes them: an object whose keys all look so answers by ids."""
 
 GOING = """
 SELECT id, input->'rolls_back' AS rolls_back FROM slipway.runs WHERE session_id = %s AND status <> 'finished' FOR UPDATE

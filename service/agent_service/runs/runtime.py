@@ -22,6 +22,7 @@ from agent_service.runs.answers import Answers, PostgresAnswers
 from agent_service.runs.assistant_store import AssistantStore
 from agent_service.runs.budgets import Budgets
 from agent_service.runs.checkpoints import Checkpointer
+from agent_service.runs.cron_owners import CronOwners
 from agent_service.runs.cron_store import Cron, CronStore
 from agent_service.runs.crons import Crons
 from agent_service.runs.event_log import EventLog
@@ -70,6 +71,7 @@ class Runtime:
     threads: ThreadStore
     thread_runs: ThreadRuns
     crons: CronStore
+    cron_owners: CronOwners
     assistants: AssistantStore
     graphs: Graphs
 
@@ -175,7 +177,17 @@ async def open_runtime(
     }
     crons, assistants = CronStore(pool), AssistantStore(pool)
     loops["undone"] = partial(forget_forever, pool)
-    loops["crons"] = Crons(crons, thread_runs, of_clients, assistants, graphs, may_call=may_call, metrics=metrics).run_forever
+    loops["crons"] = Crons(
+        crons,
+        thread_runs,
+        of_clients,
+        assistants,
+        graphs,
+        may_call=may_call,
+        owners=(owners := CronOwners()),
+        owner_days=settings.cron_owner_days if settings.auth != "disabled" else 0.0,  # then everyone is one, without a token
+        metrics=metrics,
+    ).run_forever
     if hosts := split_names(settings.webhook_hosts):
         loops["webhooks"] = partial(deliver_forever, pool, of_clients.values_after, hosts)
     watchdog = Watchdog(address, live, threads, settings.lease_seconds)
@@ -183,7 +195,7 @@ async def open_runtime(
         watchdog.start()
         tasks = [asyncio.create_task(_keep_going(name, loop), name=name) for name, loop in loops.items()]
         try:
-            yield Runtime(service, worker, of_clients, thread_runs, crons, assistants, graphs)
+            yield Runtime(service, worker, of_clients, thread_runs, crons, owners, assistants, graphs)
         finally:
             for task in tasks:
                 task.cancel()

@@ -5,7 +5,9 @@ from typing import Any
 import httpx
 import pytest
 from langgraph_sdk.client import LangGraphClient
+from langgraph_sdk.errors import UnprocessableEntityError
 
+from tests.conformance.langgraph.sites import Site
 from tests.conformance.langgraph.wire import AGENT, interrupted, named, parts, question, texts, wait
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -63,6 +65,35 @@ async def test_a_question_within_a_subgraph_is_answered(sdk: LangGraphClient, th
 async def test_a_resume_without_a_question_runs_nothing(sdk: LangGraphClient, thread: str) -> None:
     before = await wait(sdk, thread, "hello")
     assert await sdk.runs.wait(thread, AGENT, command={"resume": "yes"}) == before
+
+
+@pytest.mark.parametrize("answer", ["yes", {"0" * 32: "yes"}], ids=["value", "by id"])
+async def test_a_strict_resume_refuses_an_answer_that_nothing_waits_for(
+    sdk: LangGraphClient, thread: str, site: Site, answer: Any
+) -> None:
+    if site.is_reference:
+        return  # its runs fail, where it has this at all
+    before = await wait(sdk, thread, "hello")
+    with pytest.raises(UnprocessableEntityError) as refused:
+        await sdk.runs.create(thread, AGENT, command={"resume": answer}, strict_resume=True)
+    assert refused.value.response.json()["field"] == "command.resume"
+    assert (await sdk.threads.get_state(thread))["values"] == before
+
+
+async def test_a_strict_resume_takes_answers_to_what_waits_and_no_others(sdk: LangGraphClient, thread: str, site: Site) -> None:
+    asked = {each["value"]: each["id"] for each in await interrupted(sdk, thread, "both")}
+    if not site.is_reference:
+        with pytest.raises(UnprocessableEntityError):
+            await sdk.runs.create(thread, AGENT, command={"resume": {asked["left?"]: "L", "0" * 32: "R"}}, strict_resume=True)
+    answers = {asked["left?"]: "L", asked["right?"]: "R"}
+    values: Any = await sdk.runs.wait(thread, AGENT, command={"resume": answers}, strict_resume=True)
+    assert sorted(values["steps"]) == ["gate", "left: L", "right: R"]
+
+
+async def test_a_strict_resume_takes_an_answer_that_is_an_object(sdk: LangGraphClient, thread: str) -> None:
+    await interrupted(sdk, thread)
+    values: Any = await sdk.runs.wait(thread, AGENT, command={"resume": {"a": 1}}, strict_resume=True)
+    assert values["note"] == "decided: {'a': 1}"
 
 
 async def test_a_new_question_goes_on_without_an_answer_to_the_old(sdk: LangGraphClient, thread: str) -> None:

@@ -18,7 +18,7 @@ OF_THE_CLIENT = {"headers", "params", "response_format", "raise_error", "on_run_
 
 RUN = """assistant_id input command stream_mode stream_subgraphs stream_resumable metadata config context checkpoint checkpoint_id
     checkpoint_during interrupt_before interrupt_after webhook multitask_strategy if_not_exists on_completion after_seconds
-    langsmith_tracing durability strict_resume"""
+    durability strict_resume"""
 
 WAIT = "stream_mode stream_subgraphs stream_resumable"
 """What a run has that is waited for has none of."""
@@ -80,7 +80,15 @@ THREAD = "{thread}"
 
 CHECKPOINT = {"checkpoint_id": "1", "checkpoint_ns": ""}
 
+OF_ANOTHER = {**CHECKPOINT, "thread_id": "00000000-0000-4000-8000-000000000000"}
+
+RUN_OF_AGENT: dict[str, Any] = {"thread_id": THREAD, "assistant_id": "agent"}
+
+TRACED = {**RUN_OF_AGENT, "langsmith_tracing": {"project_name": "other"}}
+
 REFUSED: list[tuple[str, str, dict[str, Any]]] = [
+    ("runs.create", "langsmith_tracer", TRACED),
+    ("runs.wait", "langsmith_tracer", TRACED),
     ("threads.count", "values", {"values": {"a": 1}}),
     ("threads.create", "ttl", {"ttl": 5}),
     ("threads.create", "supersteps", {"supersteps": [{"updates": [{"values": {}, "as_node": "gate"}]}]}),
@@ -92,11 +100,23 @@ REFUSED: list[tuple[str, str, dict[str, Any]]] = [
     ("threads.search", "values", {"values": {"a": 1}}),
     ("threads.search", "extract", {"extract": {"first": "values.messages[0]"}}),
     ("threads.update", "ttl", {"thread_id": THREAD, "metadata": {}, "ttl": 5}),
+    # What contradicts itself, or the request that it is in.
+    ("runs.create", "input", {**RUN_OF_AGENT, "input": {"messages": []}, "command": {"resume": "yes"}}),
+    ("runs.create", "on_completion", {**RUN_OF_AGENT, "on_completion": "delete"}),
+    ("runs.create", "checkpoint", {"thread_id": None, "assistant_id": "agent", "checkpoint_id": "1"}),
+    ("runs.create", "checkpoint.thread_id", {**RUN_OF_AGENT, "checkpoint": OF_ANOTHER}),
+    ("threads.get_history", "checkpoint.thread_id", {"thread_id": THREAD, "checkpoint": OF_ANOTHER}),
+    ("threads.get_history", "checkpoint.thread_id", {"thread_id": THREAD, "before": OF_ANOTHER}),
+    ("threads.get_state", "checkpoint.thread_id", {"thread_id": THREAD, "checkpoint": OF_ANOTHER}),
+    ("threads.update_state", "checkpoint.thread_id", {"thread_id": THREAD, "values": {}, "checkpoint": OF_ANOTHER}),
     ("store.put_item", "index", {"namespace": ["a"], "key": "k", "value": {}, "index": ["text"]}),
     ("store.put_item", "ttl", {"namespace": ["a"], "key": "k", "value": {}, "ttl": 5}),
     ("store.search_items", "query", {"namespace_prefix": ["a"], "query": "meaning"}),
 ]
 """With what is sent, and the field that the answer names."""
+
+SENT_AS = {"langsmith_tracer": "langsmith_tracing"}
+"""Parameters by the field that they go into."""
 
 BY_ANOTHER_WIRE = {("threads.stream", "transport")}
 """A WebSocket, below."""
@@ -116,7 +136,8 @@ def decided() -> dict[str, set[str]]:
     found = {method: set(names.split()) - OF_THE_CLIENT for method, names in HONOURED.items()}
     found["runs.wait"] -= set(WAIT.split())
     for method, name in [*((method, name) for method, name, _ in REFUSED), *BY_ANOTHER_WIRE]:
-        found[method].add(name)
+        found[method].add(SENT_AS.get(name, name.partition(".")[0]))
+    found["runs.stream"].add("langsmith_tracing")  # of the same body as that of runs.create
     return found
 
 

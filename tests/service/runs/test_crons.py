@@ -9,7 +9,7 @@ import pytest
 from langgraph_sdk import get_client
 
 from agent_service.auth.api_keys import create_key, list_keys, revoke_key
-from agent_service.runs import crons
+from agent_service.runs import cron_owners, crons
 from tests.service.runs.conftest import Database, until
 from tests.support.service import RunningService, running_service
 from tests.support.thread_reader import asking
@@ -29,6 +29,7 @@ def keys(tmp_path: Path) -> Path:
 @pytest.fixture
 async def service(database_url: str, keys: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RunningService]:
     monkeypatch.setattr(crons, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(cron_owners, "NOTED_SECONDS", 0.0)
     env = {"AUTH": "required", "API_KEYS_DIR": str(keys), "JWT_SECRET": SECRET, "MODEL": "offline"}
     async with running_service(database_url, AGENT_GRAPH="tests.support.graphs:gated", **env) as running:
         yield running
@@ -90,6 +91,41 @@ async def test_a_cron_of_a_caller_with_a_token_goes_on_and_one_of_which_nothing_
     assert await come(database, cron) == {cron: None}
     database.rows("UPDATE slipway.crons SET by_key = true")
     assert (await come(database, cron))[cron]
+
+
+async def test_a_cron_waits_for_an_owner_with_a_token_who_was_away_for_long_and_goes_on_once_one_is_back(
+    service: RunningService, keys: Path, database: Database
+) -> None:
+    token = jwt.encode({"sub": "eve", "tenant": "acme", "exp": 2**33}, SECRET, "HS256")
+    key = create_key(keys, user="bob", tenant="acme", role="user")
+    await until(lambda: service.resources.authenticator.still_admits("acme", "bob", by_key=True))
+    of_key, of_token = await made(service, key), await made(service, token)
+    database.rows("UPDATE slipway.crons SET owner_seen = now() - interval '29 days'")
+    assert await come(database, of_key, of_token) == {of_key: None, of_token: None}
+
+    database.rows("UPDATE slipway.crons SET owner_seen = now() - interval '31 days'")
+    told = await come(database, of_key, of_token)
+    assert told[of_key] is None  # it ends with its key
+    assert str(told[of_token]).startswith("forbidden: its owner has shown no valid token for 30 days (CRON_OWNER_DAYS)")
+
+    async with get_client(url=service.url, headers={"Authorization": f"Bearer {token}"}) as sdk:
+        await sdk.threads.create()
+    await until(
+        lambda: not database.rows("SELECT 1 FROM slipway.crons WHERE user_id = 'eve' AND owner_seen < now() - interval '1 day'")
+    )
+    assert await come(database, of_token) == {of_token: None}
+    assert database.rows("SELECT 1 FROM slipway.crons WHERE user_id = 'bob' AND owner_seen > now() - interval '30 days'") == []
+
+
+@pytest.mark.parametrize("more", [{"AUTH": "disabled"}, {"AUTH": "required", "JWT_SECRET": SECRET, "CRON_OWNER_DAYS": "0"}])
+async def test_nobody_is_away_for_too_long_without_sign_in_or_a_limit(
+    database_url: str, database: Database, monkeypatch: pytest.MonkeyPatch, more: dict[str, str]
+) -> None:
+    monkeypatch.setattr(crons, "POLL_SECONDS", 0.1)
+    async with running_service(database_url, AGENT_GRAPH="tests.support.graphs:gated", MODEL="offline", **more) as service:
+        cron = await made(service, jwt.encode({"sub": "eve", "exp": 2**33}, SECRET, "HS256"))
+        database.rows("UPDATE slipway.crons SET owner_seen = now() - interval '1000 days'")
+        assert await come(database, cron) == {cron: None}
 
 
 async def test_a_cron_that_cannot_be_begun_is_counted_as_failed(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from agent_service.api.langgraph.wire_schemas import Checkpoint, RunConfig, RunCreate, StreamMode
 from agent_service.errors import BothContexts, InvalidRequest
@@ -34,6 +35,7 @@ def asked_of(
         InvalidRequest: names the field.
         BothContexts: `context` and `config.configurable` at once.
     """
+    _refuse_contradictions(body, thread)
     config = own_config(body.config, body.context, thread)
     modes = list(dict.fromkeys(body.stream_mode or record or (() if record == () else ("values",))))
     given: RunInput = {"context": own_context(schema, body.context, config), "record": [str(mode) for mode in modes]}
@@ -57,6 +59,25 @@ def asked_of(
         given["interrupt_after"] = body.interrupt_after
     given["wire"] = _wire(body, thread, webhook_hosts)
     return given
+
+
+def _refuse_contradictions(body: RunCreate, thread: NamedThread | None) -> None:
+    """What could only be passed over in silence. Raises InvalidRequest."""
+    if body.command and body.input:  # clients send an empty input beside a command
+        raise InvalidRequest("input: expected none beside a command; `command.update` changes the state", field="input")
+    if thread and body.on_completion == "delete":
+        raise InvalidRequest(
+            "on_completion: only a run without a thread can delete its thread; delete this one", field="on_completion"
+        )
+    of_thread(body.checkpoint, thread.id if thread else None)
+    if thread is None and (body.checkpoint_id or (body.checkpoint and body.checkpoint.checkpoint_id)):
+        raise InvalidRequest("checkpoint: a new thread has none", field="checkpoint")
+
+
+def of_thread(checkpoint: Checkpoint | None, thread_id: UUID | None) -> None:
+    """Raises InvalidRequest for a checkpoint that says that it is of another thread."""
+    if checkpoint and checkpoint.thread_id and thread_id and checkpoint.thread_id not in {str(thread_id), thread_id.hex}:
+        raise InvalidRequest("checkpoint.thread_id: expected the thread of this request", field="checkpoint.thread_id")
 
 
 def _wire(body: RunCreate, thread: NamedThread | None, webhook_hosts: tuple[str, ...]) -> dict[str, Any]:

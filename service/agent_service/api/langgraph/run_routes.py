@@ -224,6 +224,7 @@ async def begin(
         metadata=assistant.ids,
         ephemeral=ephemeral,
         delay_seconds=body.after_seconds or 0.0,
+        strict_resume=bool(body.strict_resume),
     )
     written = [body.input, body.command.model_dump() if body.command else None]
     given = run_input(assistant, asked, schema)

@@ -24,7 +24,10 @@ async def get_info() -> Response:
         {
             "version": VERSION,
             "langgraph_py_version": LANGGRAPH_VERSION,
-            "flags": {"assistants": True, "crons": True, "langsmith": False, "langsmith_tracing_replicas": False},
+            "flags": {
+                "assistants": True, "crons": True, "langsmith": False, "langsmith_tracing_replicas": False,
+                "strict_resume": True,
+            },
             "host": {
                 "kind": "self-hosted", "project_id": None, "host_revision_id": None, "revision_id": None, "tenant_id": None,
             },

@@ -12,6 +12,7 @@ from agent_service.api.deps import Caller, ResourcesDep
 from agent_service.api.field_types import JsonObject
 from agent_service.api.json_body import JsonResponse, JsonRoute
 from agent_service.api.langgraph.pages import page
+from agent_service.api.langgraph.run_inputs import of_thread
 from agent_service.api.langgraph.views import checkpoint_view, state_view, thread_view
 from agent_service.api.langgraph.wire_schemas import (
     Checkpoint,
@@ -148,14 +149,14 @@ async def get_state_at(
 @router.post("/threads/{thread_id}/state/checkpoint")
 async def post_state_at(thread_id: UUID, body: StateAt, res: ResourcesDep, principal: Caller) -> Response:
     """The same, of a subgraph, too."""
-    return await _state(res, principal, thread_id, place(body.checkpoint), subgraphs=bool(body.subgraphs))
+    return await _state(res, principal, thread_id, place(thread_id, body.checkpoint), subgraphs=bool(body.subgraphs))
 
 
 @router.post("/threads/{thread_id}/state")
 async def update_state(thread_id: UUID, body: StateUpdate, res: ResourcesDep, principal: Caller) -> Response:
     """Changes the state, as if a node had returned `values`."""
     await res.thread_runs.check_texts(body.values)
-    at = place(body.checkpoint, body.checkpoint_id)
+    at = place(thread_id, body.checkpoint, body.checkpoint_id)
     made = await res.threads.update(principal, thread_id, body.values, as_node=body.as_node, at=at)
     return JsonResponse(checkpoint_view(made, thread_id))
 
@@ -173,9 +174,9 @@ async def patch_state(thread_id: UUID, _: JsonObject, res: ResourcesDep, princip
 async def post_history(thread_id: UUID, body: History, res: ResourcesDep, principal: Caller) -> Response:
     """States, the newest first."""
     before = body.before.configurable if isinstance(body.before, ConfigOfCheckpoint) else body.before
-    before_id = before.checkpoint_id if isinstance(before, Checkpoint) else before
+    before_id = place(thread_id, before).checkpoint_id if isinstance(before, Checkpoint) else before
     states = await res.threads.history(
-        principal, thread_id, at=place(body.checkpoint), before=before_id, metadata=body.metadata, limit=body.limit
+        principal, thread_id, at=place(thread_id, body.checkpoint), before=before_id, metadata=body.metadata, limit=body.limit
     )
     return StreamingResponse(_array(states, thread_id), media_type="application/json")
 
@@ -193,8 +194,9 @@ async def get_history(
     return StreamingResponse(_array(states, thread_id), media_type="application/json")
 
 
-def place(checkpoint: Checkpoint | None, checkpoint_id: str | None = None) -> At:
-    """Where a request points to."""
+def place(thread_id: UUID, checkpoint: Checkpoint | None, checkpoint_id: str | None = None) -> At:
+    """Where a request points to. Raises InvalidRequest for another thread's."""
+    of_thread(checkpoint, thread_id)
     if checkpoint is None:
         return At(checkpoint_id)
     return At(checkpoint.checkpoint_id or checkpoint_id, checkpoint.checkpoint_ns or "")

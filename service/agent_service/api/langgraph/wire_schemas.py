@@ -197,10 +197,9 @@ class RunCreate(Body):
     stream_resumable: bool | None = None
     durability: Literal["sync", "async", "exit"] | None = None
     checkpoint_during: bool | None = None
-    # What a server may ignore, says LangGraph Platform.
-    langsmith_tracer: JsonValue | None = None
-    langsmith_tracing: JsonValue | None = None
-    strict_resume: bool | None = None
+    strict_resume: bool | None = Field(None, description="An answer to what does not wait for one is refused, not passed over.")
+    langsmith_tracer: None = Field(None, description="Not supported: runs are traced to the project of LANGSMITH_PROJECT.")
+    langsmith_tracing: None = Field(None, description="Not supported, likewise.")
     ttl: None = Field(None, description="Not supported.")
 
 
