@@ -25,8 +25,8 @@ from tests.support.fake_model import FakeModel
 from tests.support.service import RunningService, running_service
 
 NAMES = frozenset({
-    "code", "dependency", "graph", "key", "le", "limit", "method", "model", "node", "outcome", "reason", "result", "revision",
-    "route", "rule", "scope", "score", "state", "status", "table", "tool", "type", "use", "version", "what",
+    "callers", "code", "dependency", "graph", "key", "le", "limit", "method", "model", "node", "outcome", "reason", "result",
+    "revision", "route", "rule", "scope", "score", "state", "status", "table", "tool", "type", "use", "version", "what",
 })  # fmt: skip
 """Labels; none of them names a session, a run or a person."""
 

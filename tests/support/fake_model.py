@@ -14,7 +14,17 @@ from typing import Any, Self
 import orjson
 from aiohttp import web
 
-from tests.support.fake_script import MODELS, Fault, Script, bag_of_words, completion, dangling_call, tool_deltas, usage
+from tests.support.fake_script import (
+    MODELS,
+    Fault,
+    Script,
+    bag_of_words,
+    completion,
+    dangling_call,
+    last_user_text,
+    tool_deltas,
+    usage,
+)
 
 SIMPLE_FAULTS = {"rate_limited": 429, "server_error": 500, "unauthorized": 401, "bad_request": 400}
 
@@ -180,7 +190,7 @@ class FakeModel:
             return error(401, f"Incorrect API key provided: {record.key}")
         if script.strict_history and (call := dangling_call(payload["messages"])):
             return error(400, f"tool_call_id {call} has no response message")
-        fault = script.take_fault(payload["model"])
+        fault = script.take_fault(payload["model"], last_user_text(payload["messages"]))
         if fault and fault.kind in SIMPLE_FAULTS:
             return error(SIMPLE_FAULTS[fault.kind], fault.message or f"fault: {fault.kind}", fault.retry_after)
         if fault and fault.kind == "slow_headers":

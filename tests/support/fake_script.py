@@ -38,6 +38,8 @@ class Fault(BaseModel):
     model: str | None = None
     times: int = 1
     message: str | None = None
+    asked: str | None = None
+    """Only requests whose last question has this."""
 
 
 class ToolCall(BaseModel):
@@ -79,10 +81,11 @@ class Script(BaseModel):
     strict_history: bool = False
     faults: list[Fault] = []
 
-    def take_fault(self, model: str) -> Fault | None:
-        """The next fault for a request of this model, used up."""
+    def take_fault(self, model: str, question: str = "") -> Fault | None:
+        """The next fault for a request of this model and question, used up."""
         for fault in self.faults:
-            if fault.times > 0 and (fault.model == model or (fault.model is None and model != MODELS)):
+            meant = fault.model == model or (fault.model is None and model != MODELS)
+            if fault.times > 0 and meant and (fault.asked or "") in question:
                 fault.times -= 1
                 return fault
         return None

@@ -1,8 +1,10 @@
 """The real reader, pointed at the fake model; what it would have slept and what it counted is kept for asserts."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from pydantic import SecretStr
@@ -11,6 +13,7 @@ from agent_service.agents.circuit import CircuitBreaker
 from agent_service.agents.completion_reader import ChunkStream, CompletionsReader
 from agent_service.agents.endpoint import ModelEndpoint, open_endpoint
 from agent_service.agents.model_keys import ApiKeySource
+from agent_service.agents.model_probe import answers
 from agent_service.settings import Settings
 
 
@@ -20,8 +23,8 @@ class Client:
     endpoint: ModelEndpoint
     pauses: list[float]
     counts: list[tuple[str, str]]
-    circuits: list[tuple[str, bool]]
-    """What the breaker told: model, and whether it opened."""
+    circuits: list[tuple[str, str, bool]]
+    """What the breaker told: model, whether of `one` caller or of `all`, and whether it opened."""
     now: list[float]
     """One number: the reader's clock."""
 
@@ -69,7 +72,7 @@ async def open_client(
     """A client that never really sleeps; `share` is its random number."""
     pauses: list[float] = []
     counts: list[tuple[str, str]] = []
-    changes: list[tuple[str, bool]] = []
+    changes: list[tuple[str, str, bool]] = []
     now = [0.0]
 
     async def sleep(seconds: float) -> None:
@@ -77,6 +80,19 @@ async def open_client(
 
     async with open_endpoint(model_settings(fake, **settings), lambda *count: counts.append(count)) as opened:
         endpoint = replace(opened, sleep=sleep, share=lambda: share, keys=keys or opened.keys)
-        breaker = CircuitBreaker(circuit, lambda *change: changes.append(change), clock=lambda: now[0])
+
+        async def until_asked_again(seconds: float) -> None:
+            until = now[0] + seconds
+            while now[0] < until:
+                await asyncio.sleep(0.001)
+
+        breaker = CircuitBreaker(
+            circuit,
+            lambda *change: changes.append(change),
+            partial(answers, endpoint),
+            clock=lambda: now[0],
+            sleep=until_asked_again,
+        )
         reader = CompletionsReader(endpoint, fallback, clock=lambda: now[0], breaker=breaker)
-        yield Client(reader, endpoint, pauses, counts, changes, now)
+        async with breaker.closing():
+            yield Client(reader, endpoint, pauses, counts, changes, now)

@@ -207,11 +207,13 @@ def _endpoint(limits: Thresholds) -> Row:
             graph(
                 PanelText(
                     "Left alone",
-                    "Replicas that do not call a model for now, as MODEL_CIRCUIT_FAILURES calls in a row failed.",
+                    "Replicas that send no calls to a model, as it does not answer them; and callers who are kept out alone, "
+                    "as MODEL_CIRCUIT_FAILURES calls of theirs in a row failed.",
                     "short",
-                    ("AgentModelEndpointFailing",),
+                    ("AgentModelCircuitOpen",),
                 ),
-                Query(total("agent_model_circuits_open", "model"), MODEL),
+                Query(total("agent_model_circuits_open", "model", where='callers="all"'), f"{MODEL}: replicas"),
+                Query(total("agent_model_circuits_open", "model", where='callers="one"'), f"{MODEL}: callers"),
                 Query(per_minute("agent_model_circuits_opened_total", "model"), f"{MODEL}: begun a minute"),
                 width=4,
             ),

@@ -12,6 +12,7 @@ MODEL = "model {{ $labels.model }}"
 
 def alerts(limits: Thresholds, scope: Scope) -> Iterator[Alert]:
     yield _endpoint_failing(limits, scope)
+    yield _circuit_open(scope)
     yield _rate_limited(scope, limits.rate_limited_ratio, none_of("model", limits.rate_limited_ratio_by_model), {})
     for model, ratio in sorted(limits.rate_limited_ratio_by_model.items()):
         yield _rate_limited(scope, ratio, [f"model={quoted(model)}"], {"model": model})
@@ -35,6 +36,22 @@ def _endpoint_failing(limits: Thresholds, scope: Scope) -> Alert:
         summary=f"{RELEASE}: {PERCENT} of the requests to {MODEL} fail",
         description=f"In 5 minutes, more than {limits.model_failure_ratio * 100:g}% of the attempts ended in 5xx, no connection, "
         "a timeout or a refused key. Retries and the fallback model hide a part of it from users.",
+        dashboard="cost-quality",
+    )
+
+
+def _circuit_open(scope: Scope) -> Alert:
+    # By replica each has found out by itself: as many are named as send no calls.
+    open_now = scope.select("agent_model_circuits_open", 'callers="all"')
+    return Alert(
+        name="AgentModelCircuitOpen",
+        expr=f"sum by (namespace, job, model) ({open_now}) > 0",
+        severity="critical",
+        hold=60,
+        keep=60,
+        summary=f'{RELEASE}: {{{{ $value | printf "%.0f" }}}} replicas send no calls to {MODEL}',
+        description="The model does not answer the service's own question, asked every 10 s. Users get the fallback's answers, "
+        "or model_unavailable at once.",
         dashboard="cost-quality",
     )
 

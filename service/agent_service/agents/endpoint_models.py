@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
@@ -12,6 +13,7 @@ from agent_service.agents.chat_model import chat_model
 from agent_service.agents.circuit import CircuitBreaker, OnCircuit
 from agent_service.agents.completion_reader import CompletionsReader
 from agent_service.agents.endpoint import ModelEndpoint, OnRequest, open_endpoint
+from agent_service.agents.model_probe import answers
 from agent_service.agents.models import ChatModels, OnEmbedding
 from agent_service.agents.offline import OfflineChatModel
 from agent_service.errors import ModelUnavailable
@@ -25,7 +27,8 @@ async def open_endpoint_models(
 ) -> AsyncIterator[ChatModels]:
     """`open_models` with a key."""
     async with open_endpoint(settings, on_request) as endpoint, AsyncExitStack() as stack:
-        breaker = CircuitBreaker(settings.model_circuit_failures, on_circuit)
+        breaker = CircuitBreaker(settings.model_circuit_failures, on_circuit, partial(answers, endpoint))
+        await stack.enter_async_context(breaker.closing())
         reader = CompletionsReader(endpoint, settings.fallback_model, breaker=breaker)
         if settings.adopt_models == "on":
             await stack.enter_async_context(adopted_models(reader))

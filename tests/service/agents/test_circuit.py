@@ -1,10 +1,10 @@
-"""A model that fails call after call is left alone for a while, and then tried by one call."""
+"""A model that fails call after call is left alone for a while, and asked by the service itself whether it is back."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -12,12 +12,15 @@ from aiohttp import web
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 
-from agent_service.agents.circuit import MAX_CIRCUITS, MIN_CALLERS, OPEN_SECONDS, TRIAL_PATIENCE_SECONDS, Call, CircuitBreaker
+from agent_service.agents.circuit import MAX_CIRCUITS, OPEN_SECONDS, TRIAL_PATIENCE_SECONDS, CircuitBreaker
+from agent_service.agents.model_probe import QUESTION
 from agent_service.errors import ModelRejected, ModelUnavailable
 from agent_service.metrics import OTHER, Metrics
 from agent_service.principal import CALLER
+from tests.durability.fleet import until
+from tests.support.clock import WallClock, settle
 from tests.support.fake_model import FakeModel
-from tests.support.fake_script import Fault, FaultKind, Script
+from tests.support.fake_script import Fault, FaultKind, Script, last_user_text
 from tests.support.http_server import http_server
 from tests.support.model_client import Client, open_client
 from tests.support.service import JWT_SECRET, running_service
@@ -30,9 +33,9 @@ async def fake() -> AsyncIterator[FakeModel]:
         yield running
 
 
-async def fail(client: Client) -> ModelUnavailable:
+async def fail(client: Client, question: str = "hello") -> ModelUnavailable:
     with pytest.raises(ModelUnavailable) as failed:
-        await client.answer()
+        await client.answer(question)
     return failed.value
 
 
@@ -40,53 +43,77 @@ def down(kind: FaultKind = "server_error", **more: object) -> Script:
     return Script(faults=[Fault(kind=kind, times=99, **more)])
 
 
-async def test_after_so_many_failures_in_a_row_no_call_is_made_until_one_tries_again(fake: FakeModel) -> None:
+def poisoned() -> Script:
+    """An endpoint that is up, and breaks down over some questions."""
+    return Script(tokens=["well"], faults=[Fault(kind="server_error", times=999, asked="poison")])
+
+
+def questions(fake: FakeModel) -> list[str]:
+    """Of callers and of the service, in order."""
+    return [last_user_text(request.payload["messages"]) for request in fake.requests if "messages" in request.payload]
+
+
+def calls(fake: FakeModel) -> int:
+    """Of callers."""
+    return len([question for question in questions(fake) if question != QUESTION])
+
+
+@contextmanager
+def calling(caller: str) -> Iterator[None]:
+    token = CALLER.set(caller)
+    yield
+    CALLER.reset(token)
+
+
+FOR_ALL = [("fake-1", "all", True), ("fake-1", "all", False)]
+
+
+def of_all(client: Client) -> list[tuple[str, str, bool]]:
+    return [change for change in client.circuits if change[1] == "all"]
+
+
+async def test_after_so_many_failures_in_a_row_no_call_is_made_until_the_model_answers_the_service(fake: FakeModel) -> None:
     fake.script = down()
     async with open_client(fake, circuit=3, model_max_retries=1) as client:
-        for _ in range(3):
-            await fail(client)
-        assert len(fake.requests) == 6
-        refused = await fail(client)
-        assert (len(fake.requests), refused.retry_after) == (6, 10)
-        assert "3 calls in a row" in refused.detail
+        for caller in ("ann", "bob", "carl"):
+            with calling(caller):
+                await fail(client)
+        await until(lambda: of_all(client))
+        with calling("dora"):
+            refused = await fail(client)
+            assert (calls(fake), refused.retry_after) == (6, 10)
+            assert "3 calls in a row" in refused.detail
 
+            client.now[0] += OPEN_SECONDS
+            await until(lambda: questions(fake)[6:] == [QUESTION] * 4)  # twice, with a retry each
+            fake.script = Script(tokens=["well"])
+            client.now[0] += OPEN_SECONDS
+            await until(lambda: of_all(client) == FOR_ALL)  # nobody has called meanwhile
+            assert calls(fake) == 6
+            assert await client.answer() == "well"
+
+
+async def test_a_silent_model_is_waited_for_as_long_as_a_call_bears_and_keeps_all_out_meanwhile(fake: FakeModel) -> None:
+    async with open_client(fake, circuit=1, model_max_retries=0, model_timeout=0.3) as client:
+        fake.script = down("slow_headers")
+        await fail(client)
+        await until(lambda: of_all(client))
         client.now[0] += OPEN_SECONDS
-        await fail(client)
-        assert len(fake.requests) == 8  # the trial, with its retry
-        await fail(client)
-        assert len(fake.requests) == 8
-
-        client.now[0] += OPEN_SECONDS
-        fake.script = Script(tokens=["well"])
-        assert [await client.answer() for _ in range(2)] == ["well", "well"]
-        fake.script = down()
-        await fail(client)
-        await fail(client)
-        assert len(fake.requests) == 14  # it counts anew
-        assert client.circuits == [("fake-1", True), ("fake-1", False)]
+        await until(lambda: len(questions(fake)) == 3)
+        with calling("dora"):
+            assert {(await fail(client)).retry_after for _ in range(20)} == {1}
+        assert calls(fake) == 1
 
 
-async def test_while_one_call_tries_all_others_are_told_to_come_back(fake: FakeModel) -> None:
-    fake.script = down()
+async def test_a_call_of_a_caller_that_is_cancelled_leaves_its_place_to_another_of_theirs(fake: FakeModel) -> None:
+    fake.script = poisoned()
     async with open_client(fake, circuit=1, model_max_retries=0) as client:
-        await fail(client)
+        await fail(client, "poison")
         client.now[0] += OPEN_SECONDS
-        fake.script = Script(tokens=["well"], first_token_seconds=0.3)
-        trial = asyncio.create_task(client.answer())
-        await fake.request(1)
-        others = [await fail(client) for _ in range(20)]
-        assert {other.retry_after for other in others} == {1}
-        assert (await trial, len(fake.requests)) == ("well", 2)
-
-
-async def test_a_trial_that_is_cancelled_leaves_its_place_to_another(fake: FakeModel) -> None:
-    fake.script = down()
-    async with open_client(fake, circuit=1, model_max_retries=0) as client:
-        await fail(client)
-        client.now[0] += OPEN_SECONDS
-        fake.script = Script(tokens=["well"], faults=[Fault(kind="slow_headers")])
-        trial = asyncio.create_task(client.answer())
-        await fake.request(1)
+        fake.script = Script(tokens=["well"], faults=[Fault(kind="slow_headers", asked="slow")])
+        trial = asyncio.create_task(client.answer("slow"))
+        await until(lambda: "slow" in questions(fake))
+        assert (await fail(client)).retry_after == 1
         trial.cancel()
         with pytest.raises(asyncio.CancelledError):
             await trial
@@ -102,15 +129,15 @@ async def test_a_rate_limit_opens_nothing_and_is_waited_for_as_the_endpoint_asks
         assert {refusal.retry_after for refusal in refusals} == {7}
 
 
-async def test_a_rate_limit_tells_that_an_endpoint_which_was_down_is_back(fake: FakeModel) -> None:
-    fake.script = down()
+async def test_an_endpoint_that_answers_the_service_with_a_refusal_is_up(fake: FakeModel) -> None:
     async with open_client(fake, circuit=1, model_max_retries=0) as client:
-        await fail(client)
-        client.now[0] += OPEN_SECONDS
-        fake.script = Script(tokens=["well"], faults=[Fault(kind="rate_limited")])
-        assert "429" in (await fail(client)).detail
-        assert await client.answer() == "well"
-        assert client.circuits == [("fake-1", True), ("fake-1", False)]
+        for number, answer in enumerate((Fault(kind="rate_limited"), Fault(kind="bad_request"))):
+            fake.script = Script(tokens=["well"], faults=[Fault(kind="server_error"), answer])
+            with calling(f"caller-{number}"):
+                await fail(client)
+            await until(lambda: not fake.script.take_fault("fake-1"))
+            client.now[0] += OPEN_SECONDS
+        assert of_all(client) == []
 
 
 @pytest.mark.parametrize("code", [400, 402, 403, 404, 409, 413, 415, 422])
@@ -150,117 +177,176 @@ async def test_each_model_has_a_circuit_so_the_fallback_still_answers(fake: Fake
 
 def test_names_without_end_take_no_memory() -> None:
     metrics = Metrics(models=["gpt-4o"], version="1", graph="g", guardrail_rules=())
-    now = [0.0]
-    breaker = CircuitBreaker(1, metrics.count_circuit, clock=lambda: now[0])
-    for number in range(10 * MAX_CIRCUITS):
-        breaker.failed(breaker.enter(f"model-{number}"))
-    assert len(breaker._shared) + len(breaker._own) <= 2 * MAX_CIRCUITS
 
-    def sample(name: str) -> float:
-        return metrics.registry.get_sample_value(name, {"model": OTHER}) or 0.0
+    async def use() -> None:
+        plant = Plant(1, on_change=metrics.count_circuit)
+        async with plant.breaker.closing():
+            for number in range(3 * MAX_CIRCUITS):
+                plant.lose("eve", f"model-{number}")
+                await settle()
+            assert len(plant.breaker._shared) + len(plant.breaker._own) <= 2 * MAX_CIRCUITS
+            assert [sample("agent_model_circuits_open", callers) for callers in ("one", "all")] == [MAX_CIRCUITS] * 2
+            assert sample("agent_model_circuits_opened_total", "all") == 3 * MAX_CIRCUITS
+            plant.up = True
+            await plant.time.advance(OPEN_SECONDS)
+            assert sample("agent_model_circuits_open", "all") == 0
 
-    assert sample("agent_model_circuits_opened_total") == 10 * MAX_CIRCUITS
-    assert sample("agent_model_circuits_open") == MAX_CIRCUITS
-    now[0] += OPEN_SECONDS
-    for model, _ in list(breaker._own):
-        breaker.succeeded(breaker.enter(model))
-    assert sample("agent_model_circuits_open") == 0
+    def sample(name: str, callers: str) -> float:
+        return metrics.registry.get_sample_value(name, {"model": OTHER, "callers": callers}) or 0.0
 
-
-@contextmanager
-def calling(caller: str) -> Iterator[None]:
-    token = CALLER.set(caller)
-    yield
-    CALLER.reset(token)
+    asyncio.run(use())
 
 
 async def test_one_whose_calls_all_fail_is_kept_out_alone(fake: FakeModel) -> None:
+    fake.script = poisoned()
     async with open_client(fake, circuit=5, model_max_retries=0) as client:
-        fake.script = down()
         with calling("acme/eve"):
             for _ in range(5):
-                await fail(client)
-            refused = await fail(client)
-        assert (len(fake.requests), refused.retry_after) == (5, 10)
+                await fail(client, "poison")
+            assert (await fail(client)).retry_after == 10
+        await until(lambda: questions(fake)[5:] == [QUESTION])
         with calling("acme/ann"):
-            await fail(client)  # by chance: no more than the end of a row of eve's
-            fake.script = Script(tokens=["well"])
             assert await client.answer() == "well"
         with calling("acme/eve"):
             await fail(client)
             client.now[0] += OPEN_SECONDS
             assert await client.answer() == "well"
-        assert client.circuits == [("fake-1", True), ("fake-1", False)]
+        assert client.circuits == [("fake-1", "one", True), ("fake-1", "one", False)]
 
 
-async def test_a_model_that_fails_the_calls_of_several_is_left_alone_by_all(fake: FakeModel) -> None:
-    fake.script = down()
-    async with open_client(fake, circuit=5, model_max_retries=0) as client:
-        for caller in ("ann", "bob", "carl", "bob", "ann"):
-            with calling(caller):
-                await fail(client)
-        with calling("dora"):
-            assert (await fail(client)).retry_after == 10
-        assert len(fake.requests) == 5
-        client.now[0] += OPEN_SECONDS
-        fake.script = Script(tokens=["well"])
-        for caller in ("dora", "ann", "bob"):
-            with calling(caller):
+@pytest.mark.parametrize("accounts", [1, 3, 50])
+@pytest.mark.parametrize("limit", [1, 5])
+async def test_no_number_of_accounts_keeps_others_out_of_a_model_that_answers(fake: FakeModel, accounts: int, limit: int) -> None:
+    fake.script = poisoned()
+    async with open_client(fake, circuit=limit, model_max_retries=0) as client:
+        for _ in range(3):
+            for number in range(accounts):
+                with calling(f"eve-{number}"):
+                    for _ in range(limit):
+                        await fail(client, "poison")
+            with calling("ann"):
                 assert await client.answer() == "well"
-        assert client.circuits == [("fake-1", True), ("fake-1", False)]
+            client.now[0] += OPEN_SECONDS
+        assert of_all(client) == []
+        assert 1 <= questions(fake).count(QUESTION) <= 3, "one in OPEN_SECONDS"
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3, 5, 50])
-def test_two_callers_together_keep_nobody_else_out_however_often_they_fail(limit: int) -> None:
-    breaker, now = made(limit)
-    for _ in range(3 * limit):
-        for caller in ("eve", "mallory"):
-            lose(breaker, caller)
-            now[0] += OPEN_SECONDS
-    assert is_let_in(breaker, "ann")
+@dataclass
+class Plant:
+    """A breaker, the time, and a model that is up or down."""
+
+    limit: int = 3
+    up: bool = False
+    probes: int = 0
+    changes: list[tuple[str, str, bool]] = field(default_factory=list)
+    time: WallClock = field(default_factory=WallClock)
+    on_change: Any = None
+
+    def __post_init__(self) -> None:
+        self.breaker = CircuitBreaker(
+            self.limit,
+            self.on_change or (lambda *change: self.changes.append(change)),
+            self.probe,
+            clock=lambda: self.time.now().timestamp(),
+            sleep=self.time.sleep,
+        )
+
+    async def probe(self, _model: str) -> bool:
+        self.probes += 1
+        return self.up
+
+    def lose(self, caller: str, model: str = "m") -> None:
+        """A call of theirs fails, if it is made."""
+        with calling(caller), contextlib.suppress(ModelUnavailable):
+            self.breaker.failed(self.breaker.enter(model))
+
+    def refuses(self, caller: str) -> int | None:
+        """For how many seconds; None: a call of theirs may go out."""
+        try:
+            with calling(caller):
+                self.breaker.left(self.breaker.enter("m"))
+        except ModelUnavailable as error:
+            return error.retry_after
+        return None
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 50])
-def test_three_callers_find_a_model_down_by_as_many_failures_as_the_limit(limit: int) -> None:
-    breaker, _ = made(limit)
-    failures = 0
-    while is_let_in(breaker, "dora"):
-        lose(breaker, f"caller-{failures % MIN_CALLERS}")
-        failures += 1
-    assert failures == max(limit, MIN_CALLERS)
+@asynccontextmanager
+async def kept_out() -> AsyncIterator[Plant]:
+    """Of a model that is down, all."""
+    plant = Plant()
+    async with plant.breaker.closing():
+        for caller in ("ann", "bob", "carl"):
+            plant.lose(caller)
+        await settle()
+        assert plant.refuses("dora") == OPEN_SECONDS
+        yield plant
 
 
-def test_one_whose_trial_fails_keeps_out_themselves_and_three_all_once_more() -> None:
-    breaker, now = opened()
-    now[0] += OPEN_SECONDS
-    lose(breaker, "eve")
-    assert not is_let_in(breaker, "eve")
-    now[0] += OPEN_SECONDS / 2
-    lose(breaker, "mallory")
-    assert is_let_in(breaker, "dora")
-    lose(breaker, "dora")
-    assert not is_let_in(breaker, "emil")
-    now[0] += OPEN_SECONDS
-    assert is_let_in(breaker, "emil")
+async def test_a_model_that_is_down_is_asked_every_ten_seconds_whether_anybody_calls_or_not() -> None:
+    async with kept_out() as plant:
+        await plant.time.advance(3 * OPEN_SECONDS)
+        assert plant.probes == 4
+        plant.up = True
+        await plant.time.advance(OPEN_SECONDS)
+        assert plant.refuses("dora") is None
+        await plant.time.advance(10 * OPEN_SECONDS)
+        assert plant.probes == 5
+        assert plant.changes == [("m", "all", True), ("m", "all", False)]
 
 
-def test_one_who_is_first_to_try_each_time_and_fails_does_not_keep_a_model_from_others() -> None:
-    breaker, now = opened()
-    for _ in range(5):
-        now[0] += OPEN_SECONDS
-        lose(breaker, "eve")
-    breaker.succeeded(entered(breaker, "dora"))
-    assert is_let_in(breaker, "emil")
+async def test_one_callers_failures_are_enough_to_have_the_model_asked() -> None:
+    plant = Plant()
+    async with plant.breaker.closing():
+        for _ in range(3):
+            plant.lose("ann")
+        await settle()
+        assert plant.refuses("dora") == OPEN_SECONDS
 
 
-def test_a_trial_that_hangs_is_not_waited_for_by_others() -> None:
-    breaker, now = opened()
-    now[0] += OPEN_SECONDS
-    entered(breaker, "eve")
-    assert not is_let_in(breaker, "dora")
-    now[0] += TRIAL_PATIENCE_SECONDS
-    breaker.succeeded(entered(breaker, "dora"))
-    assert is_let_in(breaker, "emil")
+async def test_a_call_that_began_before_and_is_answered_opens_the_way_for_all() -> None:
+    plant = Plant()
+    async with plant.breaker.closing():
+        early = plant.breaker.enter("m")
+        for caller in ("ann", "bob", "carl"):
+            plant.lose(caller)
+        await settle()
+        assert plant.refuses("dora")
+        plant.breaker.succeeded(early)
+        assert plant.refuses("dora") is None
+        await plant.time.advance(10 * OPEN_SECONDS)
+        assert plant.probes == 1
+
+
+async def test_a_fault_in_asking_keeps_nobody_out() -> None:
+    class Broken(Plant):
+        async def probe(self, _model: str) -> bool:
+            raise RuntimeError("a fault of ours")
+
+    plant = Broken()
+    async with plant.breaker.closing():
+        for caller in ("ann", "bob", "carl"):
+            plant.lose(caller)
+        await settle()
+        assert plant.refuses("dora") is None
+
+
+async def test_nobody_is_asked_once_it_is_closed() -> None:
+    async with kept_out() as plant:
+        pass
+    await plant.time.advance(10 * OPEN_SECONDS)
+    assert plant.probes == 1
+
+
+async def test_a_trial_of_a_caller_that_hangs_is_not_waited_for_by_their_others() -> None:
+    plant = Plant(1, up=True)
+    async with plant.breaker.closing():
+        plant.lose("eve")
+        await plant.time.advance(OPEN_SECONDS)
+        with calling("eve"):
+            plant.breaker.enter("m")
+        assert plant.refuses("eve") == 1
+        await plant.time.advance(TRIAL_PATIENCE_SECONDS)
+        assert plant.refuses("eve") is None
 
 
 async def test_prompts_that_are_too_long_and_other_bad_requests_of_many_keep_nobody_out(fake: FakeModel) -> None:
@@ -282,41 +368,6 @@ async def test_prompts_that_are_too_long_and_other_bad_requests_of_many_keep_nob
         assert client.circuits == []
 
 
-def made(limit: int) -> tuple[CircuitBreaker, list[float]]:
-    """A breaker, and its clock."""
-    now = [0.0]
-    return CircuitBreaker(limit, clock=lambda: now[0]), now
-
-
-def opened() -> tuple[CircuitBreaker, list[float]]:
-    """For all callers."""
-    breaker, now = made(3)
-    for caller in ("ann", "bob", "carl"):
-        lose(breaker, caller)
-    assert not is_let_in(breaker, "dora")
-    return breaker, now
-
-
-def entered(breaker: CircuitBreaker, caller: str) -> Call:
-    with calling(caller):
-        return breaker.enter("m")
-
-
-def lose(breaker: CircuitBreaker, caller: str) -> None:
-    """A call of theirs fails, if it is made."""
-    with contextlib.suppress(ModelUnavailable):
-        breaker.failed(entered(breaker, caller))
-
-
-def is_let_in(breaker: CircuitBreaker, caller: str) -> bool:
-    """Leaves again at once."""
-    try:
-        breaker.left(entered(breaker, caller))
-    except ModelUnavailable:
-        return False
-    return True
-
-
 async def test_the_fallback_of_one_whose_calls_fail_is_not_everyones(fake: FakeModel) -> None:
     async with open_client(fake, fallback="spare", model_max_retries=0) as client:
         fake.script = down(model="fake-1")
@@ -335,70 +386,91 @@ def own(context: Any) -> Any:
     return create_agent(model, tools=[]).builder
 
 
-@pytest.mark.parametrize("graph", ["tests.support.graphs:plain", "tests.service.agents.test_circuit:own"])
-async def test_a_service_fails_fast_while_its_endpoint_is_down_with_both_kinds_of_graph(database_url: str, graph: str) -> None:
-    async with FakeModel(down()) as fake:
-        env = {
-            "MODEL": "fake-1",
-            "OPENAI_BASE_URL": fake.url,
-            "OPENAI_API_KEY": "sk-1",
-            "AGENT_GRAPH": graph,
-            "MODEL_MAX_RETRIES": "0",
-            "MODEL_CIRCUIT_FAILURES": "3",
-        }
-        async with running_service(database_url, **env) as service, service.client() as client:
-            runs = [(await client.post("/chat", json={"question": "hi"})).json() for _ in range(6)]
-            assert await service.metric("agent_model_circuits_open", model="fake-1") == 1
-            assert await service.metric("agent_model_circuits_opened_total", model="fake-1") == 1
-    assert [run["error"]["code"] for run in runs] == ["model_unavailable"] * 6
-    assert len([request for request in fake.requests if request.path.endswith("completions")]) == 3
+def service_env(fake: FakeModel, graph: str) -> dict[str, str]:
+    return {
+        "AUTH": "required",
+        "JWT_SECRET": JWT_SECRET,
+        "MODEL": "fake-1",
+        "OPENAI_BASE_URL": fake.url,
+        "OPENAI_API_KEY": "sk-1",
+        "AGENT_GRAPH": graph,
+        "MODEL_MAX_RETRIES": "0",
+        "MODEL_CIRCUIT_FAILURES": "3",
+    }
 
 
-async def test_in_a_service_one_callers_failing_calls_do_not_keep_a_model_from_another(database_url: str) -> None:
-    async with FakeModel(Script(tokens=["well"], faults=[Fault(kind="server_error", times=3)])) as fake:
-        env = {
-            "AUTH": "required",
-            "JWT_SECRET": JWT_SECRET,
-            "MODEL": "fake-1",
-            "OPENAI_BASE_URL": fake.url,
-            "OPENAI_API_KEY": "sk-1",
-            "AGENT_GRAPH": "tests.support.graphs:plain",
-            "MODEL_MAX_RETRIES": "0",
-            "MODEL_CIRCUIT_FAILURES": "3",
-        }
-        async with running_service(database_url, **env) as service, service.client() as client:
-            runs = [
-                (await client.post("/chat", json={"question": "hi"}, headers=bearer(caller))).json()
-                for caller in ("eve", "eve", "eve", "eve", "ann")
-            ]
-    assert [run["outcome"] for run in runs] == ["failed"] * 4 + ["completed"]
-    assert len([request for request in fake.requests if request.path.endswith("completions")]) == 4
+GRAPHS = ["tests.support.graphs:plain", "tests.service.agents.test_circuit:own"]
+"""With the service's model, and with one that the graph makes itself."""
 
 
-def test_calls_that_end_after_another_of_their_caller_went_well_open_no_circuit_that_nobody_closes() -> None:
-    changes: list[bool] = []
-    breaker = CircuitBreaker(3, on_change=lambda _model, opened: changes.append(opened), clock=lambda: 0.0)
-    breaker.failed(breaker.enter("m"))
-    under_way = [breaker.enter("m") for _ in range(4)]
-    breaker.succeeded(under_way[0])
+@pytest.mark.parametrize("graph", GRAPHS)
+async def test_a_service_fails_fast_while_its_endpoint_is_down(database_url: str, graph: str) -> None:
+    async with (
+        FakeModel(down()) as fake,
+        running_service(database_url, **service_env(fake, graph)) as service,
+        service.client() as client,
+    ):
 
-    for call in under_way[1:]:
-        breaker.failed(call)
+        async def ask(caller: str) -> str:
+            run = (await client.post("/chat", json={"question": "hi"}, headers=bearer(caller))).json()
+            return str(run["error"]["code"])
 
-    assert changes == [True]
-    with pytest.raises(ModelUnavailable):
-        breaker.enter("m")
+        opened = {"model": "fake-1", "callers": "all"}
+        assert [await ask("ann") for _ in range(3)] == ["model_unavailable"] * 3
+        await until(lambda: service.metric("agent_model_circuits_open", **opened))
+        assert [await ask("dora") for _ in range(3)] == ["model_unavailable"] * 3
+        assert await service.metric("agent_model_circuits_opened_total", **opened) == 1
+        assert calls(fake) == 3
 
 
-def test_a_circuit_that_is_no_longer_followed_is_not_opened() -> None:
-    changes: list[tuple[str, bool]] = []
-    breaker = CircuitBreaker(1, on_change=lambda model, opened: changes.append((model, opened)), clock=lambda: 0.0)
-    late = breaker.enter("m")
-    for n in range(MAX_CIRCUITS):
-        breaker.enter(f"m{n}")
+@pytest.mark.parametrize("graph", GRAPHS)
+async def test_accounts_that_work_together_do_not_keep_a_model_from_another(database_url: str, graph: str) -> None:
+    async with (
+        FakeModel(poisoned()) as fake,
+        running_service(database_url, **service_env(fake, graph)) as service,
+        service.client() as client,
+    ):
 
-    breaker.failed(late)
-    for n in range(MAX_CIRCUITS):
-        breaker.failed(breaker.enter(f"n{n}"))
+        async def ask(caller: str, question: str) -> str:
+            answer = await client.post("/chat", json={"question": question}, headers=bearer(caller))
+            return str(answer.json()["outcome"])
 
-    assert changes.count(("m", True)) == changes.count(("m", False))
+        for _ in range(4):
+            assert {await ask(caller, "poison") for caller in ("eve", "mallory", "trudy")} == {"failed"}
+        await until(lambda: QUESTION in questions(fake))
+        assert calls(fake) == 9, "each is kept out after three"
+        assert await ask("ann", "hi") == "completed"
+        assert await service.metric("agent_model_circuits_opened_total", model="fake-1", callers="all") == 0
+
+
+async def test_calls_that_end_after_another_of_their_caller_went_well_open_no_circuit_that_nobody_closes() -> None:
+    plant = Plant(3, up=True)
+    breaker = plant.breaker
+    async with breaker.closing():
+        breaker.failed(breaker.enter("m"))
+        under_way = [breaker.enter("m") for _ in range(4)]
+        breaker.succeeded(under_way[0])
+
+        for call in under_way[1:]:
+            breaker.failed(call)
+
+        assert plant.changes == [("m", "one", True)]
+        with pytest.raises(ModelUnavailable):
+            breaker.enter("m")
+
+
+async def test_a_circuit_that_is_no_longer_followed_is_not_opened() -> None:
+    plant = Plant(1)
+    breaker = plant.breaker
+    async with breaker.closing():
+        late = breaker.enter("m")
+        for n in range(MAX_CIRCUITS):
+            breaker.enter(f"m{n}")
+
+        breaker.failed(late)
+        for n in range(MAX_CIRCUITS):
+            breaker.failed(breaker.enter(f"n{n}"))
+        await settle()
+
+        for callers in ("one", "all"):
+            assert plant.changes.count(("m", callers, True)) == plant.changes.count(("m", callers, False))

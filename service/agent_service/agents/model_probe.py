@@ -1,0 +1,36 @@
+"""Whether a model answers: asked with a small question of the service's own, so that no caller can make it fail."""
+
+import asyncio
+from functools import partial
+
+import aiohttp
+import openai
+
+from agent_service.agents.completion_reader import PATH, ChunkStream, Load
+from agent_service.agents.endpoint import ModelEndpoint
+from agent_service.errors import ModelRejected, ModelUnavailable
+
+QUESTION = "Reply with the word ok."
+"""Costs about 10 tokens of a provider that bills it. No limit of the answer is asked for, as its field differs by model: the
+answer is cut off behind its first token."""
+
+
+async def answers(endpoint: ModelEndpoint, model: str) -> bool:
+    """False when no first output came within `endpoint.timeout` seconds, retries included. An endpoint that says no, or later,
+    is there."""
+
+    async def receive(response: aiohttp.ClientResponse) -> None:
+        stream = ChunkStream(response, endpoint.timeout, Load(), partial(endpoint.on_request, model))
+        await stream.prime()
+        async with stream:  # that counts and closes it
+            pass
+
+    payload = {"model": model, "messages": [{"role": "user", "content": QUESTION}], "stream": True}
+    try:
+        async with asyncio.timeout(endpoint.timeout):
+            await endpoint.post(PATH, payload, receive)
+    except (ModelRejected, openai.RateLimitError, openai.AuthenticationError):
+        return True
+    except (ModelUnavailable, TimeoutError):
+        return False
+    return True
