@@ -299,8 +299,9 @@ class Settings(BaseModel):
     monthly_tenant_usd_limit: Usd = Field(Decimal(0), description="USD that one tenant may spend in a month, likewise.")
     budget_answer_tokens: Count = Field(
         4_096,
-        description="Tokens of an answer that a model call reserves of a budget, besides its prompt. A budget may be passed by"
-        " what calls that go at the same time use above this.",
+        description="Tokens of an answer that a model call reserves of a budget, besides its prompt. A call with a limit of its"
+        " own (`max_tokens`, `max_completion_tokens`) reserves that. Calls that go at the same time may pass a budget by what"
+        " each uses above it.",
     )
     on_busy: Literal["reject", "enqueue", "interrupt"] = Field(
         "reject", description="A second question while the session's run is going: 409, wait for its end, or cancel it."

@@ -39,6 +39,15 @@ def sync_plain(context: Any) -> StateGraph[MessagesState]:
     return StateGraph(MessagesState).add_node("say", say).add_edge(START, "say").add_edge("say", END)
 
 
+def capped(context: Any) -> StateGraph[MessagesState]:
+    """One call of the model, whose answer may have 300 tokens."""
+
+    async def say(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [await context.chat_model.bind(max_tokens=300).ainvoke(state["messages"])]}
+
+    return StateGraph(MessagesState).add_node("say", say).add_edge(START, "say").add_edge("say", END)
+
+
 def fan_out(context: Any) -> StateGraph[MessagesState]:
     """Ten calls of the model at once, in one step."""
 

@@ -28,6 +28,7 @@ from agent_service.principal import Principal
 from agent_service.runs import events
 from agent_service.runs.cut_off import prompt_tokens
 from agent_service.runs.live_run import LiveRun
+from agent_service.runs.pauses import Pauses
 from agent_service.runs.run_rows import one
 from agent_service.runs.run_types import Run
 from agent_service.runs.writer import Writer
@@ -44,7 +45,13 @@ PART_BYTES = 4_500
 """For a part of a message that is no text, such as a picture: 1,500 tokens."""
 
 FIRST_WAIT_SECONDS, MOST_WAIT_SECONDS = 0.02, 0.5
-"""Between two looks of a call that waits for what others have reserved; doubled each time."""
+"""Between two looks of a call that waits for what others have reserved."""
+
+OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+"""What OpenAI's endpoints and others call the limit of an answer."""
+
+MOST_TOKENS = 2**31 - 1
+"""Of one call, in the ledger."""
 
 REMEMBERED_SECONDS = 5.0
 """For so long a caller whose budget is spent gets no new run here, without another look: as long as a raise may take to hold."""
@@ -99,7 +106,7 @@ class Budgets:
 
     def estimate(self, prompt: int, asked: Mapping[str, Any]) -> Estimate:
         """Of a call that is about to begin, with a prompt of so many bytes; `asked` is what goes to the endpoint beside it."""
-        used = TokensUsed(input=prompt // BYTES_PER_TOKEN + 1, output=self._limits.answer_tokens)
+        used = TokensUsed(input=prompt // BYTES_PER_TOKEN + 1, output=_most_output(asked) or self._limits.answer_tokens)
         prices = self._prices()
         name = str(asked.get("model") or asked.get("model_name") or self._model)
         usd = prices.cost_usd(name, used)
@@ -122,7 +129,7 @@ class Budgets:
             BudgetSpent: nothing is left of the day or the month.
             LeaseLost: the run is not this process's any more.
         """
-        pause = FIRST_WAIT_SECONDS
+        pauses = Pauses(FIRST_WAIT_SECONDS, MOST_WAIT_SECONDS)
         while True:
             await self._writer.billed(live)  # what it has used before is in the ledger
             if live.stopped:
@@ -138,8 +145,7 @@ class Budgets:
                     raise self._remember(live.run.principal, next(budget for budget in row["budgets"] if budget["spent"]))
                 case "lost":
                     raise LeaseLost("another process executes the run")
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, MOST_WAIT_SECONDS)
+            await pauses.take()
 
     async def release(self, live: LiveRun) -> None:
         """Frees what earlier attempts had reserved, once what they used is in the ledger: until then nobody may have it."""
@@ -256,6 +262,13 @@ class Gate(BaseCallbackHandler):
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002  # langchain's signature
         self._open.pop(run_id, None)
+
+
+def _most_output(asked: Mapping[str, Any]) -> int:
+    """Tokens that a call may answer with at most, in all its choices; 0 when it sets no limit."""
+    limits = [limit for name in OUTPUT_LIMITS if isinstance(limit := asked.get(name), int) and limit > 0]
+    choices = asked.get("n")
+    return min(max(limits, default=0) * max(1, choices if isinstance(choices, int) else 1), MOST_TOKENS)
 
 
 def _size(message: BaseMessage) -> int:

@@ -4,7 +4,6 @@ The same question of the same scope to the same version of the graph and model, 
 answer, however many ask at once on however many processes; the others wait for it, and take over if it fails.
 """
 
-import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,6 +20,7 @@ from agent_service.runs.answers import Answers, Found, Made
 from agent_service.runs.events import News, storable
 from agent_service.runs.graphs import ServedGraph
 from agent_service.runs.live_run import LiveRun
+from agent_service.runs.pauses import Pauses
 from agent_service.runs.recovery import Graph
 from agent_service.runs.run_types import Ending
 from agent_service.setting_types import split_names
@@ -29,7 +29,7 @@ from agent_service.settings import Settings
 Scope = Literal["principal", "tenant", "everyone"]
 
 FIRST_WAIT_SECONDS, MOST_WAIT_SECONDS = 0.05, 0.5
-"""Between two looks for the answer that another run makes; doubled each time."""
+"""Between two looks for the answer that another run makes."""
 
 SOURCE = "cache"
 """Where the text of such an answer comes from, in the place of a node."""
@@ -113,13 +113,12 @@ class ResponseCache:
 
     async def _find(self, live: LiveRun, key: bytes) -> tuple[Found, bool]:
         """What to do, and whether that took waiting: for as long as another run is executed that makes the answer."""
-        pause = FIRST_WAIT_SECONDS
+        pauses = Pauses(FIRST_WAIT_SECONDS, MOST_WAIT_SECONDS)
         while True:
-            found = await self._answers.find(live, key, again=pause > FIRST_WAIT_SECONDS)
+            found = await self._answers.find(live, key, again=pauses.taken > 0)
             if found.state != "wait":
-                return found, pause > FIRST_WAIT_SECONDS
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, MOST_WAIT_SECONDS)
+                return found, pauses.taken > 0
+            await pauses.take()
 
     async def _made(self, live: LiveRun, key: bytes, drive: Callable[[], Awaitable[Ending]]) -> Ending:
         """Has the run make the answer, and keeps it if that is one to be given again."""

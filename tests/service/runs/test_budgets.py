@@ -15,10 +15,10 @@ CALL = 50
 """Tokens of an answer; the question has two more, and a call reserves 4,096 and a few."""
 
 
-async def serve_and_ask(database_url: str, graph: str, runs: int, **env: str) -> list[str]:
+async def serve_and_ask(database_url: str, graph: str, runs: int, answer: int = CALL, **env: str) -> list[str]:
     """Outcomes of so many runs that are asked for at once."""
     async with (
-        FakeModel(Script(token_count=CALL, tokens_per_second=500)) as model,
+        FakeModel(Script(token_count=answer, tokens_per_second=500)) as model,
         running_service(
             database_url,
             AGENT_GRAPH=f"tests.support.graphs:{graph}",
@@ -44,6 +44,13 @@ def used(database_url: str) -> int:
 async def test_calls_of_one_step_that_go_at_once_pass_the_limit_by_one_of_them(database_url: str) -> None:
     assert await serve_and_ask(database_url, "fan_out", 1, DAILY_TOKEN_LIMIT="120") == ["budget"]
     assert 120 <= used(database_url) <= 120 + CALL + 10
+
+
+async def test_a_call_that_limits_its_answer_reserves_that_and_not_what_calls_usually_do(database_url: str) -> None:
+    limits = {"BUDGET_ANSWER_TOKENS": "10", "DAILY_TOKEN_LIMIT": "1000"}
+    outcomes = await serve_and_ask(database_url, "capped", 20, answer=300, **limits)
+    assert set(outcomes) == {"completed", "budget"}
+    assert 1000 <= used(database_url) <= 1000 + 300 + 10
 
 
 async def test_runs_with_parallel_branches_do_not_wait_for_each_other_for_ever(database_url: str) -> None:
