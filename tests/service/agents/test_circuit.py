@@ -417,7 +417,9 @@ async def test_a_service_fails_fast_while_its_endpoint_is_down(database_url: str
 
         opened = {"model": "fake-1", "callers": "all"}
         assert [await ask("ann") for _ in range(3)] == ["model_unavailable"] * 3
-        await until(lambda: service.metric("agent_model_circuits_open", **opened))
+        async with asyncio.timeout(20):
+            while not await service.metric("agent_model_circuits_open", **opened):
+                await asyncio.sleep(0.02)
         assert [await ask("dora") for _ in range(3)] == ["model_unavailable"] * 3
         assert await service.metric("agent_model_circuits_opened_total", **opened) == 1
         assert calls(fake) == 3
