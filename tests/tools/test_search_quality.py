@@ -10,7 +10,7 @@ from agent_service.db.pool import Pool, make_pool
 from agent_service.documents.document import Passage
 from agent_service.documents.ingest import ingest
 from agent_service.documents.search import DocumentSearch
-from tools.search_quality.measure import HANDBOOK, SHOWN, questions, table, unanswerable
+from tools.search_quality.measure import HANDBOOK, SHOWN, by_halves, questions, table, unanswerable
 from tools.search_quality.recorded import recorded
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations" / "documents.md"
@@ -35,17 +35,36 @@ async def test_the_page_has_the_figures_as_they_are_and_none_is_lower_than_now(
     page = PAGE.read_text(encoding="utf-8")
     assert [row for row in rows if row not in page] == [], "if it got better: make search-quality, and copy the table"
     assert quality.questions >= 40
-    assert quality.recall >= (0.53 if name == "words" else 0.98)
+    assert quality.recall >= (0.62 if name == "words" else 0.98)
     assert quality.first >= (0.47 if name == "words" else 0.68)
 
 
-async def test_most_questions_that_the_handbook_does_not_answer_find_no_words(database_url: str, workers: Workers) -> None:
+async def test_most_questions_that_the_handbook_does_not_answer_find_no_words_or_weak_passages(
+    database_url: str, workers: Workers
+) -> None:
     async with make_pool(database_url, size=2, timeout=5) as pool:
         search = await filled(pool, workers, None)
-        found_nothing = [question for question in unanswerable() if not await search.search(question)]
+        found = [await search.search(question) for question in unanswerable()]
 
-    assert len(found_nothing) >= 8
-    assert f"nothing for {len(found_nothing)} of {len(unanswerable())}" in " ".join(PAGE.read_text(encoding="utf-8").split())
+    nothing = sum(not passages for passages in found)
+    only_weak = sum(bool(passages) and all(passage.weak for passage in passages) for passages in found)
+    assert nothing + only_weak >= 8
+    said = f"nothing for {nothing} of {len(found)} questions that the handbook does not answer, and only weak passages for"
+    assert f"{said} {only_weak}" in " ".join(PAGE.read_text(encoding="utf-8").split())
+
+
+async def test_the_half_that_no_constant_was_chosen_on_gains_by_weak_passages_too(database_url: str, workers: Workers) -> None:
+    async with make_pool(database_url, size=2, timeout=5) as pool:
+        search = await filled(pool, workers, None)
+
+        async def without_weak(question: str) -> list[Passage]:
+            return [passage for passage in await search.search(question) if not passage.weak]
+
+        _, held_out = await by_halves(search.search)
+        _, before = await by_halves(without_weak)
+
+    assert held_out.recall >= before.recall + 0.15
+    assert f"from {before.recall:.2f} to {held_out.recall:.2f}" in " ".join(PAGE.read_text(encoding="utf-8").split())
 
 
 def test_each_answer_stands_where_the_set_says() -> None:

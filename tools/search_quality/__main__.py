@@ -18,7 +18,7 @@ from agent_service.development.embedded import embedded_postgres
 from agent_service.documents.ingest import ingest
 from agent_service.documents.search import DocumentSearch
 from agent_service.settings import Settings, load_settings
-from tools.search_quality.measure import HANDBOOK, HEAD, table, unanswerable
+from tools.search_quality.measure import HANDBOOK, HEAD, by_halves, table, unanswerable
 from tools.search_quality.recorded import Recorder, recorded
 
 
@@ -44,8 +44,19 @@ async def _show(name: str, documents: DocumentSearch) -> None:
     print("\n".join(rows))
     for question in quality.missed:
         print(f"  not found: {question}", file=sys.stderr)
-    nothing = sum([not await documents.search(question) for question in unanswerable()])
-    print(f"  finds nothing for {nothing} of {len(unanswerable())} questions without an answer", file=sys.stderr)
+    chosen_on, held_out = await by_halves(documents.search)
+    print(
+        f"  recall in other words: {chosen_on.recall:.2f} in the half that constants are chosen on,"
+        f" {held_out.recall:.2f} in the half held out",
+        file=sys.stderr,
+    )
+    found = [await documents.search(question) for question in unanswerable()]
+    only_weak = sum(bool(each) and all(passage.weak for passage in each) for each in found)
+    nothing = sum(not each for each in found)
+    print(
+        f"  finds nothing for {nothing} of {len(unanswerable())} questions without an answer, only weak passages for {only_weak}",
+        file=sys.stderr,
+    )
 
 
 if __name__ == "__main__":

@@ -60,6 +60,14 @@ def unanswerable() -> list[str]:
     return list(_written()["nowhere"])
 
 
+async def by_halves(search: Search) -> list[Quality]:
+    """Of every other question in other words, and of those between: constants are chosen on the first half only."""
+    asked = [question for question in questions() if question.wording == "other"]
+    ranks = [_rank(question, await search(question.text)) for question in asked]
+    ranked = list(zip(asked, ranks, strict=True))
+    return [_quality(ranked[0::2]), _quality(ranked[1::2])]
+
+
 async def table(name: str, search: Search) -> tuple[list[str], Quality]:
     """Rows below HEAD for a way to search, and what it is for all questions. `search` gets each question as it stands."""
     asked = questions()

@@ -3,12 +3,14 @@
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import re2  # type: ignore[import-untyped]  # lacks py.typed
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from agent_service.agents.offline_data import GIVEN, describe_period, sql_for
+from agent_service.documents.document import WEAK_NOTE
 from agent_service.documents.excerpt import excerpt
 
 Schema = Mapping[str, Any]
@@ -114,10 +116,13 @@ def _report(result: ToolMessage, question: str) -> str:
     if result.status == "error":
         verb = "was rejected, so I did not do it" if "rejected the tool call" in text else "failed"
         return f"`{name}` {verb}: {text}"
-    if quotes := list(_quotes(text, question)):
+    fitting, _, weak = text.partition(WEAK_NOTE)
+    if quotes := list(_quotes(fitting, question)):
         return "The documents say:\n\n" + "\n\n".join(quotes)
     if name == "rag_search":
-        return "I found nothing about this in the documents. I search by words: other words may find it."
+        nothing = "I found nothing about this in the documents. I search by words: other words may find it."
+        near = [f"- [{cited}]" for cited, _ in _passages(weak)]
+        return "\n".join([f"{nothing} These sections have a few of yours:\n", *near]) if near else nothing
     # langchain puts a note before the result of a call that a reviewer changed.
     _, edited, after = text.partition("Tool response:\n")
     if edited:
@@ -127,16 +132,19 @@ def _report(result: ToolMessage, question: str) -> str:
 
 
 def _quotes(content: str, question: str) -> Iterator[str]:
-    """Of passages as `rag_search` shows them: `[1] title › section (source)`, then the text."""
-    quoted = 0
+    for cited, text in islice(_passages(content), QUOTED_PASSAGES):
+        shown = excerpt(text.strip(), question, QUOTE_CHARS)
+        yield "\n".join(f"> {line}".rstrip() for line in shown.splitlines()) + f"\n\n[{cited}]"
+
+
+def _passages(content: str) -> Iterator[tuple[str, str]]:
+    """Citation and text of passages as `rag_search` shows them: `[1] title › section (source)`, then the text."""
     for passage in _NEXT_PASSAGE.split(content):
-        head, parted, text = passage.partition("\n")
+        head, parted, text = passage.strip("\n").partition("\n")
         title, source, rest = head.rpartition(" (")
         cited = _HEAD.fullmatch(title) if parted and source and rest.find(")") == len(rest) - 1 else None
-        if cited and quoted < QUOTED_PASSAGES:
-            quoted += 1
-            shown = excerpt(text.strip(), question, QUOTE_CHARS)
-            yield "\n".join(f"> {line}".rstrip() for line in shown.splitlines()) + f"\n\n[{cited['citation']}]"
+        if cited:
+            yield cited["citation"], text
 
 
 def _introduction(tools: Sequence[Schema]) -> str:

@@ -1,9 +1,14 @@
 """A parsed document: what every format becomes before it is cut into passages."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 Kind = Literal["text", "code", "table"]
+
+WEAK_NOTE: Final = (
+    "These have only a few words of the question and may not answer it. Search again with other words for the same thing."
+)
+"""What a model reads before weak passages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +65,11 @@ def sections(items: list[Block | Heading], title: str) -> tuple[Section, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """`score` grows with relevance; its scale is the backend's."""
+    """`score` grows with relevance; its scale is the backend's. `weak`: it has only a few words of the question."""
 
     title: str
     section: str
     source: str
     text: str
     score: float
+    weak: bool = False

@@ -25,6 +25,10 @@ RANKED: Final = 2_000
 FLOOR: Final = 0.25
 """Share of the question's rarity that a passage must have: less is a word that stands in it by chance."""
 
+NEAR_FLOOR: Final = 0.1
+"""The same share for a passage that only fills up a search by words, marked as weak. Chosen on one half of
+`make search-quality`: 0.15 lost answers there, and 0 won none."""
+
 HALF_RATE: Final = 0.1
 """ts_rank at which a word counts half in a passage of usual length, as BM25's k1: between one mention in the text and two."""
 
@@ -41,29 +45,32 @@ WITH asked AS MATERIALIZED (
     FROM asked, LATERAL (SELECT quote_literal(lexeme)::tsquery AS query, lexeme ~ '[[:alnum:]]{2}' AS real
                          FROM unnest(tsvector_to_array(words)) AS lexeme) AS w
 ), found AS MATERIALIZED (
-    SELECT p.id, sum(w.rarity) / (SELECT sum(rarity) FROM word) AS share
+    SELECT p.id, sum(w.rarity) / (SELECT sum(rarity) FROM word) AS share,
+           sum(w.rarity) FILTER (WHERE w.real) < %(floor)s * (SELECT sum(rarity) FROM word WHERE real) AS weak
     FROM word w JOIN slipway.passages p ON p.search @@ w.query
     GROUP BY p.id
-    HAVING sum(w.rarity) FILTER (WHERE w.real) >= %(floor)s * (SELECT sum(rarity) FROM word WHERE real)
+    HAVING sum(w.rarity) FILTER (WHERE w.real) >= %(least)s * (SELECT sum(rarity) FROM word WHERE real)
     ORDER BY share DESC, p.id LIMIT %(ranked)s
 ), rated AS MATERIALIZED (
-    SELECT f.id, sqrt(f.share)
+    SELECT f.id, f.weak, sqrt(f.share)
                  * sum(w.rarity * r.rate / (r.rate + %(half)s * (1 - %(b)s + %(b)s * length(p.text) / %(usual)s))) AS score
     FROM found f JOIN slipway.passages p USING (id) CROSS JOIN word w,
          LATERAL (SELECT ts_rank('{0.1, 0.1, 0.6, 0.4}', p.search, w.query) AS rate) AS r
-    GROUP BY f.id, f.share
+    GROUP BY f.id, f.share, f.weak
 )
-SELECT p.id, p.title, p.section, d.source, p.text, (r.score + (p.search @@ a.strict)::int)::float AS score
+SELECT p.id, p.title, p.section, d.source, p.text, (r.score + (p.search @@ a.strict)::int)::float AS score,
+       r.weak AND NOT p.search @@ a.strict AS weak
 FROM asked a, rated r JOIN slipway.passages p USING (id) JOIN slipway.documents d ON d.id = p.document_id
-ORDER BY score DESC, p.id
+ORDER BY weak, score DESC, p.id
 LIMIT %(limit)s
 """
 """As BM25: each word of the question counts by its rarity, by how often and how prominently (heading, title) a passage has
 it, and less in a long passage; times how much of the question the passage has, and 1 more if it has all. A single letter or
-digit adds to that, but finds nothing alone."""
+digit adds to that, but finds nothing alone. Passages with less than `floor` of the question come last, as weak."""
 
 BY_MEANING: Final[LiteralString] = """
-SELECT p.id, p.title, p.section, d.source, p.text, (1 - (e.embedding <=> %(vector)s::vector))::float AS score
+SELECT p.id, p.title, p.section, d.source, p.text, (1 - (e.embedding <=> %(vector)s::vector))::float AS score,
+       false AS weak
 FROM slipway.passage_embeddings e
 JOIN slipway.passages p ON p.id = e.passage_id
 JOIN slipway.documents d ON d.id = p.document_id
@@ -85,7 +92,9 @@ class DocumentSearch:
         self._embeddings = embeddings
 
     async def search(self, query: str, *, limit: int = 5) -> list[Passage]:
-        """The passages that fit a question best, best first; none if each has less than FLOOR of it.
+        """The passages that fit a question best, best first.
+
+        By words alone, those that have less than FLOOR of it follow as weak ones; with less than NEAR_FLOOR none is found.
 
         Raises:
             DatabaseUnavailable: the database does not answer.
@@ -93,9 +102,9 @@ class DocumentSearch:
         query = query.replace("\0", " ")
         vector = await self._vector(query)
         async with connection(self._pool) as conn:
-            by_words = await _fetch(
-                conn, BY_WORDS, {**WORD_RANKING, "query": query, "limit": limit if vector is None else CANDIDATES}
-            )
+            # Vectors find what lies near by meaning; a word in common by chance would only push that back.
+            bounds = {"least": NEAR_FLOOR, "limit": limit} if vector is None else {"least": FLOOR, "limit": CANDIDATES}
+            by_words = await _fetch(conn, BY_WORDS, {**WORD_RANKING, **bounds, "query": query})
             if vector is None or self._embeddings is None:
                 return [_passage(row, row["score"]) for row in by_words]
             by_meaning = await _nearest(conn, vector, model_name(self._embeddings))
@@ -136,4 +145,5 @@ async def _nearest(conn: Connection, vector: Vector, model: str) -> list[Row]:
 
 
 def _passage(row: Row, score: float) -> Passage:
-    return Passage(title=row["title"], section=row["section"], source=row["source"], text=row["text"], score=score)
+    named = {name: row[name] for name in ("title", "section", "source", "text")}
+    return Passage(**named, score=score, weak=row["weak"])

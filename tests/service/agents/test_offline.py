@@ -13,6 +13,7 @@ from agent_service.agents.offline_data import describe_period, period, sql_for
 from agent_service.agents.offline_rules import NOTICE, choose_tool, reply, route
 from agent_service.data.data_reader import INTRODUCE
 from agent_service.data.statement import prepare
+from agent_service.documents.document import WEAK_NOTE
 from agent_service.token_counts import count_tokens
 
 SEARCH = {"name": "rag_search", "description": "Searches the documents."}
@@ -235,6 +236,23 @@ def test_says_that_the_documents_have_no_answer() -> None:
     text, _ = reply([HumanMessage("what is 2+2"), AIMessage(""), result], [SEARCH])
 
     assert text.startswith("I found nothing about this in the documents")
+
+
+def test_names_but_does_not_quote_passages_with_few_words_of_the_question() -> None:
+    weak = f"{WEAK_NOTE}\n\n[1] Operating › Keys (operating.md)\nThe file is read on each call."
+    result = ToolMessage(weak, tool_call_id="1", name="rag_search")
+    text, _ = reply([HumanMessage("who reads poems?"), AIMessage(""), result], [SEARCH])
+
+    assert text.startswith("I found nothing about this in the documents")
+    assert "- [Operating › Keys]" in text
+    assert "The file is read" not in text
+
+    strong = f"[1] Poems (poems.md)\nEverybody reads poems.\n\n{weak.replace('[1]', '[2]')}"
+    result = ToolMessage(strong, tool_call_id="1", name="rag_search")
+    text, _ = reply([HumanMessage("who reads poems?"), AIMessage(""), result], [SEARCH])
+    assert "> Everybody reads poems.\n\n[Poems]" in text
+    assert "Operating" not in text
+    assert WEAK_NOTE not in text
 
 
 def test_a_greeting_is_answered_with_questions_that_each_route_takes() -> None:

@@ -71,6 +71,24 @@ async def test_passage_can_be_cited_and_better_ones_come_first(pool: Pool) -> No
     assert found[0].score > found[1].score
 
 
+@pytest.mark.usefixtures("docs")
+async def test_a_passage_with_few_words_of_the_question_comes_last_and_is_marked(pool: Pool) -> None:
+    found = await DocumentSearch(pool).search("Does a peer wash the automobile, forklift, tractor and lorry at Christmas?")
+
+    assert [(Path(p.source).stem, p.weak) for p in found] == [("car", False), ("crash", True)]
+    (only,) = await DocumentSearch(pool).search("forklift, tractor, lorry, gravel, peer")
+    assert (Path(only.source).stem, only.weak) == ("crash", True)
+
+
+async def test_vectors_leave_no_room_for_passages_with_few_words_of_the_question(
+    pool: Pool, docs: Path, workers: Workers
+) -> None:
+    embeddings = TopicEmbeddings()
+    await ingest([docs], pool, workers, embeddings=embeddings)
+
+    assert not any(p.weak for p in await DocumentSearch(pool, embeddings).search("forklift, tractor, lorry, gravel, peer"))
+
+
 async def test_meaning_finds_what_words_do_not(pool: Pool, docs: Path, workers: Workers) -> None:
     embeddings = TopicEmbeddings()
     await ingest([docs], pool, workers, embeddings=embeddings)
@@ -108,7 +126,7 @@ async def test_search_goes_by_words_with_a_warning_while_the_endpoint_is_down(po
 
 def test_fusion_adds_reciprocal_ranks_and_breaks_ties_by_id() -> None:
     def row(key: int) -> dict[str, object]:
-        return {"id": key, "title": str(key), "section": "", "source": "", "text": "", "score": 0.0}
+        return {"id": key, "title": str(key), "section": "", "source": "", "text": "", "score": 0.0, "weak": False}
 
     fused = fuse([[row(1), row(2)], [row(2), row(3)]])
 

@@ -11,7 +11,7 @@ from langchain_core.tools import BaseTool, ToolException, tool
 from langgraph.store.base import BaseStore
 
 from agent_service.data.data_reader import DataReader, QueryResult
-from agent_service.documents.document import Passage
+from agent_service.documents.document import WEAK_NOTE, Passage
 from agent_service.documents.excerpt import excerpt
 from agent_service.documents.search import DocumentSearch
 from agent_service.principal import Principal, namespace_label
@@ -90,15 +90,26 @@ def principal_of(runtime: Runtime) -> Principal:
 
 
 def show_passages(passages: Sequence[Passage], question: str, chars: int) -> str:
-    """Numbered passages in at most `chars` characters, the best with the most room. Each is cut to what the question is about."""
+    """Numbered passages in at most `chars` characters, the best with the most room. Each is cut to what the question is about.
+    Weak ones follow a note, in a third of the room or in what is left."""
     if not passages:
         return "No passage of the documents matches these words. Search again with other words for the same thing."
+    strong = [passage for passage in passages if not passage.weak]
+    weak = passages[len(strong) :]
+    shown = _share_room(strong, question, chars * 2 // 3 if weak else chars, 1) if strong else []
+    if weak:
+        left = chars - len("\n\n".join([*shown, WEAK_NOTE, ""]))
+        shown += [WEAK_NOTE, *_share_room(weak, question, left, len(strong) + 1)]
+    return "\n\n".join(shown)
+
+
+def _share_room(passages: Sequence[Passage], question: str, chars: int, first: int) -> list[str]:
     shown: list[str] = []
     for left, passage in zip(range(len(passages), 0, -1), passages, strict=True):
         # Better ones come first and get more: 5/15 of the room, 4/15, …
-        shown.append(_show_passage(len(shown) + 1, passage, question, chars * 2 // (left + 1)))
+        shown.append(_show_passage(first + len(shown), passage, question, chars * 2 // (left + 1)))
         chars -= len(shown[-1]) + 2
-    return "\n\n".join(shown)
+    return shown
 
 
 def _show_passage(number: int, passage: Passage, question: str, chars: int) -> str:

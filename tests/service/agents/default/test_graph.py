@@ -22,7 +22,7 @@ from agent_service.agents.offline_rules import NOTICE
 from agent_service.child_processes import Workers
 from agent_service.data.data_reader import DataReader
 from agent_service.db.pool import make_pool
-from agent_service.documents.document import Passage
+from agent_service.documents.document import WEAK_NOTE, Passage
 from agent_service.errors import DatabaseUnavailable, InvalidRequest, ModelRejected, ModelUnavailable
 from agent_service.principal import Principal
 from tests.support.agents import ListedDocuments, ScriptedData, ScriptedModel, call_of, make_context
@@ -96,6 +96,7 @@ async def test_hands_the_passages_to_the_user_interface() -> None:
         "source": "docs/operations/drain.md",
         "text": "On SIGTERM a pod finishes its runs before it exits.",
         "score": 1.0,
+        "weak": False,
     }
 
 
@@ -391,6 +392,19 @@ async def test_shares_the_room_among_passages_so_that_all_can_be_cited() -> None
 
     assert all(f"[{i + 1}] Book › Chapter {i} (book.md)" in result.text for i in range(5))
     assert len(result.text) <= 1_000
+
+
+async def test_weak_passages_come_after_a_note_and_leave_two_thirds_to_the_others() -> None:
+    passages = [Passage("Book", f"Chapter {i}", "book.md", "drain " * 1_000, 1.0, weak=i > 0) for i in range(5)]
+    context = make_context(documents=ListedDocuments(passages), tool_output_chars=2_000)
+
+    [result] = tool_results(await Session(context).ask("How does it drain?"))
+
+    fitting, note, weak = result.text.partition(WEAK_NOTE)
+    assert note
+    assert 1_200 < len(fitting) < 1_400
+    assert all(f"[{i + 1}] Book › Chapter {i} (book.md)" in weak for i in range(1, 5))
+    assert len(result.text) <= 2_000
 
 
 async def test_ends_a_tool_that_takes_too_long() -> None:
