@@ -70,6 +70,8 @@ def doctor(
         raise click.UsageError("--wait and --baseline compare figures of a release: give --release and --prometheus")
     if token and api_key_file:
         raise click.UsageError("give --token or --api-key-file, not both")
+    if not json_wanted:
+        click.echo(f"examining {url or ops_url or release or 'the settings of this shell'} …", err=True)
     credential = api_key_file.read_text(encoding="utf-8").strip() if api_key_file else token or ""
     from slipway_doctor import examination  # noqa: PLC0415  # half a second of CPU, which --help need not wait for
 

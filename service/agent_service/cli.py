@@ -161,6 +161,8 @@ def migrate(wait: float) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def ingest(paths: tuple[Path, ...], as_json: bool) -> None:
     """Reads Markdown, text, HTML, PDF, Word, CSV and JSON into the documents that rag_search searches; again replaces."""
+    if not as_json:
+        click.echo("reading …", err=True)
     report = read_documents(_command_settings(), paths, quiet=as_json)
     from agent_service.commands import ingestion  # noqa: PLC0415  # imported by the command that needs it
 
@@ -184,13 +186,16 @@ def ingest(paths: tuple[Path, ...], as_json: bool) -> None:
     "--docs", multiple=True, type=click.Path(exists=True, path_type=Path), help="Documents to ingest first. Repeatable."
 )
 @click.option("--reload", is_flag=True, help="Serve a file of the graph that changes from the next run on.")
-def dev(directory: Path, docs: tuple[Path, ...], reload: bool) -> None:
+@click.option("--port", type=click.IntRange(0, 65535), help="In place of PORT; 0 is any free one.")
+def dev(directory: Path, docs: tuple[Path, ...], reload: bool, port: int | None) -> None:
     """Everything on this machine: an embedded PostgreSQL, migrations, documents, and the service, open to loopback only.
 
     Without AGENT_GRAPH and LANGGRAPH_CONFIG it serves the graphs of the folder's langgraph.json, if there is one.
     """
     from agent_service.development.dev import run_dev  # noqa: PLC0415  # only here
 
+    if port is not None:
+        os.environ["PORT"] = str(port)
     run_dev(directory, docs, reload=reload)
 
 
@@ -201,9 +206,10 @@ def init(folder: Path) -> None:
     from agent_service.development.own_command import own_command  # noqa: PLC0415  # only here
     from agent_service.development.project import make_project  # noqa: PLC0415  # likewise
 
-    for name in make_project(folder):
+    command = own_command(folder)
+    for name in make_project(folder, command):
         click.echo(f"  {folder / name}")
-    click.echo(f"\ncd {shlex.quote(str(folder))} && {own_command(folder)} dev --reload")
+    click.echo(f"\ncd {shlex.quote(str(folder))} && {command} dev --reload")
 
 
 @main.command(epilog="\b\nExample:\n  SESSION_RETENTION_DAYS=90 slipway prune --dry-run")

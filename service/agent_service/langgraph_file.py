@@ -89,7 +89,8 @@ def graph_sources(agent_graph: str | None, folder: Path | None, file: "Langgraph
         first = [each for each in listed if each.name == agent_graph]
         if not first:
             names = ", ".join(each.name for each in listed) or "none: LANGGRAPH_CONFIG is not set"
-            raise SettingsError(f"AGENT_GRAPH={agent_graph}: expected the name of a graph in LANGGRAPH_CONFIG ({names})")
+            forms = "or ./agent.py:graph, or package.module:graph"
+            raise SettingsError(f"AGENT_GRAPH={agent_graph}: expected the name of a graph in LANGGRAPH_CONFIG ({names}), {forms}")
         return (*first, *(each for each in listed if each.name != agent_graph))
     if taken := next((each for each in listed if each.name == DEFAULT_NAME), None):
         raise SettingsError(f"AGENT_GRAPH={agent_graph}: its name is {DEFAULT_NAME}, and so is that of {taken}")

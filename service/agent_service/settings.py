@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Self, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -606,6 +606,16 @@ def check_folders(settings: Settings) -> None:
             raise SettingsError(f"{name.upper()}={folder}: no such folder")
 
 
+PLAIN_TYPES: Final = frozenset(
+    {"literal_error", "int_parsing", "float_parsing", "bool_parsing"}
+    | {f"{side}_than{equal}" for side in ("greater", "less") for equal in ("", "_equal")}
+)
+"""Kinds of pydantic's errors after which the value is shown."""
+
+SHOWN_INPUT: Final = 40
+"""Characters of such a value."""
+
+
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Reads the settings of this process.
 
@@ -629,9 +639,11 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def _one_line(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
+    first = error.errors(include_url=False)[0]
     name = ".".join(str(part) for part in first["loc"]).upper()
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] in PLAIN_TYPES:  # of a number or one of few words, which are no secret
+        name, message = f"{name}={str(first['input'])[:SHOWN_INPUT]}", message.replace("Input should be", "expected", 1)
     return f"{name}: {message}" if name else message
 
 

@@ -122,11 +122,13 @@ def test_wrong_arguments_are_refused(args: tuple[str, ...]) -> None:
 
 
 def test_a_closed_port_is_one_line_and_exit_code_2() -> None:
-    result = run("--url", f"http://127.0.0.1:{free_port()}")
+    url = f"http://127.0.0.1:{free_port()}"
+    result = run("--url", url)
 
     assert result.exit_code == COULD_NOT_RUN
-    assert result.stderr.startswith("slipway: http://127.0.0.1:")
-    assert len(result.stderr.splitlines()) == 1
+    examining, error = result.stderr.splitlines()
+    assert examining == f"examining {url} …"
+    assert error.startswith(f"slipway: {url}")
 
 
 def test_without_a_kubeconfig_it_says_so(tmp_path: Path) -> None:

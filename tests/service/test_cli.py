@@ -141,6 +141,7 @@ def test_ingest_brings_documents_in_and_says_when_some_failed(database_url: str,
     bad.write_bytes(b"no pdf at all")
     (tmp_path / "photo.png").write_bytes(b"")
     partial = slipway("ingest", str(tmp_path), DATABASE_URL=database_url)
+    assert partial.stderr.startswith("reading …\n"), "before the seconds that it takes"
     assert partial.exit_code == PARTIAL, partial.output
     assert partial.stdout.splitlines()[-2:] == [
         "1 ingested (1 passages), 0 unchanged, 1 skipped, 1 failed",

@@ -218,7 +218,9 @@ def test_agent_graph_stands_before_those_of_the_file_or_names_one_of_them(tmp_pa
     assert names(LANGGRAPH_CONFIG=config) == ["a", "b"]
     assert names(LANGGRAPH_CONFIG=config, AGENT_GRAPH="b") == ["b", "a"]
     assert names(LANGGRAPH_CONFIG=config, AGENT_GRAPH="pkg.mod:graph") == ["agent", "a", "b"]
-    with pytest.raises(SettingsError, match=r"AGENT_GRAPH=c: expected the name of a graph in LANGGRAPH_CONFIG \(a, b\)"):
+    with pytest.raises(
+        SettingsError, match=r"AGENT_GRAPH=c: expected the name of a graph in LANGGRAPH_CONFIG \(a, b\), or \./agent\.py:graph"
+    ):
         names(LANGGRAPH_CONFIG=config, AGENT_GRAPH="c")
     with pytest.raises(SettingsError, match=r"AGENT_GRAPH=c: .*LANGGRAPH_CONFIG is not set"):
         names(AGENT_GRAPH="c")

@@ -99,10 +99,11 @@ def test_an_empty_variable_counts_as_unset_and_other_variables_do_not_matter() -
         ({**OPEN, "PAGE_EXAMPLES": '["What?"]'}, "PAGE_EXAMPLES"),
         ({**OPEN, "AGENT_GRAFH": "x:y"}, "AGENT_GRAFH: unknown setting"),
         ({**OPEN, "AGENT_GRAPH": "no colon"}, "AGENT_GRAPH"),
-        ({**OPEN, "PORT": "65536"}, "PORT"),
+        ({**OPEN, "PORT": "65536"}, "PORT=65536: expected less than or equal to 65535"),
+        ({**OPEN, "PORT": "http"}, "PORT=http: expected a valid integer"),
         ({**OPEN, "MAX_TURN_SECONDS": "0"}, "MAX_TURN_SECONDS"),
         ({**OPEN, "MAX_CONCURRENT_RUNS": "0"}, "MAX_CONCURRENT_RUNS"),
-        ({**OPEN, "LOG_LEVEL": "loud"}, "LOG_LEVEL"),
+        ({**OPEN, "LOG_LEVEL": "loud"}, "LOG_LEVEL=loud: expected 'debug', 'info', 'warning' or 'error'"),
         ({**OPEN, "DATA_SCHEMAS": "a;drop"}, "DATA_SCHEMAS"),
     ],
 )

@@ -12,8 +12,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Of the folder: it is the name of an image, too."""
 
 
-def make_project(folder: Path) -> list[str]:
-    """Writes the project and returns the names of its files.
+def make_project(folder: Path, command: str = "slipway") -> list[str]:
+    """Writes the project and returns the names of its files. `command` is `slipway` as it is typed in the folder.
 
     Raises:
         SettingsError: the folder has something in it, or a name of which none can be made. Nothing was written.
@@ -25,16 +25,19 @@ def make_project(folder: Path) -> list[str]:
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SettingsError(f"{folder}: is there already, and not empty; nothing was written")
-    written = dict(_template(name))
+    written = dict(_template(name, command))
     folder.mkdir(parents=True, exist_ok=True)
     for file, text in written.items():
         (folder / file).write_text(text, encoding="utf-8")
     return sorted(written)
 
 
-def _template(name: str) -> Iterator[tuple[str, str]]:
+def _template(name: str, command: str) -> Iterator[tuple[str, str]]:
+    # The interpreter beside the command has LangChain; the one of PATH may not.
+    python = re.sub(r"slipway('?)$", r"python\1", command)
     for entry in (files("agent_service") / "development" / "template").iterdir():
         text = entry.read_text(encoding="utf-8").replace("VERSION", version("slipway"))
         # An image's name has small letters only.
         text = text.replace("-t NAME", f"-t {name.lower()}").replace("NAME", name)
+        text = text.replace("SLIPWAY ", f"{command} ").replace("PYTHON ", f"{python} ")
         yield re.sub(r"^dot\b", "", entry.name).removesuffix(".in"), text

@@ -109,3 +109,13 @@ def test_a_port_that_is_taken_is_told_with_what_to_do(here: Path, name: str) -> 
         " (0: any free one)\n"
     )
     assert not (here / ".slipway").exists()
+
+
+def test_the_port_can_be_an_option(here: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = CliRunner().invoke(main, ["dev", "--port", port], env={"PORT": "0", "OPS_PORT": "0"})
+
+    assert result.exit_code == WRONG
+    assert f"PORT={port}: already in use" in result.stderr
+    assert not (here / ".slipway").exists()
