@@ -63,7 +63,7 @@ class LiveRun:
         self.question: str | None = None
         """The checkpoint that holds the question and no work yet."""
         self.urgent = False
-        """The next commit takes what it has; else one within FLUSH_SECONDS does (writer.py)."""
+        """The next commit takes all that it has; else one within FLUSH_SECONDS takes what it should (writer.py)."""
         self.forgivable = True
         """Should it be lost to a peer: whether the crash that was counted for it may be taken back. Set by the watchdog."""
         self.states: dict[int, Any] = {}
@@ -91,10 +91,22 @@ class LiveRun:
 
     @property
     def unwritten(self) -> bool:
-        """Whether the next commit has anything to take of it."""
-        return (
-            bool(self.steps or self.saving) or self.logged_events < len(self.said.events) or self.logged_calls < len(self.calls)
-        )
+        """Whether anything of it is not committed."""
+        return bool(self.steps or self.saving) or self._has_news
+
+    @property
+    def gives_steps(self) -> bool:
+        """Whether the next commit takes its `steps`. The question alone waits for work: a session's history stands in it."""
+        return bool(self.steps) and (self.steps.work or self.every_state or self.urgent or self.ending is not None)
+
+    @property
+    def due(self) -> bool:
+        """Whether a commit that takes all runs has anything to take of it."""
+        return self.gives_steps or bool(self.saving) or self._has_news
+
+    @property
+    def _has_news(self) -> bool:
+        return self.logged_events < len(self.said.events) or self.logged_calls < len(self.calls)
 
 
 class LiveRuns:

@@ -27,6 +27,8 @@ class Steps:
     """Results of a task: what is there stays."""
     marks: dict[Row, Row] = field(default_factory=dict)
     """What LangGraph notes about a task (an interrupt, its answer, an error): the last one counts."""
+    work: bool = False
+    """More than the question is in it, which the run's row has."""
     survived: bool = False
     """A step of the whole graph has ended: crashes are counted from here on."""
     bytes: int = 0
@@ -88,6 +90,7 @@ class Steps:
         self.checkpoints |= later.checkpoints
         self.writes |= {key: row for key, row in later.writes.items() if key not in self.writes}
         self.marks |= later.marks
+        self.work = self.work or later.work
         self.survived = self.survived or later.survived
         self.bytes += later.bytes
 

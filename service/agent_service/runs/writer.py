@@ -36,8 +36,7 @@ FLUSH_SECONDS = 0.1
 """How far the log of events may lag behind memory: what a crash may cost a reader, who then gets `reset`."""
 
 STEP_SECONDS = 0.01
-"""How far the graph's state may: what a crash repeats of the work of a step that had just ended. A state that holds no more
-than the question, which the run's row has, may wait as long as events."""
+"""How far the graph's state may: what a crash repeats of the work of a step that had just ended."""
 
 PAUSE_SECONDS_PER_RUN = 0.001
 """Between the begins of two commits, for each run that is here: so many commits a second as runs share them."""
@@ -169,7 +168,7 @@ class Writer:
     async def saved(self, run: LiveRun, *, work: bool = True) -> None:
         """The run's `steps` have grown, by work or by its question alone. Returns at once, unless too much waits."""
         if work:
-            run.urgent = True
+            run.urgent = run.steps.work = True
             self._ask(STEP_SECONDS)
         if self._away or run.steps.bytes > MOST_WAITING_BYTES:
             await self.settled(run)
@@ -297,7 +296,7 @@ class Writer:
         runs = [
             run
             for run in {*self._live, *self._ending}
-            if run in self._ending or (run.stop != "lost" and (renews or ((all_runs or run.urgent) and run.unwritten)))
+            if run in self._ending or (run.stop != "lost" and (renews or (run.due if all_runs else run.urgent and run.unwritten)))
         ]
         # In one order everywhere, so that no two transactions wait for each other's sessions.
         starts = sorted((start for start in self._starts if not start.done.done()), key=lambda start: start.key)
@@ -326,7 +325,9 @@ class Writer:
         endings = [run for run in group.runs if run in self._ending]
         marks = [(run, len(run.said.events), len(run.calls)) for run in group.runs]
         for run in group.runs:
-            run.saving, run.steps, run.urgent = run.steps, steps.Steps(), False
+            if run.gives_steps:
+                run.saving, run.steps = run.steps, steps.Steps()
+            run.urgent = False
         arguments = self._arguments(group)
         try:
             async with connection(self._pool) as conn:

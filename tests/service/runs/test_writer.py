@@ -235,16 +235,40 @@ async def test_others_commits_take_of_a_run_only_what_is_urgent(process: Process
     assert not talks.unwritten
 
 
-async def test_what_is_not_urgent_is_stored_within_the_lag_of_events(running: Process, database: Database) -> None:
-    run = await running.begin("s")
-    assert run
-    running.writer.attend()
-    asked = await put_state(running, run, after=None, source="input")
-    await put_state(running, run, after=asked, source="loop")
+async def test_a_state_with_the_question_alone_waits_for_work_and_no_commit_is_made_for_it(
+    process: Process, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run,) = await process.begin_all("s")
+    run.every_state = False
+    asked = await put_state(process, run, after=None, source="input")
+    begun = await put_state(process, run, after=asked, source="loop")
+    with counted(monkeypatch) as counts:
+        await process.writer.commit()
+    assert counts["statements"] == 0
 
-    await until(lambda: not run.unwritten)
+    run.said.publish_text("hello", "agent")
+    await process.writer.commit()
+    assert database.rows("SELECT 1 FROM checkpoints") == []
 
-    assert [row["count"] for row in database.rows("SELECT count(*) FROM checkpoints")] == [2]
+    done = await put_state(process, run, after=begun, source="loop")
+    await process.writer.commit(all_runs=False)
+    assert database.rows("SELECT checkpoint_id, parent_checkpoint_id AS parent FROM checkpoints") == [
+        {"checkpoint_id": done, "parent": None}
+    ]
+
+
+async def test_a_run_that_ends_or_is_handed_over_leaves_its_question_in_the_graphs_state(
+    process: Process, database: Database
+) -> None:
+    ends, goes = await process.begin_all("ends", "goes")
+    for run in (ends, goes):
+        run.every_state = False
+        await put_state(process, run, after=None, source="input")
+
+    await process.finish(ends)
+    await process.finish(goes, ending=HandOver())
+
+    assert [row["thread_id"] for row in database.rows("SELECT thread_id FROM checkpoints ORDER BY 1")] == ["ends", "goes"]
 
 
 async def test_what_a_failed_commit_had_taken_is_urgent_again(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
