@@ -36,6 +36,10 @@ SERIALISING = "checkpoints"
 CURRENT_LIVE = "slipway_live"
 """Name under `configurable` of the LiveRun that writes."""
 
+CHANGES = "counters_since_delta_snapshot"
+"""In the metadata of a state with a DeltaChannel, whose value is made of the results that led to it (langgraph 1.2,
+`pregel/_loop.py`). Without it the state has all its values."""
+
 MANY = 50
 """Items of a value, or thousands of characters, which are serialised in a thread: about a millisecond. Fewer take less
 time than the way to the thread."""
@@ -79,7 +83,8 @@ class Checkpointer(AsyncPostgresSaver):
         follows = inside.get("checkpoint_id") == live.question is not None
         if asks:
             live.question = checkpoint["id"]
-        live.steps.add_checkpoint(row, rows, survived=_ends_step(config, metadata), replaces=not live.every_state)
+        replaces = not live.every_state and CHANGES not in metadata
+        live.steps.add_checkpoint(row, rows, survived=_ends_step(config, metadata), replaces=replaces)
         await self._writer.saved(live, work=not (asks or follows))
         return {"configurable": {"thread_id": key[0], "checkpoint_ns": key[1], "checkpoint_id": checkpoint["id"]}}
 

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from langgraph.channels.delta import DeltaChannel
 from langgraph.pregel import Pregel
 
 from agent_service.errors import InvalidRequest, OtherGraph
@@ -27,14 +26,9 @@ class ServedGraph:
 
     @cached_property
     def needs_every_state(self) -> bool:
-        """Whether a state is read back by way of those before it: where a node ends at which the graph is to stop, and
-        values that are kept as changes."""
+        """Whether it stops behind a node: that it did is told by the state before."""
         graphs = [self.graph, *(graph for _, graph in self.graph.get_subgraphs(recurse=True))]
-        return any(
-            isinstance(graph, Pregel)
-            and (graph.interrupt_after_nodes or any(isinstance(channel, DeltaChannel) for channel in graph.channels.values()))
-            for graph in graphs
-        )
+        return any(isinstance(graph, Pregel) and graph.interrupt_after_nodes for graph in graphs)
 
     @property
     def chats(self) -> bool:

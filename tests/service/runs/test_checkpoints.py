@@ -1,13 +1,13 @@
 """Which states of a graph are stored: those that somebody may ask for."""
 
 from typing import Annotated, Any
+from uuid import uuid4
 
 import pytest
-from langchain_core.messages import AIMessage, AnyMessage
+from langchain_core.messages import AIMessage, AnyMessage, convert_to_messages
 from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.graph import MessagesState
-from langgraph.graph.message import add_messages
 from typing_extensions import TypedDict
 
 from agent_service.db.pool import Pool
@@ -61,19 +61,45 @@ async def test_every_state_is_stored_where_somebody_asks_for_it(how: str, serve:
     assert len(states(database)) == len(("input", "start", *NODES))
 
 
+def joined(messages: list[AnyMessage], updates: list[list[AnyMessage]]) -> list[AnyMessage]:
+    return [*messages, *(message for update in updates for message in convert_to_messages(update))]  # type: ignore[list-item]  # as there
+
+
 class Kept(TypedDict):
-    messages: Annotated[list[AnyMessage], DeltaChannel(add_messages)]
+    messages: Annotated[list[AnyMessage], DeltaChannel(joined)]
 
 
-def test_a_graph_whose_values_are_kept_as_changes_needs_every_state_at_any_depth() -> None:
+async def test_values_that_are_kept_as_changes_are_whole_in_the_graph_and_in_one_that_a_node_makes(serve: Serve) -> None:
+    """Nobody can tell from a graph that its nodes make others."""
+
+    def node(_: Any) -> graphs.Update:
+        return {"messages": [AIMessage("done")]}
+
+    by_changes = graphs.chain(*((name, node) for name in NODES), state=Kept)
+
+    async def makes_one(state: Any) -> graphs.Update:
+        return {"messages": (await by_changes.compile(checkpointer=True).ainvoke(state))["messages"][-1:]}
+
+    for graph in (by_changes, graphs.chain(("makes", makes_one), ("again", makes_one))):
+        async with serve(graph) as service, service.client() as client:
+            session = str(uuid4())
+            for number, question in enumerate(("one", "two", "three"), 1):
+                answered = await client.post("/chat", json={"question": question, "session_id": session})
+                assert answered.json()["outcome"] == "completed", answered.text
+                state = (await client.get(f"/threads/{session}/state")).json()
+                said = [message["content"] for message in state["values"]["messages"]]
+                asked = [word for word in said if word != "done"]
+                assert asked == ["one", "two", "three"][:number]
+                assert len(said) == number + said.count("done")
+                assert said.count("done") >= 2 * number
+
+
+def test_a_graph_that_stops_behind_a_node_needs_every_state_at_any_depth() -> None:
     def node(_: Any) -> graphs.Update:
         return {"messages": [AIMessage("x")]}
 
-    by_changes = graphs.chain(("a", node), state=Kept)
     stops_inside = graphs.chain(("a", node)).compile(interrupt_after=["a"])
 
-    assert ServedGraph("g", by_changes.compile()).needs_every_state
-    assert ServedGraph("g", graphs.within(by_changes).compile()).needs_every_state
     assert ServedGraph("g", graphs.chain(("sub", stops_inside), ("b", node)).compile()).needs_every_state
     assert not ServedGraph("g", graphs.within(graphs.chain(("a", node))).compile()).needs_every_state
     assert not ServedGraph("g", three_nodes(interrupt_before=["work"])).needs_every_state
