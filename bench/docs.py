@@ -126,7 +126,7 @@ def page(results: Results) -> str:
 
 def _missed(results: Results) -> str:
     """What is missed, what was not measured, what failed."""
-    missed = [_shortfall(goal, results, name) for goal in GOALS for name in (SHARED, OWN) if goal.missed(results, name)]
+    missed = [line for goal in GOALS if (line := _shortfall(goal, results))]
     absent = [goal.title for goal in GOALS if goal.key not in results.rows]
     what = {scenario.name: scenario.what for scenario in SCENARIOS}
     failed = [f"- {name} ({what.get(name, '?')}): {reason}" for name, reason in results.failed.items()]
@@ -138,11 +138,16 @@ def _missed(results: Results) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _shortfall(goal: Goal, results: Results, name: str) -> str:
-    ratio = goal.ratio(results, name)
-    beside = f" (ratio {ratio:.1f})" if ratio else ""
-    found = f"{results.rows[goal.key].text(name)} {goal.unit}".rstrip()
-    return f"- {goal.title}, {name}: {found}{beside}; must be {goal.text}"
+def _shortfall(goal: Goal, results: Results) -> str:
+    """A line for what both kinds of graph miss of it; empty for nothing."""
+    found = []
+    for name in (SHARED, OWN):
+        if goal.missed(results, name):
+            ratio = goal.ratio(results, name)
+            figure = f"{results.rows[goal.key].text(name)} {goal.unit}".rstrip()
+            found.append(f"{name}: {figure}{f' (ratio {ratio:.1f})' if ratio else ''}")
+    why = f". Why: {goal.why}" if goal.why else ""
+    return f"- {goal.title}, {'; '.join(found)}; must be {goal.text}{why}." if found else ""
 
 
 def _rows(results: Results, beginnings: tuple[str, ...]) -> str:
