@@ -106,6 +106,11 @@ class Settings(BaseModel):
         description="`on`, as `slipway dev` sets it, tells callers what a graph raised, with the line of its code, and shows the"
         " developer's view on the chat page. For whoever writes the graph: the text may quote a question or a key.",
     )
+    developer_view: Literal["admins", "off"] = Field(
+        "admins",
+        description="`admins`: the chat page shows the developer's view to callers whose role is `admin` or `platform`, of their"
+        " own sessions. `off`: only DEVELOPER_MODE shows it.",
+    )
     api_docs: Literal["on", "off"] = Field(
         "off",
         description="`on`, as `slipway dev` sets it, serves Swagger UI at /docs to anyone: every route, and a form to try it.",

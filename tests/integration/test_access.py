@@ -81,6 +81,7 @@ NO_IDS = {
     ("GET", "/sessions"),
     ("GET", "/usage"),
     ("GET", "/budgets"),
+    ("GET", "/auth/me"),
     ("POST", "/auth/stream-token"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{model}"),

@@ -129,7 +129,7 @@ def facts(res: Resources) -> dict[str, object]:
         "welcome": settings.page_welcome,
         "signIn": settings.oidc_issuer is not None,
         "keys": any((settings.api_keys_dir, settings.jwt_secret, settings.jwt_secret_dir, settings.jwt_jwks_url)),
-        "developer": settings.developer_mode == "on",
+        "developer": "everyone" if settings.developer_mode == "on" else settings.developer_view,
         "graphs": [
             {
                 "name": each.name,

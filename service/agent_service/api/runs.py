@@ -19,8 +19,9 @@ from agent_service.api.deps import (
 )
 from agent_service.api.json_body import JsonResponse, JsonRoute
 from agent_service.api.openapi import PROBLEMS
-from agent_service.api.schemas import RunAccepted, RunState
+from agent_service.api.schemas import RunAccepted, RunCalls, RunState
 from agent_service.api.sse import STREAM, LastEventId, LastEventIdQuery, last_event, open_stream, stream_run
+from agent_service.runs.usage import run_calls
 
 router = APIRouter(route_class=JsonRoute, tags=["runs"], responses=PROBLEMS)
 
@@ -30,6 +31,14 @@ async def get_run(run_id: UUID, res: ResourcesDep, principal: Caller) -> Respons
     """State and answer of a run."""
     async with res.rendering:
         return await run_state(res, run_in_log(await res.runs.get(principal, run_id)))
+
+
+@router.get("/runs/{run_id}/calls", response_model=RunCalls)
+async def get_run_calls(run_id: UUID, res: ResourcesDep, principal: Caller) -> Response:
+    """Model calls of a run, with the node and the tokens of each; of one that is going, those that were billed until now."""
+    run = run_in_log(await res.runs.get_without_answer(principal, run_id))
+    calls, truncated = await run_calls(res.pool, run.id)
+    return JsonResponse({"calls": calls, "truncated": truncated})
 
 
 @router.get("/runs/{run_id}/stream", responses=STREAM, response_class=Response)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from agent_service.api.field_types import Body, GraphName, JsonObject, Question, SessionId, Text
 from agent_service.outcomes import Outcome
+from agent_service.principal import Role
 
 
 class ChatRequest(Body):
@@ -200,6 +201,33 @@ class BudgetRow(BaseModel):
 class BudgetReport(BaseModel):
     budgets: list[BudgetRow]
     truncated: bool = Field(description="There are more than the 10,000 that are shown.")
+
+
+class RunCall(BaseModel):
+    """A model call of a run, as the ledger has it."""
+
+    attempt: int
+    call: int = Field(description="Its number in the attempt.")
+    node: str
+    model: str
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    cost_usd: float | None = Field(description="null: the model has no price.")
+    estimated: bool = Field(description="Its tokens were counted here, as the endpoint reported none.")
+
+
+class RunCalls(BaseModel):
+    calls: list[RunCall] = Field(description="In their order, of all attempts.")
+    truncated: bool = Field(description="There are more than the 1,000 that are shown.")
+
+
+class CallerView(BaseModel):
+    """Who calls, as the service knows them."""
+
+    tenant: str
+    user: str
+    role: Role
 
 
 class StreamToken(BaseModel):

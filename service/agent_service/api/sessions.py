@@ -15,6 +15,7 @@ from agent_service.api.json_body import JsonResponse, JsonRoute
 from agent_service.api.openapi import PROBLEMS
 from agent_service.api.schemas import (
     BudgetReport,
+    CallerView,
     FeedbackRequest,
     History,
     Passages,
@@ -135,6 +136,12 @@ async def get_budgets(res: ResourcesDep, principal: Caller) -> Response:
     """What was spent of which budget: one's own day, an admin's tenant and its users, the platform's all."""
     rows, truncated = await budget_report(res.pool, principal, res.settings.budget_limits)
     return JsonResponse(_with_numbers({"budgets": rows, "truncated": truncated}))
+
+
+@router.get("/auth/me", response_model=CallerView, tags=["auth"])
+async def get_me(principal: Caller) -> Response:
+    """Who calls: the tenant, the user, and what role allows them to see."""
+    return JsonResponse({"tenant": principal.tenant, "user": principal.user, "role": principal.role})
 
 
 @router.post("/auth/stream-token", response_model=StreamToken, tags=["auth"])

@@ -192,6 +192,21 @@ async def billed_before(pool: Pool, run: Run) -> list[ModelCall]:
     return [ModelCall(**row) for row in rows]
 
 
+async def run_calls(pool: Pool, run_id: UUID) -> tuple[list[dict[str, Any]], bool]:
+    """The first RUN_CALLS model calls of a run, in their order; whether there are more. USD as floats or None."""
+    async with connection(pool) as conn:
+        rows = await (await conn.execute(OF_RUN, {"run": run_id, "limit": RUN_CALLS + 1})).fetchall()
+    return rows[:RUN_CALLS], len(rows) > RUN_CALLS
+
+
+RUN_CALLS = 1_000
+"""Of one run that are listed; a run of the default step limit has some dozens."""
+
+OF_RUN = """
+SELECT attempt, call, node, model, input_tokens, cached_tokens, output_tokens, cost_usd::float8 AS cost_usd, estimated
+FROM slipway.ledger WHERE run_id = %(run)s ORDER BY attempt, call LIMIT %(limit)s
+"""
+
 BILLED_BEFORE = """
 SELECT attempt, call, node, model, input_tokens, cached_tokens, output_tokens, cost_usd, estimated
 FROM slipway.ledger WHERE run_id = %(run)s AND attempt < %(attempt)s

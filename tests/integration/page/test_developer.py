@@ -1,6 +1,7 @@
 """The developer's view: the graph as it is, the node that runs lit, and how long each took."""
 
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
@@ -10,6 +11,8 @@ from tests.integration.page.axe import violations
 from tests.integration.page.conftest import OpenChat, Site, fake_model_env, running_site
 from tests.integration.page.test_look import COLOURS, SCHEMES, contrast
 from tests.support.fake_model import FakeModel
+from tests.support.fake_script import Script, ToolCall
+from tests.support.tokens import bearer
 
 EDGES_BEHIND_NODES = """() => [...document.querySelectorAll(".drawing .edge")].flatMap((edge) => {
     const points = Array.from({length: 101}, (_, at) => edge.getPointAtLength(edge.getTotalLength() * at / 100));
@@ -72,10 +75,65 @@ async def test_it_opens_and_closes_by_keyboard_and_fits_390_pixels(
     await expect(chat.button("Developer")).to_be_focused()
 
 
-async def test_the_page_of_production_has_no_such_view(offline: Site, open_chat: OpenChat) -> None:
+async def test_in_production_admins_have_the_view_and_others_have_not(offline: Site, open_chat: OpenChat) -> None:
     chat = await open_chat(offline.service.url)
     await chat.ask("How is a vessel moored?")
     await expect(chat.button("Developer")).to_be_hidden()
+    for role in ("admin", "platform"):
+        admin = await open_chat(offline.service.url, key=bearer("root", "quay", role)["Authorization"].split()[1])
+        await admin.button("Developer").click()
+        await expect(admin.page.get_by_role("img", name="Graph")).to_be_visible()
+
+
+async def test_admins_have_no_view_where_it_is_off(admin_url: str, open_chat: OpenChat) -> None:
+    async with running_site(admin_url, DEVELOPER_VIEW="off") as site:
+        chat = await open_chat(site.service.url, key=bearer("root", "quay", "admin")["Authorization"].split()[1])
+        await chat.ask("Show my notes")
+        await expect(chat.button("Developer")).to_be_hidden()
+
+
+async def test_each_visit_of_a_node_shows_the_tokens_of_its_model_call(
+    developing: Site, model: FakeModel, open_chat: OpenChat
+) -> None:
+    model.script = Script(
+        tokens=["Done."], tool_calls=[ToolCall(name="lookup", arguments={"query": "rope"})], preface=["Let me look."]
+    )
+    key = bearer(f"user-{uuid4().hex}")
+    chat = await open_chat(developing.service.url, key=key["Authorization"].split()[1])
+    await chat.button("Developer").click()
+    await chat.ask("hello")
+    cells = chat.page.locator("#times tbody td:last-child")
+    await expect(cells.first).to_contain_text("out")
+    run = ((await chat.page.locator(".usage code").get_attribute("title")) or "").split()[1]
+    answer = await chat.page.request.get(f"{developing.service.url}/runs/{run}/calls", headers=key)
+    calls = (await answer.json())["calls"]
+    assert [each["node"] for each in calls] == ["model", "model"]
+    assert all(each["input_tokens"] > 0 and each["output_tokens"] > 0 for each in calls)
+    first, second = (f"{each['input_tokens']:,} in, {each['output_tokens']:,} out" for each in calls)
+    names = await chat.page.locator("#times tbody td:first-child").all_inner_texts()
+    shown = dict(zip(range(len(names)), await cells.all_inner_texts(), strict=True))
+    assert [shown[at] for at, name in enumerate(names) if name == "model"] == [first, second]
+    assert {shown[at] for at, name in enumerate(names) if name != "model"} <= {"\u2013"}
+
+    await chat.page.reload()
+    await chat.button("Developer").click()
+    await chat.button("Steps and cost").click()
+    await expect(cells.first).to_have_text(first)
+
+
+async def test_a_node_with_more_calls_than_visits_shows_their_sum(developing: Site, open_chat: OpenChat) -> None:
+    page = (await open_chat(developing.service.url)).page
+    shown = await page.evaluate(
+        """async () => {
+            const script = document.querySelector("script[src*='js/main.js']").src;
+            const { tokensOf } = await import(script.replace("main.js", "waterfall.js"));
+            const call = (node, read, wrote) => ({ node, input_tokens: read, output_tokens: wrote });
+            const bars = ["plan", "work", "plan"].map((node) => ({ node }));
+            const plan = [call("plan", 1000, 1), call("plan", 3, 1), call("plan", 4, 1)];
+            return tokensOf(bars, [...plan, call("work", 5, 2), call("work", 6, 2)]);
+        }"""
+    )
+    assert shown == ["", "11 in, 4 out", "Σ 1,007 in, 3 out"]
 
 
 TANGLE = """async () => {

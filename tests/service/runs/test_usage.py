@@ -24,7 +24,7 @@ from agent_service.cli import main
 from agent_service.db.pool import Pool, make_pool
 from agent_service.principal import Principal
 from agent_service.runs import usage as usage_module
-from agent_service.runs.usage import GROUPS, Group, UsageReport, projected, usage
+from agent_service.runs.usage import GROUPS, Group, UsageReport, projected, run_calls, usage
 from tests.support.service import JWT_SECRET, running_service
 from tests.support.tokens import bearer
 
@@ -294,3 +294,30 @@ async def test_a_months_cost_is_projected_from_the_last_week_of_what_the_caller_
     month = (await usage(pool, Principal("acme", "root", "admin"), [])).month
     assert (month.month, month.spent_usd) == (name, spent)
     assert float(month.projected_usd - month.spent_usd) == pytest.approx(3 * 2.6 / 6.5 * left, abs=0.02)
+
+
+async def test_the_calls_of_a_run_are_listed_in_their_order_with_their_node(
+    database_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = uuid4()
+    made = [(2, 1, "answer", None), (1, 2, "plan", "0.00000001"), (1, 1, "plan", "1.5")]
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        fill(conn, random_calls(3))
+        for attempt, call, node, cost in made:
+            conn.execute(
+                "INSERT INTO slipway.ledger (run_id, attempt, call, session_id, tenant, user_id, node, model, input_tokens,"
+                " cached_tokens, output_tokens, cost_usd, estimated)"
+                " VALUES (%s, %s, %s, 's', 't', 'u', %s, 'm', 7, 2, 3, %s, false)",
+                (run, attempt, call, node, cost and Decimal(cost)),
+            )
+    calls, truncated = await run_calls(pool, run)
+    assert [(each["attempt"], each["call"], each["node"], each["cost_usd"]) for each in calls] == [
+        (1, 1, "plan", 1.5),
+        (1, 2, "plan", 0.00000001),
+        (2, 1, "answer", None),
+    ]
+    assert {(each["input_tokens"], each["cached_tokens"], each["output_tokens"]) for each in calls} == {(7, 2, 3)}
+    assert not truncated
+    monkeypatch.setattr(usage_module, "RUN_CALLS", 2)
+    calls, truncated = await run_calls(pool, run)
+    assert (len(calls), truncated) == (2, True)

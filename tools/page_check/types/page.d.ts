@@ -47,7 +47,7 @@ interface Facts {
   welcome: string;
   signIn: boolean;
   keys: boolean;
-  developer: boolean;
+  developer: "everyone" | "admins" | "off";
   graphs: { name: string; description: string; examples: string[] }[];
 }
 
@@ -65,6 +65,19 @@ interface RunUsage {
   cached_tokens?: number;
   output_tokens?: number;
   cost_usd?: number | null;
+}
+
+/** Of GET /runs/{id}/calls. */
+interface ModelCall {
+  attempt: number;
+  call: number;
+  node: string;
+  model: string;
+  input_tokens: number;
+  cached_tokens: number;
+  output_tokens: number;
+  cost_usd: number | null;
+  estimated: boolean;
 }
 
 /** The event `node`: it began, or it ended after so many seconds. */

@@ -1,4 +1,5 @@
-/* The developer's view: the graph with the node that runs, the time of each node, the session's states. Where DEVELOPER_MODE is on. */
+/* The developer's view: the graph with the node that runs, time and tokens of each node, the session's states. Where DEVELOPER_MODE
+   is on, and for admins where DEVELOPER_VIEW says so. */
 
 import { call } from "./api.js";
 import { Checkpoints } from "./checkpoints.js";
@@ -13,13 +14,15 @@ let drawing = null;
 let drawn = ""; // name of its graph
 let run = ""; // whose events are shown
 let times = new Times();
+let attempt = 1; // of the run, whose events these are
+/** @type {ModelCall[]} */
+let calls = []; // of that attempt, as far as they are billed
 
 /** `where()` gives `{session, graph}` of what is open; `reopen()` shows the session anew. */
 export function developerView(where, reopen) {
   const graph = () => where().graph;
   const checkpoints = new Checkpoints(where, reopen);
-  byId("develop").hidden = !facts.developer;
-  if (!facts.developer) return;
+  mayLook().then((may) => { byId("develop").hidden = !may; }, () => {}); // who cannot be asked for is told so by the list of sessions
   byId("times").replaceChildren(waterfall(times));
   byId("states").replaceChildren(checkpoints.root);
   const show = (open) => {
@@ -28,7 +31,7 @@ export function developerView(where, reopen) {
     document.body.classList.toggle("developing", open);
     if (open) look();
   };
-  const look = () => { refresh(graph()); checkpoints.show(); };
+  const look = () => { refresh(graph()); countTokens(); checkpoints.show(); };
   const lookIfOpen = () => { if (!byId("developer").hidden) look(); };
   byId("develop").onclick = () => show(byId("developer").hidden);
   byId("developer-close").onclick = () => { show(false); byId("develop").focus(); };
@@ -40,6 +43,21 @@ export function developerView(where, reopen) {
   });
   byId("graph").addEventListener("change", lookIfOpen);
   log.addEventListener("opened", lookIfOpen);
+}
+
+async function mayLook() {
+  if (facts.developer !== "admins") return facts.developer === "everyone";
+  return (await call("GET", "auth/me")).role !== "user";
+}
+
+/** Puts the tokens of the run beside its times. */
+async function countTokens() {
+  const of = run;
+  if (!of) return;
+  const found = await call("GET", `runs/${of}/calls`).catch(() => null); // the times stand without them
+  if (!found || of !== run) return;
+  calls = found.calls.filter((each) => each.attempt === attempt);
+  byId("times").replaceChildren(waterfall(times, calls));
 }
 
 async function refresh(name) {
@@ -62,12 +80,15 @@ function hear({ runId, kind, data }) {
     drawing?.begin();
     run = runId;
     times = new Times();
+    calls = [];
+    attempt = 1;
   }
+  if (kind === "run") attempt = data.attempt;
   if (kind === "node") {
     times.hear(data);
     drawing?.hear(data);
   } else if (kind === "ended") {
     drawing?.stop();
   }
-  if (kind !== "node" || data.state === "end") byId("times").replaceChildren(waterfall(times));
+  if (kind !== "node" || data.state === "end") byId("times").replaceChildren(waterfall(times, calls));
 }

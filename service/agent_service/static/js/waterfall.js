@@ -1,4 +1,4 @@
-/* Time of a run by node, as bars under each other. */
+/* Time and tokens of a run by node, as bars under each other. */
 
 import { el, visible } from "./dom.js";
 
@@ -40,13 +40,37 @@ export class Times {
   }
 }
 
-/** @param {Times} times */
-export function waterfall({ now, spans }) {
+/**
+ * What the model calls of each bar read and wrote. The ledger tells the node of a call and their order, not the visit: where a
+ * node has as many calls as visits, each has its own; else all stand at its last visit, as a sum.
+ * @param {{ node: string }[]} ended
+ * @param {ModelCall[]} calls of the attempt that is shown
+ * @returns {string[]} of each bar
+ */
+export function tokensOf(ended, calls) {
+  const told = ended.map(() => "");
+  for (const [node, made] of Map.groupBy(calls, (each) => each.node)) {
+    const visits = ended.flatMap((span, at) => (span.node === node ? [at] : []));
+    if (visits.length === made.length) for (const [at, visit] of visits.entries()) told[visit] = inAndOut([made[at]]);
+    else if (visits.length) told[visits[visits.length - 1]] = `${visits.length > 1 ? "Σ " : ""}${inAndOut(made)}`;
+  }
+  return told;
+}
+
+/** @param {ModelCall[]} calls */
+function inAndOut(calls) {
+  const sum = (/** @type {"input_tokens" | "output_tokens"} */ name) => calls.reduce((all, each) => all + each[name], 0).toLocaleString("en-US");
+  return `${sum("input_tokens")} in, ${sum("output_tokens")} out`;
+}
+
+/** @param {Times} times @param {ModelCall[]} [calls] */
+export function waterfall({ now, spans }, calls = []) {
   const ended = spans.flatMap(({ to, ...span }) => (to === null ? [] : [{ ...span, to }]));
   if (!ended.length) return el("p", { class: "note" }, "Ask a question, or press “Steps and cost” at an answer.");
+  const tokens = tokensOf(ended, calls);
   const scale = WIDE / Math.max(now, 0.001);
-  return el("table", { class: "waterfall" }, el("thead", {}, el("tr", {}, ...["Node", "When", "Seconds"].map((title) => el("th", { scope: "col" }, title)))),
-    el("tbody", {}, ...ended.map(({ name, from, to }) => el("tr", {}, el("td", {}, visible(name)), el("td", {}, bar(from * scale, (to - from) * scale)), el("td", {}, (to - from).toFixed(3))))));
+  return el("table", { class: "waterfall" }, el("thead", {}, el("tr", {}, ...["Node", "When", "Seconds", "Tokens"].map((title) => el("th", { scope: "col" }, title)))),
+    el("tbody", {}, ...ended.map(({ name, from, to }, at) => el("tr", {}, el("td", {}, visible(name)), el("td", {}, bar(from * scale, (to - from) * scale)), el("td", {}, (to - from).toFixed(3)), el("td", {}, tokens[at] || "–")))));
 }
 
 function bar(x, width) {
