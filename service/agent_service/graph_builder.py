@@ -18,7 +18,7 @@ from agent_service.langgraph_file import GraphSource
 from agent_service.metrics import Metrics
 from agent_service.runs.checkpoints import Checkpointer
 from agent_service.runs.graph_context import contexts_of
-from agent_service.runs.graphs import Graphs, ServedGraph
+from agent_service.runs.graphs import Graphs, ServedGraph, graphs_with_files
 from agent_service.runs.recovery import Graph
 from agent_service.settings import GraphSettings, Settings
 
@@ -43,8 +43,9 @@ class GraphBuilder:
         self._checkpointer = checkpointer
         compiled = {source: self._compile(source, graph) for source, graph in self._loaded.items()}
         contexts = contexts_of([graph.context_schema for graph in compiled.values()], self._context.settings.agent_context)
+        with_files = graphs_with_files(self._context.settings, [source.name for source in compiled])
         self._graphs = Graphs(
-            ServedGraph(source.name, graph, source.target, source.description, context)
+            ServedGraph(source.name, graph, source.target, source.description, context, source.name in with_files)
             for (source, graph), context in zip(compiled.items(), contexts, strict=True)
         )
         return self._graphs

@@ -42,7 +42,7 @@ from agent_service.runs.assistant_store import AssistantStore
 from agent_service.runs.billing import bill_embedding
 from agent_service.runs.cron_owners import CronOwners
 from agent_service.runs.cron_store import CronStore
-from agent_service.runs.graphs import Graphs
+from agent_service.runs.graphs import Graphs, graphs_with_files
 from agent_service.runs.rehearsal import rehearse
 from agent_service.runs.response_cache import cached_graphs
 from agent_service.runs.runtime import open_runtime
@@ -133,6 +133,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
     named = graph_settings(settings)
     # What is wrong is told at once, not when the database is there.
     cached_graphs(settings, [source.name for source in named.sources])
+    graphs_with_files(settings, [source.name for source in named.sources])
     _prepare(named)
     prices = PriceFile.open(settings.price_file)
     async with AsyncExitStack() as stack:

@@ -315,6 +315,17 @@ class Settings(BaseModel):
         "continue", description="What becomes of a run whose last stream on this process is closed by the client."
     )
     max_question_chars: Count = Field(20_000, description="Characters of a question.")
+    file_graphs: str = Field(
+        "",
+        description="Names of the graphs, separated by commas, whose nodes and model take files with a question: pictures and"
+        " PDFs, as content blocks of its message. The chat page then has a button for them. Other graphs refuse them with 422.",
+    )
+    max_files: Count = Field(4, description="Files of one question.")
+    max_file_bytes: Count = Field(
+        5_242_880,
+        description="Bytes of one file. All files of a question have to fit into MAX_BODY_BYTES, as base64, which has four thirds"
+        " of their bytes.",
+    )
     accept_images: bool = Field(
         False, description="The graph and its model take images: on /v1 they reach the graph as content parts; else 422."
     )

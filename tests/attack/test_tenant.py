@@ -59,6 +59,7 @@ BY_RUN: dict[str, Send] = {
     "approve": lambda c, h, i: c.post(f"/runs/{i}/resume", json={"decisions": [{"type": "approve"}]}, headers=h),
     "cancel": lambda c, h, i: c.post(f"/runs/{i}/cancel", headers=h),
     "feedback": lambda c, h, i: c.post("/feedback", json={"run_id": i, "score": 0, "comment": "x"}, headers=h),
+    "file of the question": lambda c, h, i: c.get(f"/runs/{i}/files/0", headers=h),
     "model calls": lambda c, h, i: c.get(f"/runs/{i}/calls", headers=h),
     "stream token": lambda c, h, i: c.post(f"/auth/stream-token?run_id={i}", headers=h),
 }

@@ -127,6 +127,7 @@ NAMES = {
     "namespace": "a",
     "checkpoint_id": str(UNKNOWN_RUN),
     "cron_id": str(UNKNOWN_RUN),
+    "number": "0",
 }
 
 

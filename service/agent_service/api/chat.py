@@ -1,5 +1,6 @@
 """Asking: to the end, as a stream, or accepted and followed later."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
@@ -11,7 +12,7 @@ from agent_service.api.deps import IdempotencyKeyDep, ResourcesDep, RespondAsync
 from agent_service.api.field_types import GraphName, Question, SessionId
 from agent_service.api.json_body import JsonResponse, JsonRoute
 from agent_service.api.openapi import PROBLEMS
-from agent_service.api.schemas import ChatRequest, RunAccepted, RunState
+from agent_service.api.schemas import ChatRequest, GivenFile, RunAccepted, RunState
 from agent_service.api.sse import (
     STREAM,
     LastEventId,
@@ -24,6 +25,7 @@ from agent_service.api.sse import (
 )
 from agent_service.errors import Forbidden, InvalidRequest
 from agent_service.principal import Principal
+from agent_service.question_files import read_files
 from agent_service.resources import Resources
 from agent_service.runs.run_types import Run
 from agent_service.runs.usage import run_usage
@@ -78,8 +80,9 @@ async def stream_chat(
 
 async def _asked(res: Resources, principal: Principal, body: ChatRequest, key: str | None) -> Run:
     return await start(
-        res, principal, body.question, body.session_id, key, body.context, graph=body.graph, replaces=body.replaces
-    )
+        res, principal, body.question, body.session_id, key, body.context, graph=body.graph, replaces=body.replaces,
+        files=body.files,
+    )  # fmt: skip
 
 
 async def start(
@@ -92,14 +95,21 @@ async def start(
     run_id: UUID | None = None,
     graph: str | None = None,
     replaces: UUID | None = None,
+    files: Sequence[GivenFile] = (),
 ) -> Run:
-    """Starts a run, within MAX_QUESTION_CHARS, and puts its ids on the request's log lines. Raises as `RunService.start`."""
+    """Starts a run, within MAX_QUESTION_CHARS and the limits of files. Puts its ids on the request's log lines.
+
+    Raises as `read_files` and `RunService.start`.
+    """
     limit = res.settings.max_question_chars
     if len(question) > limit:
         raise InvalidRequest(f"question: expected at most {limit} characters, got {len(question)}", field="question")
+    settings = res.settings
+    given = [(file.name, file.data) for file in files]
     run = await res.runs.start(
         principal,
         question,
+        files=read_files(given, most=settings.max_files, max_bytes=settings.max_file_bytes),
         graph=graph,
         session_id=session_id,
         context=context,

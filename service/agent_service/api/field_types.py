@@ -90,6 +90,14 @@ class Lenient(BaseModel):
         return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
 
 
+def _no_path(name: str) -> str:
+    if "/" in name or "\\" in name:
+        raise ValueError("expected a name without a path")
+    return name
+
+
+FileName = Annotated[Question, StringConstraints(max_length=200), AfterValidator(_no_path)]
+
 OF_A_GRAPH = "x-graph-name"
 """Marks in the document where it lists the names of this process (openapi.py)."""
 

@@ -130,15 +130,26 @@ def facts(res: Resources) -> dict[str, object]:
         "signIn": settings.oidc_issuer is not None,
         "keys": any((settings.api_keys_dir, settings.jwt_secret, settings.jwt_secret_dir, settings.jwt_jwks_url)),
         "developer": "everyone" if settings.developer_mode == "on" else settings.developer_view,
+        "files": {"most": settings.max_files, "bytes": settings.max_file_bytes, "together": _bytes_of_files(settings)},
         "graphs": [
             {
                 "name": each.name,
                 "description": each.description,
+                "files": each.takes_files,
                 "examples": settings.page_examples.get(each.name, DEFAULT_EXAMPLES if each.target == DEFAULT_GRAPH else []),
             }
             for each in chatting
         ],
     }
+
+
+ASKED_BYTES = 65_536
+"""Of a request that are left for what stands beside its files."""
+
+
+def _bytes_of_files(settings: Settings) -> int:
+    """What the files of one question may have together, for their base64 to fit into a request."""
+    return max(0, settings.max_body_bytes - ASKED_BYTES) * 3 // 4
 
 
 @router.api_route("/", methods=["GET", "HEAD"])

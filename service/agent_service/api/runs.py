@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Header, Path, Query, Request
 from starlette.responses import Response
 
 from agent_service.api.chat import ACCEPTED, accepted, answer, run_state
@@ -21,7 +21,20 @@ from agent_service.api.json_body import JsonResponse, JsonRoute
 from agent_service.api.openapi import PROBLEMS
 from agent_service.api.schemas import RunAccepted, RunCalls, RunState
 from agent_service.api.sse import STREAM, LastEventId, LastEventIdQuery, last_event, open_stream, stream_run
+from agent_service.question_files import TYPES
 from agent_service.runs.usage import run_calls
+
+MOST_FILES = 10_000
+"""Beyond what any MAX_FILES lets in."""
+
+# It is of a caller's own making, and must be no page, script or picture of this origin.
+DOWNLOAD = {
+    "Content-Disposition": "attachment",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "private, no-store",
+}
 
 router = APIRouter(route_class=JsonRoute, tags=["runs"], responses=PROBLEMS)
 
@@ -39,6 +52,15 @@ async def get_run_calls(run_id: UUID, res: ResourcesDep, principal: Caller) -> R
     run = run_in_log(await res.runs.get_without_answer(principal, run_id))
     calls, truncated = await run_calls(res.pool, run.id)
     return JsonResponse({"calls": calls, "truncated": truncated})
+
+
+@router.get("/runs/{run_id}/files/{number}", responses={200: {"content": {kind: {} for kind in TYPES}}}, response_class=Response)
+async def get_run_file(
+    run_id: UUID, number: Annotated[int, Path(ge=0, le=MOST_FILES)], res: ResourcesDep, principal: Caller
+) -> Response:
+    """A file of the question of a run, counted from 0. A browser that is led here keeps it, and shows nothing."""
+    note, content = await res.sessions.file(principal, run_id, number)
+    return Response(content, media_type=note["media_type"], headers=DOWNLOAD)
 
 
 @router.get("/runs/{run_id}/stream", responses=STREAM, response_class=Response)

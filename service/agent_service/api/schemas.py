@@ -6,9 +6,18 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
-from agent_service.api.field_types import Body, GraphName, JsonObject, Question, SessionId, Text
+from agent_service.api.field_types import Body, FileName, GraphName, JsonObject, Question, SessionId, Text
 from agent_service.outcomes import Outcome
 from agent_service.principal import Role
+
+
+class GivenFile(Body):
+    """A picture or a PDF; which of them, its first bytes say."""
+
+    name: FileName = Field(description="As people know it. No path.")
+    data: Annotated[str, StringConstraints(min_length=1)] = Field(
+        description="Base64, at most MAX_FILE_BYTES bytes.", json_schema_extra={"contentEncoding": "base64"}
+    )
 
 
 class ChatRequest(Body):
@@ -24,6 +33,9 @@ class ChatRequest(Body):
         strict=False,
         description="Run of an earlier question of the session: it and all that came behind it are undone, and this is asked"
         " in their place.",
+    )
+    files: list[GivenFile] = Field(
+        [], description="At most MAX_FILES, for a graph of FILE_GRAPHS: content blocks of the question's message."
     )
     context: JsonObject | None = Field(
         None, description="For a graph with a `context_schema`: values over those of AGENT_CONTEXT."
@@ -98,6 +110,14 @@ class SessionList(BaseModel):
     sessions: list[Session]
 
 
+class AskedFile(BaseModel):
+    """A file that was asked about."""
+
+    name: str
+    media_type: str
+    bytes: int
+
+
 class Message(BaseModel):
     role: Literal["user", "assistant"]
     content: str
@@ -106,6 +126,7 @@ class Message(BaseModel):
     outcome: Outcome | None = None
     feedback: Literal[0, 1] | None = None
     sources: list[dict[str, Any]] | None = Field(None, description="What the run's tools cited.")
+    files: list[AskedFile] | None = Field(None, description="Of the question; GET /runs/{run_id}/files/{number} has each.")
     decided: list[Any] | None = Field(None, description="What a person decided for this run to go on, one for each interrupt.")
 
 

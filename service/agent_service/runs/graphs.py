@@ -1,14 +1,16 @@
 """The graphs of a process by name. Each session belongs to one of them, and each run to its session's."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from langgraph.pregel import Pregel
 
-from agent_service.errors import InvalidRequest, OtherGraph
+from agent_service.errors import InvalidRequest, OtherGraph, SettingsError
 from agent_service.runs.graph_context import GraphContext
 from agent_service.runs.recovery import Graph
+from agent_service.setting_types import split_names
+from agent_service.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class ServedGraph:
     """What it was loaded from."""
     description: str = ""
     context: GraphContext = field(default_factory=GraphContext)
+    takes_files: bool = False
+    """With a question (FILE_GRAPHS)."""
     broken: str = ""
     """What is wrong with its changed files (`slipway dev --reload`): runs that begin end with it. `graph` is the one before."""
 
@@ -34,6 +38,14 @@ class ServedGraph:
     def chats(self) -> bool:
         """Whether it takes a question: its state has `messages`."""
         return "messages" in self.graph.channels
+
+
+def graphs_with_files(settings: Settings, served: Sequence[str]) -> frozenset[str]:
+    """Graphs that take files with a question, as who wrote them has said. Raises SettingsError: one is not served."""
+    named = split_names(settings.file_graphs)
+    if unknown := sorted(set(named) - set(served)):
+        raise SettingsError(f"FILE_GRAPHS: {', '.join(unknown)} is not served here; {', '.join(served)} is")
+    return frozenset(named)
 
 
 class Graphs:

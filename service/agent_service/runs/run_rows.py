@@ -9,6 +9,7 @@ from psycopg.rows import DictRow
 from agent_service.caller_limits import CallerLimits
 from agent_service.db.pool import Connection
 from agent_service.principal import Principal
+from agent_service.question_files import FileNote
 from agent_service.runs.run_types import DEFAULT_GRAPH, Run, RunInput
 
 EXTERNAL_ID = "coalesce(s.external_id, s.id)"
@@ -57,6 +58,8 @@ class Asked:
     graph: str = DEFAULT_GRAPH
     limits: CallerLimits = field(default_factory=CallerLimits)
     """Of the caller, as far as they are to be counted with the start."""
+    files: list[FileNote] | None = None
+    """Of its question; what is in them stands in the input."""
     goes_past: bool = False
     """It begins though a decision is waited for, which then no longer is."""
 

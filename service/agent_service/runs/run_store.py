@@ -281,6 +281,7 @@ class RunStore:
             "graph": asked.graph,
             "leased": leased,
             "goes_past": asked.goes_past,
+            "files": Jsonb(asked.files) if asked.files else None,
             "delay": delay or None,
             "webhook": bool(asked.input.get("wire", {}).get("webhook")),
             "holder": self._holder,
@@ -392,10 +393,10 @@ SELECT %(max_queued)s - CASE WHEN (SELECT count(*) FROM slipway.runs WHERE statu
 INSERT_RUN = f"""
 INSERT INTO slipway.runs AS r
     (id, session_id, tenant, user_id, question, input, resumes, route, idempotency_key, request_hash, traceparent,
-     graph, goes_past, not_before, webhook_due, status, attempt, holder, lease_expires_at, started_at)
+     graph, goes_past, files, not_before, webhook_due, status, attempt, holder, lease_expires_at, started_at)
 SELECT %(id)s, %(thread_id)s, %(tenant)s, %(user_id)s, %(question)s, %(input)s, %(resumes)s,
        (SELECT route FROM slipway.runs WHERE id = %(resumes)s), %(idempotency_key)s, %(request_hash)s, %(traceparent)s,
-       %(graph)s, %(goes_past)s, now() + %(delay)s::float8 * interval '1 second',
+       %(graph)s, %(goes_past)s, %(files)s, now() + %(delay)s::float8 * interval '1 second',
        CASE WHEN %(webhook)s THEN now() END,
        CASE WHEN %(leased)s THEN 'running' ELSE 'queued' END, %(leased)s::int, %(holder)s,
        CASE WHEN %(leased)s THEN now() + %(lease)s * interval '1 second' END, CASE WHEN %(leased)s THEN now() END

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -28,6 +28,7 @@ from agent_service.errors import (
 from agent_service.health import RunCounts
 from agent_service.metrics import Metrics
 from agent_service.principal import Principal
+from agent_service.question_files import QuestionFile, question_message
 from agent_service.runs.budgets import Budgets
 from agent_service.runs.buffer import EventBuffer
 from agent_service.runs.event_log import WATCH_SECONDS, EventLog
@@ -92,6 +93,7 @@ class RunService:
         follows: int | None = None,
         replaces: UUID | None = None,
         asked: tuple[object, ...] | None = None,
+        files: Sequence[QuestionFile] = (),
     ) -> Run:
         """Starts a run, or joins the one that the same idempotency key or the same run id started.
 
@@ -104,6 +106,7 @@ class RunService:
             messages: OpenAI-style messages of the input; the question alone by default.
             context: for the graph's `Runtime.context`.
             listed: whether the session shows in lists.
+            files: asked about, where the graph takes them.
 
         Raises:
             GuardrailBlocked, InvalidRequest, RateLimited, TooManyRuns, BudgetSpent, Overloaded, NotFound, SessionBusy,
@@ -111,14 +114,15 @@ class RunService:
         """
         named = () if graph in {None, self.graphs.default.name} else (graph,)
         named = (*named, "replaces", str(replaces)) if replaces else named
+        named = (*named, "files", [[file.name, file.data] for file in files]) if files else named
         request = _request_hash(idempotency_key or run_id, *(asked or (question, session_id, messages, context)), *named)
         if first := await self._store.first(principal, idempotency_key, run_id):
             return _joined(first, request)
         if run_id and await self._store.spent_on(run_id):
             raise Unauthenticated("the stream token has started a run before")
         served = await self._graph_for(principal, graph, session_id)
-        self.refuse_bad_input(question)
-        said = messages or [{"role": "user", "content": question}]
+        self.refuse_bad_input("\n".join([question, *(file.name for file in files)]))
+        said = messages or [question_message(question, _taken(served, files))]
         wanted = Asked(
             run_id or uuid4(),
             principal,
@@ -129,10 +133,11 @@ class RunService:
             request_hash=request,
             traceparent=self._tracing.traceparent(),
             limits=await self._counted(principal),
+            files=[file.note for file in files] or None,
         )
         session = session_id or uuid4().hex
         with self._turned_away(), self._worker.place(principal) as place:
-            plain = request is None and follows is None and replaces is None
+            plain = request is None and follows is None and replaces is None and not files
             if plain and (begun := await self._store.begin(wanted, session, here=place.here, listed=listed)):
                 place.run, place.fresh = begun
             else:
@@ -400,6 +405,13 @@ def _run_input(served: ServedGraph, messages: list[dict[str, Any]], context: Map
     if not served.chats:
         raise InvalidRequest(f"graph: {served.name} takes no question: its state has no `messages`", field="graph")
     return {"messages": messages, "context": served.context.of(context)}
+
+
+def _taken(served: ServedGraph, files: Sequence[QuestionFile]) -> Sequence[QuestionFile]:
+    """The files, if the graph takes any. Raises InvalidRequest."""
+    if files and not served.takes_files:
+        raise InvalidRequest(f"files: {served.name} takes none; leave them out", field="files")
+    return files
 
 
 def _refuse_to_decide(graph: ServedGraph) -> None:

@@ -14,6 +14,7 @@ from agent_service.db.pool import Connection, Pool, connection
 from agent_service.errors import InvalidRequest, NotFound, SessionBusy
 from agent_service.outcomes import Outcome
 from agent_service.principal import Principal
+from agent_service.question_files import FileNote, content_of
 from agent_service.runs.run_rows import EXTERNAL_ID, UNDONE, one
 from agent_service.runs.run_types import Interrupt
 
@@ -47,6 +48,8 @@ class HistoryMessage(TypedDict):
     feedback: NotRequired[Literal[0, 1] | None]
     sources: NotRequired[list[dict[str, str]]]
     decided: NotRequired[list[object]]
+    files: NotRequired[list[FileNote]]
+    """Of a question."""
 
 
 class Waiting(TypedDict):
@@ -128,6 +131,14 @@ class SessionStore:
                 raise NotFound("no such run")
             return await (await conn.execute(PASSAGES.encode(), (run_id, MAX_PASSAGES))).fetchall()
 
+    async def file(self, principal: Principal, run_id: UUID, number: int) -> tuple[FileNote, bytes]:
+        """A file of the question of a run, counted from 0. Raises NotFound."""
+        async with connection(self._pool) as conn:
+            row = await one(conn, FILE, number, number + 1, run_id, principal.tenant, principal.user)
+        if row is None or row["note"] is None or row["block"] is None:
+            raise NotFound("no such file")
+        return row["note"], content_of(row["block"])
+
     async def said(self, principal: Principal, session_id: str) -> SoFar:
         """What was said in the session until now; nothing in one that is new."""
         async with connection(self._pool) as conn:
@@ -189,7 +200,10 @@ async def _erase(conn: Connection, principal: Principal, session_id: str) -> Non
 
 def _messages(run: DictRow) -> Iterator[HistoryMessage]:
     if not run["resumes"]:
-        yield {"role": "user", "content": run["question"], "run_id": run["id"], "created_at": run["created_at"]}
+        asked: HistoryMessage = {
+            "role": "user", "content": run["question"], "run_id": run["id"], "created_at": run["created_at"],
+        }  # fmt: skip
+        yield {**asked, "files": run["files"]} if run["files"] else asked
     if run["status"] == "finished":
         yield {
             "role": "assistant",
@@ -244,6 +258,12 @@ CITED = "CASE WHEN r.events_pruned OR r.status <> 'finished' OR r.sources IS NOT
 
 OWNED_RUN = "SELECT 1 FROM slipway.runs WHERE id = %s AND tenant = %s AND user_id = %s"
 
+# The text of the question is its first block.
+FILE = """
+SELECT files->%s AS note, input->'messages'->-1->'content'->%s AS block FROM slipway.runs
+WHERE id = %s AND tenant = %s AND user_id = %s
+"""
+
 OF_EACH_SECTION = 5
 """Passages that come first: a CSV is one section, and would leave the other sources nothing."""
 
@@ -259,7 +279,7 @@ SELECT title, section, source, text FROM (
 """
 
 SESSION_RUNS = f"""
-SELECT r.id, r.resumes, r.question, r.answer, r.status, r.outcome, r.interrupts, r.created_at, r.finished_at, f.score,
+SELECT r.id, r.resumes, r.question, r.files, r.answer, r.status, r.outcome, r.interrupts, r.created_at, r.finished_at, f.score,
        {CITED} AS sources,
        CASE WHEN r.resumes IS NOT NULL THEN r.input->'resume' END AS decided
 FROM slipway.runs r LEFT JOIN slipway.feedback f ON f.run_id = r.id

@@ -1,14 +1,18 @@
 import asyncio
+import base64
 import json
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
+from tests.service.api.conftest import plain_service
 from tests.support import sse
 from tests.support.fake_model import FakeModel, Recorded
 from tests.support.fake_script import Script, ToolCall, echo_tokens
 from tests.support.problems import check_problem
-from tests.support.service import RunningService, running_service
+from tests.support.service import JWT_SECRET, RunningService, running_service
+from tests.support.tokens import bearer
 
 
 def completions(model: FakeModel) -> list[Recorded]:
@@ -202,3 +206,84 @@ async def test_heartbeats_keep_a_silent_stream_alive(database_url: str) -> None:
         assert response.headers["x-accel-buffering"] == "no"
         assert response.headers["cache-control"] == "no-store"
         assert json.loads((await client.get("/sessions")).text)["sessions"][0]["title"] == "hm"
+
+
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+PDF = b"%PDF-1.7\n%%EOF"
+
+
+def given(*files: tuple[str, bytes]) -> list[dict[str, str]]:
+    return [{"name": name, "data": base64.b64encode(data).decode()} for name, data in files]
+
+
+@pytest.fixture
+async def with_files(database_url: str, model: FakeModel) -> AsyncIterator[httpx.AsyncClient]:
+    limits = {"FILE_GRAPHS": "agent", "MAX_FILES": "2", "MAX_FILE_BYTES": "1000"}
+    model.script = Script(tokens=["A dot."])
+    async with (
+        plain_service(database_url, model, AUTH="required", JWT_SECRET=JWT_SECRET, **limits) as service,
+        service.client() as client,
+    ):
+        client.headers.update(bearer("ann", "acme"))
+        yield client
+
+
+async def test_files_reach_the_model_as_its_provider_takes_them_and_are_kept(
+    with_files: httpx.AsyncClient, model: FakeModel
+) -> None:
+    asked = {"question": "What is this?", "files": given(("dot.png", PNG), ("a.pdf", PDF))}
+    run = (await with_files.post("/chat", json=asked, headers={"Idempotency-Key": "k"})).json()
+    assert run["answer"] == "A dot."
+    (said,) = completions(model)[-1].payload["messages"]
+    text, picture, paper = said["content"]
+    assert text == {"type": "text", "text": "What is this?"}
+    assert picture == {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{base64.b64encode(PNG).decode()}"}}
+    assert paper["file"]["filename"] == "a.pdf"
+    assert paper["file"]["file_data"] == f"data:application/pdf;base64,{base64.b64encode(PDF).decode()}"
+
+    assert (await with_files.post("/chat", json=asked, headers={"Idempotency-Key": "k"})).json()["run_id"] == run["run_id"]
+    asked["files"] = asked["files"][:1]
+    again = await with_files.post("/chat", json=asked, headers={"Idempotency-Key": "k"})
+    check_problem(again, 409, "idempotency_conflict", field="Idempotency-Key")
+
+    history = (await with_files.get(f"/sessions/{run['session_id']}/messages")).json()["messages"]
+    assert history[0]["files"] == [
+        {"name": "dot.png", "media_type": "image/png", "bytes": len(PNG)},
+        {"name": "a.pdf", "media_type": "application/pdf", "bytes": len(PDF)},
+    ]
+    for number, (kind, content) in enumerate((("image/png", PNG), ("application/pdf", PDF))):
+        response = await with_files.get(f"/runs/{run['run_id']}/files/{number}")
+        assert (response.content, response.headers["content-type"]) == (content, kind)
+        assert response.headers["content-disposition"] == "attachment"
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert "sandbox" in response.headers["content-security-policy"]
+    check_problem(await with_files.get(f"/runs/{run['run_id']}/files/2"), 404, "not_found")
+    check_problem(await with_files.get(f"/runs/{run['run_id']}/files/-1"), 422, "invalid_request", field="number")
+    check_problem(await with_files.get(f"/runs/{run['run_id']}/files/0", headers=bearer("eve", "acme")), 404, "not_found")
+
+    follow = (await with_files.post("/chat", json={"question": "And now?", "session_id": run["session_id"]})).json()
+    assert len(completions(model)[-1].payload["messages"]) == 3
+    check_problem(await with_files.get(f"/runs/{follow['run_id']}/files/0"), 404, "not_found")
+
+
+async def test_files_beyond_a_limit_or_of_another_kind_are_refused_by_their_place(
+    with_files: httpx.AsyncClient, model: FakeModel
+) -> None:
+    svg = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+    for files, status, code, field in (
+        (given(("cat.png", svg)), 422, "invalid_request", "files.0.data"),
+        (given(*[("a.pdf", PDF)] * 3), 422, "invalid_request", "files"),
+        (given(("ok.png", PNG), ("a.pdf", PDF + b" " * 1000)), 413, "too_large", "files.1.data"),
+        ([{"name": "../etc/passwd", "data": "JVBERi0="}], 422, "invalid_request", "files.0.name"),
+        ([{"name": "a\u0000.pdf", "data": "JVBERi0="}], 422, "invalid_request", "files.0.name"),
+        ([{"name": "a.pdf", "data": ""}], 422, "invalid_request", "files.0.data"),
+        ([{"name": "a.pdf", "data": "JVBERi0=", "url": "http://169.254.169.254/"}], 422, "invalid_request", "files.0.url"),
+    ):
+        check_problem(await with_files.post("/chat", json={"question": "?", "files": files}), status, code, field=field)
+    assert not completions(model)
+
+
+async def test_a_graph_that_takes_no_files_refuses_them_by_its_name(client: httpx.AsyncClient, model: FakeModel) -> None:
+    response = await client.post("/chat", json={"question": "?", "files": given(("dot.png", PNG))})
+    assert "files: agent takes none" in str(check_problem(response, 422, "invalid_request", field="files")["detail"])
+    assert not completions(model)

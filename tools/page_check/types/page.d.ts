@@ -2,6 +2,8 @@
 
 /** Elements by their id. A module runs on the pages that have what it asks for; an id that stands here may be in one of them only. */
 interface PageElements {
+  attach: HTMLButtonElement;
+  attached: HTMLElement;
   backdrop: HTMLElement;
   budgets: HTMLElement;
   composer: HTMLFormElement;
@@ -11,6 +13,7 @@ interface PageElements {
   drawn: HTMLElement;
   /** Of a session without turns. */
   empty: HTMLElement | null;
+  files: HTMLInputElement;
   find: HTMLInputElement;
   graph: HTMLSelectElement;
   icons: HTMLTemplateElement;
@@ -48,7 +51,9 @@ interface Facts {
   signIn: boolean;
   keys: boolean;
   developer: "everyone" | "admins" | "off";
-  graphs: { name: string; description: string; examples: string[] }[];
+  /** What one question may have: how many, bytes of each, bytes of all. */
+  files: { most: number; bytes: number; together: number };
+  graphs: { name: string; description: string; examples: string[]; files: boolean }[];
 }
 
 /** What a run waits for. */
@@ -104,6 +109,17 @@ interface Message {
   feedback?: 0 | 1 | null;
   sources?: Source[];
   decided?: any[];
+  files?: { name: string; media_type: string; bytes: number }[];
+}
+
+/** A file of a question: `content` once it was chosen or fetched, else `run` and `number` say where it is kept. */
+interface AskedFile {
+  name: string;
+  media_type: string;
+  bytes: number;
+  content?: Blob;
+  run?: string;
+  number?: number;
 }
 
 interface Source {
@@ -116,6 +132,7 @@ interface Source {
 interface Turn {
   root: HTMLElement;
   question: string;
+  files: AskedFile[];
   run: string | null;
   began(run: string): void;
 }

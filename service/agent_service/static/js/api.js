@@ -15,13 +15,13 @@ export const backoff = (tries) => Math.min(500 * 2 ** tries, 10000) * (0.75 + Ma
 export const randomKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
 
 /**
- * One call. Asks who it is on 401. Throws Problem, or AbortError; resolves to the JSON body, or null for 204.
+ * One call. Asks who it is on 401. Throws Problem, or AbortError; resolves to the body, or null for 204.
  * @param {string} method
  * @param {string} path
- * @param {{ body?: object, headers?: Record<string, string>, signal?: AbortSignal }} [options]
+ * @param {{ body?: object, headers?: Record<string, string>, signal?: AbortSignal, as?: "json" | "blob" }} [options]
  * @returns {Promise<any>}
  */
-export async function call(method, path, { body, headers = {}, signal } = {}) {
+export async function call(method, path, { body, headers = {}, signal, as = "json" } = {}) {
   for (let renewed = false; ; renewed = true) {
     const who = credentials();
     const response = await send(path, {
@@ -30,7 +30,7 @@ export async function call(method, path, { body, headers = {}, signal } = {}) {
     });
     if (response.ok) {
       accepted(who);
-      return response.status === 204 ? null : response.json();
+      return response.status === 204 ? null : response[as]();
     }
     const problem = await problemOf(response);
     if (response.status !== 401) throw problem;

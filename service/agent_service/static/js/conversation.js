@@ -4,6 +4,7 @@ import { backoff, call, pause, randomKey } from "./api.js";
 import { decisionCard } from "./decisions.js";
 import { byId, el } from "./dom.js";
 import { facts, welcome } from "./facts.js";
+import { keepFiles, offerFiles, sendable } from "./files.js";
 import { showTurns, turnsOf } from "./history.js";
 import { keepAtEnd, log, problemCard, notify, setStatus, toEnd } from "./log.js";
 import { RunView } from "./run.js";
@@ -35,10 +36,12 @@ function showGraph() {
   const own = page.session && (graphOf(page.session) || page.graph);
   byId("graph").value = own || page.graph || "";
   byId("graph").disabled = Boolean(page.session);
+  offerFiles(byId("graph").value);
 }
 
 export function chooseGraph(name) {
   page.graph = name;
+  offerFiles(name);
   if (!page.session && !page.turns.length) showWelcome();
 }
 
@@ -46,18 +49,18 @@ function showWelcome() {
   log.replaceChildren(welcome(page.graph, (text) => { byId("question").value = text; byId("composer").requestSubmit(); }));
 }
 
-function addTurn(question) {
+function addTurn(question, files = []) {
   byId("empty")?.remove();
-  const turn = newTurn(question);
+  const turn = newTurn(question, files);
   page.turns.push(turn);
   log.append(turn.root);
   toEnd();
   return turn;
 }
 
-function newTurn(question) {
+function newTurn(question, files) {
   /** @type {Turn} */
-  const turn = makeTurn(question, { edit: (text) => askInstead(turn, text) });
+  const turn = makeTurn(question, { files, edit: (text) => askInstead(turn, text) });
   return turn;
 }
 
@@ -90,16 +93,18 @@ async function startRun(path, body) {
  * Asks; with `replaces`, in place of an earlier turn and all behind it.
  * @param {string} question
  * @param {Turn | null} replaces
+ * @param {AskedFile[]} files
  */
-export async function ask(question, replaces = null) {
+export async function ask(question, replaces = null, files = []) {
   const { visit } = page;
   const gone = replaces ? page.turns.splice(page.turns.indexOf(replaces)) : [];
   for (const { root } of gone) root.hidden = true;
-  const turn = addTurn(question);
+  const turn = addTurn(question, files);
   byId("composer").dataset.asked = question; // kept, if one has to sign in first
   const where = page.session ? { session_id: page.session } : { graph: page.graph };
   try {
-    const run = await startRun("chat", { question, ...where, ...(replaces && { replaces: replaces.run }) });
+    const given = files.length ? { files: await sendable(files) } : {};
+    const run = await startRun("chat", { question, ...given, ...where, ...(replaces && { replaces: replaces.run }) });
     if (visit !== page.visit) return;
     for (const { root } of gone) root.remove();
     enter(run.session_id);
@@ -123,13 +128,16 @@ export async function ask(question, replaces = null) {
  */
 function askInstead(turn, question) {
   if (busy()) return setStatus("Wait for the answer, or stop it first", true);
-  return turn.run ? ask(question, turn) : undefined;
+  return turn.run ? ask(question, turn, turn.files) : undefined;
 }
 
 function refuse(turn, question, problem, replaces) {
-  const retry = () => { turn.root.remove(); ask(question, replaces); };
+  const retry = () => { turn.root.remove(); ask(question, replaces, turn.files); };
   const again = problem.retryable || problem.code === "unauthenticated";
-  if (!again) byId("question").value ||= question; // to be edited, not typed again
+  if (!again) {
+    byId("question").value ||= question; // to be edited, not typed again
+    if (!replaces) keepFiles(turn.files);
+  }
   if (problem.name === "AbortError") turn.root.remove();
   else keepAtEnd(() => turn.root.append(problemCard(problem, again ? retry : null)));
 }
@@ -238,7 +246,7 @@ export async function openSession(session) {
 const messagesOf = (session, before) =>
   call("GET", `sessions/${encodeURIComponent(session)}/messages${before ? `?before=${before}` : ""}`);
 
-const pastTurns = (messages) => turnsOf(messages).map(({ question, ...rest }) => ({ turn: newTurn(question), ...rest }));
+const pastTurns = (messages) => turnsOf(messages).map(({ question, files, ...rest }) => ({ turn: newTurn(question, files), ...rest }));
 
 /** What showTurns takes to bring the turns before that run. */
 function earlierThan(run) {

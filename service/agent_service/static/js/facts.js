@@ -5,7 +5,7 @@ import { byId, el } from "./dom.js";
 const told = /** @type {HTMLMetaElement} */ (document.querySelector("meta[name=slipway]")).content;
 
 /** @type {Facts} */
-export const facts = { name: "Slipway", logo: false, welcome: "", developer: "off", graphs: [], ...JSON.parse(told) };
+export const facts = { name: "Slipway", logo: false, welcome: "", developer: "off", files: { most: 0, bytes: 0, together: 0 }, graphs: [], ...JSON.parse(told) };
 
 const WELCOME = "Steps, sources and cost appear as the agent works.";
 

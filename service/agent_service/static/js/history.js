@@ -12,10 +12,13 @@ const TURNS_AT_ONCE = 20; // each press of "Show earlier" brings as many
  * @param {Message[]} messages
  */
 export function turnsOf(messages) {
-  /** @type {{ question: string, run: string, runs: Message[] }[]} */
+  /** @type {{ question: string, files: AskedFile[], run: string, runs: Message[] }[]} */
   const turns = [];
   for (const message of messages) {
-    if (message.role === "user" || !turns.length) turns.push({ question: message.role === "user" ? message.content : "", run: message.run_id, runs: [] });
+    if (message.role === "user" || !turns.length) {
+      const files = (message.files ?? []).map((file, number) => ({ ...file, run: message.run_id, number }));
+      turns.push({ question: message.role === "user" ? message.content : "", files, run: message.run_id, runs: [] });
+    }
     if (message.role !== "user") turns[turns.length - 1].runs.push(message);
   }
   return turns;

@@ -4,6 +4,7 @@ import { ask, chooseGraph, lookAgain, newSession, openSession, page, refresh, re
 import { developerView } from "./developer.js";
 import { byId } from "./dom.js";
 import { introduce } from "./facts.js";
+import { fileChooser, takeFiles } from "./files.js";
 import { notify } from "./log.js";
 import { searchSessions, showSidebar } from "./sessions.js";
 import { comeBack, signOutButton } from "./sign_in.js";
@@ -16,7 +17,7 @@ byId("composer").onsubmit = (event) => {
   if (!question || page.view || page.sending || byId("question").disabled) return;
   byId("question").value = "";
   byId("notices").replaceChildren();
-  ask(question);
+  ask(question, null, takeFiles());
 };
 byId("question").onkeydown = (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
@@ -29,6 +30,7 @@ byId("menu").onclick = () => showSidebar(true);
 byId("backdrop").onclick = () => showSidebar(false);
 byId("graph").onchange = () => chooseGraph(byId("graph").value);
 signOutButton(byId("sign-out"), notify);
+fileChooser(() => byId("graph").value);
 themeSwitch(byId("theme"));
 searchSessions(() => page.session);
 developerView(() => ({ session: page.session, graph: byId("graph").value }), () => openSession(page.session));
