@@ -117,7 +117,9 @@ def create_app(resources: Resources) -> FastAPI:
     routes = [*for_callers, *_routes(for_all)]
     app.router.routes.extend(routes)  # include_router makes each of them anew, in 30 ms of the first request
     error_handlers.install(app, routes)
-    openapi.install(app, [each.name for each in resources.graphs.by_name.values() if each.chats])
+    served = resources.graphs.by_name.values()
+    most_files = resources.settings.max_files if any(each.takes_files for each in served) else 0
+    openapi.install(app, [each.name for each in served if each.chats], most_files=most_files)
     resources.metrics.declare_http(_declared_answers(for_callers))
     app.add_middleware(LimitsMiddleware, max_body_bytes=resources.settings.max_body_bytes)
     app.add_middleware(ErrorMiddleware)

@@ -101,6 +101,9 @@ FileName = Annotated[Question, StringConstraints(max_length=200), AfterValidator
 OF_A_GRAPH = "x-graph-name"
 """Marks in the document where it lists the names of this process (openapi.py)."""
 
+OF_FILES = "x-files"
+"""Likewise, where it says how many it takes."""
+
 GraphName = Annotated[Text, StringConstraints(min_length=1, max_length=64), Field(json_schema_extra={OF_A_GRAPH: True})]
 """Whether there is one of that name, RunService says, with the names that there are."""
 

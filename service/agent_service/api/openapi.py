@@ -1,12 +1,13 @@
 """The OpenAPI document: which errors a route can answer, in their own media type."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from agent_service.api.error_handlers import Problem
-from agent_service.api.field_types import OF_A_GRAPH
+from agent_service.api.field_types import OF_A_GRAPH, OF_FILES
 from agent_service.middleware.problem_details import MEDIA_TYPE
 
 ERRORS = {
@@ -46,26 +47,30 @@ def event_stream(description: str) -> dict[str, Any]:
     return {"text/event-stream": {"itemSchema": event}}
 
 
-def install(app: FastAPI, graphs: list[str]) -> None:
+def install(app: FastAPI, graphs: list[str], *, most_files: int) -> None:
     """Makes the document whole: FastAPI would list the problem under the media type of each route's own answer.
 
     Args:
         graphs: that take questions, which is known when the process has loaded them.
+        most_files: of a question; 0 where no graph takes any.
     """
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             whole = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
             whole.setdefault("components", {}).setdefault("schemas", {})[Problem.__name__] = Problem.model_json_schema()
-            _name_graphs(whole, graphs)
+            _fill_in(whole, {OF_A_GRAPH: ("enum", graphs), OF_FILES: ("maxItems", most_files)})
             app.openapi_schema = whole
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
 
 
-def _name_graphs(schema: object, names: list[str]) -> None:
+def _fill_in(schema: object, known: Mapping[str, tuple[str, object]]) -> None:
+    """Puts in the place of each mark the keyword with what this process knows."""
     for value in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
-        _name_graphs(value, names)
-    if isinstance(schema, dict) and schema.pop(OF_A_GRAPH, False):
-        schema["enum"] = names
+        _fill_in(value, known)
+    if isinstance(schema, dict):
+        for mark, (keyword, value) in known.items():
+            if schema.pop(mark, False):
+                schema[keyword] = value

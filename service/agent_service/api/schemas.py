@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
-from agent_service.api.field_types import Body, FileName, GraphName, JsonObject, Question, SessionId, Text
+from agent_service.api.field_types import OF_FILES, Body, FileName, GraphName, JsonObject, Question, SessionId, Text
 from agent_service.outcomes import Outcome
 from agent_service.principal import Role
 
@@ -35,7 +35,9 @@ class ChatRequest(Body):
         " in their place.",
     )
     files: list[GivenFile] = Field(
-        [], description="At most MAX_FILES, for a graph of FILE_GRAPHS: content blocks of the question's message."
+        [],
+        description="At most MAX_FILES, for a graph of FILE_GRAPHS: content blocks of the question's message.",
+        json_schema_extra={OF_FILES: True},
     )
     context: JsonObject | None = Field(
         None, description="For a graph with a `context_schema`: values over those of AGENT_CONTEXT."
