@@ -97,7 +97,7 @@ alerts: $(VENV)/.dev ## Write charts/slipway/files/alerts.yaml from the rules of
 chart-docs: $(VENV)/.dev ## Write each chart's values.schema.json, README table and list of names from its values.yaml
 	$(BIN)/python -m tools.chart_schema
 
-code-figures: $(VENV)/.dev ## Sizes of files and functions, docstrings, `Any` and the tests' helpers, by component
+code-figures: $(VENV)/.dev ## Sizes of files and functions, docstrings, `Any`, files to read for a question, the tests' helpers
 	$(BIN)/python -m tools.code_figures
 
 search-quality: $(VENV)/.dev ## How much of a handbook rag_search finds, by words and with a model's vectors; ARGS=--help

@@ -48,6 +48,12 @@ def listed(page: str) -> list[tuple[str, str]]:
     return re.findall(r"^\d+\. `(\S+\.py)`: (.+)$", page, flags=re.MULTILINE)
 
 
+def from_the_route(page: str) -> list[str]:
+    """Files of a question's way from the one with its route on; every request passes those before it."""
+    files = [path for path, _ in listed(page)]
+    return files[next(at for at, path in enumerate(files) if path.startswith("api/")) :]
+
+
 def images() -> dict[str, list[str]]:
     """Image to its components, by the wheels that the Dockerfile builds for it."""
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Figures of the code, by component (`make code-figures`): sizes, docstrings, `Any`, the tests' helpers.
+"""Figures of the code, by component (`make code-figures`): sizes, docstrings, `Any`, hops, the tests' helpers.
 
 A function is a function or a method, with its signature and docstring, without its decorators. Public is what has no `_` before
 its name nor before that of its class, and is neither nested in a function, an overload nor a test.
@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
+
+from tools.architecture_docs import PAGE, ROTATION, from_the_route, listed
 
 ROOT = Path(__file__).parent.parent
 
@@ -131,10 +133,21 @@ def rows(installed: Sequence[str], beside: Sequence[str]) -> Iterator[list[str]]
         yield [component, *of_files(found[component]).row()]
 
 
+def hops() -> Iterator[str]:
+    """Files to read for the two longest ways, which `tests/integration/test_way_of_*.py` go, too."""
+    ways = {
+        "A question, from route to wire": from_the_route(PAGE.read_text(encoding="utf-8")),
+        "A rotation, from object to provider": [path for path, _ in listed(ROTATION.read_text(encoding="utf-8"))],
+    }
+    for name, files in ways.items():
+        yield f"{name}: {len(files)} files, {' > '.join(files)}."
+
+
 def report() -> Iterator[str]:
     """The whole output, line by line."""
     yield from table([*rows(PRODUCT, BESIDE)])
     yield "Lengths are lines: median / 90th percentile / longest. Docstrings: of public functions and methods."
+    yield from hops()
     yield f"Helpers are {100 * helpers(sources('tests')):.1f} % of the lines of the tests."
 
 

@@ -54,7 +54,9 @@ async def test_cpu_time_is_counted_for_each_call_anew(workers: Workers) -> None:
 
 
 async def test_an_idle_child_that_is_killed_costs_no_answer(workers: Workers) -> None:
-    os.kill(await workers.call(PATIENT, children.pid), signal.SIGKILL)
+    victim = await workers.call(PATIENT, children.pid)
+    os.kill(victim, signal.SIGKILL)
+    await until(lambda: _gone(victim), 20)  # on a busy machine it may live to take the call, and is then killed at work
     assert await workers.call(PATIENT, len, "four") == 4
 
 

@@ -17,6 +17,9 @@ from slipway_monitoring.rules import Selector, Slo, Thresholds, render
 from tests.monitoring.rules.history import Series
 from tests.monitoring.rules.promtool import promtool
 
+pytestmark = pytest.mark.slow
+"""promtool evaluates each rule on 5,000 series: 2.5 s of CPU. Each rule on few is in tests/monitoring/rules."""
+
 ODD = [
     'say "hi"',
     "back\\slash",

@@ -17,6 +17,8 @@ from tests.operator.test_main import KUBECONFIG, NAMES, EmptyCluster, operator
 from tests.support.http_server import http_server
 from tests.support.ports import free_port
 
+pytestmark = pytest.mark.slow  # an operator each, for 6 s and more
+
 KINDS = [f"/apis/slipway.dev/v1alpha1/{name}" for name, _ in NAMES]
 
 

@@ -11,6 +11,9 @@ import pytest
 
 from tests.support.commands import command_paths
 
+pytestmark = pytest.mark.slow
+"""Each is an interpreter of its own: 1 to 3 s of CPU. What a command says and does, tests/service/test_cli.py tries in forks."""
+
 HEAVY = frozenset(
     {"aiohttp", "fastapi", "httpx2", "jwt", "langchain_core", "langgraph", "lightkube", "openai", "sqlglot", "uvicorn"}
 )

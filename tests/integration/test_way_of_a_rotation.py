@@ -1,6 +1,5 @@
 """The way of docs/developer/rotation.md is the one that calls take, from the queue to the provider."""
 
-import re
 import sys
 from pathlib import Path
 from types import FrameType
@@ -11,15 +10,10 @@ import agent_operator
 import slipway_clients
 from agent_operator.reconcile.controller import Controller
 from tests.operator.reconcile.rotation.world import KEY, World
+from tools.architecture_docs import ROTATION, listed
 
-PAGE = Path(__file__).parents[2] / "docs/developer/rotation.md"
 HOMES = (Path(agent_operator.__path__[0]), Path(slipway_clients.__path__[0]).parent)
 """What the page's names are relative to: the operator's own files, and those of another package with its name."""
-
-
-def listed() -> list[str]:
-    """The numbered files of the page."""
-    return re.findall(r"^\d+\. `(\S+\.py)`", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
 
 
 class Watched(World):
@@ -51,7 +45,7 @@ async def test_every_call_to_the_provider_comes_by_the_files_of_the_page_which_a
             if world.idle and world.status["revision"] == 1:
                 world.annotate(rotate_now="1")
 
-    way = listed()
+    way = [path for path, _ in listed(ROTATION.read_text(encoding="utf-8"))]
     assert world.status["revision"] == 2
     assert world.ways.keys() == {"GET", "POST", "DELETE"}
     assert set().union(*world.ways.values()) <= set(way)

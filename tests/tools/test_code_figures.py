@@ -1,8 +1,10 @@
 """What tools/code_figures.py counts."""
 
+import re
 from pathlib import Path
 
-from tools.code_figures import COLUMNS, Figures, helpers, rows, table
+from tools.architecture_docs import from_the_route
+from tools.code_figures import COLUMNS, Figures, helpers, hops, rows, table
 
 TEXT = '''
 from typing import Any, overload
@@ -55,3 +57,14 @@ def test_what_holds_no_test_is_a_helper(tmp_path: Path) -> None:
     for name, lines in (("test_a.py", 30), ("conftest.py", 8), ("support.py", 2)):
         (tmp_path / name).write_text("x = 1\n" * lines)
     assert helpers(tmp_path.iterdir()) == 0.25
+
+
+def test_the_hops_of_a_question_begin_at_its_route_and_those_of_a_rotation_at_its_object() -> None:
+    question, rotation = hops()
+    assert re.search(r": \d files, api/chat\.py > .+ > api/sse\.py\.$", question)
+    assert re.search(r": \d files, handlers/engine\.py > .+ > slipway_clients/egress/read\.py\.$", rotation)
+
+
+def test_what_every_request_passes_before_its_route_is_no_hop_of_it() -> None:
+    page = "1. `server/protocol.py`: bytes\n2. `api/chat.py`: a run\n3. `api/sse.py`: the wire\n"
+    assert from_the_route(page) == ["api/chat.py", "api/sse.py"]

@@ -42,6 +42,8 @@ def run_suite(release: str, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("release", [FILES[0], FILES[-1]])
 def test_the_seam_is_there(release: str) -> None:
     """In those at both ends: each takes 4 s of CPU. `make chaos` tries all of them."""

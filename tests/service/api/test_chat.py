@@ -172,13 +172,13 @@ async def test_usage_groups_the_ledger(client: httpx.AsyncClient) -> None:
     assert (await client.get("/usage", params={"group_by": "colour"})).json()["field"] == "group_by"
 
 
-@pytest.mark.parametrize("count", [100])
-async def test_a_hundred_streams_and_a_hundred_chats_at_once_get_every_token(
+@pytest.mark.parametrize("count", [20, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(300)])])
+async def test_many_streams_and_as_many_chats_at_once_get_every_token(
     service: RunningService, model: FakeModel, count: int
 ) -> None:
     model.script = Script(token_count=30, tokens_per_second=200)
     limits = httpx.Limits(max_connections=2 * count)
-    async with httpx.AsyncClient(base_url=service.url, timeout=60, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=service.url, timeout=240, limits=limits) as client:
 
         async def chat(n: int) -> str:
             return str((await client.post("/chat", json={"question": f"chat {n}"})).json()["answer"])

@@ -106,13 +106,15 @@ class Takeover:
         endpoint = {"MODEL": "gpt-4o", "OPENAI_BASE_URL": self._model.url, "OPENAI_API_KEY": "sk-1"}
         return self._serve(graph, **{**endpoint, **env})
 
-    async def hung(self, dying: RunningService, tokens: int, question: str = "hello") -> str:
-        """A run whose first call hangs after so many tokens, all of which are in the log."""
+    async def hung(self, dying: RunningService, tokens: int, question: str = "hello", *, seen: str = "") -> str:
+        """A run whose first call hangs after so many tokens, all of which are in the log. `seen`: the text that they are."""
         before = len(self._model.requests)
         run_id = await begin(dying, question=question)
         await until(lambda: len(self._model.requests) > before and self._model.requests[before].tokens_sent == tokens)
         await until(lambda: self.known(run_id))
         (live,) = dying.resources.worker._jobs.values()
+        if seen:  # what the model has sent may still be on its way
+            await until(lambda: "".join(e.payload for e in live.said.events if e.kind == "text") == seen)
         await dying.resources.worker._writer.settled(live)
         return run_id
 
@@ -139,7 +141,8 @@ async def test_a_call_of_a_dead_process_is_billed_with_what_the_log_has_of_it(
 ) -> None:
     model.script = Script(token_count=30, faults=[Fault(kind="hang", after_tokens=said)])
     async with takeover.serve(plain, LEASE_SECONDS=OWN_LEASE) as dying:
-        run_id = await takeover.hung(dying, said)
+        text = "".join(echo_tokens("hello", said))
+        run_id = await takeover.hung(dying, said, seen=text)
         async with silenced(dying), takeover.serve(plain, LEASE_SECONDS=ADOPTS_AFTER) as peer:
             expire_leases(database)
             await database.finished(run_id)
@@ -147,7 +150,6 @@ async def test_a_call_of_a_dead_process_is_billed_with_what_the_log_has_of_it(
                 run = (await client.get(f"/runs/{run_id}")).json()
             spent = await peer.metric("agent_tokens_total", model="gpt-4o", type="output")
 
-    text = "".join(echo_tokens("hello", said))
     assert takeover.ledger() == [(1, 1, True, count_tokens(text), True), (2, 1, True, 30, False)]
     (told,) = database.payloads(run_id, "usage")
     assert told["output_tokens"] == run["usage"]["output_tokens"] == spent == count_tokens(text) + 30
