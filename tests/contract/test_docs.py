@@ -123,6 +123,7 @@ async def test_the_shell_examples_of_the_http_api_work_in_their_order(database_u
     assert len(set(ids)) < len(ids), "the retried question should be answered by one run"
 
 
+@pytest.mark.timeout(300)  # each is a process of its own, on a machine that may be busy
 async def test_the_python_examples_work(database_url: str) -> None:
     examples = [block for page in USER_PAGES for block in blocks(page, "python")]
     async with running_service(database_url) as service:

@@ -1,21 +1,48 @@
 """doctor against a real service, straight and through a proxy that spoils it."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import httpx
 import pytest
+from aiohttp import web
 
 from slipway_doctor.by_ops import examine_ops
 from slipway_doctor.by_url import Target, examine, judge_clock
 from slipway_doctor.checks.finding import Finding, Status
 from slipway_doctor.errors import CouldNotRun
 from slipway_doctor.stream import Event, Recording, judge_stream
-from tests.doctor.proxy import running_proxy
+from tests.support.http_server import http_server
 from tests.support.ports import free_port
 from tests.support.service import JWT_SECRET, RunningService, running_service
 from tests.support.tokens import bearer
+
+# A proxy as found in front of services: it may buffer whole answers, drop headers, or compress.
+
+HOP_HEADERS = {"connection", "transfer-encoding", "content-length", "keep-alive"}
+
+
+@asynccontextmanager
+async def running_proxy(
+    upstream: str, *, drop: str = "", add: Mapping[str, str] | None = None, compress: bool = False
+) -> AsyncIterator[str]:
+    """Base URL of a proxy that waits for the whole answer before it passes it on. `drop` names a request header."""
+    async with httpx.AsyncClient(base_url=upstream, timeout=30) as client:
+
+        async def carry(request: web.Request) -> web.Response:
+            headers = {name: value for name, value in request.headers.items() if name.lower() not in {drop.lower(), "host"}}
+            answer = await client.request(request.method, request.raw_path, headers=headers, content=await request.read())
+            kept = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_HEADERS}
+            made = web.Response(status=answer.status_code, body=answer.content, headers={**kept, **(add or {})})
+            if compress:
+                made.enable_compression()  # for who takes it
+            return made
+
+        async with http_server(carry) as url:
+            yield url
+
 
 SLOW = {"AGENT_GRAPH": "tests.doctor.graphs:speaking"}
 

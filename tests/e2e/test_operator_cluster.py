@@ -7,7 +7,7 @@ import pytest
 
 from slipway_clients.cluster import Manifest
 from slipway_clients.cluster.http_cluster import connect
-from tests.clients.cluster.contract import CONTRACT, Check
+from tests.conformance.test_fake_cluster import CONTRACT, Check
 from tests.e2e.operator import install_crds
 from tests.support.cluster import Namespace, fresh_namespace
 

@@ -13,12 +13,70 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import fake_endpoint
 from tests.e2e.agent import CHART, SERVICE_IMAGE, Agent, default_values, open_door
 from tests.e2e.operator import running_operator
 from tests.support.cluster import fresh_namespace, require_api, wait_until
 from tests.support.figures import Report
 from tests.support.helm import Release
+
+# A model endpoint in the cluster: knows /models alone, and can be told to refuse every key.
+
+SCRIPT = """
+import http.server
+class Endpoint(http.server.BaseHTTPRequestHandler):
+    status = 200
+    def do_GET(self):
+        self.send_response(Endpoint.status)
+        self.end_headers()
+    def do_POST(self):
+        Endpoint.status = int(self.path.strip("/"))
+        self.send_response(204)
+        self.end_headers()
+http.server.ThreadingHTTPServer(("", 8080), Endpoint).serve_forever()
+"""
+
+ANSWER_WITH = """
+import urllib.request
+urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:8080/{status}", method="POST"))
+"""
+
+
+def endpoint_manifests(image: str) -> list[dict[str, Any]]:
+    """A Deployment and a Service, both named `model`."""
+    labels = {"app": "model"}
+    container = {
+        "name": "model",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python", "-c", SCRIPT],
+        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+    pod = {
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 1,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+    }
+    return [
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "model"},
+            "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "model"},
+            "spec": {"selector": labels, "ports": [{"port": 8080}]},
+        },
+    ]
+
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(480)]
 
@@ -75,7 +133,7 @@ def watched() -> Iterator[Watched]:
         for name, revision in (("model-key", "1"), ("model-key-2", "2")):
             data = {"current": "a-key", "revision": revision}
             namespace.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data})
-        for manifest in fake_endpoint.manifests(SERVICE_IMAGE):
+        for manifest in endpoint_manifests(SERVICE_IMAGE):
             namespace.apply(manifest)
         on = {"enabled": True}
         values = default_values() | {
@@ -164,7 +222,7 @@ def key_too_old(watched: Watched) -> Iterator[None]:
 @contextmanager
 def endpoint_refuses(watched: Watched) -> Iterator[None]:
     def answer_with(status: int) -> None:
-        watched.kubectl("exec", "deployment/model", "--", "python", "-c", fake_endpoint.ANSWER_WITH.format(status=status))
+        watched.kubectl("exec", "deployment/model", "--", "python", "-c", ANSWER_WITH.format(status=status))
 
     answer_with(401)
     try:

@@ -1,12 +1,14 @@
 """Endpoints of known providers, as their documentation has their wire: each answers, calls a tool, and is billed by its usage.
 
-`tests/support/provider_shapes.py` is what they send, over real HTTP. A graph has a model of each, as `ChatOpenAI(model=…)`.
+`tests/support/provider_shapes.py` is what they send, over real HTTP, and below is Anthropic's own API. A graph has a model of
+each, as `ChatOpenAI(model=…)`.
 A client that a graph brings itself (Anthropic's, Azure's) is billed likewise.
 """
 
 import asyncio
 import importlib
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,75 @@ from langgraph.prebuilt import ToolNode, tools_condition
 from psycopg.rows import dict_row
 
 from tests.field.serving import ModelEndpoint, ask, served, stream
-from tests.support import anthropic_shapes as claude
-from tests.support.provider_shapes import ANSWER, PRICES, SHAPES, THOUGHT, TOOL_CALL
+from tests.support.provider_shapes import ANSWER, PRICES, SHAPES, THOUGHT, TOOL_CALL, cost
+
+# What Anthropic's Messages API streams to its own client, by its public documentation: a tool call; an answer with thoughts.
+
+Json = dict[str, Any]
+
+CLAUDE = "claude-shape-1"
+
+
+def _begun(usage: Json) -> Json:
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": CLAUDE, "content": [], "usage": usage}
+    return {"type": "message_start", "message": {**message, "stop_reason": None, "stop_sequence": None}}
+
+
+def _block(index: int, block: Json, *deltas: Json) -> list[Json]:
+    return [
+        {"type": "content_block_start", "index": index, "content_block": block},
+        *({"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas),
+        {"type": "content_block_stop", "index": index},
+    ]
+
+
+def _ended(reason: str, usage: Json) -> list[Json]:
+    return [
+        {"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": None}, "usage": usage},
+        {"type": "message_stop"},
+    ]
+
+
+CLAUDE_CALL = [
+    _begun({"input_tokens": 400, "output_tokens": 1}),
+    {"type": "ping"},
+    *_block(
+        0,
+        {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}},
+        {"type": "input_json_delta", "partial_json": '{"city": '},
+        {"type": "input_json_delta", "partial_json": '"Paris"}'},
+    ),
+    *_ended("tool_use", {"input_tokens": 400, "output_tokens": 20}),
+]
+CLAUDE_CALL_USD = cost(400, 0, 0, 20)
+
+_CLAUDE_CACHED = {
+    "input_tokens": 200,
+    "cache_read_input_tokens": 1_500,
+    "cache_creation_input_tokens": 400,
+    "output_tokens": 1,
+}
+CLAUDE_ANSWER = [
+    _begun(_CLAUDE_CACHED),
+    *_block(
+        0,
+        {"type": "thinking", "thinking": "", "signature": ""},
+        {"type": "thinking_delta", "thinking": THOUGHT[:6]},
+        {"type": "thinking_delta", "thinking": THOUGHT[6:]},
+        {"type": "signature_delta", "signature": "c2lnbmF0dXJl"},
+    ),
+    *_block(
+        1,
+        {"type": "text", "text": ""},
+        {"type": "text_delta", "text": "It rains"},
+        {"type": "text_delta", "text": " in Paris."},
+    ),
+    *_ended("end_turn", {**_CLAUDE_CACHED, "output_tokens": 60}),
+]
+CLAUDE_ANSWER_USD: Decimal = cost(200, 1_500, 400, 60)
+
+CLAUDE_ERROR = (529, {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}, "request_id": "req_1"})
+
 
 ORIGIN = {"url": ""}
 """Of the endpoint, for the graph's own clients."""
@@ -40,7 +109,7 @@ def weather(city: str) -> str:
 
 
 def model_of(name: str, way: str) -> BaseChatModel:
-    if name == claude.MODEL:
+    if name == CLAUDE:
         return init_chat_model(f"anthropic:{name}", base_url=ORIGIN["url"], api_key="sk-ant", max_retries=0)
     if way == "deployment":
         return AzureChatOpenAI(
@@ -98,10 +167,10 @@ class Providers(ModelEndpoint):
         payload = await self._record(request)
         content = payload["messages"][0]["content"]
         if "error" in (content if isinstance(content, str) else content[0]["text"]):
-            refused = web.json_response(claude.ERROR[1], status=claude.ERROR[0])
+            refused = web.json_response(CLAUDE_ERROR[1], status=CLAUDE_ERROR[0])
             refused.force_close()
             return refused
-        events = claude.ANSWER if len(payload["messages"]) > 1 else claude.CALL
+        events = CLAUDE_ANSWER if len(payload["messages"]) > 1 else CLAUDE_CALL
         return await _send(request, [b"event: %b\ndata: %b" % (e["type"].encode(), orjson.dumps(e)) for e in events])
 
     async def _record(self, request: web.Request) -> dict[str, Any]:
@@ -135,7 +204,7 @@ async def client(
     for name, value in env.items():
         monkeypatch.setenv(name, value)  # what the graph's ChatOpenAI reads
     table = tmp_path / "prices.yaml"
-    table.write_text(yaml.safe_dump(dict.fromkeys([*SHAPES, claude.MODEL], PRICES)))
+    table.write_text(yaml.safe_dump(dict.fromkeys([*SHAPES, CLAUDE], PRICES)))
     more = {"MODEL": "openai", "MODEL_MAX_RETRIES": "0", "MODEL_CIRCUIT_FAILURES": "0", "PRICE_FILE": str(table)}
     async with served(database_url, __name__, **env, **more) as opened:
         yield opened
@@ -184,13 +253,13 @@ async def test_a_graph_is_told_the_error_of_each_provider(client: httpx.AsyncCli
 @pytest.mark.slow  # to import Anthropic's client takes seconds
 async def test_anthropics_own_client_is_billed_by_what_it_reports(client: httpx.AsyncClient, database_url: str) -> None:
     await asyncio.to_thread(importlib.import_module, "langchain_anthropic")
-    run = await stream(client, claude.MODEL)
+    run = await stream(client, CLAUDE)
     assert (run.text, "".join(event["text"] for event in run.named("reasoning"))) == (ANSWER, THOUGHT)
     assert [event["args"] for event in run.named("tool_start")] == [TOOL_CALL]
     called, answered = await ledger(database_url, run.named("run")[0]["run_id"])
-    assert (called["input"], called["output"], called["cost_usd"]) == (400, 20, claude.CALL_USD)
-    assert (answered["input"], answered["cached"], answered["cost_usd"]) == (2_100, 1_500, claude.ANSWER_USD)
-    failed = await ask(client, f"{claude.MODEL} failure of the error kind")
+    assert (called["input"], called["output"], called["cost_usd"]) == (400, 20, CLAUDE_CALL_USD)
+    assert (answered["input"], answered["cached"], answered["cost_usd"]) == (2_100, 1_500, CLAUDE_ANSWER_USD)
+    failed = await ask(client, f"{CLAUDE} failure of the error kind")
     assert (failed["outcome"], failed["error"]["code"]) == ("failed", "graph_failed")
 
 

@@ -14,6 +14,10 @@ POD = {
     "container": "agent",
 }
 
+MINUTE = 60.0
+HOUR = 3600.0
+DAY = 24 * HOUR
+
 STEP = 15.0
 """Seconds between two scrapes."""
 
@@ -69,3 +73,47 @@ def counter(increments: Iterable[float]) -> list[float]:
 def growing(*parts: tuple[float, float], step: float = STEP) -> list[float]:
     """A counter that grows by so much with each scrape, for so many seconds."""
     return counter(phases(*parts, step=step))
+
+
+def http(code: str) -> Series:
+    return Series("agent_http_requests_total", {"method": "POST", "route": "/chat", "code": code})
+
+
+def runs(outcome: str) -> Series:
+    return Series("agent_runs_total", {"outcome": outcome})
+
+
+def requests(status: str) -> Series:
+    return Series("agent_llm_requests_total", {"model": "gpt", "status": status})
+
+
+def tool(status: str, name: str = "search") -> Series:
+    return Series("agent_tool_calls_total", {"tool": name, "status": status})
+
+
+def resumes(result: str) -> Series:
+    return Series("agent_stream_resumes_total", {"result": result})
+
+
+def turns_within(bound: str) -> Series:
+    return Series("agent_turn_duration_seconds_bucket", {"le": bound})
+
+
+TURNS = Series("agent_turn_duration_seconds_count")
+
+
+def gauge(alert: str, title: str, series: dict[Series, list[float]], *seen: Sighting, step: float = MINUTE) -> Case:
+    return Case(alert, title, {str(each): values for each, values in series.items()}, seen, step)
+
+
+def of_release(at: float, summary: str, **labels: str) -> Sighting:
+    return Sighting(at, {**RELEASE, **labels}, f"shop/bot: {summary}")
+
+
+def steady(value: float, seconds: float) -> list[float]:
+    """From 0 to `seconds`, with a sample each minute."""
+    return phases((value, seconds + MINUTE), step=MINUTE)
+
+
+def rising_then_falling(high: float, low: float, seconds: float) -> list[float]:
+    return phases((high, seconds), (low, seconds + MINUTE), step=MINUTE)

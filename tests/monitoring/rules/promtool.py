@@ -4,6 +4,7 @@ import math
 import shutil
 import subprocess
 from collections import defaultdict
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.monitoring.rules.history import Case, Sighting
+from slipway_monitoring.rules import Selector, Slo, Thresholds, render
+from tests.monitoring.rules.history import RELEASE, Case, Sighting
 
 
 def seconds(value: float) -> str:
@@ -72,6 +74,16 @@ def write(folder: Path, number: int, cases: list[Case], rules: list[dict[str, An
     path = folder / f"tests-{number}.yaml"
     path.write_text(yaml.safe_dump(tests), encoding="utf-8")
     return path
+
+
+def run_cases(folder: Path, cases: Iterable[Case], *, thresholds: Thresholds, slos: Iterable[Slo] = ()) -> None:
+    """Evaluates the rules of these options on each case, in one process; where they see something else, the test fails."""
+    rules = [rule for group in render(thresholds, selector=Selector(**RELEASE), slos=slos) for rule in group["rules"]]
+    files: list[Path] = []
+    by_alert = sorted(cases, key=lambda case: (case.alert, case.step))
+    for (alert, _), same in groupby(by_alert, key=lambda case: (case.alert, case.step)):
+        files.append(write(folder, len(files), [*same], [rule for rule in rules if rule["alert"] == alert]))
+    promtool("test", "rules", *files)
 
 
 def promtool(*arguments: str | Path) -> str:

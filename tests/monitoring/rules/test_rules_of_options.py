@@ -1,11 +1,32 @@
-"""Cases of what is off or the same for all by default: limits of one tool, route or model, a budget, objectives."""
+"""Alerts on what is off or the same for all by default: limits of one tool, route or model, a budget, objectives."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
 
 from slipway_monitoring.rules import Slo, Thresholds
-from tests.monitoring.rules.cases import DAY, HOUR, MINUTE, TURNS, gauge, http, of_release, requests, runs, tool, turns_within
-from tests.monitoring.rules.history import Case, Series, Sighting, growing
+from tests.monitoring.rules.history import (
+    DAY,
+    HOUR,
+    MINUTE,
+    TURNS,
+    Case,
+    Series,
+    Sighting,
+    gauge,
+    growing,
+    http,
+    of_release,
+    requests,
+    runs,
+    tool,
+    turns_within,
+)
+from tests.monitoring.rules.promtool import run_cases
+
+pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +116,8 @@ def _slow() -> Iterator[Case]:
     yield gauge(name, "fires when 4 % are slow for days, and resolves", days, *seen, Sighting(5 * DAY), step=step)
     well = {TURNS: growing((1000, 4 * DAY), step=step), within: growing((995, 4 * DAY), step=step)}
     yield gauge(name, "is silent at half of the budget", well, Sighting(4 * DAY), step=step)
+
+
+@pytest.mark.parametrize("option", [*options()], ids=lambda option: option.cases[0].alert)
+def test_an_alert_of_an_option_fires_when_it_should_and_only_then(tmp_path: Path, option: Options) -> None:
+    run_cases(tmp_path, option.cases, thresholds=option.thresholds, slos=option.slos)

@@ -1,14 +1,34 @@
-"""Cases that every alert on a share of bad events must pass."""
+"""Every alert on a share of bad events, by Prometheus' own test runner, on the same cases."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from tests.monitoring.rules.history import RELEASE, STEP, Case, Series, Sighting, growing
+import pytest
+
+from slipway_monitoring.rules import Thresholds
+from tests.monitoring.rules.history import (
+    MINUTE,
+    RELEASE,
+    STEP,
+    TURNS,
+    Case,
+    Series,
+    Sighting,
+    growing,
+    http,
+    requests,
+    resumes,
+    runs,
+    tool,
+    turns_within,
+)
+from tests.monitoring.rules.promtool import run_cases
+
+pytestmark = pytest.mark.slow
 
 EACH_SCRAPE = 1000.0
 """Events between two scrapes under load: enough to tell a share just above the limit from one just below."""
-
-MINUTE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +92,101 @@ class Ratio:
         values = self._values([(EACH_SCRAPE, seconds)], [(0.0, seconds)], namespace="elsewhere")
         values |= self._values([(EACH_SCRAPE, seconds)], [(0.0, seconds)], job="neighbour")
         return Case(self.alert, "is silent about other releases", values, [Sighting(seconds)])
+
+
+RATIOS = (
+    Ratio(
+        "AgentTurnLatencyHigh",
+        bad=(TURNS, turns_within("45.0")),
+        good=(TURNS, turns_within("45.0"), turns_within("30.0")),
+        limit=0.01,
+        window=10 * MINUTE,
+        hold=5 * MINUTE,
+        keep=5 * MINUTE,
+        summary="{} of turns take longer than 30 s",
+    ),
+    Ratio(
+        "AgentHttpErrorsHigh",
+        bad=(http("503"),),
+        good=(http("200"),),
+        limit=0.05,
+        window=5 * MINUTE,
+        hold=2 * MINUTE,
+        keep=5 * MINUTE,
+        summary="{} of HTTP requests are answered with 5xx",
+    ),
+    Ratio(
+        "AgentRunsFailing",
+        bad=(runs("failed"),),
+        good=(runs("completed"),),
+        limit=0.05,
+        window=10 * MINUTE,
+        hold=2 * MINUTE,
+        keep=5 * MINUTE,
+        summary="{} of runs end as failed or timeout",
+    ),
+    Ratio(
+        "AgentStreamGaps",
+        bad=(resumes("gap"),),
+        good=(resumes("log"),),
+        limit=0.05,
+        window=30 * MINUTE,
+        hold=0,
+        keep=15 * MINUTE,
+        summary="{} of reconnecting streams have lost events",
+    ),
+    Ratio(
+        "AgentToolFailuresHigh",
+        bad=(tool("error"),),
+        good=(tool("ok"),),
+        limit=0.10,
+        window=10 * MINUTE,
+        hold=5 * MINUTE,
+        keep=5 * MINUTE,
+        summary="{} of the calls of tool search fail",
+        labels={"tool": "search"},
+    ),
+    Ratio(
+        "AgentIterationLimitHigh",
+        bad=(runs("iteration_limit"),),
+        good=(runs("completed"),),
+        limit=0.01,
+        window=30 * MINUTE,
+        hold=5 * MINUTE,
+        keep=5 * MINUTE,
+        summary="{} of runs stop at the iteration limit",
+    ),
+    Ratio(
+        "AgentModelEndpointFailing",
+        bad=(requests("server_error"),),
+        good=(requests("ok"),),
+        limit=0.20,
+        window=5 * MINUTE,
+        hold=2 * MINUTE,
+        keep=5 * MINUTE,
+        summary="{} of the requests to model gpt fail",
+        labels={"model": "gpt"},
+    ),
+    Ratio(
+        "AgentModelRateLimited",
+        bad=(requests("rate_limited"),),
+        good=(requests("ok"),),
+        limit=0.05,
+        window=10 * MINUTE,
+        hold=5 * MINUTE,
+        keep=5 * MINUTE,
+        summary="{} of the requests to model gpt are rate limited",
+        labels={"model": "gpt"},
+    ),
+)
+"""With the default thresholds."""
+
+
+def ratio_cases() -> Iterator[Case]:
+    """Of every alert."""
+    for ratio in RATIOS:
+        yield from ratio.cases()
+
+
+def test_every_alert_on_a_share_fires_just_above_its_limit_and_for_this_release_only(tmp_path: Path) -> None:
+    run_cases(tmp_path, ratio_cases(), thresholds=Thresholds())
