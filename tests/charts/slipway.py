@@ -89,7 +89,7 @@ SCALED["keda"] = values_of(
 )
 
 PLATFORMS: dict[str, Values] = {
-    path.name.removesuffix("-values.yaml"): yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.name.removesuffix("-values.yaml"): yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
     for path in sorted((CHART / "ci").glob("*-values.yaml"))
     if path.name != "umbrella-values.yaml"
 }
@@ -135,5 +135,5 @@ def write_umbrella(folder: Path, *aliases: str) -> Path:
     shutil.copytree(CHART, folder / "charts/slipway")
     needs = [{"name": "slipway", "version": ">=0.0.0-0", "alias": alias, "condition": f"{alias}.enabled"} for alias in aliases]
     chart = {"apiVersion": "v2", "name": "umbrella", "version": "1.0.0", "dependencies": needs}
-    (folder / "Chart.yaml").write_text(yaml.safe_dump(chart), encoding="utf-8")
+    (folder / "Chart.yaml").write_text(yaml.dump(chart, Dumper=yaml.CSafeDumper), encoding="utf-8")
     return folder

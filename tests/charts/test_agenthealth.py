@@ -20,7 +20,7 @@ HEALTH = values_of(
 
 def test_it_names_the_release_and_fits_the_definition() -> None:
     health = made("AgentHealth", HEALTH)
-    schema = yaml.safe_load(CRD.read_text(encoding="utf-8"))["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    schema = yaml.load(CRD.read_text(encoding="utf-8"), yaml.CSafeLoader)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 
     jsonschema.validate(health["spec"], {**schema["properties"]["spec"], "additionalProperties": False})
     assert health["spec"] == {

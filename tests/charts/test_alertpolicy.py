@@ -30,7 +30,7 @@ def test_the_policy_is_about_the_release_and_carries_the_labels_that_prometheus_
 
 def test_the_policy_fits_the_definition_that_the_operators_chart_brings() -> None:
     source = CHART.parent / "slipway-operator" / "crds-source" / "alertpolicies.yaml"
-    [version] = yaml.safe_load(source.read_text(encoding="utf-8"))["spec"]["versions"]
+    [version] = yaml.load(source.read_text(encoding="utf-8"), yaml.CSafeLoader)["spec"]["versions"]
     schema = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
 
     policy = made("AlertPolicy", POLICY)["spec"]

@@ -34,7 +34,7 @@ def config_maps(chart: Path, *, runbooks: str = URL, release: str = "my-agent", 
     values = {"monitoring": {"dashboards": dashboards, "alerts": {"runbooksUrl": runbooks}}}
     with Chart.load(chart) as loaded:
         rendered = loaded.render(values, name=release, namespace="support")
-    return [document for text in rendered.values() for document in yaml.safe_load_all(text) if document]
+    return [document for text in rendered.values() for document in yaml.load_all(text, yaml.CSafeLoader) if document]
 
 
 def dashboards_of(maps: list[Json]) -> dict[str, Json]:
@@ -94,7 +94,7 @@ def test_the_operators_chart_brings_its_dashboard() -> None:
     values = {"monitoring": {"dashboards": {"enabled": True}}}
     with Chart.load(OPERATOR.parent.parent) as loaded:
         rendered = loaded.render(values, name="slipway-operator", namespace="slipway-system")
-    (config_map,) = yaml.safe_load_all(rendered["slipway-operator/templates/dashboards.yaml"])
+    (config_map,) = yaml.load_all(rendered["slipway-operator/templates/dashboards.yaml"], yaml.CSafeLoader)
 
     assert config_map["metadata"]["labels"]["grafana_dashboard"] == "1"
     assert config_map["metadata"]["annotations"] == {"grafana_folder": "Slipway"}

@@ -15,7 +15,7 @@ K8S = CHART.parent.parent / "k8s"
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+    return list(yaml.load_all(path.read_text(encoding="utf-8"), yaml.CSafeLoader))
 
 
 def examples() -> Iterator[tuple[str, dict[str, Any]]]:

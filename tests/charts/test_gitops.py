@@ -20,7 +20,7 @@ CHARTS = {"charts/slipway": slipway.manifests, "charts/slipway-operator": operat
 
 def documents(path: Path) -> list[Manifest]:
     files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
-    return [document for file in files for document in yaml.safe_load_all(file.read_text(encoding="utf-8"))]
+    return [document for file in files for document in yaml.load_all(file.read_text(encoding="utf-8"), yaml.CSafeLoader)]
 
 
 def releases(tool: str) -> Iterator[tuple[str, dict[str, Any]]]:

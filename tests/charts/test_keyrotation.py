@@ -17,7 +17,7 @@ ON = values_of(
 
 def test_it_rotates_the_models_secret_and_fits_the_definition() -> None:
     rotation = made("KeyRotation", EXTERNAL, ON)
-    schema = yaml.safe_load(CRD.read_text(encoding="utf-8"))["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    schema = yaml.load(CRD.read_text(encoding="utf-8"), yaml.CSafeLoader)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 
     jsonschema.validate(rotation["spec"], {**schema["properties"]["spec"], "additionalProperties": False})
     assert rotation["spec"]["target"] == {"secretName": "model-key"}

@@ -11,7 +11,7 @@ from agent_service.main import CONNECTIONS_SECONDS, HAND_OVER_SECONDS, STREAMS_S
 from agent_service.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+COMPOSE: dict[str, Any] = yaml.load((ROOT / "compose.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)
 SERVICES: dict[str, Any] = COMPOSE["services"]
 REPLICAS = {name: service for name, service in SERVICES.items() if service.get("command") == ["serve"]}
 NGINX = (ROOT / "k8s/nginx/nginx.conf").read_text(encoding="utf-8")

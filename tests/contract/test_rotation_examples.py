@@ -13,7 +13,7 @@ from agent_operator.reconcile.rotation.status import Pending, RotationStatus, du
 from tests.support.clock import WallClock
 
 ROOT = Path(__file__).parents[2]
-CRD = yaml.safe_load((ROOT / "charts/slipway-operator/crds-source/keyrotations.yaml").read_text(encoding="utf-8"))
+CRD = yaml.load((ROOT / "charts/slipway-operator/crds-source/keyrotations.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)
 SCHEMA = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
 NOW = WallClock().now()
 
@@ -28,7 +28,7 @@ def closed(schema: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_examples_of_the_page_are_understood() -> None:
     page = (ROOT / "docs/operations/key-rotation.md").read_text(encoding="utf-8")
-    fences = [yaml.safe_load(token.content) for token in MarkdownIt().parse(page) if token.info == "yaml"]
+    fences = [yaml.load(token.content, yaml.CSafeLoader) for token in MarkdownIt().parse(page) if token.info == "yaml"]
     objects = [each for each in fences if each.get("kind") == "KeyRotation"]
 
     assert objects

@@ -74,7 +74,7 @@ def series() -> list[str]:
     """Each metric of the rules on each pod, with each of these labels."""
     return [
         str(Series(metric, {**pod, label: value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")}))
-        for metric in metrics(yaml.safe_dump(groups(), width=10_000))
+        for metric in metrics(yaml.dump(groups(), width=10_000, Dumper=yaml.CSafeDumper))
         for pod in PODS
         for label, values in LABELS.items()
         for value in values
@@ -84,10 +84,11 @@ def series() -> list[str]:
 def evaluate(folder: Path, rules: list[dict[str, Any]]) -> str:
     """Fails when a rule cannot be evaluated."""
     case = {"interval": "5m", "input_series": [{"series": each, "values": "1+7x12"} for each in series()]}
-    (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": rules}), encoding="utf-8")
+    (folder / "rules.yaml").write_text(yaml.dump({"groups": rules}, Dumper=yaml.CSafeDumper), encoding="utf-8")
     tests = folder / "tests.yaml"
     tests.write_text(
-        yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "5m", "tests": [case]}), encoding="utf-8"
+        yaml.dump({"rule_files": ["rules.yaml"], "evaluation_interval": "5m", "tests": [case]}, Dumper=yaml.CSafeDumper),
+        encoding="utf-8",
     )
     return promtool("test", "rules", tests)
 
@@ -95,7 +96,7 @@ def evaluate(folder: Path, rules: list[dict[str, Any]]) -> str:
 def test_every_rule_is_evaluated_while_old_and_new_pods_stand_side_by_side(tmp_path: Path) -> None:
     assert "SUCCESS" in evaluate(tmp_path, groups())
     assert "SUCCESS" in promtool("check", "rules", tmp_path / "rules.yaml")
-    assert len(metrics(yaml.safe_dump(groups(), width=10_000))) > 15
+    assert len(metrics(yaml.dump(groups(), width=10_000, Dumper=yaml.CSafeDumper))) > 15
 
 
 def test_the_reported_rule_fails_on_the_same_pods(tmp_path: Path) -> None:

@@ -49,7 +49,9 @@ def test_the_query_is_one_element_or_none_on_a_real_prometheus(tmp_path: Path) -
         for name, (given, expected) in HISTORIES.items()
     ]
     path = tmp_path / "tests.yaml"
-    path.write_text(yaml.safe_dump({"rule_files": [], "evaluation_interval": "15s", "tests": tests}), encoding="utf-8")
+    path.write_text(
+        yaml.dump({"rule_files": [], "evaluation_interval": "15s", "tests": tests}, Dumper=yaml.CSafeDumper), encoding="utf-8"
+    )
     assert "SUCCESS" in promtool("test", "rules", path)
 
 

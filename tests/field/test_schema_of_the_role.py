@@ -35,7 +35,7 @@ EVERYTHING_GONE = Retention(event_hours=1e-9, session_days=1e-9)
 
 
 def role_of_compose() -> str:
-    service = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    service = yaml.load((ROOT / "compose.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)["services"]
     user = str(conninfo_to_dict(service["migrate"]["environment"]["DATABASE_URL"])["user"])
     assert user == service["postgres"]["environment"]["POSTGRES_USER"]
     return user

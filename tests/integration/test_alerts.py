@@ -85,7 +85,7 @@ async def running_alertmanager(folder: Path, webhook: Webhook) -> AsyncIterator[
     }
     receiver = {"name": "hook", "webhook_configs": [{"url": webhook.url, "send_resolved": True}]}
     config = folder / "alertmanager.yaml"
-    config.write_text(yaml.safe_dump({"route": route, "receivers": [receiver]}), encoding="utf-8")
+    config.write_text(yaml.dump({"route": route, "receivers": [receiver]}, Dumper=yaml.CSafeDumper), encoding="utf-8")
     url = f"http://127.0.0.1:{free_port()}"
     command = [
         binary,

@@ -32,7 +32,7 @@ POD = {
 
 
 def read(name: str) -> dict[str, Any]:
-    config: dict[str, Any] = yaml.safe_load((MONITORING / name).read_text(encoding="utf-8"))
+    config: dict[str, Any] = yaml.load((MONITORING / name).read_text(encoding="utf-8"), yaml.CSafeLoader)
     return config
 
 
@@ -110,7 +110,7 @@ def test_prometheus_names_targets_as_alerts_and_dashboards_expect(tmp_path: Path
         {"targets": [f"127.0.0.1:{9 + number}"], "labels": {**POD, **other}} for number, other in enumerate([{}, *others])
     ]
     file = tmp_path / "prometheus.yaml"
-    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    file.write_text(yaml.dump(config, Dumper=yaml.CSafeDumper), encoding="utf-8")
 
     found = json.loads(output(promtool, "check", "service-discovery", "--timeout=1s", file, "slipway"))
 
@@ -120,7 +120,9 @@ def test_prometheus_names_targets_as_alerts_and_dashboards_expect(tmp_path: Path
 
 def test_grafanas_sidecar_looks_for_what_the_chart_puts_on_dashboards() -> None:
     sidecar = read("kube-prometheus-stack.values.yaml")["grafana"]["sidecar"]["dashboards"]
-    chart = yaml.safe_load((ROOT / "charts/slipway/values.yaml").read_text(encoding="utf-8"))["monitoring"]["dashboards"]
+    chart = yaml.load((ROOT / "charts/slipway/values.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)["monitoring"][
+        "dashboards"
+    ]
 
     assert chart["labels"] == {sidecar["label"]: sidecar["labelValue"]}
     assert set(chart["annotations"]) == {sidecar["folderAnnotation"]}

@@ -204,7 +204,7 @@ async def client(
     for name, value in env.items():
         monkeypatch.setenv(name, value)  # what the graph's ChatOpenAI reads
     table = tmp_path / "prices.yaml"
-    table.write_text(yaml.safe_dump(dict.fromkeys([*SHAPES, CLAUDE], PRICES)))
+    table.write_text(yaml.dump(dict.fromkeys([*SHAPES, CLAUDE], PRICES), Dumper=yaml.CSafeDumper))
     more = {"MODEL": "openai", "MODEL_MAX_RETRIES": "0", "MODEL_CIRCUIT_FAILURES": "0", "PRICE_FILE": str(table)}
     async with served(database_url, __name__, **env, **more) as opened:
         yield opened

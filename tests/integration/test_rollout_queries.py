@@ -132,7 +132,7 @@ LIMITS = {
 
 
 def documents(name: str) -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all((ROLLOUTS / name).read_text(encoding="utf-8")))
+    return list(yaml.load_all((ROLLOUTS / name).read_text(encoding="utf-8"), yaml.CSafeLoader))
 
 
 def argo(version: str = "2") -> Iterator[tuple[str, str]]:

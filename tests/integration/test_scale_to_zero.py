@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parents[2] / "k8s/scale-to-zero"
 
 
 def documents(name: str) -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all((FOLDER / name).read_text(encoding="utf-8")))
+    return list(yaml.load_all((FOLDER / name).read_text(encoding="utf-8"), yaml.CSafeLoader))
 
 
 async def waiting(database_url: str) -> int:

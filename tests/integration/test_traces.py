@@ -119,6 +119,7 @@ async def test_a_question_is_one_tree_below_the_callers_span(protocol: Protocol,
     assert shown == {f"agent_{name}_seconds": TRACE_ID for name in timed}
 
 
+@pytest.mark.xdist_group("warm")
 async def test_a_run_that_is_handed_over_stays_one_trace(database_url: str, tmp_path: Path) -> None:
     slow = Script(token_count=80, tokens_per_second=20)
     with collector("grpc") as traces:

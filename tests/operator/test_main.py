@@ -128,6 +128,9 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
         yield Server(path, cluster)
 
 
+# Each starts an interpreter: 1.2 s of CPU. `make test` has the two that show that it starts, serves and ends.
+
+
 async def test_it_answers_its_probe_with_its_version_and_stops_on_sigterm(server: Server) -> None:
     port = free_port()
     async with operator(server.kubeconfig, port) as process:
@@ -156,6 +159,7 @@ async def test_it_lists_and_watches_its_own_kinds_and_asks_for_nobodys_secrets(s
     assert not [each for each in server.cluster.asked if "leases" in each], "one Lease per namespace that has objects"
 
 
+@pytest.mark.slow
 async def test_with_namespaces_it_asks_for_nothing_of_the_whole_cluster(server: Server) -> None:
     watched = "GET /apis/slipway.dev/v1alpha1/namespaces/team/alertpolicies"
     async with operator(server.kubeconfig, free_port(), WATCH_NAMESPACES="team") as process:
@@ -170,6 +174,7 @@ async def test_with_namespaces_it_asks_for_nothing_of_the_whole_cluster(server: 
     }
 
 
+@pytest.mark.slow
 async def test_without_its_roles_it_is_not_ready_and_says_so(server: Server) -> None:
     server.cluster.forbidden = True
     port = free_port()
@@ -187,6 +192,7 @@ async def test_without_its_roles_it_is_not_ready_and_says_so(server: Server) -> 
     assert b'"error": "alertpolicies is forbidden", "event": "objects_not_listed"' in output
 
 
+@pytest.mark.slow
 async def test_a_wrong_setting_ends_it_with_a_line_that_names_the_variable(server: Server) -> None:
     async with operator(server.kubeconfig, free_port(), OPERATOR_STANDALONE="maybe") as process:
         _, output = await process.communicate()
@@ -194,6 +200,7 @@ async def test_a_wrong_setting_ends_it_with_a_line_that_names_the_variable(serve
     assert (process.returncode, output) == (2, b"OPERATOR_STANDALONE: expected true or false, got 'maybe'\n")
 
 
+@pytest.mark.slow
 async def test_without_a_cluster_it_ends_with_a_line_that_says_so(tmp_path: Path) -> None:
     async with operator(tmp_path / "none", free_port()) as process:
         _, output = await process.communicate()

@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import psycopg
@@ -14,6 +11,7 @@ from click.testing import CliRunner, Result
 from agent_service.auth.api_keys import ApiKeys
 from agent_service.cli import main
 from agent_service.settings import Settings
+from tests.support import warm
 from tests.support.commands import command_paths
 from tests.support.service import running_service
 
@@ -157,30 +155,14 @@ def test_ingest_brings_documents_in_and_says_when_some_failed(database_url: str,
     assert slipway("ingest", str(tmp_path / "nowhere"), DATABASE_URL=database_url).exit_code == WRONG
 
 
-def run_slipway(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """As a process of its own: what a terminal sees, libraries' lines included."""
-    code = "from agent_service.cli import main; main()"
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), **env}
-    return subprocess.run(
-        [sys.executable, "-c", code, *args], env=environ, capture_output=True, text=True, timeout=50, check=False
-    )  # fmt: skip
-
-
-def test_serve_on_a_database_that_was_not_migrated_says_so_in_one_line(empty_database_url: str) -> None:
-    result = run_slipway("serve", AUTH="disabled", DATABASE_URL=empty_database_url, PORT="0", OPS_PORT="0")
-    assert result.returncode == FAILED
-    last = result.stderr.splitlines()[-1]
-    assert last.startswith("slipway: database schema is 0, this build needs ")
-    assert last.endswith(": run `slipway migrate`")
-    assert "Traceback" not in result.stderr
-
-
+@pytest.mark.xdist_group("warm")
 def test_a_database_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    for command in (("migrate",), ("costs",)):
-        result = run_slipway(*command, DATABASE_URL=f"postgresql:///x?host={tmp_path}&connect_timeout=1")
-        assert result.returncode == FAILED
-        assert len(result.stderr.splitlines()) == 1, result.stderr
-        assert result.stderr.startswith("slipway: database: ")
+    for command in ("migrate", "costs"):
+        url = f"postgresql:///x?host={tmp_path}&connect_timeout=1"
+        code, said = warm.slipway(command, log=tmp_path / command, DATABASE_URL=url)  # a process: libraries may speak, too
+        assert code == FAILED
+        assert len(said.splitlines()) == 1, said
+        assert said.startswith("slipway: database: ")
 
 
 def test_a_job_beside_the_service_needs_no_langgraph_json(empty_database_url: str) -> None:

@@ -34,7 +34,7 @@ def values_of(*sets: str) -> Values:
         place = values
         for parent in parents:
             place = place.setdefault(parent, {})
-        place[key] = yaml.safe_load(text)
+        place[key] = yaml.load(text, yaml.CSafeLoader)
     return values
 
 

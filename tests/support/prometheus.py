@@ -40,9 +40,9 @@ async def running_prometheus(
 ) -> AsyncIterator[Prometheus]:
     """Scrapes the base URL `target` under these labels, and evaluates, `every` so often (such as `500ms`)."""
     binary = program("prometheus", "prometheus")
-    (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": rules}), encoding="utf-8")
+    (folder / "rules.yaml").write_text(yaml.dump({"groups": rules}, Dumper=yaml.CSafeDumper), encoding="utf-8")
     config = folder / "prometheus.yaml"
-    config.write_text(yaml.safe_dump(_config(target, labels, alertmanager, every)), encoding="utf-8")
+    config.write_text(yaml.dump(_config(target, labels, alertmanager, every), Dumper=yaml.CSafeDumper), encoding="utf-8")
     address = f"127.0.0.1:{free_port()}"
     command = [
         binary,

@@ -63,7 +63,9 @@ def git(folder: Path, *args: str) -> None:
 
 def crd(**properties: object) -> str:
     schema = {"properties": {"spec": {"properties": properties}}}
-    return yaml.safe_dump({"spec": {"versions": [{"name": "v1alpha1", "schema": {"openAPIV3Schema": schema}}]}})
+    return yaml.dump(
+        {"spec": {"versions": [{"name": "v1alpha1", "schema": {"openAPIV3Schema": schema}}]}}, Dumper=yaml.CSafeDumper
+    )
 
 
 @pytest.fixture
@@ -145,9 +147,9 @@ def test_a_published_chart_pulls_the_published_image_and_describes_itself(
     image = f"registry.example/slipway/{name}:{version}"
     deployment = one(render(chart, {}), "Deployment")
     assert image in {each["image"] for each in deployment["spec"]["template"]["spec"]["containers"]}
-    annotations = yaml.safe_load((chart / "Chart.yaml").read_text(encoding="utf-8"))["annotations"]
-    assert [each["image"] for each in yaml.safe_load(annotations["artifacthub.io/images"])] == [image]
-    assert yaml.safe_load(annotations["artifacthub.io/changes"]) == ["A page of two lines.", "Another.", "Nothing."]
+    annotations = yaml.load((chart / "Chart.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)["annotations"]
+    assert [each["image"] for each in yaml.load(annotations["artifacthub.io/images"], yaml.CSafeLoader)] == [image]
+    assert yaml.load(annotations["artifacthub.io/changes"], yaml.CSafeLoader) == ["A page of two lines.", "Another.", "Nothing."]
     assert (
         (chart / "LICENSE").read_text(encoding="utf-8").startswith((release.ROOT / "LICENSE").read_text(encoding="utf-8")[:100])
     )

@@ -40,7 +40,7 @@ EVERYTHING = values_of(
 )
 
 PLATFORMS: dict[str, Values] = {
-    path.name.removesuffix("-values.yaml"): yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.name.removesuffix("-values.yaml"): yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
     for path in sorted((CHART / "ci").glob("*-values.yaml"))
 }
 

@@ -31,7 +31,7 @@ def test_a_parent_chart_gives_it_an_alias_a_registry_and_a_condition(tmp_path: P
         for alias in ("operator", "other")
     ]
     chart = {"apiVersion": "v2", "name": "platform", "version": "1.0.0", "dependencies": needs}
-    (parent / "Chart.yaml").write_text(yaml.safe_dump(chart), encoding="utf-8")
+    (parent / "Chart.yaml").write_text(yaml.dump(chart, Dumper=yaml.CSafeDumper), encoding="utf-8")
     shared = {"imageRegistry": "registry.example", "imagePullSecrets": ["one", {"name": "two"}]}
     found = render(parent, {"global": shared, "other": {"enabled": False}}, name="platform")
 

@@ -65,14 +65,14 @@ def as_test(case: Case, rules: list[dict[str, Any]]) -> dict[str, Any]:
 def write(folder: Path, number: int, cases: list[Case], rules: list[dict[str, Any]]) -> Path:
     """A file with one alert's rules and one with its cases, which share a step."""
     group = {"name": "rules", "rules": [*map(with_summary_only, rules)]}
-    (folder / f"rules-{number}.yaml").write_text(yaml.safe_dump({"groups": [group]}), encoding="utf-8")
+    (folder / f"rules-{number}.yaml").write_text(yaml.dump({"groups": [group]}, Dumper=yaml.CSafeDumper), encoding="utf-8")
     tests = {
         "rule_files": [f"rules-{number}.yaml"],
         "evaluation_interval": seconds(cases[0].step),
         "tests": [as_test(case, rules) for case in cases],
     }
     path = folder / f"tests-{number}.yaml"
-    path.write_text(yaml.safe_dump(tests), encoding="utf-8")
+    path.write_text(yaml.dump(tests, Dumper=yaml.CSafeDumper), encoding="utf-8")
     return path
 
 

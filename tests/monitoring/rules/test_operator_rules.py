@@ -97,9 +97,11 @@ def as_test(case: Case) -> dict[str, object]:
 
 def test_each_alert_fires_when_it_should_and_only_then(tmp_path: Path) -> None:
     bare = [{**rule, "annotations": {}} for rule in rules().values()]
-    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": bare}]}), encoding="utf-8")
+    (tmp_path / "rules.yaml").write_text(
+        yaml.dump({"groups": [{"name": "all", "rules": bare}]}, Dumper=yaml.CSafeDumper), encoding="utf-8"
+    )
     tests = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [as_test(case) for case in CASES]}
-    (tmp_path / "tests.yaml").write_text(yaml.safe_dump(tests), encoding="utf-8")
+    (tmp_path / "tests.yaml").write_text(yaml.dump(tests, Dumper=yaml.CSafeDumper), encoding="utf-8")
 
     promtool("test", "rules", tmp_path / "tests.yaml")
 
@@ -110,7 +112,7 @@ def test_each_alert_has_a_case_both_ways() -> None:
 
 def test_prometheus_takes_the_rules_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "rules.yaml"
-    path.write_text(yaml.safe_dump({"groups": render_operator(selector=SELECTOR)}), encoding="utf-8")
+    path.write_text(yaml.dump({"groups": render_operator(selector=SELECTOR)}, Dumper=yaml.CSafeDumper), encoding="utf-8")
 
     assert "SUCCESS" in promtool("check", "rules", path)
 
@@ -144,7 +146,7 @@ def test_queries_of_the_runbooks_parse_and_name_metrics_that_exist(tmp_path: Pat
         for stem, text in texts.items()
     ]
     path = tmp_path / "rules.yaml"
-    path.write_text(yaml.safe_dump({"groups": [{"name": "runbooks", "rules": queries}]}), encoding="utf-8")
+    path.write_text(yaml.dump({"groups": [{"name": "runbooks", "rules": queries}]}, Dumper=yaml.CSafeDumper), encoding="utf-8")
 
     assert "SUCCESS" in promtool("check", "rules", path)
     assert {name for text in texts.values() for name in re.findall(r"slipway_operator_\w+", text)} <= declared()

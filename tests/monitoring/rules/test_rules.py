@@ -75,7 +75,7 @@ def test_names_of_tools_and_routes_are_escaped(tmp_path: Path) -> None:
     odd = {'say "hi"\\': 0.5, "a.b|c": 0.5, "/runs/{run_id}": 0.5}
     thresholds = Thresholds(tool_failure_ratio_by_tool=odd, http_error_ratio_by_route=odd, rate_limited_ratio_by_model=odd)
     path = tmp_path / "rules.yaml"
-    path.write_text(yaml.safe_dump({"groups": render(thresholds, selector=RELEASE)}), encoding="utf-8")
+    path.write_text(yaml.dump({"groups": render(thresholds, selector=RELEASE)}, Dumper=yaml.CSafeDumper), encoding="utf-8")
 
     assert "SUCCESS" in promtool("check", "rules", path)
 
@@ -134,7 +134,7 @@ def test_queries_of_the_runbooks_parse_and_name_metrics_that_exist(tmp_path: Pat
         if token.type == "fence" and token.info == "promql"
     ]
     path = tmp_path / "rules.yaml"
-    path.write_text(yaml.safe_dump({"groups": [{"name": "runbooks", "rules": queries}]}), encoding="utf-8")
+    path.write_text(yaml.dump({"groups": [{"name": "runbooks", "rules": queries}]}, Dumper=yaml.CSafeDumper), encoding="utf-8")
     named = {name for page in PAGES for name in metric_names(page.read_text(encoding="utf-8"))}
 
     assert len(queries) == len(PAGES)

@@ -25,7 +25,7 @@ DURATIONS = {"keyLifetime", "interval", "jitter", "timeout", "overlap", "deadlin
 
 def schema_of(kind: str) -> dict[str, Any]:
     for path in DEFINITIONS.glob("*.yaml"):
-        definition = yaml.safe_load(path.read_text(encoding="utf-8"))
+        definition = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
         if definition["spec"]["names"]["kind"] == kind:
             found: dict[str, Any] = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
             return found

@@ -102,6 +102,7 @@ def test_a_wrong_rule_is_told_by_its_line_and_name(tmp_path: Path, text: str, sa
     assert said in str(error.value)
 
 
+@pytest.mark.xdist_group("warm")
 def test_serve_does_not_start_with_a_wrong_rule(tmp_path: Path) -> None:
     file = write(tmp_path, "- name: again\n  pattern: (a)\\1\n")
     env = {"AUTH": "disabled", "INPUT_RULES_FILE": str(file), "PORT": "0", "OPS_PORT": "0"}

@@ -9,6 +9,8 @@ from psycopg.rows import dict_row
 from agent_service.db.migrate import Migration, _apply, check_schema, migrate, shipped
 from tests.support.warm import slipway
 
+pytestmark = pytest.mark.xdist_group("warm")
+
 CURRENT = shipped()[-1].version
 
 

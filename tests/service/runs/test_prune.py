@@ -340,6 +340,7 @@ async def test_the_background_pass_counts_and_measures(service: RunningService, 
     assert await service.metric("agent_table_bytes", table="run_events") > 0
 
 
+@pytest.mark.xdist_group("warm")
 async def test_the_command_counts_first_and_then_prunes(database_url: str, pool: Pool, tmp_path: Path) -> None:
     await insert_runs(pool, 3, 2)
 
