@@ -2,6 +2,9 @@
 
 Old and new code run side by side in a rollout, and old code comes back in a rollback. So a migration only adds
 (expand); one that takes away or renames what older code uses (contract) says from which schema on code can live with it.
+
+An index of a table that has rows is a migration of its own, built CONCURRENTLY outside of a transaction: a plain CREATE INDEX
+keeps every writer waiting until it has read the table, and runs would lose their leases meanwhile.
 """
 
 import re
@@ -13,7 +16,7 @@ from importlib.resources import files
 from typing import Any
 
 import psycopg
-from psycopg import IsolationLevel
+from psycopg import IsolationLevel, sql
 from psycopg.rows import dict_row
 
 from agent_service.db.session_settings import ENCODING, FACTS, PIN, SCHEMA, Pooler, Session, connect_string, session
@@ -36,6 +39,10 @@ CONTRACT = re.compile(r"^-- needs code of schema (\d+)$", re.MULTILINE)
 """Line of a migration that breaks older code: the oldest schema whose code still runs on the result."""
 
 
+INDEX = re.compile(r"(?:^--.*\n)*^CREATE (?:UNIQUE )?INDEX CONCURRENTLY IF NOT EXISTS (\w+) ON [^;]+;\n*", re.MULTILINE)
+"""All of a migration that is an index. PostgreSQL takes no other statement beside it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Migration:
     """One file of `migrations/`; `version` is the schema's number after it."""
@@ -49,6 +56,12 @@ class Migration:
         """Schema version of the oldest code that runs on the result; 0 means any."""
         found = CONTRACT.search(self.sql)
         return int(found[1]) if found else 0
+
+    @property
+    def index(self) -> str | None:
+        """Name of the index that is built while the service writes on; None: the migration is one short transaction."""
+        found = INDEX.fullmatch(self.sql)
+        return found[1] if found else None
 
 
 def shipped() -> list[Migration]:
@@ -128,7 +141,10 @@ def _migrate(conn: Connection, found: Session, report: Callable[[str], None]) ->
     pending = [m for m in shipped() if m.version not in applied]
     for migration in pending:
         report(migration.name)
-        _apply(conn, migration)
+        if migration.index and not found.shared:
+            _build_index(conn, migration, migration.index)
+        else:
+            _apply(conn, migration)
     return len(pending)
 
 
@@ -156,11 +172,31 @@ def _short_locks(conn: Connection) -> Iterator[None]:
 
 def _apply(conn: Connection, migration: Migration) -> None:
     with _short_locks(conn):
-        conn.execute(migration.sql.encode())
-        conn.execute(
-            "INSERT INTO slipway.schema_migrations (version, name, needs_code) VALUES (%s, %s, %s)",
-            (migration.version, migration.name, migration.needs_code),
-        )
+        # Behind a pooler all is one transaction: there an index is built in the plain way.
+        conn.execute(migration.sql.replace("INDEX CONCURRENTLY", "INDEX").encode())
+        _record(conn, migration)
+
+
+def _build_index(conn: Connection, migration: Migration, name: str) -> None:
+    # Without a limit on the wait for locks: nobody queues up behind it, and it waits for every transaction that is open.
+    if conn.execute(BROKEN, (name,)).fetchone():
+        conn.execute(sql.SQL("DROP INDEX CONCURRENTLY slipway.{}").format(sql.Identifier(name)))
+    conn.execute(migration.sql.encode())
+    _record(conn, migration)
+
+
+def _record(conn: Connection, migration: Migration) -> None:
+    conn.execute(
+        "INSERT INTO slipway.schema_migrations (version, name, needs_code) VALUES (%s, %s, %s)",
+        (migration.version, migration.name, migration.needs_code),
+    )
+
+
+BROKEN = """
+SELECT true AS broken FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE c.relnamespace = 'slipway'::regnamespace AND c.relname = %s AND NOT i.indisvalid
+"""
+"""An index that a migration was building when it was stopped: it stays behind, is written to, and is never read."""
 
 
 def _take_lock(conn: Connection, function: str) -> None:

@@ -1,4 +1,7 @@
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 import pytest
@@ -36,3 +39,64 @@ def test_a_database_that_answers_is_not_waited_for(empty_database_url: str) -> N
     wait_for_database(empty_database_url, 0, told.append)
 
     assert told == []
+
+
+def forget_last_index(url: str) -> str:
+    """Brings a migrated database back to before its newest index, whose name it returns."""
+    last = [each for each in shipped() if each.index][-1]
+    with psycopg.connect(url) as conn:
+        conn.execute("DELETE FROM slipway.schema_migrations WHERE version = %s", (last.version,))
+        conn.execute(f"DROP INDEX slipway.{last.index}".encode())
+    return str(last.index)
+
+
+def is_valid(url: str, index: str) -> bool | None:
+    """None: there is no such index."""
+    with psycopg.connect(url) as conn:
+        row = conn.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", (f"slipway.{index}",)).fetchone()
+    return row[0] if row else None
+
+
+@contextmanager
+def waiting_migration(url: str) -> Iterator[tuple[Future[int], psycopg.Connection[Any], int]]:
+    """A migration that builds an index, and waits for the open transaction of a writer; with the process that serves it."""
+    write = "INSERT INTO slipway.sessions (id, tenant, user_id, title) VALUES (%s, 'acme', 'ann', '')"
+    with psycopg.connect(url) as writer, psycopg.connect(url, autocommit=True) as other, ThreadPoolExecutor(1) as pool:
+        writer.execute(write, ("first",))
+        writer.execute("LOCK TABLE slipway.runs IN ROW EXCLUSIVE MODE")
+        building = pool.submit(migrate, url)
+        found = None
+        while found is None and not building.done():
+            found = other.execute(
+                "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                " AND query LIKE '%CREATE INDEX%'"
+            ).fetchone()
+        assert found, building.exception()
+        yield building, other, found[0]
+        writer.rollback()
+
+
+def test_an_index_is_built_while_others_write(empty_database_url: str) -> None:
+    migrate(empty_database_url)
+    index = forget_last_index(empty_database_url)
+
+    with waiting_migration(empty_database_url) as (building, other, _):
+        other.execute("SET lock_timeout = '2s'")
+        other.execute("UPDATE slipway.runs SET undo = false")  # refused behind a plain CREATE INDEX
+
+    assert building.result() == 1
+    assert is_valid(empty_database_url, index)
+
+
+def test_an_index_whose_building_was_cut_off_is_built_anew(empty_database_url: str) -> None:
+    migrate(empty_database_url)
+    index = forget_last_index(empty_database_url)
+
+    with waiting_migration(empty_database_url) as (building, other, pid):
+        other.execute("SELECT pg_terminate_backend(%s)", (pid,))
+        with pytest.raises(psycopg.OperationalError):
+            building.result()
+    assert is_valid(empty_database_url, index) is False
+
+    assert migrate(empty_database_url) == 1
+    assert is_valid(empty_database_url, index)

@@ -9,6 +9,3 @@ END
 $$;
 CREATE TRIGGER keep_routes AFTER DELETE ON slipway.runs REFERENCING OLD TABLE AS gone
     FOR EACH STATEMENT EXECUTE FUNCTION slipway.keep_routes();
-
--- Of everyone's calls by time. A range per 128 pages: next to nothing to write, and the ledger is in order of time.
-CREATE INDEX ledger_by_time ON slipway.ledger USING brin (created_at);

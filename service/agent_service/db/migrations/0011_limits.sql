@@ -10,11 +10,6 @@ CREATE UNLOGGED TABLE slipway.callers (
     PRIMARY KEY (tenant, user_id)
 ) WITH (fillfactor = 50);
 
--- Asked for with each claim; without it all runs that are stored would be read.
-CREATE INDEX runs_interrupted ON slipway.runs (session_id) WHERE outcome = 'interrupted';
-
-CREATE INDEX runs_going_of_principal ON slipway.runs (tenant, user_id) WHERE status <> 'finished';
-
 -- How the caller stands, whose row is locked until the transaction ends. The minute before counts in the share of it that lies
 -- within the last 60 s (the sliding window of Redis' limiters). NULL as a limit: there is none.
 CREATE FUNCTION slipway.standing(

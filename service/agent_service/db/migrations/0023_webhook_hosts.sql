@@ -4,5 +4,3 @@
 CREATE FUNCTION slipway.webhook_host(input jsonb) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT coalesce(lower(trim(both '[]' from substring(input->'wire'->>'webhook' from '^[a-zA-Z]+://(\[[^]]*\]|[^/:?#]*)'))), '')
 $$;
-
-CREATE INDEX runs_to_tell_by_host ON slipway.runs (slipway.webhook_host(input), webhook_due) WHERE webhook_due IS NOT NULL;

@@ -3,8 +3,6 @@
 -- Its caller has cancelled it and wants what it did to its thread's state undone. It is recorded with the cancellation.
 ALTER TABLE slipway.runs ADD COLUMN undo boolean NOT NULL DEFAULT false;
 
-CREATE INDEX runs_undone ON slipway.runs (finished_at) WHERE undo;
-
 -- As in 0022, but in the order in which it was cited, within a row of events, too.
 CREATE OR REPLACE FUNCTION slipway.cited(run uuid) RETURNS json LANGUAGE sql STABLE AS $$
     SELECT json_agg(source) FROM (
