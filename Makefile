@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test test-slow clients chaos check page-check fix e2e bench bench-quick lock version-set release-check clean
-.PHONY: code-figures search-quality docs pictures terminal-pictures alerts architecture-docs chart-docs dashboards dashboards-preview rotation-docs settings-docs
+.PHONY: code-figures search-quality docs pictures terminal-pictures alerts architecture-docs chart-docs dashboards dashboards-preview rotation-docs runbooks settings-docs
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ dashboards-preview: $(VENV)/.dev ## Draw every panel from made-up traffic, or AR
 
 settings-docs: $(VENV)/.dev ## Write docs/operations/settings.md from the code
 	$(BIN)/python -m tools.settings_docs
+
+runbooks: $(VENV)/.dev ## Write the runbooks that a release serves at /runbooks from docs/runbooks
+	$(BIN)/python -m tools.runbook_pages
 
 architecture-docs: $(VENV)/.dev ## Write the diagrams of docs/developer/architecture.md from the code
 	$(BIN)/python -m tools.architecture_docs

@@ -20,7 +20,7 @@ HEAD = """\
 """
 
 PLACEHOLDERS = Selector(namespace="__NAMESPACE__", job="__JOB__")
-LINKS = Links(runbooks="https://__RUNBOOKS__", grafana="__GRAFANA__")
+LINKS = Links(runbooks="__RUNBOOKS__", grafana="__GRAFANA__")
 
 CHART_HAS_NOT = {"key_spread_seconds"}
 """Thresholds that are no value of the chart: this one is the alert's `for`, a duration."""

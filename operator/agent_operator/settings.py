@@ -39,6 +39,9 @@ class OperatorSettings:
     prometheus_ca_file: str = ""
     """Authority, PEM, that Prometheus' certificates are checked against beside the usual ones. Read at start."""
 
+    runbooks_url: str = ""
+    """Base URL of the runbooks, for policies that name none; empty: their alerts have a path in the repository only."""
+
     key_hosts: frozenset[Origin] = frozenset()
     """Where any key may be sent, beside the hosts that its own Secret names. An `http://` entry is the only way to plain http."""
 
@@ -86,6 +89,7 @@ class OperatorSettings:
             prometheus_urls=_urls(environ, "PROMETHEUS_ALLOWED_URLS"),
             prometheus_token_file=environ.get("PROMETHEUS_TOKEN_FILE", ""),
             prometheus_ca_file=_authority(environ, "PROMETHEUS_CA_FILE"),
+            runbooks_url=next(iter(_urls(environ, "RUNBOOKS_URL")), cls.runbooks_url),
             key_hosts=_origins(environ, "KEY_HOSTS"),
             resync_seconds=_number(environ, "RESYNC_SECONDS", cls.resync_seconds, lowest=1, highest=3600),
             workers=int(_number(environ, "WORKERS", cls.workers, lowest=1, highest=64)),

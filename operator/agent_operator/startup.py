@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from prometheus_client import start_http_server
+from prometheus_client import make_wsgi_app, start_http_server
 
 from agent_operator.leases import Fences
 from agent_operator.metrics import Metrics
@@ -14,6 +14,7 @@ from agent_operator.reconcile.alertpolicy import AlertPolicies
 from agent_operator.reconcile.controller import Controller
 from agent_operator.reconcile.rotation import key_rotation
 from agent_operator.reconcile.tools import Reconcile, Tools
+from agent_operator.runbooks import with_runbooks
 from agent_operator.settings import OperatorSettings
 from slipway_clients.clock import SystemClock
 from slipway_clients.cluster.http_cluster import connect
@@ -52,6 +53,7 @@ def reconcilers(tools: Tools) -> Mapping[str, Reconcile]:
 async def _served(metrics: Metrics, address: str, port: int) -> AsyncIterator[None]:
     # On a thread of its own: it answers while the event loop is busy.
     server, thread = start_http_server(port, address, registry=metrics.registry)
+    server.set_app(with_runbooks(make_wsgi_app(metrics.registry)))
     try:
         yield
     finally:

@@ -25,6 +25,7 @@ def test_the_policy_is_about_the_release_and_carries_the_labels_that_prometheus_
         "thresholds": {"costUsdPerHour": 20},
         "tools": [{"name": "search", "failureRatio": 0.3}],
         "outputLabels": {"release": "prometheus", "team": "ai"},
+        "links": {"runbooks": "http://my-agent-slipway.agents.svc/runbooks"},
     }
 
 

@@ -16,6 +16,7 @@ from tools.dashboards import AGENT, OPERATOR
 CHART = AGENT.parent.parent
 URL = "https://runbooks.example/slipway"
 AGENT_DASHBOARDS = {path.name for path in AGENT.glob("*.json")}
+TEMPLATES = ("_alerts.tpl", "_names.tpl", "_pod.tpl", "dashboards.yaml")
 LIMIT = 256 * 1024
 """Bytes of the annotation in which `kubectl apply` notes an object."""
 
@@ -23,7 +24,7 @@ LIMIT = 256 * 1024
 @pytest.fixture(scope="module")
 def chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("chart") / "slipway"
-    for name in ("Chart.yaml", "values.yaml", "templates/_names.tpl", "templates/dashboards.yaml"):
+    for name in ("Chart.yaml", "values.yaml", *(f"templates/{each}" for each in TEMPLATES)):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(CHART / name, folder / name)
     shutil.copytree(AGENT, folder / "files/dashboards")
@@ -76,13 +77,6 @@ def test_a_runbook_link_leads_to_where_runbooks_are_served(chart: Path) -> None:
 
     assert f"${{runbooks}}/{runbook_page('AgentTurnLatencyHigh')}" in links
     assert variable["query"] == URL
-
-
-def test_without_an_address_of_runbooks_no_link_leads_nowhere(chart: Path) -> None:
-    rendered = dashboards_of(config_maps(chart, runbooks="docs/runbooks", enabled=True))
-
-    assert [link for each in rendered.values() for panel in panels(each) for link in panel.get("links") or ()] == []
-    assert any("AgentTurnLatencyHigh" in panel["description"] for panel in panels(rendered["slipway-overview.json"]))
 
 
 def test_an_object_fits_what_kubectl_notes_of_it(chart: Path) -> None:

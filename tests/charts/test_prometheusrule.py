@@ -141,13 +141,6 @@ def test_an_objective_fires_on_the_share_of_failures_that_burns_its_budget(tmp_p
     assert "SUCCESS" in promtool("test", "rules", tmp_path / "tests.yaml")
 
 
-def test_a_path_of_runbooks_is_no_link() -> None:
-    annotations = [alert["annotations"] for group in rule()["spec"]["groups"] for alert in group["rules"]]
-
-    assert all(each["runbook"].startswith("docs/runbooks/agent-") for each in annotations)
-    assert not any("runbook_url" in each for each in annotations)
-
-
 def test_prometheus_takes_it(tmp_path: Path) -> None:
     path = tmp_path / "rules.yaml"
     path.write_text(yaml.dump(rule()["spec"], Dumper=yaml.CSafeDumper), encoding="utf-8")

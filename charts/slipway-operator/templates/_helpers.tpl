@@ -95,6 +95,11 @@ helm.sh/chart: {{ printf "slipway-operator-%s" .Chart.Version | replace "+" "_" 
 {{- end -}}
 {{- end -}}
 
+{{/* Where the runbooks are: the operator serves them itself, beside its metrics. */}}
+{{- define "operator.runbooksUrl" -}}
+{{- .Values.monitoring.alerts.runbooksUrl | default (printf "http://%s-ops.%s.svc:9090/runbooks" (include "operator.fullname" .) .Release.Namespace) | trimSuffix "/" -}}
+{{- end -}}
+
 {{- define "operator.metricsApiSecret" -}}
 {{- .Values.metricsApi.tls.existingSecret | default (printf "%s-metrics-api" (include "operator.fullname" .)) -}}
 {{- end -}}
@@ -166,6 +171,7 @@ helm.sh/chart: {{ printf "slipway-operator-%s" .Chart.Version | replace "+" "_" 
     "POD_NAME" "it is the pod's own" "POD_NAMESPACE" "it is the pod's own" "POD_IP" "it is the pod's own"
     "WATCH_NAMESPACES" "set watch.namespaces" "PROMETHEUS_URL" "set prometheus.url" "PROMETHEUS_ALLOWED_URLS" "set prometheus.allowedUrls"
     "PROMETHEUS_TOKEN_FILE" "set prometheus.tokenSecret" "PROMETHEUS_CA_FILE" "set prometheus.caSecret"
+    "RUNBOOKS_URL" "set monitoring.alerts.runbooksUrl"
     "KEY_HOSTS" "set keyHosts" "LOG_LEVEL" "set logLevel" "RESYNC_SECONDS" "set resyncSeconds" "WORKERS" "set workers"
     "PROBE_PORT" "it stays 8080, which probes use" "METRICS_PORT" "it stays 9090, which Services and policies use"
     "METRICS_API_PORT" "set metricsApi.enabled" "METRICS_API_CERTIFICATES" "set metricsApi.enabled" -}}

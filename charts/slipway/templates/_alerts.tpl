@@ -9,12 +9,8 @@ which the share is two.
 {{- $text := .Files.Get "files/alerts.yaml"
     | replace "__NAMESPACE__" .Release.Namespace
     | replace "__JOB__" (include "slipway.instance" .)
-    | replace "https://__RUNBOOKS__" (trimSuffix "/" $alerts.runbooksUrl)
+    | replace "__RUNBOOKS__" (include "slipway.runbooksUrl" .)
     | replace "__GRAFANA__" (trimSuffix "/" $alerts.grafanaUrl) -}}
-{{- /* a path is no link: Slack would make a button of it that leads nowhere */ -}}
-{{- if not (regexMatch "^https?://" $alerts.runbooksUrl) -}}
-{{- $text = replace " runbook_url: " " runbook: " $text -}}
-{{- end -}}
 {{- $text = regexReplaceAll "/d/(slipway-[a-z-]+)" $text (printf "/d/${1}%s" (include "slipway.dashboardSuffix" .)) -}}
 {{- $turn := include "slipway.slowTurnSeconds" . -}}
 {{- $text = $text | replace "__TURN_SECONDS__" $turn | replace "__TURN_BOUND__" (ternary (printf "le=\"%s\"" $turn) (printf "le=~\"%s|%s\\\\.0\"" $turn $turn) (contains "." $turn)) -}}
@@ -38,6 +34,34 @@ which the share is two.
 {{- end -}}
 {{- end -}}
 {{- $text -}}
+{{- end -}}
+
+{{/*
+Where this release's runbooks are: the agent serves them itself, by the name that people have for it, or else by its Service, which
+opens within the cluster alone. A Gateway's certificate is not in the values: its hosts are taken to have one.
+*/}}
+{{- define "slipway.runbooksUrl" -}}
+{{- $hosts := list -}}
+{{- if .Values.ingress.enabled -}}
+{{- $certified := ternary (concat (list .Values.ingress.host) (.Values.ingress.hosts | default list)) list (ne .Values.ingress.tlsSecret "") -}}
+{{- range .Values.ingress.tls -}}
+{{- $certified = concat $certified .hosts -}}
+{{- end -}}
+{{- range compact (concat (list .Values.ingress.host) (.Values.ingress.hosts | default list)) -}}
+{{- $hosts = append $hosts (printf "%s://%s" (ternary "https" "http" (has . $certified)) .) -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.httpRoute.enabled -}}
+{{- range .Values.httpRoute.hostnames -}}
+{{- $hosts = append $hosts (printf "https://%s" .) -}}
+{{- end -}}
+{{- end -}}
+{{- $named := list (include "slipway.publicUrl" .) -}}
+{{- range $hosts -}}
+{{- if not (contains "*" .) -}}{{- $named = append $named . -}}{{- end -}}
+{{- end -}}
+{{- $base := first (append (compact $named) (printf "http://%s.%s.svc" (include "slipway.fullname" .) .Release.Namespace)) -}}
+{{- .Values.monitoring.alerts.runbooksUrl | default (printf "%s/runbooks" (trimSuffix "/" $base)) | trimSuffix "/" -}}
 {{- end -}}
 
 {{/* 30, or the highest bound of the histogram within the longest turn: an alert on slower turns than there can be would never fire. */}}

@@ -33,18 +33,16 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Where runbooks and dashboards are served; the defaults are paths within the repository and within Grafana."""
+    """Base URLs of runbooks and of Grafana. Empty: alerts have no link to their runbook, and a path within Grafana."""
 
-    runbooks: str = "docs/runbooks"
+    runbooks: str = ""
     grafana: str = ""
 
-    @property
-    def runbook_annotation(self) -> str:
-        """Receivers make a button of `runbook_url`, so a path within the repository has another name."""
-        return "runbook_url" if self.runbooks.startswith(("https://", "http://")) else "runbook"
-
-    def runbook(self, alert: str) -> str:
-        return f"{self.runbooks.rstrip('/')}/{runbook_page(alert)}"
+    def runbook(self, alert: str) -> dict[str, str]:
+        """Annotations: the page in the repository, as an agent that is down does not serve its runbooks, and its address."""
+        page = runbook_page(alert)
+        url = {"runbook_url": f"{self.runbooks.rstrip('/')}/{page}"} if self.runbooks else {}
+        return {"runbook": f"docs/runbooks/{page}", **url}
 
     def dashboard(self, uid: str, namespace: str, job: str) -> str:
         return f"{self.grafana.rstrip('/')}/d/slipway-{uid}?var-namespace={quote(namespace)}&var-job={quote(job)}"
@@ -54,8 +52,9 @@ LINKS = Links()
 
 
 def runbook_page(alert: str) -> str:
-    """`AgentTargetDown` → `agent-target-down.md`."""
-    return "".join(f"-{c.lower()}" if c.isupper() else c for c in alert).lstrip("-") + ".md"
+    """Path below docs/runbooks: `AgentTargetDown` → `agent-target-down.md`; of the operator's alerts, in its folder."""
+    page = "".join(f"-{c.lower()}" if c.isupper() else c for c in alert).lstrip("-") + ".md"
+    return f"operator/{page}" if alert.startswith("Slipway") else page
 
 
 def as_rule(alert: Alert, scope: Scope, links: Links) -> dict[str, Any]:
@@ -69,7 +68,7 @@ def as_rule(alert: Alert, scope: Scope, links: Links) -> dict[str, Any]:
     rule["annotations"] = {
         "summary": alert.summary,
         "description": alert.description,
-        links.runbook_annotation: links.runbook(alert.name),
+        **links.runbook(alert.name),
         "dashboard_url": links.dashboard(alert.dashboard, scope.select.namespace, scope.select.job),
     }
     return rule

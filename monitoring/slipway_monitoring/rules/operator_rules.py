@@ -1,7 +1,6 @@
 """Alerts on the operator itself, and on objects whose conditions say that somebody has to look."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from slipway_monitoring.rules.alert import LINKS, Alert, Links, as_rule
@@ -19,10 +18,9 @@ OVERDUE = 3600
 def render_operator(*, selector: Selector, links: Links = LINKS, windows: Windows = FULL_LENGTH) -> list[dict[str, Any]]:
     """Groups of the alerts of one release of the operator."""
     scope = Scope(selector, windows)
-    own = replace(links, runbooks=f"{links.runbooks.rstrip('/')}/operator")
     topics = {"process": _process(scope), "objects": _objects(scope)}
     return [
-        {"name": f"slipway-operator.{name}", "rules": [as_rule(alert, scope, own) for alert in alerts]}
+        {"name": f"slipway-operator.{name}", "rules": [as_rule(alert, scope, links) for alert in alerts]}
         for name, alerts in topics.items()
     ]
 

@@ -66,13 +66,16 @@ def thresholds_of(spec: AlertPolicySpec) -> Thresholds:
     )
 
 
-def groups_of(policy: Policy) -> list[dict[str, Any]]:
-    """Rule groups whose names are the policy's own and whose alerts carry ANNOTATION. Raises ValueError as `thresholds_of`."""
+def groups_of(policy: Policy, *, runbooks: str = "") -> list[dict[str, Any]]:
+    """Rule groups whose names are the policy's own and whose alerts carry ANNOTATION. Raises ValueError as `thresholds_of`.
+
+    `runbooks`: where they are served, unless the policy says it.
+    """
     spec, namespace, name = policy.spec, policy.namespace, policy.name
     groups = render(
         thresholds_of(spec),
         selector=Selector(namespace=namespace, job=spec.release),
-        links=Links(**spec.links.model_dump(exclude_unset=True)) if spec.links else Links(),
+        links=Links(**{"runbooks": runbooks, **(spec.links.model_dump(exclude_none=True) if spec.links else {})}),
         slos=[Slo(each.indicator, each.objective) for each in spec.objectives],
         labels=spec.labels,
         without=spec.disabled,

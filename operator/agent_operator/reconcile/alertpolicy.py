@@ -54,7 +54,7 @@ class AlertPolicies:
         refusal: Exception | None
         try:
             policy = Policy.of(manifest)
-            groups = made.groups_of(policy)
+            groups = made.groups_of(policy, runbooks=self._tools.settings.runbooks_url)
             refusal = await self._receiver_refused(policy)
             wanted = _wanted(policy, groups, receiver=refusal is None)
             await self._apply(policy, wanted)

@@ -11,6 +11,9 @@ GUARDED = frozenset({"/chat/stream", "/mcp"})
 """With authentication, too: a GET that starts something, and MCP's, whose specification asks for it. Other calls that do
 something need a JSON body or a header that browsers ask about first."""
 
+OPENED = "/runbooks"
+"""What a link of any site may open, beside the chat page: chats show alerts with links to runbooks."""
+
 
 class OriginMiddleware:
     """Refuses calls that a page of another site made (403 `cross_site`), unless its origin is in `origins`.
@@ -47,7 +50,7 @@ class OriginMiddleware:
         if any(origin.partition("://")[2].lower() not in {host.lower() for host in hosts} for origin in origins):
             return "cross_site", "Origin", "expected this site's own, or one of CORS_ORIGINS"
         sites = {value for name, value in headers if name == b"sec-fetch-site"}
-        opens_page = scope["path"] == "/" and (b"sec-fetch-mode", "navigate") in headers
+        opens_page = (scope["path"] == "/" or scope["path"].startswith(OPENED)) and (b"sec-fetch-mode", "navigate") in headers
         if not opens_page and sites & {"cross-site", "same-site"}:
             return "cross_site", "Sec-Fetch-Site", "expected a page of this site, or one of CORS_ORIGINS"
         return None

@@ -135,6 +135,7 @@ def test_each_alert_has_a_runbook_and_each_runbook_an_alert() -> None:
     linked = {rule["annotations"]["runbook"].rpartition("/")[2] for rule in rules().values()}
     pages = {page.name: page.read_text(encoding="utf-8").splitlines()[0] for page in RUNBOOKS.glob("*.md")}
 
+    assert {rule["annotations"]["runbook"].rpartition("/")[0] for rule in rules().values()} == {"docs/runbooks/operator"}
     assert pages.keys() == linked
     assert {*pages.values()} == {f"# {alert}" for alert in rules()}
 

@@ -107,7 +107,12 @@ def test_links_lead_to_runbook_and_dashboard() -> None:
     annotations = rules(links=links)[0]["annotations"]
 
     assert annotations["runbook_url"] == "https://docs.example/runbooks/agent-turn-latency-high.md"
+    assert annotations["runbook"] == "docs/runbooks/agent-turn-latency-high.md"
     assert annotations["dashboard_url"] == "https://grafana.example/d/slipway-overview?var-namespace=shop&var-job=bot"
+
+
+def test_without_an_address_of_runbooks_an_alert_has_no_link_that_leads_nowhere() -> None:
+    assert not any("runbook_url" in rule["annotations"] for rule in rules(links=Links()))
 
 
 def test_each_alert_has_a_runbook_and_each_runbook_an_alert() -> None:
