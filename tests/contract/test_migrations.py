@@ -49,11 +49,17 @@ def test_no_migration_is_slow_on_a_long_table(migration: Migration) -> None:
         assert slow_statements(migration.sql) == []
 
 
+def test_no_two_migrations_have_one_number() -> None:
+    numbers = [each.version for each in shipped()]
+
+    assert len(numbers) == len(set(numbers))
+
+
 def test_an_index_that_is_built_beside_writers_has_a_file_of_its_own() -> None:
     beside = [each.name for each in shipped() if "CONCURRENTLY" in COMMENT.sub("", each.sql)]
 
     assert beside == [each.name for each in shipped() if each.index]
-    assert "0032_runs_undone.sql" in beside
+    assert "0034_runs_undone.sql" in beside
 
 
 @pytest.mark.parametrize(
