@@ -113,6 +113,33 @@ def test_in_an_ambient_mesh_the_agents_alone_reach_the_database() -> None:
     assert database["ingress"] == [{"ports": [{"port": port}], "from": [agents]} for port in (5432, 15008)]
 
 
+def test_a_database_that_comes_with_the_release_is_the_one_that_the_pods_reach() -> None:
+    found = manifests(PLATFORMS["cloudnative-pg"])
+    cluster = one(found, "Cluster")
+    (database,) = [v for v in agent(PLATFORMS["cloudnative-pg"])["volumes"] if v["name"] == "database"]
+
+    assert f"'{cluster['metadata']['name']}-app'" in str(database)
+    reached = [rule["to"] for rule in policy("cloudnative-pg")["egress"] if rule["ports"][0]["port"] == 5432]
+    assert reached == [[{"podSelector": {"matchLabels": {"cnpg.io/cluster": cluster["metadata"]["name"]}}}]]
+
+
+def test_a_gateways_route_is_that_of_its_https_listener() -> None:
+    found = manifests(PLATFORMS["gateway"])
+    gateway = one(found, "Gateway")
+    (https,) = [each for each in gateway["spec"]["listeners"] if each["protocol"] == "HTTPS"]
+    route = one(found, "HTTPRoute", "my-agent-slipway")["spec"]
+
+    assert [(ref["name"], ref["sectionName"]) for ref in route["parentRefs"]] == [(gateway["metadata"]["name"], https["name"])]
+    assert route["hostnames"] == [https["hostname"]]
+
+
+def test_kedas_credentials_are_those_that_the_trigger_names() -> None:
+    found = manifests(PLATFORMS["keda"])
+    reference = one(found, "ScaledObject")["spec"]["triggers"][0]["authenticationRef"]
+
+    assert one(found, reference["kind"])["metadata"]["name"] == reference["name"]
+
+
 def test_every_secret_is_a_key_of_the_one_that_external_secrets_makes() -> None:
     found = manifests(PLATFORMS["external-secrets"])
     pods = [one(found, "Deployment")["spec"]["template"]["spec"], one(found, "Pod")["spec"]]

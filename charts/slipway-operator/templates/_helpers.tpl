@@ -100,6 +100,13 @@ helm.sh/chart: {{ printf "slipway-operator-%s" .Chart.Version | replace "+" "_" 
 {{- .Values.monitoring.alerts.runbooksUrl | default (printf "http://%s-ops.%s.svc:9090/runbooks" (include "operator.fullname" .) .Release.Namespace) | trimSuffix "/" -}}
 {{- end -}}
 
+{{/* What the dashboard's uid ends with where each operator brings its own. */}}
+{{- define "operator.dashboardSuffix" -}}
+{{- if .Values.monitoring.dashboards.perRelease -}}
+-{{ printf "%s/%s" .Release.Namespace (include "operator.instance" .) | sha256sum | trunc 8 }}
+{{- end -}}
+{{- end -}}
+
 {{- define "operator.metricsApiSecret" -}}
 {{- .Values.metricsApi.tls.existingSecret | default (printf "%s-metrics-api" (include "operator.fullname" .)) -}}
 {{- end -}}

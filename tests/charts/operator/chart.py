@@ -37,6 +37,7 @@ EVERYTHING = values_of(
     "monitoring.alerts.enabled=true",
     "monitoring.alerts.labels={team: platform}",
     "monitoring.dashboards.enabled=true",
+    "extraObjects=[{apiVersion: v1, kind: Secret, metadata: {name: '{{ .Release.Name }}-map', labels: {cost-center: '7'}}}]",
 )
 
 PLATFORMS: dict[str, Values] = {

@@ -14,7 +14,7 @@ from tests.support.charts import MINORS, Manifest, check_with_api, different, ev
 from tools import alert_rules
 from tools.chart_schema import read_values, schema, schema_text, with_table
 
-CRD_GROUPS = {"monitoring.coreos.com", "apiextensions.k8s.io", "cert-manager.io"}
+CRD_GROUPS = {"monitoring.coreos.com", "apiextensions.k8s.io", "cert-manager.io", "cilium.io", "external-secrets.io"}
 
 
 def crds(*values: Manifest) -> list[Manifest]:

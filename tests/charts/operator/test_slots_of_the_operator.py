@@ -1,5 +1,6 @@
 """What platform teams put into the operator's chart: names, labels, containers, volumes, registries, meshes, addresses."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import yaml
 
 from agent_operator.handlers.engine import liveness_endpoint
 from agent_operator.settings import OperatorSettings
-from tests.charts.operator.chart import CHART, EVERYTHING, PLATFORMS, made, manifests, pod, refused
+from tests.charts.operator.chart import ANYWHERE, CHART, EVERYTHING, PLATFORMS, made, manifests, pod, refused
 from tests.support.charts import every, merged, one, render, values_of
 
 
@@ -154,3 +155,47 @@ def test_in_a_pod_of_ipv6_it_listens_there() -> None:
     assert liveness_endpoint(four) == "http://0.0.0.0:8080/healthz"
     assert [e for e in pod()["containers"][0]["env"] if e["name"] == "POD_IP"]
     assert (service["ipFamilyPolicy"], service["ipFamilies"]) == ("SingleStack", ["IPv6"])
+
+
+def test_objects_of_a_teams_own_come_with_the_release_and_are_templated() -> None:
+    objects = [
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "{{ .Release.Name }}-map"}},
+        "apiVersion: v1\nkind: Event\nmetadata: {name: '{{ .Release.Name }}-text'}",
+    ]
+    found = manifests({"extraObjects": objects})
+
+    assert one(found, "Secret")["metadata"]["name"] == "slipway-operator-map"
+    assert one(found, "Event")["metadata"]["name"] == "slipway-operator-text"
+
+
+def test_alerts_can_be_left_out_and_an_empty_group_is_none() -> None:
+    groups = made("PrometheusRule", values_of("monitoring.alerts.enabled=true"))["spec"]["groups"]
+    (first, *_), every_name = groups, {rule["alert"] for group in groups for rule in group["rules"]}
+    names = [rule["alert"] for rule in first["rules"]]
+    left = made("PrometheusRule", values_of("monitoring.alerts.enabled=true", f"monitoring.alerts.disabled={names}"))["spec"][
+        "groups"
+    ]
+
+    assert {rule["alert"] for group in left for rule in group["rules"]} == every_name - set(names) != set()
+    assert first["name"] not in {group["name"] for group in left}
+
+
+def test_two_operators_bring_dashboards_that_do_not_collide_and_their_alerts_lead_to_their_own() -> None:
+    found_names: list[tuple[str, str, str]] = []
+    for release in ("a", "b"):
+        values = values_of(
+            "monitoring.alerts.enabled=true", "monitoring.dashboards.enabled=true", "monitoring.dashboards.perRelease=true"
+        )
+        found = render(CHART, merged(ANYWHERE, values), name=release, namespace="platform")
+        ((name, text),) = one(found, "ConfigMap")["data"].items()
+        dashboard = json.loads(text)
+        links = {
+            rule["annotations"]["dashboard_url"].partition("?")[0]
+            for group in one(found, "PrometheusRule")["spec"]["groups"]
+            for rule in group["rules"]
+        }
+        assert links == {f"/d/{dashboard['uid']}"}
+        found_names.append((dashboard["uid"], name, dashboard["title"]))
+
+    assert all(one != other for one, other in zip(*found_names, strict=True))
+    assert all(len(uid) <= 40 for uid, _, _ in found_names), "Grafana's limit"

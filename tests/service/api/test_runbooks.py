@@ -10,16 +10,6 @@ from tests.support.service import JWT_SECRET, running_service
 from tools import runbook_pages
 
 
-def test_the_pages_are_those_of_docs() -> None:
-    found = {
-        str(each.relative_to(runbook_pages.PAGES)): each.read_text(encoding="utf-8")
-        for each in runbook_pages.PAGES.rglob("*")
-        if each.is_file()
-    }
-
-    assert found == runbook_pages.rendered(), "run: make runbooks"
-
-
 @pytest.mark.parametrize("auth", ["required", "disabled"])
 async def test_each_link_of_an_alert_and_of_a_dashboard_opens_its_runbook(database_url: str, auth: str) -> None:
     async with running_service(database_url, AUTH=auth, JWT_SECRET=JWT_SECRET) as service, service.client() as client:
