@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -112,7 +113,10 @@ async def test_an_alert_of_the_chart_reaches_a_webhook(agent: Agent, hook: Names
     assert alert["labels"].items() >= labels.items()
     assert alert["annotations"]["runbook"] == RUNBOOK
     assert (ROOT / RUNBOOK).is_file()
-    report(f"alert: {ALERT} reached the webhook, with its labels and runbook")
+    async with agent.client() as client:
+        page = await client.get(f"{agent.doors[0]}{urlsplit(alert['annotations']['runbook_url']).path}")
+    assert (page.status_code, f"<h1>{ALERT}</h1>" in page.text) == (200, True)
+    report(f"alert: {ALERT} reached the webhook, with its labels, and its link opens the runbook")
 
 
 def pods(series: str) -> set[str]:
