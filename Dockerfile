@@ -60,7 +60,8 @@ LABEL org.opencontainers.image.title="slipway-operator" \
 # kopf asks who it runs as, and a number has no name.
 ENV LOGNAME=slipway-operator
 COPY --from=build-operator /opt/slipway /opt/slipway
-RUN python -c "import agent_operator.main" && slipway-doctor --help > /dev/null
+RUN python -c "import agent_operator.main" && slipway-doctor --help > /dev/null \
+    && python -c "from importlib.resources import files; (files('slipway_monitoring') / 'runbook_pages' / 'index.html').read_bytes()"
 EXPOSE 8080 9090
 ENTRYPOINT ["python", "-m", "agent_operator.main"]
 
@@ -70,7 +71,8 @@ LABEL org.opencontainers.image.title="slipway" \
 ENV HOST=0.0.0.0
 COPY --from=build-service /opt/slipway /opt/slipway
 RUN python -c "import agent_service.main, agent_service.agents.default.graph, agent_service.agents.endpoint_models, \
-    agent_service.auth.jwks, agent_service.auth.jwt_verifier, agent_service.data.statement" && slipway --version
+    agent_service.auth.jwks, agent_service.auth.jwt_verifier, agent_service.data.statement" && slipway --version \
+    && python -c "from agent_service.api.runbooks import pages; assert 'agent-cost-high.md' in pages(), 'the wheel has no runbooks'"
 EXPOSE 8000 9090
 ENTRYPOINT ["slipway"]
 CMD ["serve"]
