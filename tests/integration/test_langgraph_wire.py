@@ -110,13 +110,25 @@ async def test_threads_runs_and_states_of_another_are_not_found(ann: LangGraphCl
     assert len(await ann.runs.list(thread_id)) == 1
 
 
+async def test_a_checkpoint_of_another_caller_holds_nothing_for_a_run(ann: LangGraphClient, bob: LangGraphClient) -> None:
+    theirs, own = [(await each.threads.create())["thread_id"] for each in (bob, ann)]
+    await bob.runs.wait(theirs, "agent", input=asking("plutonium"))
+    at: Any = (await bob.threads.get_state(theirs))["checkpoint"]["checkpoint_id"]
+    for how in (
+        {"config": {"configurable": {"checkpoint_id": at}}},
+        {"checkpoint_id": at},
+        {"checkpoint": {"checkpoint_id": at}},
+    ):
+        values: Any = await ann.runs.wait(own, "agent", input=asking("hi"), **how)
+        assert "plutonium" not in str(values)
+
+
 async def test_a_caller_cannot_set_what_is_slipway_s_own(ann: LangGraphClient, bob: LangGraphClient) -> None:
     theirs = (await bob.threads.create())["thread_id"]
     own = (await ann.threads.create())["thread_id"]
     for name in (
         "thread_id",
         "principal",
-        "checkpoint_id",
         "checkpoint_ns",
         "slipway_live",
         "__pregel_send",

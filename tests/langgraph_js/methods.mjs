@@ -105,6 +105,9 @@ const SUPPORTED = {
     const id = randomUUID();
     assert.equal((await threads.create({ threadId: id, metadata: { a: 1 }, graphId: "agent" })).thread_id, id);
     assert.equal((await threads.create({ threadId: id, ifExists: "do_nothing" })).metadata.a, 1);
+    const updates = [{ values: { messages: [{ type: "human", content: "from elsewhere" }] }, asNode: "__start__" }];
+    const { thread_id: moved } = await threads.create({ graphId: "agent", supersteps: [{ updates }] });
+    assert.equal(last((await threads.getState(moved)).values), "from elsewhere");
   },
   async "threads.copy"() {
     const thread = await ended();
@@ -167,8 +170,12 @@ const SUPPORTED = {
     await stream.run.start(ask("hello"));
     const thread = stream.threadId;
     while ((await threads.get(thread)).status !== "idle" || !(await threads.getState(thread)).values.messages) await new Promise((done) => setTimeout(done, 50));
-    await stream.close();
     assert.equal(last((await threads.getState(thread)).values), "It is so.");
+    const first = (await threads.getHistory(thread)).at(-1).checkpoint.checkpoint_id;
+    await stream.run.start(ask("instead", { forkFrom: first, multitaskStrategy: "enqueue" }));
+    const words = async () => (await threads.getState(thread)).values.messages?.map((message) => message.content) ?? [];
+    while ((await words()).length !== 2 || (await words())[0] !== "instead") await new Promise((done) => setTimeout(done, 50));
+    await stream.close();
   },
 
   async "runs.stream"() {
@@ -301,7 +308,7 @@ const REFUSED = {
   "threads.patchState": [422, "metadata", async () => threads.patchState(await newThread(), { a: 1 })],
   "assistants.search by values it does not know": [422, "sort_by", () => assistants.search({ sortBy: "nope" })],
   "threads.create with ttl": [422, "ttl", () => threads.create({ ttl: 5 })],
-  "threads.create with supersteps": [422, "supersteps", () => threads.create({ supersteps: [{ updates: [{ values: {}, asNode: "gate" }] }] })],
+  "threads.create with a history and no graph": [422, "supersteps", () => threads.create({ supersteps: [{ updates: [{ values: {}, asNode: "gate" }] }] })],
   "threads.update with ttl": [422, "ttl", async () => threads.update(await newThread(), { metadata: {}, ttl: 5 })],
   "threads.prune of old states": [422, "strategy", async () => threads.prune([await newThread()], { strategy: "keep_latest" })],
   "threads.search by values": [422, "values", () => threads.search({ values: { note: "x" } })],

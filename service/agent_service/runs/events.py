@@ -231,9 +231,15 @@ def custom(value: object, place: Sequence[str]) -> News:
 # What LangGraph streams
 
 
-def graph(mode: str, place: Sequence[str], data: object, checkpoint_id: str | None = None) -> News:
-    """An item of a stream mode, `data` as JSON that can be stored. `checkpoint_id`: whose values belong into it."""
-    return News("graph", {"mode": mode, "ns": list(place), "data": data, "checkpoint": checkpoint_id})
+def graph(
+    mode: str, place: Sequence[str], data: object, checkpoint_id: str | None = None, *, saved: Mapping[str, object] | None = None
+) -> News:
+    """An item of a stream mode, `data` as JSON that can be stored.
+
+    `checkpoint_id`: whose values belong into it. `saved`: of that checkpoint, which is new: `id`, `parent_id`, `step`, `source`.
+    """
+    payload = {"mode": mode, "ns": list(place), "data": data, "checkpoint": checkpoint_id}
+    return News("graph", payload | ({"saved": saved} if saved else {}))
 
 
 def speak(message_id: str, place: Sequence[str], meta: Mapping[str, object], source: str) -> News:

@@ -41,6 +41,8 @@ class GraphRecorder:
         self._held: dict[tuple[str, ...], Any] = {}
         """States whose checkpoint's id has yet to come."""
         self._last: dict[tuple[str, ...], str] = {}
+        self._saved: dict[tuple[str, ...], dict[str, Any]] = {}
+        """Checkpoints of which no state was told yet."""
         self._left = MAX_RUN_BYTES
 
     @property
@@ -59,6 +61,7 @@ class GraphRecorder:
                 self._held[place] = item
             case "checkpoints":
                 self._last[place] = item["config"]["configurable"]["checkpoint_id"]
+                self._saved[place] = _saved(item)
                 self._release(place)
                 if mode in self._record:
                     self._publish_state(mode, place, item, item, item["values"])
@@ -85,7 +88,8 @@ class GraphRecorder:
             data = {INTERRUPT_KEY: interrupts_json(state[INTERRUPT_KEY])}
             state = {key: value for key, value in state.items() if key != INTERRUPT_KEY}
         self._live.keep_state(state)
-        self._live.said.publish(events.graph("values", place, data, self._last.get(place)))
+        saved = self._saved.pop(place, None)
+        self._live.said.publish(events.graph("values", place, data, self._last.get(place), saved=saved))
 
     def _publish_state(self, mode: str, place: tuple[str, ...], item: Any, holder: Any, state: Any) -> None:
         bare = {**holder, "values": None}
@@ -102,6 +106,17 @@ class GraphRecorder:
             return storable(orjson.loads(whole))
         size = {"too_large_bytes": len(whole)}
         return dict.fromkeys(map(str, item), size) if isinstance(item, Mapping) else size
+
+
+def _saved(item: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint without what is in it: what a client needs to go back to before it."""
+    parent = ((item.get("parent_config") or {}).get("configurable") or {}).get("checkpoint_id")
+    found = {
+        "id": item["config"]["configurable"]["checkpoint_id"],
+        "step": item["metadata"]["step"],
+        "source": item["metadata"]["source"],
+    }
+    return found | ({"parent_id": parent} if parent else {})
 
 
 def _without_internals(value: Any) -> Any:

@@ -4,13 +4,13 @@ A thread's id is a UUID, and so are the session ids that Slipway makes; a sessio
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 from uuid import UUID, uuid4
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import InvalidUpdateError
-from langgraph.types import StateSnapshot
+from langgraph.types import StateSnapshot, StateUpdate
 from psycopg import errors, sql
 from psycopg.types.json import Jsonb
 
@@ -41,6 +41,10 @@ PAGE_STATES = 10
 UPDATE_SECONDS = 2.0
 """For a change of state by hand: the graph's own code (conditional edges) runs in it, and the session is locked meanwhile. Under
 what the database gives a transaction that waits for its client (3 s)."""
+
+
+Change = Callable[[Graph, RunnableConfig], Awaitable[RunnableConfig]]
+"""Of a state, by its graph, from that place on; the new state's config."""
 
 
 class ThreadStore:
@@ -239,23 +243,38 @@ class ThreadStore:
             NotFound, SessionBusy: a run of the thread is going.
             InvalidRequest: the graph takes no such values, or the thread has had no run, so that its graph is not known.
         """
+        return await self._change(
+            principal, thread_id, at, lambda graph, config: graph.aupdate_state(config, values, as_node=as_node), field="values"
+        )
+
+    async def seed(self, principal: Principal, thread_id: UUID, supersteps: Sequence[Sequence[StateUpdate]]) -> None:
+        """Gives a new thread a history. Raises what `update` does."""
+        await self._change(
+            principal,
+            thread_id,
+            LATEST,
+            lambda graph, config: graph.abulk_update_state(config, supersteps),
+            field="supersteps",
+        )
+
+    async def _change(self, principal: Principal, thread_id: UUID, at: At, change: Change, *, field: str) -> RunnableConfig:
         async with connection(self._pool) as conn, conn.transaction():
             thread = await self._idle(conn, principal, thread_id)
             graph = self.graph(thread)
             if graph is None:
-                raise InvalidRequest("the thread has no graph yet: give it `graph_id` in its metadata, or a run", field="values")
+                raise InvalidRequest("the thread has no graph yet: give it `graph_id` in its metadata, or a run", field=field)
             inside = graph.copy({"checkpointer": Checkpointer(cast("Pool", Held(conn)), self._writer)})
             try:
                 async with asyncio.timeout(UPDATE_SECONDS):
-                    made = await inside.aupdate_state(at.config(thread.thread), values, as_node=as_node)
+                    made = await change(inside, at.config(thread.thread))
             except TimeoutError:
-                raise InvalidRequest(f"values: the graph took longer than {UPDATE_SECONDS:g} s", field="values") from None
+                raise InvalidRequest(f"{field}: the graph took longer than {UPDATE_SECONDS:g} s", field=field) from None
             except InvalidUpdateError as error:
-                raise InvalidRequest(f"values: {_one_line(error)}", field="values") from None
+                raise InvalidRequest(f"{field}: {_one_line(error)}", field=field) from None
             except errors.Error:
                 raise
             except Exception as error:  # the graph's own code, with values that a client made up
-                raise InvalidRequest(f"values: the graph raised {type(error).__name__}", field="values") from error
+                raise InvalidRequest(f"{field}: the graph raised {type(error).__name__}", field=field) from error
             await conn.execute(TOUCH, (thread.graph, thread.thread))
         return made
 

@@ -60,9 +60,9 @@ def is_lifecycle(event: dict[str, Any], name: str) -> bool:
 
 
 def lasting(heard: list[dict[str, Any]], after: int = 0) -> list[str]:
-    """Ids of events, of states the last alone: it stands for those before."""
+    """Ids of events, of states the last alone: it stands for those before, and has no checkpoint for who heard none of them."""
     states = [event for event in heard if event["method"] == "values"]
-    left = [event for event in heard if event["method"] != "values" or event is states[-1]]
+    left = [event for event in heard if event["method"] not in {"values", "checkpoints"} or event is states[-1]]
     return [event["event_id"] for event in left if event["seq"] > after]
 
 
@@ -84,6 +84,39 @@ async def test_messages_are_heard_as_they_are_said(sdk: LangGraphClient) -> None
         async with asyncio.timeout(20):
             messages = [message async for message in stream.messages]
             assert [await message.text for message in messages] == ["It is so."]
+
+
+async def test_a_checkpoint_comes_before_its_state_and_names_the_one_before(http: httpx.AsyncClient, site: Site) -> None:
+    """useStream takes the parent of the first one that has a message for the place to ask it anew."""
+    thread = str(uuid.uuid4())
+    reader = asyncio.create_task(events(http, thread, "completed", channels=["values", "checkpoints", "lifecycle"]))
+    await asyncio.sleep(0.2)
+    await command(http, thread, "run.start", assistant_id=AGENT, input=question("hello"))
+    whole = await reader
+    heard = [event for event in whole if event["method"] != "lifecycle"]
+    if site.is_reference:
+        assert {event["method"] for event in heard} == {"values"}  # it does not record them for `run.start`
+        return
+    assert [event["method"] for event in heard] == ["checkpoints", "values"] * (len(heard) // 2)
+    saved = data(heard, "checkpoints")
+    assert [(each["step"], each["source"]) for each in saved] == [(0, "loop"), (1, "loop"), (2, "loop")]
+    assert [each["parent_id"] for each in saved[1:]] == [each["id"] for each in saved[:-1]]
+    first = next(n for n, values in enumerate(data(heard, "values")) if values.get("messages"))
+    again = await command(
+        http, thread, "run.start", assistant_id=AGENT, input=question("instead"),
+        config={"configurable": {"checkpoint_id": saved[first]["parent_id"]}},
+    )  # fmt: skip
+    assert again["type"] == "success", again
+    later = data(await events(http, thread, "completed", since=whole[-1]["seq"]), "values")[-1]
+    assert [text_of(message) for message in later["messages"]] == ["instead", "It is so."]
+
+
+async def test_who_comes_late_is_told_no_checkpoint_that_is_not_that_of_a_message(http: httpx.AsyncClient) -> None:
+    thread = await start(http, "hello")
+    await events(http, thread, "completed")
+    late = await events(http, thread, "completed")
+    told, states = data(late, "checkpoints"), data(late, "values")
+    assert len(told) in {0, len(states)}  # all states, each with its own, or the last alone
 
 
 async def test_a_question_is_answered(sdk: LangGraphClient) -> None:
@@ -188,6 +221,41 @@ async def test_channels_that_are_none_are_refused(http: httpx.AsyncClient, threa
     response = await http.post(f"/threads/{thread}/stream/events", json=body)
     assert response.status_code in {400, 422}
     assert "channels" in response.json()["detail"]
+
+
+async def test_a_run_begins_where_the_client_forks(http: httpx.AsyncClient, sdk: LangGraphClient, site: Site) -> None:
+    """As `submit(input, { forkFrom, multitaskStrategy })` of useStream sends it, which says the strategy twice."""
+    if site.is_reference:
+        return  # its run has no messages at all when it begins before the first of them
+    thread = await start(http, "hello")
+    await events(http, thread, "completed")
+    first = (await sdk.threads.get_history(thread))[-1]["checkpoint"]["checkpoint_id"]
+    given: Any = {
+        "assistant_id": AGENT, "input": question("instead"), "multitask_strategy": "enqueue", "multitaskStrategy": "enqueue",
+        "config": {"configurable": {"checkpoint_id": first, "thread_id": thread}},
+    }  # fmt: skip
+    answer = await command(http, thread, "run.start", **given)
+    assert answer["type"] == "success", answer
+    values: Any = await sdk.runs.join(thread, answer["result"]["run_id"])
+    assert [text_of(message) for message in values["messages"]] == ["instead", "It is so."]
+
+
+async def test_a_place_to_fork_at_that_is_none_is_refused(http: httpx.AsyncClient, thread: str, site: Site) -> None:
+    if site.is_reference:
+        return  # it takes the latest
+    config = {"configurable": {"checkpoint_id": {"a": 1}}}
+    answer = await command(http, thread, "run.start", assistant_id=AGENT, input=question("hello"), config=config)
+    assert (answer["error"], "checkpoint_id" in answer["message"]) == ("invalid_argument", True)
+
+
+async def test_a_strict_answer_is_taken(http: httpx.AsyncClient) -> None:
+    thread = await start(http, "approve")
+    (asked,) = data(await events(http, thread, "interrupted"), "input.requested")
+    answer = await command(
+        http, thread, "input.respond", interrupt_id=asked["interrupt_id"], response="yes", namespace=[], strict_resume=True
+    )
+    assert answer["type"] == "success", answer
+    assert data(await events(http, thread, "completed"), "values")[-1]["note"] == "decided: yes"
 
 
 async def test_commands_that_are_wrong_are_answered_with_their_code(http: httpx.AsyncClient, thread: str) -> None:

@@ -43,6 +43,66 @@ async def test_an_id_that_exists_is_a_conflict_unless_the_caller_says_otherwise(
     assert same["metadata"] == {"first": True}
 
 
+STEPS: Any = [
+    {"updates": [{"values": {"messages": [{"type": "human", "content": "from elsewhere", "id": "m1"}]}, "as_node": "__start__"}]},
+    {"updates": [{"values": {"steps": ["gate"], "note": "old"}, "as_node": "gate"}]},
+    {"updates": [{"values": {"messages": [{"type": "ai", "content": "it was"}], "steps": ["chat"]}, "as_node": "chat"}]},
+]
+
+
+async def test_a_thread_is_made_with_a_history_from_elsewhere_and_goes_on_from_it(sdk: LangGraphClient) -> None:
+    thread = (await sdk.threads.create(graph_id=AGENT, supersteps=STEPS))["thread_id"]
+    state: Any = await sdk.threads.get_state(thread)
+    assert (texts(state["values"]), state["values"]["steps"], state["next"]) == (
+        ["from elsewhere", "it was"],
+        ["gate", "chat"],
+        [],
+    )
+    history = await sdk.threads.get_history(thread)
+    assert [len(each["values"].get("steps", [])) for each in history] == [2, 1, 0]  # type: ignore[union-attr]  # its values
+    values: Any = await wait(sdk, thread, "and now?")
+    assert texts(values) == ["from elsewhere", "it was", "and now?", "It is so."]
+
+
+async def test_a_history_may_hold_commands(sdk: LangGraphClient) -> None:
+    steps: Any = [
+        {"updates": [{"values": None, "command": {"update": {"note": "by command"}, "goto": "chat"}, "as_node": "gate"}]}
+    ]
+    state: Any = await sdk.threads.get_state((await sdk.threads.create(graph_id=AGENT, supersteps=steps))["thread_id"])
+    assert (state["values"]["note"], "chat" in state["next"]) == ("by command", True)
+
+
+async def test_a_thread_that_is_there_is_joined_without_the_history(sdk: LangGraphClient) -> None:
+    there = (await sdk.threads.create(graph_id=AGENT))["thread_id"]
+    joined = await sdk.threads.create(thread_id=there, graph_id=AGENT, supersteps=STEPS, if_exists="do_nothing")
+    assert joined["thread_id"] == there
+
+
+@pytest.mark.parametrize(
+    ("graph", "steps"),
+    [
+        (None, STEPS),
+        (AGENT, [{"updates": [{"values": {}, "as_node": "nobody"}]}]),
+        (AGENT, [{"updates": [{"values": {"messages": 5}, "as_node": "gate"}]}]),
+        (AGENT, [{"updates": []}]),
+        (AGENT, [{"updates": [{"values": {"note": "a"}, "command": {"goto": "chat"}, "as_node": "gate"}]}]),
+    ],
+    ids=["no graph", "no such node", "no such values", "no update", "both"],
+)
+async def test_a_history_that_the_graph_does_not_take_makes_no_thread(
+    sdk: LangGraphClient, site: Site, graph: str | None, steps: Any
+) -> None:
+    if site.is_reference:
+        return  # it makes the thread, and says so with 201
+    chosen = str(uuid.uuid4())
+    with pytest.raises(httpx.HTTPStatusError) as refused:
+        await sdk.threads.create(thread_id=chosen, graph_id=graph, supersteps=steps)
+    answer = refused.value.response
+    assert (answer.status_code, answer.json()["field"].partition(".")[0]) == (422, "supersteps")
+    with pytest.raises(NotFoundError):
+        await sdk.threads.get(chosen)
+
+
 async def test_an_id_that_is_no_uuid_is_refused(http: httpx.AsyncClient) -> None:
     assert (await http.post("/threads", json={"thread_id": "mine"})).status_code == 422
     assert (await http.get("/threads/mine")).status_code == 422

@@ -106,10 +106,14 @@ class ProtocolEncoder(Encoder):
         self.last = last
         self._since = since if last < self._base else 0
         self._blocks: dict[str, _Blocks] = {}
+        self._blind: set[tuple[str, ...]] = set()
+        """Graphs of which a state was left out."""
         self._outcome = ""
         self._failure: RunError | None = None
 
     def _frame(self, event: Event, name: str, data: bytes, number: int, count: int) -> bytes:  # noqa: ARG002  # each has an id here
+        if not data:
+            return b""
         method, *place = name.split("|")
         own = self._base + event.seq * FRAMES + number
         self.last = max(self.last + 1, own)
@@ -189,7 +193,21 @@ class ProtocolEncoder(Encoder):
         if payload["mode"] == "values":  # what is asked is told by the channel `input`
             payload = {**payload, "data": {}}
         found = await super()._graph(event._replace(payload=payload), is_newest=is_newest)
+        if payload["mode"] == "values":
+            return [self._checkpoint(payload, told=bool(found)), *found]
         return found if payload["mode"] != "updates" else [update for frame in found for update in _by_node(frame)]
+
+    def _checkpoint(self, payload: Mapping[str, Any], *, told: bool) -> tuple[str, bytes]:
+        """The one that a state stands in, before that state, as clients pair them to know where a message can be asked anew.
+
+        Once a state was left out for a reader who came late, they would take a later checkpoint for that of its messages. It is
+        a frame without data where it is not told: the state behind it has the same id for all.
+        """
+        place, saved = payload["ns"], payload.get("saved")
+        if "values" in self._modes and self._shows(place) and not told:
+            self._blind.add(tuple(place))
+        tells = saved and "checkpoints" in self._wanted.channels and self._shows(place) and tuple(place) not in self._blind
+        return self._name("checkpoints", place), state_bytes(saved) if tells else b""
 
     # Messages
 

@@ -15,7 +15,7 @@ from agent_service.api.langgraph.assistants import assistant_named
 from agent_service.api.langgraph.encoder import HEARTBEAT_SECONDS, never_silent
 from agent_service.api.langgraph.protocol_encoder import ProtocolEncoder, Subscription, began
 from agent_service.api.langgraph.run_routes import begin
-from agent_service.api.langgraph.wire_schemas import Name, RunCreate
+from agent_service.api.langgraph.wire_schemas import Name, RunCreate, snake_case
 from agent_service.api.openapi import PROBLEMS, event_stream
 from agent_service.api.sse import HEARTBEAT, StreamResponse
 from agent_service.errors import InvalidRequest, NotFound, NotInterrupted, OtherGraph, SessionBusy
@@ -92,6 +92,7 @@ class Answers(Body):
     goto: JsonValue | None = None
     config: JsonObject | None = None
     metadata: JsonObject | None = None
+    strict_resume: bool | None = Field(None, description="So it is always: an answer to what does not wait is refused.")
 
 
 class UnknownCommand(Exception):
@@ -161,7 +162,7 @@ METHODS: Mapping[str, Method] = {"run.start": _start, "input.respond": _respond}
 
 
 async def _begin(res: Resources, principal: Principal, thread_id: UUID, params: Mapping[str, Any]) -> Mapping[str, str]:
-    asked = _parsed(RunCreate, {"stream_mode": list(RECORDED), "stream_subgraphs": True, **params})
+    asked = _parsed(RunCreate, {"stream_mode": list(RECORDED), "stream_subgraphs": True, **snake_case(params)})
     return {"run_id": str((await begin(res, principal, asked, thread_id)).id)}
 
 

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from agent_service.api.langgraph.wire_schemas import Checkpoint, RunConfig, RunCreate, StreamMode
+from langgraph.types import Command, Send, StateUpdate
+from pydantic import ValidationError
+
+from agent_service.api.langgraph.wire_schemas import Checkpoint, RunConfig, RunCreate, SeedUpdate, StreamMode, Target
 from agent_service.errors import BothContexts, InvalidRequest
 from agent_service.runs.assistant import own_context
 from agent_service.runs.graph_context import GraphContext
@@ -35,8 +38,10 @@ def asked_of(
         InvalidRequest: names the field.
         BothContexts: `context` and `config.configurable` at once.
     """
-    _refuse_contradictions(body, thread)
-    config = own_config(body.config, body.context, thread)
+    config_given, fork = _without_fork(body.config)
+    at = _checkpoint(body, fork)
+    _refuse_contradictions(body, thread, at)
+    config = own_config(config_given, body.context, thread)
     modes = list(dict.fromkeys(body.stream_mode or record or (() if record == () else ("values",))))
     given: RunInput = {"context": own_context(schema, body.context, config), "record": [str(mode) for mode in modes]}
     if body.command:
@@ -49,7 +54,7 @@ def asked_of(
         config["metadata"] = metadata
     if config:
         given["config"] = config
-    if at := _checkpoint(body):
+    if at:
         given["checkpoint"] = at
     if body.stream_subgraphs:
         given["subgraphs"] = True
@@ -61,7 +66,24 @@ def asked_of(
     return given
 
 
-def _refuse_contradictions(body: RunCreate, thread: NamedThread | None) -> None:
+def _without_fork(config: RunConfig | None) -> tuple[RunConfig | None, str | None]:
+    """The config without the checkpoint that a run is to begin at: `forkFrom` of `useStream` names it there.
+
+    Raises:
+        InvalidRequest: it is no id.
+    """
+    configurable = dict(config.configurable or {}) if config else {}
+    if config is None or "checkpoint_id" not in configurable:
+        return config, None
+    try:
+        named = Checkpoint.model_validate({"checkpoint_id": configurable.pop("checkpoint_id")})
+    except ValidationError:
+        field = "config.configurable.checkpoint_id"
+        raise InvalidRequest(f"{field}: expected the id of a checkpoint", field=field) from None
+    return config.model_copy(update={"configurable": configurable}), named.checkpoint_id
+
+
+def _refuse_contradictions(body: RunCreate, thread: NamedThread | None, at: CheckpointInput) -> None:
     """What could only be passed over in silence. Raises InvalidRequest."""
     if body.command and body.input:  # clients send an empty input beside a command
         raise InvalidRequest("input: expected none beside a command; `command.update` changes the state", field="input")
@@ -70,7 +92,7 @@ def _refuse_contradictions(body: RunCreate, thread: NamedThread | None) -> None:
             "on_completion: only a run without a thread can delete its thread; delete this one", field="on_completion"
         )
     of_thread(body.checkpoint, thread.id if thread else None)
-    if thread is None and (body.checkpoint_id or (body.checkpoint and body.checkpoint.checkpoint_id)):
+    if thread is None and at:
         raise InvalidRequest("checkpoint: a new thread has none", field="checkpoint")
 
 
@@ -78,6 +100,23 @@ def of_thread(checkpoint: Checkpoint | None, thread_id: UUID | None) -> None:
     """Raises InvalidRequest for a checkpoint that says that it is of another thread."""
     if checkpoint and checkpoint.thread_id and thread_id and checkpoint.thread_id not in {str(thread_id), thread_id.hex}:
         raise InvalidRequest("checkpoint.thread_id: expected the thread of this request", field="checkpoint.thread_id")
+
+
+def seed(update: SeedUpdate) -> StateUpdate:
+    """What a node is to have returned, for LangGraph. Raises InvalidRequest: both values and a command."""
+    if update.command is None:
+        return StateUpdate(update.values, update.as_node)
+    if update.values:
+        raise InvalidRequest("supersteps: expected values or a command in an update, got both", field="supersteps")
+    command = update.command
+    given: Any = Command(update=command.update, resume=command.resume, goto=_goto(command.goto))  # it takes these, too
+    return StateUpdate(given, update.as_node)
+
+
+def _goto(given: object) -> Any:
+    """Nodes, and what some of them are sent."""
+    places = given if isinstance(given, list) else [given] if given else []
+    return [Send(each.node, each.input) if isinstance(each, Target) else each for each in places]
 
 
 def _wire(body: RunCreate, thread: NamedThread | None, webhook_hosts: tuple[str, ...]) -> dict[str, Any]:
@@ -123,10 +162,10 @@ def _configurable(config: RunConfig, thread: NamedThread | None) -> dict[str, An
     return found
 
 
-def _checkpoint(body: RunCreate) -> CheckpointInput:
+def _checkpoint(body: RunCreate, fork: str | None) -> CheckpointInput:
     checkpoint = body.checkpoint or Checkpoint()
     found: CheckpointInput = {}
-    if at := checkpoint.checkpoint_id or body.checkpoint_id:
+    if at := checkpoint.checkpoint_id or body.checkpoint_id or fork:
         found["checkpoint_id"] = at
     if checkpoint.checkpoint_ns:
         found["checkpoint_ns"] = checkpoint.checkpoint_ns

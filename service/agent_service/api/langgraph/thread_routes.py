@@ -12,8 +12,8 @@ from agent_service.api.deps import Caller, ResourcesDep
 from agent_service.api.field_types import JsonObject
 from agent_service.api.json_body import JsonResponse, JsonRoute
 from agent_service.api.langgraph.pages import page
-from agent_service.api.langgraph.run_inputs import of_thread
-from agent_service.api.langgraph.views import checkpoint_view, state_view, thread_view
+from agent_service.api.langgraph.run_inputs import of_thread, seed
+from agent_service.api.langgraph.views import checkpoint_view, state_of_fields, state_view, thread_view
 from agent_service.api.langgraph.wire_schemas import (
     Checkpoint,
     CheckpointId,
@@ -21,6 +21,7 @@ from agent_service.api.langgraph.wire_schemas import (
     History,
     Limit,
     Prune,
+    Select,
     StateAt,
     StateUpdate,
     ThreadCreate,
@@ -29,7 +30,7 @@ from agent_service.api.langgraph.wire_schemas import (
     ThreadSearch,
 )
 from agent_service.api.openapi import PROBLEMS
-from agent_service.errors import InvalidRequest
+from agent_service.errors import InvalidRequest, SlipwayError
 from agent_service.principal import Principal
 from agent_service.resources import Resources
 from agent_service.runs.state_json import state_bytes
@@ -48,8 +49,20 @@ WITH_STATE = ("values", "interrupts")
 async def create_thread(body: ThreadCreate, res: ResourcesDep, principal: Caller) -> Response:
     """A new thread; with `if_exists: do_nothing` the one that is there."""
     metadata = dict(body.metadata or {}) | ({"graph_id": body.graph_id} if body.graph_id else {})
-    thread = await res.threads.create(principal, body.thread_id or uuid4(), metadata, join=body.if_exists == "do_nothing")
-    return await _thread(res, thread)
+    thread_id, join = body.thread_id or uuid4(), body.if_exists == "do_nothing"
+    if not body.supersteps:
+        return await _thread(res, await res.threads.create(principal, thread_id, metadata, join=join))
+    if join and (found := await res.threads.named(principal, thread_id)):
+        return await _thread(res, await res.threads.get(principal, found.id))
+    await res.thread_runs.check_texts([each.model_dump() for each in body.supersteps])
+    steps = [[seed(update) for update in step.updates] for step in body.supersteps]
+    thread = await res.threads.create(principal, thread_id, metadata, join=False)
+    try:
+        await res.threads.seed(principal, thread_id, steps)
+    except SlipwayError:
+        await res.sessions.erase(principal, thread.name)  # it is as if nothing had been asked for
+        raise
+    return await _thread(res, await res.threads.get(principal, thread_id))
 
 
 @router.post("/threads/search")
@@ -129,9 +142,10 @@ async def get_state(
     principal: Caller,
     subgraphs: Annotated[bool, Query()] = False,
     checkpoint_id: Annotated[CheckpointId | None, Query()] = None,
+    select: Annotated[Select | None, Query()] = None,
 ) -> Response:
     """The latest state, or that of a checkpoint."""
-    return await _state(res, principal, thread_id, At(checkpoint_id), subgraphs=subgraphs)
+    return await _state(res, principal, thread_id, At(checkpoint_id), select, subgraphs=subgraphs)
 
 
 @router.get("/threads/{thread_id}/state/{checkpoint_id}")
@@ -141,15 +155,17 @@ async def get_state_at(
     res: ResourcesDep,
     principal: Caller,
     subgraphs: Annotated[bool, Query()] = False,
+    select: Annotated[Select | None, Query()] = None,
 ) -> Response:
     """The state of a checkpoint."""
-    return await _state(res, principal, thread_id, At(checkpoint_id), subgraphs=subgraphs)
+    return await _state(res, principal, thread_id, At(checkpoint_id), select, subgraphs=subgraphs)
 
 
 @router.post("/threads/{thread_id}/state/checkpoint")
 async def post_state_at(thread_id: UUID, body: StateAt, res: ResourcesDep, principal: Caller) -> Response:
     """The same, of a subgraph, too."""
-    return await _state(res, principal, thread_id, place(thread_id, body.checkpoint), subgraphs=bool(body.subgraphs))
+    at = place(thread_id, body.checkpoint)
+    return await _state(res, principal, thread_id, at, body.select, subgraphs=bool(body.subgraphs))
 
 
 @router.post("/threads/{thread_id}/state")
@@ -178,7 +194,7 @@ async def post_history(thread_id: UUID, body: History, res: ResourcesDep, princi
     states = await res.threads.history(
         principal, thread_id, at=place(thread_id, body.checkpoint), before=before_id, metadata=body.metadata, limit=body.limit
     )
-    return StreamingResponse(_array(states, thread_id), media_type="application/json")
+    return await _history(states, thread_id, body.select)
 
 
 @router.get("/threads/{thread_id}/history")
@@ -188,10 +204,11 @@ async def get_history(
     principal: Caller,
     limit: Annotated[Limit, Query()] = 10,
     before: Annotated[CheckpointId | None, Query()] = None,
+    select: Annotated[Select | None, Query()] = None,
 ) -> Response:
     """The same."""
     states = await res.threads.history(principal, thread_id, at=LATEST, before=before, metadata=None, limit=limit)
-    return StreamingResponse(_array(states, thread_id), media_type="application/json")
+    return await _history(states, thread_id, select)
 
 
 def place(thread_id: UUID, checkpoint: Checkpoint | None, checkpoint_id: str | None = None) -> At:
@@ -217,16 +234,24 @@ async def _views(res: Resources, threads: Sequence[Thread], limit: int, *, with_
     return views
 
 
-async def _state(res: Resources, principal: Principal, thread_id: UUID, at: At, *, subgraphs: bool) -> Response:
+async def _state(
+    res: Resources, principal: Principal, thread_id: UUID, at: At, select: Sequence[str] | None, *, subgraphs: bool
+) -> Response:
     async with res.rendering:
         snapshot = await res.threads.state(principal, thread_id, at, subgraphs=subgraphs)
-        return Response(state_bytes(state_view(snapshot, thread_id)), media_type="application/json")
+        view = state_of_fields(state_view(snapshot, thread_id), select)
+        return Response(state_bytes(view), media_type="application/json")
 
 
-async def _array(states: AsyncIterator[StateSnapshot], thread_id: UUID) -> AsyncIterator[bytes]:
+async def _history(states: AsyncIterator[StateSnapshot], thread_id: UUID, select: Sequence[str] | None) -> Response:
+    state_of_fields(state_view(None, thread_id), select)  # once the answer has begun, nothing can be refused
+    return StreamingResponse(_array(states, thread_id, select), media_type="application/json")
+
+
+async def _array(states: AsyncIterator[StateSnapshot], thread_id: UUID, select: Sequence[str] | None) -> AsyncIterator[bytes]:
     """A JSON array as its items come: of a thousand states, few are in memory."""
     opening = b"["
     async for state in states:
-        yield opening + state_bytes(state_view(state, thread_id))
+        yield opening + state_bytes(state_of_fields(state_view(state, thread_id), select))
         opening = b","
     yield b"[]" if opening == b"[" else b"]"

@@ -1,11 +1,12 @@
 """Threads, runs and states as clients of LangGraph Platform read them: pure functions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from langgraph.types import PregelTask, StateSnapshot
 
+from agent_service.errors import InvalidRequest
 from agent_service.runs.run_types import BREAKPOINT, Interrupt, Run
 from agent_service.runs.run_view import STEP_LIMIT, error_view, run_error
 from agent_service.runs.state_json import INTERRUPT_KEY, interrupts_json
@@ -51,6 +52,26 @@ def state_view(snapshot: StateSnapshot | None, thread_id: UUID) -> dict[str, Any
         "checkpoint_id": checkpoint and checkpoint["checkpoint_id"],
         "parent_checkpoint_id": parent and parent["checkpoint_id"],
     }
+
+
+def state_of_fields(view: Mapping[str, Any], select: Sequence[str] | None) -> Mapping[str, Any]:
+    """The fields of a state that were asked for, by name or as `values.<key>`; all of them by default.
+
+    Raises:
+        InvalidRequest: a state has no such field.
+    """
+    if not select:
+        return view
+    found: dict[str, Any] = {}
+    for name in select:
+        field, _, key = name.partition(".")
+        if field not in view or (key and field != "values"):
+            raise InvalidRequest(f"select: expected values.<key> or some of {', '.join(view)}, got {name!r}", field="select")
+        if not key:
+            found[field] = view[field]
+        elif isinstance(view["values"], Mapping) and "values" not in select:
+            found.setdefault("values", {}).update({key: view["values"][key]} if key in view["values"] else {})
+    return found
 
 
 def _task(task: PregelTask, thread_id: UUID) -> dict[str, Any]:

@@ -20,6 +20,12 @@ MAX_METADATA_BYTES = 16_384
 MAX_LIMIT = 1_000
 """Of one page, as in the clients."""
 
+MAX_SUPERSTEPS = 200
+"""That a new thread may be given: each is a state that is computed and stored while the caller waits."""
+
+MAX_UPDATES = 50
+"""Of one superstep."""
+
 MAX_DELAY_SECONDS = 30 * 86_400
 """That a run may wait before it begins (`after_seconds`)."""
 
@@ -65,6 +71,20 @@ class Checkpoint(Body):
     thread_id: Name | None = None
 
 
+class SeedUpdate(Body):
+    """What a node is to have returned: values, or a command."""
+
+    values: JsonValue | None = None
+    command: "Command | None" = None
+    as_node: Name
+
+
+class Superstep(Body):
+    """Updates of one step."""
+
+    updates: Annotated[list[SeedUpdate], Field(min_length=1, max_length=MAX_UPDATES)]
+
+
 class ThreadCreate(Body):
     """A new thread."""
 
@@ -73,7 +93,9 @@ class ThreadCreate(Body):
     if_exists: Literal["raise", "do_nothing"] | None = None
     graph_id: Name | None = None
     ttl: None = Field(None, description="Not supported: sessions live as long as SESSION_RETENTION_DAYS says.")
-    supersteps: None = Field(None, description="Not supported: copy a thread, or change its state.")
+    supersteps: Annotated[list[Superstep], Field(min_length=1, max_length=MAX_SUPERSTEPS)] | None = Field(
+        None, description="A history for the new thread, whose `graph_id` is to be given beside."
+    )
 
 
 class ThreadPatch(Body):
@@ -112,11 +134,16 @@ class StateUpdate(Body):
     checkpoint_id: CheckpointId | None = None
 
 
+Select = Annotated[list[Name], Field(max_length=50)]
+"""Fields of a thread or a state; of a state also `values.<key>`."""
+
+
 class StateAt(Body):
     """Which state."""
 
     checkpoint: Checkpoint
     subgraphs: bool | None = None
+    select: Select | None = None
 
 
 class ConfigOfCheckpoint(Body):
@@ -134,6 +161,7 @@ class History(Body):
     before: CheckpointId | Checkpoint | ConfigOfCheckpoint | None = None
     metadata: Metadata | None = None
     checkpoint: Checkpoint | None = None
+    select: Select | None = None
 
 
 StreamMode = Literal["values", "updates", "messages", "messages-tuple", "custom", "events", "debug", "tasks", "checkpoints"]
@@ -203,8 +231,8 @@ class RunCreate(Body):
     ttl: None = Field(None, description="Not supported.")
 
 
-def _snake_case(given: Any) -> Any:
-    """The batch of `@langchain/langgraph-sdk` sends its options as JavaScript names them, beside `assistant_id`."""
+def snake_case(given: Any) -> Any:
+    """Options as JavaScript names them: `@langchain/langgraph-sdk` sends them so in a batch, and one of them in `run.start`."""
     if not isinstance(given, dict):
         return given
     told: dict[Any, Any] = {}
@@ -216,7 +244,7 @@ def _snake_case(given: Any) -> Any:
 
 CAPITAL = re.compile("[A-Z]")
 
-RunOfBatch = Annotated[RunCreate, BeforeValidator(_snake_case)]
+RunOfBatch = Annotated[RunCreate, BeforeValidator(snake_case)]
 
 
 class CancelMany(Body):
