@@ -8,6 +8,7 @@ import pytest
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.schema import StreamMode, StreamPart
 
+from tests.conformance.langgraph.sites import Site
 from tests.conformance.langgraph.wire import AGENT, ASSISTANT, named, parts, question, texts
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -162,6 +163,35 @@ async def test_subgraphs_have_their_names_in_the_events(sdk: LangGraphClient, th
     assert named(events, f"values|{namespace}")
     chunks = [chunk["content"] for chunk, _ in named(events, f"messages|{namespace}")]
     assert "".join(chunks) == "It is so."
+
+
+def named_in(stream: str) -> set[str]:
+    """Names of the events of a stream of the bare wire."""
+    return {line.removeprefix("event:").strip() for line in stream.splitlines() if line.startswith("event:")} - {
+        "metadata",
+        "end",
+    }
+
+
+async def test_graphs_are_told_by_their_namespaces(http: httpx.AsyncClient, thread: str, site: Site) -> None:
+    """`streamNamespaces` of the JavaScript SDK goes into the query."""
+    if site.is_reference:
+        return  # 0.16.7 tells of all, as the SDK says of servers without the flag in /info
+    assert (await http.get("/info")).json()["flags"]["stream_namespaces"] is True
+    body = {
+        "assistant_id": AGENT, "input": question("child"), "stream_mode": ["updates", "values", "messages-tuple"],
+        "stream_subgraphs": True,
+    }  # fmt: skip
+    root = await http.post(f"/threads/{thread}/runs/stream?namespace=", json=body)
+    assert named_in(root.text) == {"updates", "values"}
+    assert root.headers["location"].endswith("/stream?namespace=")
+    run = root.headers["content-location"]
+    everything = named_in((await http.get(f"{run}/stream")).text)
+    (child,) = {name.partition("|")[2] for name in everything if "|" in name}
+    inside = await http.get(f"{run}/stream", params={"namespace": [child]})
+    assert named_in(inside.text) == {name for name in everything if name.endswith(f"|{child}")}
+    both = await http.get(f"{run}/stream", params={"namespace": ["", child]})
+    assert named_in(both.text) == everything
 
 
 async def test_subgraphs_are_silent_unless_asked_for(sdk: LangGraphClient, thread: str) -> None:

@@ -45,13 +45,27 @@ class Encoder:
     """
 
     def __init__(
-        self, run: Run, thread_id: UUID, assistant: Mapping[str, str], modes: Iterable[str], runs: ThreadRuns, after: Position
+        self,
+        run: Run,
+        thread_id: UUID,
+        assistant: Mapping[str, str],
+        modes: Iterable[str],
+        runs: ThreadRuns,
+        after: Position,
+        namespaces: Iterable[str] | None = None,
     ) -> None:
-        """`assistant`: what is said of it in each message's metadata. `modes`: of LangGraph, that this reader wants."""
+        """What this reader is told.
+
+        Args:
+            assistant: what is said of it in each message's metadata
+            modes: of LangGraph, that this reader wants
+            namespaces: of graphs that it wants to hear of, each without those inside; "" is the graph itself, None stands for all
+        """
         self._run = run
         self._ours = {"thread_id": str(thread_id), "run_id": str(run.id), **assistant}
         self._modes = frozenset(modes)
         self._subgraphs = bool(run.input.get("subgraphs"))
+        self._namespaces = None if namespaces is None else frozenset(namespaces)
         self._runs = runs
         self._after = after
         self._kinds: dict[EventKind, Callable[[Event], Frames]] = {
@@ -240,7 +254,7 @@ class Encoder:
         return found
 
     def _shows(self, place: list[str]) -> bool:
-        return self._subgraphs or not place
+        return (self._subgraphs or not place) and (self._namespaces is None or "|".join(place) in self._namespaces)
 
     def _name(self, name: str, place: list[str]) -> str:
         return "|".join([name, *place])

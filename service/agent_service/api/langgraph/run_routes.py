@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Header, Query
+from pydantic import StringConstraints
 from starlette.responses import Response
 
 from agent_service.api.deps import Caller, ResourcesDep, WaitingCaller, run_in_log
@@ -52,6 +54,11 @@ MAX_BATCH = 100
 
 RunStatusName = Literal["pending", "running", "success", "error", "timeout", "interrupted"]
 
+Namespaces = Annotated[
+    list[Annotated[str, StringConstraints(max_length=1_000)]] | None,
+    Query(max_length=100, description="Tells only of these graphs, each without those inside; empty: the graph itself."),
+]
+
 Action = Annotated[Literal["interrupt", "rollback"], Query()]
 
 
@@ -66,9 +73,11 @@ async def create_run(thread_id: UUID, body: RunCreate, res: ResourcesDep, princi
 
 
 @router.post("/threads/{thread_id}/runs/stream", responses=STREAM, response_class=Response)
-async def stream_run(thread_id: UUID, body: RunCreate, res: ResourcesDep, principal: WaitingCaller) -> Response:
+async def stream_run(
+    thread_id: UUID, body: RunCreate, res: ResourcesDep, principal: WaitingCaller, namespace: Namespaces = None
+) -> Response:
     """Begins a run and streams it."""
-    return _stream(res, await begin(res, principal, body, thread_id), body.stream_mode)
+    return _stream(res, await begin(res, principal, body, thread_id), body.stream_mode, namespaces=namespace)
 
 
 @router.post("/threads/{thread_id}/runs/wait", response_class=Response)
@@ -85,9 +94,11 @@ async def create_stateless_run(body: RunCreate, res: ResourcesDep, principal: Ca
 
 
 @router.post("/runs/stream", responses=STREAM, response_class=Response)
-async def stream_stateless_run(body: RunCreate, res: ResourcesDep, principal: WaitingCaller) -> Response:
+async def stream_stateless_run(
+    body: RunCreate, res: ResourcesDep, principal: WaitingCaller, namespace: Namespaces = None
+) -> Response:
     """The same, and streams it."""
-    return _stream(res, await begin(res, principal, body, None), body.stream_mode)
+    return _stream(res, await begin(res, principal, body, None), body.stream_mode, namespaces=namespace)
 
 
 @router.post("/runs/wait", response_class=Response)
@@ -166,13 +177,14 @@ async def join_stream(
     stream_mode: Annotated[list[StreamMode | Literal[""]] | None, Query()] = None,
     cancel_on_disconnect: Annotated[bool, Query()] = False,
     checkpoint_id: Annotated[str | None, Query()] = None,  # noqa: ARG001  # useStream says it; a server may ignore it
-    namespace: Annotated[list[str] | None, Query()] = None,  # noqa: ARG001  # likewise
+    namespace: Namespaces = None,
     last_event_id: Annotated[str, Header(alias="Last-Event-ID")] = "",
 ) -> Response:
     """Its stream from the beginning, or after the event that was seen last."""
     run = await _run(res, principal, thread_id, run_id)
     modes = [mode for mode in stream_mode or () if mode]
-    return _stream(res, run, modes or None, after=_position(last_event_id, run_id), cancels=cancel_on_disconnect)
+    after = _position(last_event_id, run_id)
+    return _stream(res, run, modes or None, after=after, cancels=cancel_on_disconnect, namespaces=namespace)
 
 
 @router.post("/threads/{thread_id}/runs/{run_id}/cancel")
@@ -258,19 +270,28 @@ def _is_of(run: Run, thread_id: UUID) -> bool:
 
 
 def _stream(
-    res: Resources, run: Run, modes: list[StreamMode] | None, *, after: Position = START, cancels: bool = False
+    res: Resources,
+    run: Run,
+    modes: list[StreamMode] | None,
+    *,
+    after: Position = START,
+    cancels: bool = False,
+    namespaces: list[str] | None,
 ) -> Response:
     wanted = [str(mode) for mode in modes or run.input.get("record") or ["values"]]
     idle = min(HEARTBEAT_SECONDS, res.settings.heartbeat_seconds)
-    chunks = never_silent(_frames(res, run, wanted, after, idle), HEARTBEAT, idle)
+    chunks = never_silent(_frames(res, run, wanted, after, namespaces, idle), HEARTBEAT, idle)
     response = StreamResponse(chunks, res.streams, goodbye=b"", on_leave=_on_leave(res, run, cancels=cancels))
-    return _located(response, run, "stream")
+    query = urlencode([("namespace", name) for name in namespaces or ()])
+    return _located(response, run, f"stream?{query}" if query else "stream")
 
 
-async def _frames(res: Resources, run: Run, modes: list[str], after: Position, idle: float) -> AsyncIterator[bytes]:
+async def _frames(
+    res: Resources, run: Run, modes: list[str], after: Position, namespaces: list[str] | None, idle: float
+) -> AsyncIterator[bytes]:
     assistant = {"graph_id": run.graph, "assistant_id": assistant_of(run)}
     thread_id = UUID(run.session_id)
-    encoder = Encoder(run, thread_id, assistant, modes, res.thread_runs, after)
+    encoder = Encoder(run, thread_id, assistant, modes, res.thread_runs, after, namespaces)
     begin = after if MESSAGE_MODES.isdisjoint(modes) else START
     async for batch in res.runs.follow(run.id, begin, idle=idle):
         yield b"".join([frame async for frame in encoder.encode(batch)])

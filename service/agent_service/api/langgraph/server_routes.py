@@ -26,7 +26,7 @@ async def get_info() -> Response:
             "langgraph_py_version": LANGGRAPH_VERSION,
             "flags": {
                 "assistants": True, "crons": True, "langsmith": False, "langsmith_tracing_replicas": False,
-                "strict_resume": True,
+                "strict_resume": True, "stream_namespaces": True,
             },
             "host": {
                 "kind": "self-hosted", "project_id": None, "host_revision_id": None, "revision_id": None, "tenant_id": None,
