@@ -50,6 +50,10 @@ def of_slipway(error: SlipwayError, path: str) -> Response:
     )
 
 
+NOT_SUPPORTED = "is not supported here"
+"""Of a field that a form has only to name it: any value but null is refused."""
+
+
 def first_of(errors: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     """The first of pydantic's errors: the field's path, and a sentence that begins with it."""
     first = errors[0]
@@ -58,7 +62,7 @@ def first_of(errors: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     else:
         loc = first["loc"]
         field = ".".join(map(str, loc[1:] if loc and loc[0] in PLACES else loc)) or "body"
-        message = first["msg"].removeprefix("Value error, ")
+        message = NOT_SUPPORTED if first["type"] == "none_required" else first["msg"].removeprefix("Value error, ")
     return field, message if message.startswith(f"{field}: ") else f"{field}: {message}"
 
 

@@ -160,6 +160,8 @@ async def test_what_is_not_supported_is_refused_by_its_name(
         await call(*bound.args, **bound.kwargs)
     answer = refused.value.response
     assert (answer.status_code, answer.json()["field"]) == (422, field)
+    assert answer.json()["detail"].startswith(f"{field}: ")
+    assert "should be None" not in answer.json()["detail"]
 
 
 def _filled(value: Any, thread: str) -> Any:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 from starlette.responses import Response
 
 from agent_service.api.deps import Caller, ResourcesDep, WaitingCaller
+from agent_service.api.error_handlers import first_of
 from agent_service.api.field_types import Body, JsonObject, JsonValue
 from agent_service.api.json_body import JsonRoute
 from agent_service.api.langgraph.assistants import assistant_named
@@ -170,8 +171,8 @@ def _parsed(model: type[Given], params: Mapping[str, Any]) -> Given:
     try:
         return model.model_validate(params)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise InvalidRequest(f"{'.'.join(map(str, first['loc'])) or 'params'}: {first['msg']}") from None
+        field, detail = first_of(error.errors(include_url=False, include_input=False))
+        raise InvalidRequest(detail, field=field) from None
 
 
 @router.post("/threads/{thread_id}/stream/events", responses=STREAM, response_class=Response)
