@@ -100,3 +100,16 @@ def test_an_index_whose_building_was_cut_off_is_built_anew(empty_database_url: s
 
     assert migrate(empty_database_url) == 1
     assert is_valid(empty_database_url, index)
+
+
+def test_an_index_of_a_database_that_has_it_already_stays(empty_database_url: str) -> None:
+    """As in databases of release candidates, whose migrations made the indexes together with the columns."""
+    migrate(empty_database_url)
+    indexes = {each.version: each.index for each in shipped() if each.index}
+    found = "SELECT array_agg(oid ORDER BY oid) FROM pg_class WHERE relname = ANY(%s)"
+    with psycopg.connect(empty_database_url, autocommit=True) as conn:
+        before = conn.execute(found, (list(indexes.values()),)).fetchone()
+        conn.execute("DELETE FROM slipway.schema_migrations WHERE version = ANY(%s)", (list(indexes),))
+
+        assert migrate(empty_database_url) == len(indexes)
+        assert conn.execute(found, (list(indexes.values()),)).fetchone() == before
