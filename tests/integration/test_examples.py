@@ -1,5 +1,7 @@
 """The examples, loaded as a user would, on the offline model."""
 
+import asyncio
+import importlib
 import re
 import sys
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from agent_service.agents.graph_import import put_on_path
 from agent_service.agents.loader import CompiledGraph, compile_graph, load_graph
 from agent_service.langgraph_file import GraphSource
 from tests.support.agents import make_context
+from tests.support.service import running_service
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CONFIG: Any = {"configurable": {"thread_id": "1"}}
@@ -26,7 +29,7 @@ def fresh_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The module path as it was; the examples' modules forgotten."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield
-    for name in ("travel", "refunds"):
+    for name in ("travel", "refunds", "bot"):
         sys.modules.pop(name, None)
 
 
@@ -102,7 +105,29 @@ async def test_an_order_is_refunded_once() -> None:
     assert state["messages"][-1].text == "No refund: order 1001 was refunded before."
 
 
-@pytest.mark.parametrize("name", ["react_agent", "refunds"])
+async def test_the_bot_of_slack_asks_a_message_once_and_remembers_its_thread(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_on_path([EXAMPLES / "slack"])
+    answer = importlib.import_module("bot").answer
+    said: list[dict[str, str]] = []
+    first = {"channel": "C1", "ts": "1.1", "text": "<@U9> hello"}
+    later = {"channel": "C1", "ts": "2.2", "thread_ts": "1.1", "text": "<@U9> hello again"}
+    async with running_service(database_url) as service:
+        monkeypatch.setenv("SLIPWAY", service.url)
+        for event in (first, first, later, {"channel": "C1", "ts": "3.3", "text": "<@U9>"}):
+            await asyncio.to_thread(answer, event, lambda **words: said.append(words))
+        async with service.client() as client:
+            told = (await client.get("/sessions/slack-C1-1-1/messages")).json()["messages"]
+
+    assert [each["thread_ts"] for each in said] == ["1.1", "1.1", "1.1", "3.3"]
+    assert said[0]["text"] == said[1]["text"]
+    assert "built-in offline model" in said[0]["text"]
+    assert said[3]["text"].startswith("That did not work: ")
+    assert [each["content"] for each in told if each["role"] == "user"] == ["hello", "hello again"]
+
+
+@pytest.mark.parametrize("name", ["react_agent", "refunds", "slack"])
 def test_an_example_imports_nothing_of_slipway(name: str) -> None:
     sources = [path.read_text(encoding="utf-8") for path in (EXAMPLES / name).glob("*.py")]
 
