@@ -33,6 +33,8 @@ def make_project(folder: Path, command: str = "slipway") -> list[str]:
 
 
 def _template(name: str, command: str) -> Iterator[tuple[str, str]]:
+    if command.lstrip("'").startswith("/"):
+        command = "slipway"  # a path of this machine helps nobody who reads the project elsewhere
     # The interpreter beside the command has LangChain; the one of PATH may not.
     python = re.sub(r"slipway('?)$", r"python\1", command)
     for entry in (files("agent_service") / "development" / "template").iterdir():

@@ -23,6 +23,15 @@ def test_its_readme_has_the_commands_as_they_are_typed_there(tmp_path: Path, com
     assert f"`{python} -m unittest`" in readme
 
 
+@pytest.mark.parametrize("command", ["/opt/venv/bin/slipway", "'/opt/my venv/bin/slipway'"])
+def test_its_readme_has_no_path_of_this_machine(tmp_path: Path, command: str) -> None:
+    make_project(tmp_path / "my-agent", command)
+
+    readme = (tmp_path / "my-agent" / "README.md").read_text()
+    assert "`slipway dev --reload`" in readme
+    assert "/opt" not in readme
+
+
 def test_every_file_that_its_image_copies_is_there(tmp_path: Path) -> None:
     files = make_project(tmp_path / "my-agent")
 
