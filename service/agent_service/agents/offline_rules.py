@@ -122,7 +122,7 @@ def _report(result: ToolMessage, question: str) -> str:
     if name == "rag_search":
         nothing = "I found nothing about this in the documents. I search by words: other words may find it."
         near = [f"- [{cited}]" for cited, _ in _passages(weak)]
-        return "\n".join([f"{nothing} These sections have a few of yours:\n", *near]) if near else nothing
+        return "\n".join([f"{nothing} Sections that have a few of your words:\n", *near]) if near else nothing
     # langchain puts a note before the result of a call that a reviewer changed.
     _, edited, after = text.partition("Tool response:\n")
     if edited:
