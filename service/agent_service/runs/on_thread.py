@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from agent_service.db.pool import Connection
 from agent_service.errors import AlreadyExists, InvalidRequest, SessionBusy
+from agent_service.runs.branches import branch_at
 from agent_service.runs.cancelling import cancel_runs
 from agent_service.runs.cron_store import Tick, take_tick
 from agent_service.runs.run_rows import TITLE_CHARS, Asked, one
@@ -53,6 +54,7 @@ async def prepare(conn: Connection, asked: Asked, thread: str, state: DictRow, h
         await cancel_runs(conn, thread=thread, undo=how.strategy == "rollback")
     if how.strict_resume:
         await _refuse_stray_answer(conn, asked, state["waiting"])
+    asked = await _branching(conn, asked, thread)
     if state["waiting"]:
         asked = await _answered(conn, asked, state["waiting"])
     elif active:
@@ -85,6 +87,14 @@ async def _refuse_stray_answer(conn: Connection, asked: Asked, waiting: UUID | N
     if not pending or (by_id and not named <= set(pending)):
         known = f"expected answers to some of {', '.join(pending)}" if pending else "nothing waits for an answer"
         raise InvalidRequest(f"command.resume: {known}", field="command.resume")
+
+
+async def _branching(conn: Connection, asked: Asked, thread: str) -> Asked:
+    """The run with its branch, if it begins at an earlier state of the session itself."""
+    at = asked.input.get("checkpoint", {})
+    if "checkpoint_id" not in at or "checkpoint_ns" in at or "state" not in asked.input:
+        return asked
+    return replace(asked, branch=await branch_at(conn, thread, at["checkpoint_id"], asks=asked.input["state"] is not None))
 
 
 async def _answered(conn: Connection, asked: Asked, waiting: UUID) -> Asked:

@@ -1,10 +1,13 @@
 """A question asked again in other words: which runs of its session are undone, and whether they can be."""
 
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from agent_service.db.pool import Connection
 from agent_service.errors import NotFound, StateGone
+from agent_service.runs.branches import Branch
 from agent_service.runs.run_rows import one
+from agent_service.runs.run_types import RunInput
 
 
 async def from_question_on(conn: Connection, thread: str, question: UUID) -> list[str]:
@@ -22,6 +25,31 @@ async def from_question_on(conn: Connection, thread: str, question: UUID) -> lis
         raise StateGone("replaces: the state before this question is no longer kept; ask a new one", field="replaces")
     return undone
 
+
+@dataclass(frozen=True, slots=True)
+class Begins:
+    """Where the question in its place begins: in the same branch. `input` is put into the run's."""
+
+    input: RunInput = field(default_factory=RunInput)
+    branch: Branch | None = None
+
+
+async def where_it_began(conn: Connection, thread: str, question: UUID) -> Begins:
+    """Of a question of that session. Raises StateGone: it began a branch at a state that is no longer kept."""
+    row = await one(conn, BEGAN, question, thread)
+    if row is None:
+        return Begins()
+    if not row["kept"]:
+        raise StateGone("replaces: the state before this question is no longer kept; ask a new one", field="replaces")
+    return Begins({"checkpoint": row["checkpoint"]}, row["branch"])
+
+
+BEGAN = """
+SELECT r.branch, r.input->'checkpoint' AS checkpoint, EXISTS (
+    SELECT 1 FROM public.checkpoints c WHERE c.thread_id = r.session_id AND c.checkpoint_ns = ''
+      AND c.checkpoint_id = r.input->'checkpoint'->>'checkpoint_id') AS kept
+FROM slipway.runs r WHERE r.id = %s AND r.session_id = %s AND r.branch IS NOT NULL
+"""
 
 FROM_QUESTION_ON = """
 SELECT r.id FROM slipway.runs r JOIN slipway.runs first ON first.session_id = r.session_id

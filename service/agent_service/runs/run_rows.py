@@ -1,5 +1,6 @@
 """Rows of runs: how they are asked for, and what is read of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import get_type_hints
 from uuid import UUID
@@ -60,6 +61,8 @@ class Asked:
     """Of the caller, as far as they are to be counted with the start."""
     files: list[FileNote] | None = None
     """Of its question; what is in them stands in the input."""
+    branch: Mapping[str, object] | None = None
+    """Where it begins, if not at the latest state (runs/branches.py)."""
     goes_past: bool = False
     """It begins though a decision is waited for, which then no longer is."""
 

@@ -27,9 +27,9 @@ from agent_service.runs.cancelling import cancel_runs
 from agent_service.runs.notices import WORK_CHANNEL
 from agent_service.runs.on_thread import OnThread, prepare
 from agent_service.runs.records import StartRow
-from agent_service.runs.replaced_questions import from_question_on
+from agent_service.runs.replaced_questions import from_question_on, where_it_began
 from agent_service.runs.run_rows import EXTERNAL_ID, RUN_COLUMNS, TITLE_CHARS, WAITS, WITHOUT_ANSWER, Asked, as_run, one
-from agent_service.runs.run_types import Run, RunInput
+from agent_service.runs.run_types import Run
 from agent_service.runs.turns import Turns
 from agent_service.runs.writer import Begun, Writer
 
@@ -202,7 +202,7 @@ class RunStore:
                         raise SessionInterrupted("the session waits for a decision: POST /runs/{run_id}/resume", run_id=run)
                     if state["active"]:
                         await self._when_busy(conn, thread, rejects=replaces is not None)
-                    row = replace(asked, input={**asked.input, **await _behind(conn, thread, state, replaces)})
+                    row = await _behind(conn, thread, state, asked, replaces)
                     return await self._insert(conn, row, thread, leased=here and not state["active"])
             except errors.UniqueViolation as error:
                 if error.diag.constraint_name != "sessions_pkey":
@@ -281,6 +281,7 @@ class RunStore:
             "graph": asked.graph,
             "leased": leased,
             "goes_past": asked.goes_past,
+            "branch": Jsonb(asked.branch) if asked.branch else None,
             "files": Jsonb(asked.files) if asked.files else None,
             "delay": delay or None,
             "webhook": bool(asked.input.get("wire", {}).get("webhook")),
@@ -320,11 +321,13 @@ async def _stay(conn: Connection, ended: Run) -> None:
         raise NotInterrupted("the session has gone on after this run")
 
 
-async def _behind(conn: Connection, thread: str, state: DictRow, replaces: UUID | None) -> RunInput:
-    """What is to be done to the session's history before its next question. Raises NotFound, StateGone: see `start`."""
+async def _behind(conn: Connection, thread: str, state: DictRow, asked: Asked, replaces: UUID | None) -> Asked:
+    """The question with what is to be done to the session's history before it. Raises NotFound, StateGone: see `start`."""
     if replaces:
-        return {"mend": True, "rolls_back": await from_question_on(conn, thread, replaces)}
-    return {"mend": True} if state["active"] or state["stopped"] else {}
+        undone = await from_question_on(conn, thread, replaces)
+        begins = await where_it_began(conn, thread, replaces)
+        return replace(asked, input={**asked.input, "mend": True, "rolls_back": undone, **begins.input}, branch=begins.branch)
+    return replace(asked, input={**asked.input, "mend": True}) if state["active"] or state["stopped"] else asked
 
 
 async def _session(conn: Connection, asked: Mapping[str, object]) -> str:
@@ -393,10 +396,10 @@ SELECT %(max_queued)s - CASE WHEN (SELECT count(*) FROM slipway.runs WHERE statu
 INSERT_RUN = f"""
 INSERT INTO slipway.runs AS r
     (id, session_id, tenant, user_id, question, input, resumes, route, idempotency_key, request_hash, traceparent,
-     graph, goes_past, files, not_before, webhook_due, status, attempt, holder, lease_expires_at, started_at)
+     graph, goes_past, files, branch, not_before, webhook_due, status, attempt, holder, lease_expires_at, started_at)
 SELECT %(id)s, %(thread_id)s, %(tenant)s, %(user_id)s, %(question)s, %(input)s, %(resumes)s,
        (SELECT route FROM slipway.runs WHERE id = %(resumes)s), %(idempotency_key)s, %(request_hash)s, %(traceparent)s,
-       %(graph)s, %(goes_past)s, %(files)s, now() + %(delay)s::float8 * interval '1 second',
+       %(graph)s, %(goes_past)s, %(files)s, %(branch)s, now() + %(delay)s::float8 * interval '1 second',
        CASE WHEN %(webhook)s THEN now() END,
        CASE WHEN %(leased)s THEN 'running' ELSE 'queued' END, %(leased)s::int, %(holder)s,
        CASE WHEN %(leased)s THEN now() + %(lease)s * interval '1 second' END, CASE WHEN %(leased)s THEN now() END

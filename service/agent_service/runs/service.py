@@ -184,6 +184,7 @@ class RunService:
         with self._turned_away(), self._worker.place(principal) as place:
             plain = (
                 how.tick is None
+                and "checkpoint" not in run_input
                 and how.delay_seconds == 0
                 and not run_input.get("wire", {}).get("webhook")
                 and "command" not in run_input

@@ -15,6 +15,7 @@ from agent_service.errors import InvalidRequest, NotFound, SessionBusy
 from agent_service.outcomes import Outcome
 from agent_service.principal import Principal
 from agent_service.question_files import FileNote, content_of
+from agent_service.runs.branches import LeftBehind, left_behind
 from agent_service.runs.run_rows import EXTERNAL_ID, UNDONE, one
 from agent_service.runs.run_types import Interrupt
 
@@ -110,7 +111,8 @@ class SessionStore:
             thread = await _owned(conn, OWNED_SESSION, principal, session_id)
             if before and not await one(conn, "SELECT 1 FROM slipway.runs WHERE id = %s AND session_id = %s", before, thread):
                 raise InvalidRequest("before: expected a run of this session; begin with its newest ones", field="before")
-            asked = {"thread": thread, "before": before, "limit": limit + 1}
+            gone = await left_behind(conn, thread)
+            asked = {"thread": thread, "before": before, "limit": limit + 1, **_left_out(gone)}
             found = await (await conn.execute(SESSION_RUNS.encode(), asked)).fetchall()
             active = None if before else await one(conn, ACTIVE_RUN, thread)
         runs = found[:limit][::-1]
@@ -118,7 +120,7 @@ class SessionStore:
         waits = last is not None and last["outcome"] == "interrupted"
         return {
             "session_id": session_id,
-            "messages": [message for run in runs for message in _messages(run)],
+            "messages": [message for run in runs for message in _messages(run, answered=run["id"] not in gone.answers)],
             "active_run_id": active["id"] if active else None,
             "interrupted": {"run_id": last["id"], "interrupts": last["interrupts"]} if last and waits and not before else None,
             "earlier": runs[0]["id"] if len(found) > limit else None,
@@ -198,13 +200,25 @@ async def _erase(conn: Connection, principal: Principal, session_id: str) -> Non
             await conn.execute(statement.encode(), ([thread],))
 
 
-def _messages(run: DictRow) -> Iterator[HistoryMessage]:
+def _left_out(gone: LeftBehind) -> dict[str, object]:
+    """For SESSION_RUNS."""
+    after, before = [each[0] for each in gone.ranges], [each[1] for each in gone.ranges]
+    return {
+        "after_at": [at for at, _ in after],
+        "after_id": [run for _, run in after],
+        "before_at": [at for at, _ in before],
+        "before_id": [run for _, run in before],
+        "gone": list(gone.runs),
+    }
+
+
+def _messages(run: DictRow, *, answered: bool) -> Iterator[HistoryMessage]:
     if not run["resumes"]:
         asked: HistoryMessage = {
             "role": "user", "content": run["question"], "run_id": run["id"], "created_at": run["created_at"],
         }  # fmt: skip
         yield {**asked, "files": run["files"]} if run["files"] else asked
-    if run["status"] == "finished":
+    if run["status"] == "finished" and answered:
         yield {
             "role": "assistant",
             "content": run["answer"],
@@ -283,7 +297,11 @@ SELECT r.id, r.resumes, r.question, r.files, r.answer, r.status, r.outcome, r.in
        {CITED} AS sources,
        CASE WHEN r.resumes IS NOT NULL THEN r.input->'resume' END AS decided
 FROM slipway.runs r LEFT JOIN slipway.feedback f ON f.run_id = r.id
-WHERE r.session_id = %(thread)s AND NOT {UNDONE}
+WHERE r.session_id = %(thread)s AND NOT {UNDONE} AND r.id <> ALL(%(gone)s::uuid[])
+  AND NOT EXISTS (
+      SELECT 1 FROM unnest(%(after_at)s::timestamptz[], %(after_id)s::uuid[], %(before_at)s::timestamptz[], %(before_id)s::uuid[])
+          AS left_behind(after_at, after_id, before_at, before_id)
+      WHERE (r.created_at, r.id) > (after_at, after_id) AND (r.created_at, r.id) < (before_at, before_id))
   AND (%(before)s::uuid IS NULL OR (r.created_at, r.id) < (
       SELECT b.created_at, b.id FROM slipway.runs b WHERE b.id = %(before)s AND b.session_id = %(thread)s))
 ORDER BY r.created_at DESC, r.id DESC LIMIT %(limit)s

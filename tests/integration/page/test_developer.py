@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import expect
+from playwright.async_api import Locator, expect
 
 from tests.integration.page.axe import violations
 from tests.integration.page.conftest import OpenChat, Site, fake_model_env, running_site
@@ -217,3 +217,58 @@ async def test_it_keeps_the_rules_of_wcag(developing: Site, model: FakeModel, op
     await end.get_by_role("button", name="Ask from here").click()
     await expect(end.get_by_role("textbox")).to_be_focused()
     assert await violations(chat.page) == []
+
+
+async def test_after_a_branch_the_chat_shows_the_turns_that_the_branch_knows(
+    developing: Site, model: FakeModel, open_chat: OpenChat
+) -> None:
+    chat = await open_chat(developing.service.url)
+    for answer in ("One.", "Two.", "Three."):
+        model.script.tokens = [answer]
+        await chat.ask(f"ask {answer}")
+    await chat.button("Developer").click()
+    ends = chat.page.locator("#states li", has_text="end")
+    await expect(ends).to_have_count(3)
+
+    async def branch(state: Locator, question: str, answer: str) -> None:
+        model.script.tokens = [answer]
+        await state.locator("summary").click()
+        await state.get_by_role("button", name="Ask from here").click()
+        await state.get_by_role("textbox").fill(question)
+        await state.get_by_role("button", name="Ask", exact=True).click()
+        await chat.says(answer)
+
+    async def shown() -> list[str]:
+        return [text.removeprefix("You asked:").strip() for text in await chat.questions.all_inner_texts()]
+
+    await branch(ends.last, "another second", "Other two.")
+    assert await shown() == ["ask One.", "another second"]
+    await chat.page.reload()
+    await expect(chat.questions).to_have_count(2)
+    await expect(chat.page.locator(".answer")).to_have_text(["One.", "Other two."])
+
+    model.script.tokens = ["Other three."]
+    await chat.ask("another third")
+    assert await shown() == ["ask One.", "another second", "another third"]
+
+    model.script.tokens = ["Other two again."]
+    await chat.page.locator(".turn", has_text="another second").get_by_role("button", name="Regenerate").click()
+    await chat.says("Other two again.")
+    await chat.page.reload()
+    await expect(chat.page.locator(".answer")).to_have_text(["One.", "Other two again."])
+
+    await chat.button("Developer").click()
+    three = chat.page.locator("#states li", has_text="end").filter(has_text="Three.")
+    await branch(three, "fourth", "Four.")
+    await chat.page.reload()
+    await expect(chat.page.locator(".answer")).to_have_text(["One.", "Two.", "Three.", "Four."])
+
+    await chat.button("Developer").click()
+    asks = chat.page.locator("#states li", has_text="next: model").first
+    model.script.tokens = ["Four again."]
+    await asks.locator("summary").click()
+    await asks.get_by_role("button", name="Run model again").click()
+    await chat.says("Four again.")
+    await chat.page.reload()
+    await expect(chat.page.locator(".answer")).to_have_text(["One.", "Two.", "Three.", "Four again."])
+    assert await shown() == ["ask One.", "ask Two.", "ask Three.", "fourth"]
