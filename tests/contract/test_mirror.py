@@ -55,7 +55,7 @@ ELSEWHERE = {
     "integration/test_bad_input.py": ["api/error_handlers"],
     "conformance/test_openapi.py": ["api/openapi"],
     "integration/test_response_cache.py": ["runs/answers", "runs/redis_answers", "runs/response_cache"],
-    "integration/test_history.py": ["runs/compaction"],
+    "integration/test_history.py": ["runs/compaction", "runs/replaced_questions"],
     "integration/test_outcomes.py": ["api/sse"],
     "service/api/test_a2a.py": ["api/a2a_forms", "api/rpc"],
     "service/api/test_mcp.py": ["api/mcp_elicitation", "api/mcp_tools", "api/mcp_versions"],
