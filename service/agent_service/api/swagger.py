@@ -11,11 +11,13 @@ from agent_service.api.page import REVALIDATE, SAFE, SAFE_PAGE, SWAGGER, Asset, 
 
 router = APIRouter(include_in_schema=False)
 
-# Swagger UI gives the browser's parser HTML that it has cleaned itself, of Markdown in the document: trusted types would refuse
-# it. Its pictures are `data:` addresses in its style sheet. All else is as on the chat page.
+# Swagger UI gives the browser's parser HTML that it has cleaned itself (DOMPurify, of which one policy is), of Markdown in the
+# document. The other policy is ours (static/js/swagger.js): it lets through what Markdown needs, and nothing else. Swagger UI's
+# pictures are `data:` addresses in its style sheet. All else is as on the chat page.
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script';"
+    " trusted-types default dompurify"
 )
 
 NAMES = ("swagger-ui-bundle.js", "swagger-ui.css")

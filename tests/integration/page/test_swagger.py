@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from tests.integration.page.conftest import OpenChat, Site, running_site
 from tests.support.tokens import bearer
@@ -47,6 +47,7 @@ async def test_its_policy_lets_no_inline_script_run(documented: Site, open_chat:
     policy = answer.headers["content-security-policy"]
     assert "unsafe" not in policy
     assert "script-src 'self';" in policy
+    assert "require-trusted-types-for 'script'" in policy
     assert (await page.request.get(f"{documented.service.url}/docs/LICENSE")).status == 404
 
 
@@ -54,3 +55,44 @@ async def test_a_service_that_is_not_told_to_has_none(offline: Site, open_chat: 
     page = (await open_chat(f"{offline.service.url}/spend", key="")).page
     for path in ("/docs", "/docs/swagger-ui-bundle.js", "/static/v/vendor/swagger-ui/swagger-ui-bundle.js"):
         assert (await page.request.get(offline.service.url + path)).status == 404
+
+
+async def test_a_description_is_shown_as_markdown_and_its_html_runs_nothing(documented: Site, open_chat: OpenChat) -> None:
+    page = (await open_chat("about:blank", key="")).page
+    markdown = "Some `code`, **bold** and [a link](https://example.org/)."
+    hostile = f"{markdown}\n\n<img src=x onerror=window.owned=1><iframe srcdoc='x'></iframe>"
+
+    async def answer(route: Route) -> None:
+        document = {"openapi": "3.1.0", "info": {"title": "t", "version": "1", "description": hostile}, "paths": {}}
+        await route.fulfill(json=document)
+
+    await page.route("**/openapi.json", answer)
+    await page.goto(f"{documented.service.url}/docs")
+    shown = page.locator(".info .description")
+    await expect(shown.locator("code")).to_have_text("code")
+    await expect(shown.locator("strong")).to_have_text("bold")
+    await expect(shown.get_by_role("link", name="a link")).to_have_attribute("href", "https://example.org/")
+    assert await shown.locator("img, iframe, script").count() == 0
+    assert await page.evaluate("window.owned") is None
+
+    link = '<a href="https://e.org/" class="x">'
+    passed = await page.evaluate(
+        """async (texts) => {
+            const { harmless } = await import(document.querySelector("script[src*='js/swagger.js']").src);
+            return texts.map(harmless);
+        }""",
+        [
+            "<p>a &lt; b</p>",
+            "<p onclick=x>",
+            '<a href="javascript:alert(1)">',
+            link,
+            "<scr<script>ipt>",
+        ],
+    )
+    assert passed == [
+        "<p>a &lt; b</p>",
+        "&lt;p onclick=x&gt;",
+        '&lt;a href="javascript:alert(1)"&gt;',
+        link,
+        "&lt;scr&lt;script&gt;ipt&gt;",
+    ]
