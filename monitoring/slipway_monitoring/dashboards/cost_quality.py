@@ -162,6 +162,7 @@ def _tokens() -> Row:
                     "First questions per minute: answered from it, after waiting for a run that made the answer, or not in it."
                     " Redis away: PostgreSQL did what Redis was asked for.",
                     "opm",
+                    ("AgentRedisAway",),
                 ),
                 Query(per_minute("agent_cache_requests_total", "result"), f"{RELEASE_NAME} {{{{result}}}}"),
                 Query(per_minute("agent_redis_fallbacks_total", "use"), f"{RELEASE_NAME} Redis away: {{{{use}}}}"),

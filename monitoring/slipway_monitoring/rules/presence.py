@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from slipway_monitoring.rules.alert import RELEASE, Alert
-from slipway_monitoring.rules.expressions import by_pod
+from slipway_monitoring.rules.expressions import by_pod, increase
 from slipway_monitoring.rules.scope import Scope
 from slipway_monitoring.rules.thresholds import Thresholds
 
@@ -12,6 +12,7 @@ def alerts(_: Thresholds, scope: Scope) -> Iterator[Alert]:
     yield _absent(scope)
     yield _down(scope)
     yield _dependency(scope)
+    yield _redis(scope)
 
 
 def _absent(scope: Scope) -> Alert:
@@ -50,4 +51,18 @@ def _dependency(scope: Scope) -> Alert:
         summary=f"{RELEASE}: no pod reaches {{{{ $labels.dependency }}}}",
         description="Without the database, runs wait and new questions get 503. Without the model endpoint, runs fail.",
         dashboard="overview",
+    )
+
+
+def _redis(scope: Scope) -> Alert:
+    missed = increase(scope.select("agent_redis_fallbacks_total"), scope.over(300))
+    return Alert(
+        name="AgentRedisAway",
+        expr=f"{missed} > 0",
+        severity="warning",
+        hold=120,
+        keep=300,
+        summary=f"{RELEASE}: Redis does not answer",
+        description="PostgreSQL counts the rate and has the cached answers meanwhile. No run fails; callers may begin more.",
+        dashboard="cost-quality",
     )

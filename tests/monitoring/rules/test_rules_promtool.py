@@ -51,6 +51,7 @@ def absolute() -> Iterator[Case]:
     yield from _key_spread()
     yield from _key_age()
     yield from _presence()
+    yield from _redis()
 
 
 def _cost() -> Iterator[Case]:
@@ -104,6 +105,16 @@ def _circuits() -> Iterator[Case]:
     yield gauge(name, "fires, says how many, and resolves", both, seen, Sighting(HOUR))
     one = {kept_out: steady(0, HOUR), kept_out.on(callers="one"): steady(5, HOUR)}
     yield gauge(name, "is silent about callers who are kept out alone", one, Sighting(HOUR))
+
+
+def _redis() -> Iterator[Case]:
+    name, missed = "AgentRedisAway", Series("agent_redis_fallbacks_total", {"use": "rates"})
+    away = growing((1, 30 * MINUTE), (0, 31 * MINUTE), step=MINUTE)
+    seen = of_release(30 * MINUTE, "Redis does not answer")
+    yield gauge(name, "fires while PostgreSQL does its work, and resolves", {missed: away}, seen, Sighting(HOUR))
+    once = growing((0, 10 * MINUTE), (1, MINUTE), (0, HOUR), step=MINUTE)
+    yield gauge(name, "is silent where Redis answers, or none is used", {missed: steady(0, HOUR)}, Sighting(HOUR))
+    yield gauge(name, "resolves after a moment", {missed: once}, Sighting(30 * MINUTE))
 
 
 def _pool() -> Iterator[Case]:
