@@ -107,6 +107,7 @@ async def test_questions_with_a_key_and_decisions_count_and_a_retry_does_not(adm
         assert fleet.sql("SELECT recent + earlier FROM slipway.callers") == [(4,)]
 
 
+@pytest.mark.timeout(240)  # five hundred turns with a tenth of a second each: 20 s on an idle machine, minutes on a busy one
 @pytest.mark.parametrize("server", SERVERS)
 async def test_who_asks_twice_does_not_wait_for_the_five_hundred_of_another(
     admin_url: str, tmp_path: Path, server: str, report: Report
