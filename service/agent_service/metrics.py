@@ -20,9 +20,6 @@ CALL_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 45, 60, 120
 HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, INF)
 
 MODEL_STATUSES = ("ok", "rate_limited", "client_error", "server_error", "connection_error", "timeout", "auth")
-CIRCUIT, CIRCUIT_CALLERS = ("model", "callers"), ("one", "all")
-"""A caller whose calls keep failing is kept out alone; all are while the model does not answer the service's own question."""
-
 TOOL_STATUSES = ("ok", "error")
 TOKEN_TYPES = ("input", "cached", "output", "reasoning")
 RELOADS = ("loaded", "refused")
@@ -116,8 +113,8 @@ class Metrics:
         # Is the model endpoint failing or limiting us? One count per HTTP attempt, retries included.
         self.model_requests = counter("llm_requests_total", "Requests to the model endpoint", ["model", "status"])
         # Is a model left alone for its failures (MODEL_CIRCUIT_FAILURES), and how often was one?
-        self.model_circuits_open = gauge("model_circuits_open", "Circuits open now, of all callers or of one", CIRCUIT)
-        self.model_circuits_opened = counter("model_circuits_opened_total", "Times that a model was left alone", CIRCUIT)
+        self.model_circuits_open = gauge("model_circuits_open", "Circuits open now: the process sends no calls", ["model"])
+        self.model_circuits_opened = counter("model_circuits_opened_total", "Times that a model was left alone", ["model"])
         # Which tool fails?
         self.tool_calls = counter("tool_calls_total", "Tool calls", ["tool", "status"])
         # How much does the model read and write?
@@ -228,9 +225,8 @@ class Metrics:
         self.cost_usd.labels(model, self.graph_version)
         self.unpriced.labels(model)
         self.model_seconds.labels(model)
-        for callers in CIRCUIT_CALLERS:
-            self.model_circuits_open.labels(model, callers)
-            self.model_circuits_opened.labels(model, callers)
+        self.model_circuits_open.labels(model)
+        self.model_circuits_opened.labels(model)
         for status in MODEL_STATUSES:
             self.model_requests.labels(model, status)
         for kind in TOKEN_TYPES:
@@ -291,12 +287,12 @@ class Metrics:
             self._versions.add(version)
         self.feedback.labels(str(score), version if version in self._versions else OTHER).inc()
 
-    def count_circuit(self, model: str, callers: str, opened: bool) -> None:
-        """A model whose circuit, of `one` caller or of `all`, has opened or closed; undeclared models are counted together."""
-        labels = (self.model_label(model), callers)
-        self.model_circuits_open.labels(*labels).inc(1 if opened else -1)
+    def count_circuit(self, model: str, opened: bool) -> None:
+        """A model whose circuit has opened or closed; undeclared ones are counted together."""
+        label = self.model_label(model)
+        self.model_circuits_open.labels(label).inc(1 if opened else -1)
         if opened:
-            self.model_circuits_opened.labels(*labels).inc()
+            self.model_circuits_opened.labels(label).inc()
 
     def count_unpriced(self, model: str) -> None:
         """A call without a price. Its name is logged once: in the metric it may be `other`."""

@@ -238,9 +238,8 @@ class Settings(BaseModel):
         5,
         ge=0,
         le=1_000,
-        description="Calls of a model in a row that fail all their retries. After so many of one caller, theirs are not sent for "
-        "10 seconds. After so many of anybody, the service asks the model itself, and sends no calls while it does not answer. "
-        "0: calls are always sent.",
+        description="Calls of a model in a row that fail all their retries, after which the service asks the model itself, and "
+        "sends no calls while it does not answer. 0: calls are always sent.",
     )
     model_max_retries: int = Field(
         3,

@@ -25,7 +25,7 @@ from tests.support.fake_model import FakeModel
 from tests.support.service import RunningService, running_service
 
 NAMES = frozenset({
-    "callers", "code", "dependency", "graph", "key", "le", "limit", "method", "model", "node", "outcome", "reason", "result",
+    "code", "dependency", "graph", "key", "le", "limit", "method", "model", "node", "outcome", "reason", "result",
     "revision", "route", "rule", "scope", "score", "state", "status", "table", "tool", "type", "use", "version", "what",
 })  # fmt: skip
 """Labels; none of them names a session, a run or a person."""

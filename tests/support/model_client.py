@@ -23,8 +23,8 @@ class Client:
     endpoint: ModelEndpoint
     pauses: list[float]
     counts: list[tuple[str, str]]
-    circuits: list[tuple[str, str, bool]]
-    """What the breaker told: model, whether of `one` caller or of `all`, and whether it opened."""
+    circuits: list[tuple[str, bool]]
+    """What the breaker told: model, and whether it opened."""
     now: list[float]
     """One number: the reader's clock."""
 
@@ -72,7 +72,7 @@ async def open_client(
     """A client that never really sleeps; `share` is its random number."""
     pauses: list[float] = []
     counts: list[tuple[str, str]] = []
-    changes: list[tuple[str, str, bool]] = []
+    changes: list[tuple[str, bool]] = []
     now = [0.0]
 
     async def sleep(seconds: float) -> None:

@@ -208,13 +208,11 @@ def _endpoint(limits: Thresholds) -> Row:
             graph(
                 PanelText(
                     "Left alone",
-                    "Replicas that send no calls to a model, as it does not answer them; and callers who are kept out alone, "
-                    "as MODEL_CIRCUIT_FAILURES calls of theirs in a row failed.",
+                    "Replicas that send no calls to a model, as it does not answer.",
                     "short",
                     ("AgentModelCircuitOpen",),
                 ),
-                Query(total("agent_model_circuits_open", "model", where='callers="all"'), f"{MODEL}: replicas"),
-                Query(total("agent_model_circuits_open", "model", where='callers="one"'), f"{MODEL}: callers"),
+                Query(total("agent_model_circuits_open", "model"), MODEL),
                 Query(per_minute("agent_model_circuits_opened_total", "model"), f"{MODEL}: begun a minute"),
                 width=4,
             ),

@@ -42,7 +42,7 @@ def _endpoint_failing(limits: Thresholds, scope: Scope) -> Alert:
 
 def _circuit_open(scope: Scope) -> Alert:
     # By replica each has found out by itself: as many are named as send no calls.
-    open_now = scope.select("agent_model_circuits_open", 'callers="all"')
+    open_now = scope.select("agent_model_circuits_open")
     return Alert(
         name="AgentModelCircuitOpen",
         expr=f"sum by (namespace, job, model) ({open_now}) > 0",

@@ -296,20 +296,19 @@ class CompletionsReader:
 
     async def _send(self, payload: dict[str, Any], said: Said | None) -> ChunkStream | dict[str, Any]:
         """Through the model's circuit, which learns how the call went until its first output."""
-        call = self.breaker.enter(payload["model"])
+        model = payload["model"]
+        self.breaker.check(model)
         try:
             answer = await self._ask(payload, said)
         except (ModelRejected, openai.RateLimitError):  # an endpoint that says no, or later, is there
-            self.breaker.succeeded(call)
+            self.breaker.answered(model)
             raise
-        except ModelUnavailable as error:
-            refused_key = isinstance(error, openai.AuthenticationError)
-            (self.breaker.left if refused_key else self.breaker.failed)(call)
+        except openai.AuthenticationError:  # the key's fault
             raise
-        except BaseException:
-            self.breaker.left(call)
+        except ModelUnavailable:
+            self.breaker.failed(model)
             raise
-        self.breaker.succeeded(call)
+        self.breaker.answered(model)
         return answer
 
     async def _ask(self, payload: dict[str, Any], said: Said | None) -> ChunkStream | dict[str, Any]:

@@ -31,13 +31,13 @@ class ChatModels:
 async def open_models(
     settings: Settings,
     on_request: Callable[[str, str], None] = lambda _model, _status: None,
-    on_circuit: Callable[[str, str, bool], None] = lambda _model, _callers, _opened: None,
+    on_circuit: Callable[[str, bool], None] = lambda _model, _opened: None,
     on_embedding: OnEmbedding = lambda _model, _tokens, _estimated: None,
 ) -> AsyncIterator[ChatModels]:
     """The models that the settings name, and while they are open the ones that a graph makes itself (adopt.py).
 
     `on_request` is called for each HTTP attempt with (model, status), `on_circuit` for each model that is from now on left alone
-    by one caller or by all (True), or called again.
+    (True), or called again.
     """
     if not (settings.openai_api_key or settings.openai_key_dir):
         cheap = OfflineChatModel()

@@ -98,13 +98,12 @@ def _price_file() -> Iterator[Case]:
 
 def _circuits() -> Iterator[Case]:
     name = "AgentModelCircuitOpen"
-    kept_out = Series("agent_model_circuits_open", {"model": "gpt", "callers": "all"})
+    kept_out = Series("agent_model_circuits_open", {"model": "gpt"})
     second = kept_out.on(pod="bot-2", instance="10.0.0.2:9090")
     seen = of_release(30 * MINUTE, "2 replicas send no calls to model gpt", model="gpt")
     both = {kept_out: rising_then_falling(1, 0, 30 * MINUTE), second: rising_then_falling(1, 0, 30 * MINUTE)}
     yield gauge(name, "fires, says how many, and resolves", both, seen, Sighting(HOUR))
-    one = {kept_out: steady(0, HOUR), kept_out.on(callers="one"): steady(5, HOUR)}
-    yield gauge(name, "is silent about callers who are kept out alone", one, Sighting(HOUR))
+    yield gauge(name, "is silent while all models answer", {kept_out: steady(0, HOUR)}, Sighting(HOUR))
 
 
 def _redis() -> Iterator[Case]:
