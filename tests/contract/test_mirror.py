@@ -34,7 +34,16 @@ ELSEWHERE = {
         *("dashboards/promql", "dashboards/rollouts_keys", "dashboards/saturation", "dashboards/tools_nodes"),
     ],
     "monitoring/rules/test_rules_promtool.py": [
-        *("rules/alert", "rules/capacity", "rules/graph", "rules/models", "rules/slo", "rules/thresholds", "rules/users"),
+        *(
+            "rules/alert",
+            "rules/capacity",
+            "rules/graph",
+            "rules/models",
+            "rules/presence",
+            "rules/slo",
+            "rules/thresholds",
+            "rules/users",
+        ),
     ],
     # operator
     "operator/test_main.py": ["handlers/engine", "startup"],
