@@ -283,7 +283,7 @@ async def test_past_the_parser_nothing_leaks_changes_or_stays(attacked: Attacked
     assert leaks == []
     assert left == {"cursors": 0, "prepared": 0, "locks": 0, "role": "none", "writable": "off", "timeout": "0", "memory": "4MB"}
     assert heard == []
-    assert slowest < SECONDS + 6
+    assert slowest < SECONDS + 20, "none goes on for ever; a busy machine has taken six seconds for what ends after 0.4"
     assert sees.rows == ((100,),)
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -19,6 +20,12 @@ from tests.support.http_server import http_server
 from tests.support.jwks import SigningKey, make_key
 
 CLIENT_ID, CLIENT_SECRET = "slipway-page", "s3cret/with:signs"
+
+
+@cache
+def usual_key() -> SigningKey:
+    """Of every provider that is given no other: an RSA key takes 40 ms of CPU."""
+    return make_key("page", "RS256")
 
 
 @dataclass
@@ -38,7 +45,7 @@ class OidcServer:
     """Of the ID token's claims: how it lies."""
     metadata_changes: dict[str, Any] = field(default_factory=dict)
     url: str = ""
-    key: SigningKey = field(default_factory=lambda: make_key("page", "RS256"))
+    key: SigningKey = field(default_factory=usual_key)
     asked: list[str] = field(default_factory=list)
     """Paths, in order."""
     grants: list[str] = field(default_factory=list)
