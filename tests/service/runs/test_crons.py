@@ -1,6 +1,6 @@
 """Times of crons come, and what becomes of each is counted; a cron ends with its owner's keys."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from langgraph_sdk import get_client
 
 from agent_service.auth.api_keys import create_key, list_keys, revoke_key
 from agent_service.runs import cron_owners, crons
+from agent_service.runs.cron_store import CronStore
 from tests.service.runs.conftest import Database, until
 from tests.support.service import RunningService, running_service
 from tests.support.thread_reader import asking
@@ -94,12 +95,21 @@ async def test_a_cron_of_a_caller_with_a_token_goes_on_and_one_of_which_nothing_
 
 
 async def test_a_cron_waits_for_an_owner_with_a_token_who_was_away_for_long_and_goes_on_once_one_is_back(
-    service: RunningService, keys: Path, database: Database
+    service: RunningService, keys: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    written: set[tuple[str, str]] = set()
+    write = CronStore.seen
+
+    async def seen(store: CronStore, owners: Collection[tuple[str, str]]) -> None:
+        await write(store, owners)
+        written.update(owners)
+
+    monkeypatch.setattr(CronStore, "seen", seen)
     token = jwt.encode({"sub": "eve", "tenant": "acme", "exp": 2**33}, SECRET, "HS256")
     key = create_key(keys, user="bob", tenant="acme", role="user")
     await until(lambda: service.resources.authenticator.still_admits("acme", "bob", by_key=True))
     of_key, of_token = await made(service, key), await made(service, token)
+    await until(lambda: written == {("acme", "bob"), ("acme", "eve")})  # or it would be written after what is pretended below
     database.rows("UPDATE slipway.crons SET owner_seen = now() - interval '29 days'")
     assert await come(database, of_key, of_token) == {of_key: None, of_token: None}
 
