@@ -114,14 +114,13 @@ class SessionStore:
             gone = await left_behind(conn, thread)
             asked = {"thread": thread, "before": before, "limit": limit + 1, **_left_out(gone)}
             found = await (await conn.execute(SESSION_RUNS.encode(), asked)).fetchall()
-            active = None if before else await one(conn, ACTIVE_RUN, thread)
         runs = found[:limit][::-1]
         last = runs[-1] if runs else None
         waits = last is not None and last["outcome"] == "interrupted"
         return {
             "session_id": session_id,
             "messages": [message for run in runs for message in _messages(run, answered=run["id"] not in gone.answers)],
-            "active_run_id": active["id"] if active else None,
+            "active_run_id": found[0]["active"] if found and not before else None,
             "interrupted": {"run_id": last["id"], "interrupts": last["interrupts"]} if last and waits and not before else None,
             "earlier": runs[0]["id"] if len(found) > limit else None,
         }
@@ -292,8 +291,14 @@ SELECT title, section, source, text FROM (
 ) AS found ORDER BY nth > {OF_EACH_SECTION}, source, position LIMIT %s
 """
 
+# In the statement that reads the runs: of one that ended between two, neither would tell.
+ACTIVE_RUN = """
+SELECT a.id FROM slipway.runs a WHERE a.session_id = %(thread)s AND a.status <> 'finished' ORDER BY a.created_at, a.id LIMIT 1
+"""
+
 SESSION_RUNS = f"""
-SELECT r.id, r.resumes, r.question, r.files, r.answer, r.status, r.outcome, r.interrupts, r.created_at, r.finished_at, f.score,
+SELECT ({ACTIVE_RUN}) AS active, r.id, r.resumes, r.question, r.files, r.answer, r.status, r.outcome, r.interrupts,
+       r.created_at, r.finished_at, f.score,
        {CITED} AS sources,
        CASE WHEN r.resumes IS NOT NULL THEN r.input->'resume' END AS decided
 FROM slipway.runs r LEFT JOIN slipway.feedback f ON f.run_id = r.id
@@ -305,10 +310,6 @@ WHERE r.session_id = %(thread)s AND NOT {UNDONE} AND r.id <> ALL(%(gone)s::uuid[
   AND (%(before)s::uuid IS NULL OR (r.created_at, r.id) < (
       SELECT b.created_at, b.id FROM slipway.runs b WHERE b.id = %(before)s AND b.session_id = %(thread)s))
 ORDER BY r.created_at DESC, r.id DESC LIMIT %(limit)s
-"""
-
-ACTIVE_RUN = """
-SELECT id FROM slipway.runs WHERE session_id = %s AND status <> 'finished' ORDER BY created_at, id LIMIT 1
 """
 
 SAID = f"""
