@@ -106,4 +106,11 @@ def test_a_name_of_the_default_is_a_service_that_the_chart_makes_and_a_port_that
 
 @pytest.mark.parametrize("refused", [slipway.refused, operator_chart.refused])
 def test_a_path_is_no_address(refused: Any) -> None:
-    assert "runbooksUrl" in refused("monitoring.alerts.runbooksUrl=docs/runbooks")
+    assert "runbooksUrl" in refused("monitoring.alerts.runbooksUrl=docs/pages")
+
+
+@pytest.mark.parametrize("made", [slipway.made, operator_chart.made])
+def test_the_default_of_the_release_before_counts_as_none(made: Any) -> None:
+    """An upgrade with --reuse-values brings it along."""
+    with_it = made("PrometheusRule", values_of(ALERTS, "monitoring.alerts.runbooksUrl=docs/runbooks"))
+    assert with_it == made("PrometheusRule", values_of(ALERTS))

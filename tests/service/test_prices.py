@@ -41,7 +41,7 @@ def test_a_call_costs_what_the_worked_example_of_the_docs_says() -> None:
     usd = cost(PriceTable.load(), "gpt-4.1-mini", fresh=1_000, cached=2_000, output=400)
     assert usd is not None
     assert f"= {usd.normalize()} USD" in page
-    assert f"costs {2 * usd.normalize()} USD" in page
+    assert f"begins at {2 * usd.normalize()} USD" in page
 
 
 def test_the_offline_model_is_free_and_not_unpriced() -> None:

@@ -97,7 +97,8 @@ helm.sh/chart: {{ printf "slipway-operator-%s" .Chart.Version | replace "+" "_" 
 
 {{/* Where the runbooks are: the operator serves them itself, beside its metrics. */}}
 {{- define "operator.runbooksUrl" -}}
-{{- .Values.monitoring.alerts.runbooksUrl | default (printf "http://%s-ops.%s.svc:9090/runbooks" (include "operator.fullname" .) .Release.Namespace) | trimSuffix "/" -}}
+{{- $given := .Values.monitoring.alerts.runbooksUrl -}}
+{{- ternary "" $given (eq $given "docs/runbooks") | default (printf "http://%s-ops.%s.svc:9090/runbooks" (include "operator.fullname" .) .Release.Namespace) | trimSuffix "/" -}}
 {{- end -}}
 
 {{/* What the dashboard's uid ends with where each operator brings its own. */}}

@@ -61,7 +61,8 @@ opens within the cluster alone. A Gateway's certificate is not in the values: it
 {{- if not (contains "*" .) -}}{{- $named = append $named . -}}{{- end -}}
 {{- end -}}
 {{- $base := first (append (compact $named) (printf "http://%s.%s.svc" (include "slipway.fullname" .) .Release.Namespace)) -}}
-{{- .Values.monitoring.alerts.runbooksUrl | default (printf "%s/runbooks" (trimSuffix "/" $base)) | trimSuffix "/" -}}
+{{- $given := .Values.monitoring.alerts.runbooksUrl -}}
+{{- ternary "" $given (eq $given "docs/runbooks") | default (printf "%s/runbooks" (trimSuffix "/" $base)) | trimSuffix "/" -}}
 {{- end -}}
 
 {{/* 30, or the highest bound of the histogram within the longest turn: an alert on slower turns than there can be would never fire. */}}
