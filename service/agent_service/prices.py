@@ -5,9 +5,10 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import structlog
 import yaml
@@ -136,20 +137,21 @@ class PriceTable:
     prices: dict[str, Price]
 
     @classmethod
-    def load(cls, path: Path | None = None) -> Self:
+    def load(cls, path: Path | None = None) -> "PriceTable":
         """Reads `path`, or the table that ships with the service.
 
         Raises:
             SettingsError: names the file and the key.
         """
-        file = files("agent_service") / "prices.yaml" if path is None else path
+        if path is None:
+            return _shipped()
         try:
-            return cls.parse(file.read_bytes(), str(file))
+            return cls.parse(path.read_bytes(), str(path))
         except OSError as error:
-            raise SettingsError(f"PRICE_FILE {file}: {error.strerror or error}") from None
+            raise SettingsError(f"PRICE_FILE {path}: {error.strerror or error}") from None
 
     @classmethod
-    def parse(cls, text: bytes, name: str) -> Self:
+    def parse(cls, text: bytes, name: str) -> "PriceTable":
         """Raises SettingsError as `load` does; `name` is the file's."""
         try:
             table = _TABLE.validate_python(yaml.load(text.decode(), Loader=yaml.CSafeLoader))
@@ -168,6 +170,12 @@ class PriceTable:
         """USD of one call to the ledger's last digit, or None when the model has no price."""
         price = self.price(model)
         return None if price is None else min(price.cost(used).quantize(LEDGER_UNIT), MOST_USD)
+
+
+@cache
+def _shipped() -> PriceTable:
+    file = files("agent_service") / "prices.yaml"
+    return PriceTable.parse(file.read_bytes(), str(file))
 
 
 def known_as(model: str) -> Iterator[str]:
