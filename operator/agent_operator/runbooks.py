@@ -34,6 +34,9 @@ def _answer(
     pages: Mapping[str, tuple[str, bytes]], metrics: Wsgi, environ: dict[str, Any], start: Callable[..., Any]
 ) -> Iterable[bytes]:
     path = str(environ["PATH_INFO"])
+    if path == FOLDER.rstrip("/"):
+        start("308 Permanent Redirect", [("Location", FOLDER), *SAFE])
+        return []
     if not path.startswith(FOLDER):
         return metrics(environ, start)
     kind, body = pages.get(path, ("", b""))

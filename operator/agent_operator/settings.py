@@ -89,7 +89,7 @@ class OperatorSettings:
             prometheus_urls=_urls(environ, "PROMETHEUS_ALLOWED_URLS"),
             prometheus_token_file=environ.get("PROMETHEUS_TOKEN_FILE", ""),
             prometheus_ca_file=_authority(environ, "PROMETHEUS_CA_FILE"),
-            runbooks_url=next(iter(_urls(environ, "RUNBOOKS_URL")), cls.runbooks_url),
+            runbooks_url=_link(environ, "RUNBOOKS_URL"),
             key_hosts=_origins(environ, "KEY_HOSTS"),
             resync_seconds=_number(environ, "RESYNC_SECONDS", cls.resync_seconds, lowest=1, highest=3600),
             workers=int(_number(environ, "WORKERS", cls.workers, lowest=1, highest=64)),
@@ -132,6 +132,14 @@ def _base(url: object) -> str:
     if found.query or "?" in str(url):
         raise OriginRefused("a base URL has no query")
     return str(found).rstrip("/")
+
+
+def _link(environ: Mapping[str, str], name: str) -> str:
+    """An address for people, as it is: a wiki's may have a query or a fragment, and nothing here asks it."""
+    link = environ.get(name, "").strip()
+    if link and not link.startswith(("http://", "https://")):
+        raise ValueError(f"{name}: expected an address that begins with https:// or http://")
+    return link.rstrip("/")
 
 
 def _urls(environ: Mapping[str, str], name: str) -> tuple[str, ...]:

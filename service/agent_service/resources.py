@@ -181,6 +181,7 @@ async def open_resources(settings: Settings, health: Health, metrics: Metrics) -
                 tracer=langsmith.tracer if langsmith else None,
                 count_start=_count_start(settings, redis),
                 may_call=lambda cron: authenticator.still_admits(cron.tenant, cron.user_id, by_key=cron.by_key),
+                takes_tokens=settings.auth != "disabled" and bool(authenticator.jwt or authenticator.sign_in),
                 redis=redis,
             )
         )

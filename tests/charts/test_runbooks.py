@@ -37,6 +37,10 @@ def bases(rules: Iterable[dict[str, Any]]) -> set[str]:
         (("ingress.host=agent.test",), "http://my-agent-slipway.agents.svc/runbooks"),
         (("ingress.enabled=true",), "http://my-agent-slipway.agents.svc/runbooks"),
         (("ingress.enabled=true", "ingress.host=agent.test"), "http://agent.test/runbooks"),
+        (
+            ("ingress.enabled=true", "ingress.host='*.agent.test'", "ingress.tlsSecret=crt", "ingress.hosts=[a.agent.test]"),
+            "https://a.agent.test/runbooks",
+        ),
         (("ingress.enabled=true", "ingress.host=agent.test", "ingress.tlsSecret=crt"), "https://agent.test/runbooks"),
         (("ingress.enabled=true", "ingress.hosts=[b.test, c.test]", "ingress.tlsSecret=crt"), "https://b.test/runbooks"),
         (

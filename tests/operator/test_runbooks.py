@@ -15,10 +15,12 @@ async def test_each_link_of_an_alert_opens_its_runbook_and_metrics_are_served_on
         dead = await dead_links(client, runbook_links(f"http://127.0.0.1:{port}/runbooks"))
         listed = await client.get("/runbooks/")
         styled = await client.get("/runbooks/style.css")
+        bare = await client.get("/runbooks")
         metrics = await client.get("/metrics")
 
     assert dead == []
     assert (listed.status_code, styled.status_code) == (200, 200)
+    assert (bare.status_code, bare.headers["Location"]) == (308, "/runbooks/")
     assert listed.headers["Content-Type"] == "text/html; charset=utf-8"
     assert "default-src 'none'" in listed.headers["Content-Security-Policy"]
     assert "slipway_operator_build_info" in metrics.text

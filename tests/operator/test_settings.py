@@ -33,6 +33,16 @@ def test_a_wrong_number_is_named_with_its_range(name: str, value: str) -> None:
         OperatorSettings.load({name: value})
 
 
+def test_a_link_for_people_is_taken_as_it_is_and_a_path_is_refused() -> None:
+    """A wiki's address has a query or a fragment: no reason for the operator not to start."""
+    for link in ("https://docs.test/#/runbooks", "https://wiki.test/page?id=1,2"):
+        assert OperatorSettings.load({"RUNBOOKS_URL": link}).runbooks_url == link
+    assert OperatorSettings.load({"RUNBOOKS_URL": "https://docs.test/runbooks/"}).runbooks_url == "https://docs.test/runbooks"
+    assert OperatorSettings.load({}).runbooks_url == ""
+    with pytest.raises(ValueError, match="RUNBOOKS_URL: expected an address that begins with https://"):
+        OperatorSettings.load({"RUNBOOKS_URL": "docs/runbooks"})
+
+
 def test_everything_written_on_objects_carries_our_domain() -> None:
     settings = kopf.OperatorSettings()
 

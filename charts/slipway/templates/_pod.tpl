@@ -247,7 +247,7 @@ What the metrics of quality are told apart by: the image's tag; with graph.files
 {{- define "slipway.publicUrl" -}}
 {{- if .Values.protocols.publicUrl -}}
 {{- .Values.protocols.publicUrl -}}
-{{- else if and .Values.ingress.enabled .Values.ingress.host (or .Values.ingress.tlsSecret (include "slipway.hasCertificate" .)) -}}
+{{- else if and .Values.ingress.enabled .Values.ingress.host (not (contains "*" .Values.ingress.host)) (or .Values.ingress.tlsSecret (include "slipway.hasCertificate" .)) -}}
 {{- printf "https://%s" .Values.ingress.host -}}
 {{- end -}}
 {{- end -}}

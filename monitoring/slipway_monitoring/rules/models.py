@@ -50,7 +50,8 @@ def _circuit_open(scope: Scope) -> Alert:
         hold=60,
         keep=60,
         summary=f'{RELEASE}: {{{{ $value | printf "%.0f" }}}} replicas send no calls to {MODEL}',
-        description="The model does not answer the service's own question, asked every 10 s. Users get the fallback's answers, "
+        description="The model does not answer the service's own question, asked again 10 s after each error or timeout. "
+        "Users get the fallback's answers, "
         "or model_unavailable at once.",
         dashboard="cost-quality",
     )

@@ -55,12 +55,12 @@ def _dependency(scope: Scope) -> Alert:
 
 
 def _redis(scope: Scope) -> Alert:
-    missed = increase(scope.select("agent_redis_fallbacks_total"), scope.over(300))
+    missed = increase(scope.select("agent_redis_fallbacks_total"), scope.over(120))
     return Alert(
         name="AgentRedisAway",
         expr=f"{missed} > 0",
         severity="warning",
-        hold=120,
+        hold=180,  # longer than the window: one missed command is no outage
         keep=300,
         summary=f"{RELEASE}: Redis does not answer",
         description="PostgreSQL counts the rate and has the cached answers meanwhile. No run fails; callers may begin more.",

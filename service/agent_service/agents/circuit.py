@@ -17,10 +17,11 @@ from agent_service.errors import ModelUnavailable
 log = structlog.stdlib.get_logger(__name__)
 
 OPEN_SECONDS = 10.0
-"""Between two probes. Retries have taken some seconds before; a load balancer drops a dead endpoint within as many."""
+"""From the end of a probe to the next one, and Retry-After of who comes while one is under way. Retries have taken some seconds
+before; a load balancer drops a dead endpoint within as many."""
 
-PROBING_SECONDS = 1
-"""Retry-After of who comes while a probe is under way."""
+UNWANTED_SECONDS = 600.0
+"""After which a model that nobody calls any more is no longer probed."""
 
 MAX_CIRCUITS = 100
 """Models whose calls fail that are followed: a graph may make names up."""
@@ -50,6 +51,8 @@ class Circuit:
     """Asks the model, from a row of failures on until it answers."""
     trusted_until: float = 0.0
     """The model has answered: until then it is not asked again, however many calls fail."""
+    wanted_at: float = 0.0
+    """When it was called last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,9 @@ class CircuitBreaker:
         """
         circuit = self._circuits.get(model)
         if circuit and circuit.is_open:
-            wait = max(math.ceil(circuit.open_until - self.clock()), PROBING_SECONDS)
+            circuit.wanted_at = self.clock()
+            left = circuit.open_until - self.clock()
+            wait = math.ceil(left if left > 0 else OPEN_SECONDS)
             detail = f"the model endpoint failed {circuit.failures} calls in a row, and is asked again in {wait} s"
             raise without_status(ModelUnavailable(detail, retry_after=wait), timed_out=False)
 
@@ -92,6 +97,7 @@ class CircuitBreaker:
             return
         circuit = self._followed(model)
         circuit.failures += 1
+        circuit.wanted_at = self.clock()
         if circuit.failures >= self.limit and circuit.watch is None and self.clock() >= circuit.trusted_until:
             # In a context of its own: it goes on after the caller's run, and is not theirs.
             circuit.watch = asyncio.create_task(self._watch(circuit), name="model-probe", context=contextvars.Context())
@@ -110,12 +116,12 @@ class CircuitBreaker:
     async def _watch(self, circuit: Circuit) -> None:
         try:
             while not await self.probe(circuit.model):
+                if self.clock() - circuit.wanted_at > UNWANTED_SECONDS:
+                    break
                 self._open(circuit)
                 await self.sleep(OPEN_SECONDS)
         except Exception:  # nobody is kept out for a fault of ours
             log.exception("model_probe_failed", model=circuit.model)
-        circuit.watch = None
-        circuit.trusted_until = self.clock() + OPEN_SECONDS
         self._close(circuit)
 
     def _followed(self, model: str) -> Circuit:
@@ -135,8 +141,9 @@ class CircuitBreaker:
 
     def _close(self, circuit: Circuit) -> None:
         if circuit.watch:
-            circuit.watch.cancel()
-            circuit.watch = None
+            if circuit.watch is not asyncio.current_task():
+                circuit.watch.cancel()
+            circuit.watch, circuit.trusted_until = None, self.clock() + OPEN_SECONDS
         if circuit.is_open:
             log.info("model_circuit_closed", model=circuit.model, failures=circuit.failures)
             self.on_change(circuit.model, False)

@@ -1,6 +1,7 @@
 """Whether a model answers: asked with a small question of the service's own, so that no caller can make it fail."""
 
 import asyncio
+import dataclasses
 from functools import partial
 
 import aiohttp
@@ -16,8 +17,10 @@ answer is cut off behind its first token."""
 
 
 async def answers(endpoint: ModelEndpoint, model: str) -> bool:
-    """False when no first output came within `endpoint.timeout` seconds, retries included. An endpoint that says no, or later,
+    """False when no first output came within `endpoint.timeout` seconds, or the endpoint broke down. One that says no, or later,
     is there."""
+    # The next probe is the retry; a rate limit is an answer, and not waited for.
+    once = dataclasses.replace(endpoint, max_retries=0)
 
     async def receive(response: aiohttp.ClientResponse) -> None:
         stream = ChunkStream(response, endpoint.timeout, Load(), partial(endpoint.on_request, model))
@@ -28,7 +31,7 @@ async def answers(endpoint: ModelEndpoint, model: str) -> bool:
     payload = {"model": model, "messages": [{"role": "user", "content": QUESTION}], "stream": True}
     try:
         async with asyncio.timeout(endpoint.timeout):
-            await endpoint.post(PATH, payload, receive)
+            await once.post(PATH, payload, receive)
     except (ModelRejected, openai.RateLimitError, openai.AuthenticationError):
         return True
     except (ModelUnavailable, TimeoutError):

@@ -47,11 +47,11 @@ async def branch_at(conn: Connection, thread: str, checkpoint_id: str, *, asks: 
         asks: it brings a question, and does not only go on.
     """
     made = await one(conn, MADE, thread, checkpoint_id)
-    if made is None or made["run"] is None:
+    if made is None or made["run"] is None or (made["latest"] and made["ended"]):
         return None
     if made["source"] == "input":
         return {"run": made["run"], "keeps": "none" if asks else "question"}
-    return {"run": made["run"], "keeps": "all" if made["last"] else "question"}
+    return {"run": made["run"], "keeps": "all" if made["last"] and made["ended"] else "question"}
 
 
 async def left_behind(conn: Connection, thread: str) -> LeftBehind:
@@ -61,11 +61,12 @@ async def left_behind(conn: Connection, thread: str) -> LeftBehind:
 
 
 def of_branches(rows: Iterator[DictRow] | list[DictRow]) -> LeftBehind:
-    """Of branches, the newest first: one that was left behind itself leaves nothing behind."""
+    """Of branches, the newest first: one that was left behind itself leaves nothing behind. One whose question was asked anew
+    counts, as it says where the new one comes from."""
     found = LeftBehind()
     for row in rows:
         place, base = (row["created_at"], row["id"]), (row["base_at"], row["base"])
-        if found.has(place):
+        if found.ranges and place > found.ranges[-1][0]:  # each range ends before the one before it begins
             continue
         found.ranges.append((base, place))
         if row["keeps"] == "none":
@@ -75,12 +76,20 @@ def of_branches(rows: Iterator[DictRow] | list[DictRow]) -> LeftBehind:
     return found
 
 
-# A checkpoint is the last of its run when none behind it is of that run.
+# A checkpoint is the last of its run when none behind it is of that run, and the latest when none is behind it: then nothing is
+# left behind, and no branch begins. A run that goes on has said nothing yet of what the branch knows.
 MADE = """
-SELECT c.metadata->>'run_id' AS run, c.metadata->>'source' AS source, NOT EXISTS (
-    SELECT 1 FROM public.checkpoints later
-    WHERE later.thread_id = c.thread_id AND later.checkpoint_ns = '' AND later.checkpoint_id > c.checkpoint_id
-      AND later.metadata->>'run_id' = c.metadata->>'run_id') AS last
+SELECT c.metadata->>'run_id' AS run, c.metadata->>'source' AS source,
+    NOT EXISTS (
+        SELECT 1 FROM public.checkpoints later
+        WHERE later.thread_id = c.thread_id AND later.checkpoint_ns = '' AND later.checkpoint_id > c.checkpoint_id
+          AND later.metadata->>'run_id' = c.metadata->>'run_id') AS last,
+    NOT EXISTS (
+        SELECT 1 FROM public.checkpoints later
+        WHERE later.thread_id = c.thread_id AND later.checkpoint_ns = '' AND later.checkpoint_id > c.checkpoint_id) AS latest,
+    NOT EXISTS (
+        SELECT 1 FROM slipway.runs r WHERE r.id::text = c.metadata->>'run_id' AND r.session_id = c.thread_id
+          AND r.status <> 'finished') AS ended
 FROM public.checkpoints c WHERE c.thread_id = %s AND c.checkpoint_ns = '' AND c.checkpoint_id = %s
 """
 

@@ -79,12 +79,15 @@ class Checkpointer(AsyncPostgresSaver):
             {**checkpoint, "channel_values": inline},
             get_serializable_checkpoint_metadata(config, metadata),
         )
-        asks = metadata.get("source") == "input"
+        if key[1]:
+            live.every_state = True  # states of subgraphs name those of the graph around them
+        asks = live.asks_first and metadata.get("source") == "input" and not key[1]
         follows = inside.get("checkpoint_id") == live.question is not None
         if asks:
             live.question = checkpoint["id"]
         replaces = not live.every_state and CHANGES not in metadata
-        live.steps.add_checkpoint(row, rows, survived=_ends_step(config, metadata), replaces=replaces)
+        if left_out := live.steps.add_checkpoint(row, rows, survived=_ends_step(config, metadata), replaces=replaces):
+            live.left_out.add(left_out)
         await self._writer.saved(live, work=not (asks or follows))
         return {"configurable": {"thread_id": key[0], "checkpoint_ns": key[1], "checkpoint_id": checkpoint["id"]}}
 
@@ -102,6 +105,8 @@ class Checkpointer(AsyncPostgresSaver):
         inside = config["configurable"]
         key = (inside["thread_id"], inside["checkpoint_ns"], inside["checkpoint_id"], task_id)
         rows = await _serialised(dict(writes), self._write_rows, key, task_path, writes)
+        if key[2] in live.left_out:
+            return
         live.steps.add_writes(rows, marks=all(channel in WRITES_IDX_MAP for channel, _ in writes))
         await self._writer.saved(live, work=key[2] != live.question)
 

@@ -138,6 +138,7 @@ class Executor:
         graph = served.graph
         # A client of LangGraph may read each of them, a developer too.
         live.every_state = "record" in run.input or self.tell_developer or served.needs_every_state
+        live.asks_first = not served.begins_with_work
         told: list[BaseCallbackHandler] = [handler, *live.trace.handlers(), *([self.tracer()] if self.tracer else [])]
         if undone := run.input.get("rolls_back"):
             await until_database_answers(lambda: self.roll_back(run.thread_id, undone, run.id), "rollback")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from langgraph.graph import START
 from langgraph.pregel import Pregel
 
 from agent_service.errors import InvalidRequest, OtherGraph, SettingsError
@@ -33,6 +34,11 @@ class ServedGraph:
         """Whether it stops behind a node: that it did is told by the state before."""
         graphs = [self.graph, *(graph for _, graph in self.graph.get_subgraphs(recurse=True))]
         return any(isinstance(graph, Pregel) and graph.interrupt_after_nodes for graph in graphs)
+
+    @cached_property
+    def begins_with_work(self) -> bool:
+        """Whether what it does first is done at the state of the question: by a router on START."""
+        return START in self.graph.builder.branches
 
     @property
     def chats(self) -> bool:

@@ -60,8 +60,12 @@ class LiveRun:
         """The graph has put some."""
         self.every_state = True
         """Each of its states is stored; else not those that another one follows before the next commit."""
+        self.asks_first = False
+        """Its graph's first state holds the question alone."""
         self.question: str | None = None
-        """The checkpoint that holds the question and no work yet."""
+        """The checkpoint that does."""
+        self.left_out: set[str] = set()
+        """Checkpoints that are not stored: what comes late for them is not either."""
         self.urgent = False
         """The next commit takes all that it has; else one within FLUSH_SECONDS takes what it should (writer.py)."""
         self.forgivable = True

@@ -90,6 +90,7 @@ async def open_runtime(
     tracer: Callable[[], BaseCallbackHandler] | None,
     count_start: CountStart | None,
     may_call: Callable[[Cron], bool],
+    takes_tokens: bool,
     redis: "RedisLink | None",
 ) -> AsyncIterator[Runtime]:
     """Executes runs until it is closed; drain the worker first."""
@@ -185,7 +186,7 @@ async def open_runtime(
         graphs,
         may_call=may_call,
         owners=(owners := CronOwners()),
-        owner_days=settings.cron_owner_days if settings.auth != "disabled" else 0.0,  # then everyone is one, without a token
+        owner_days=settings.cron_owner_days if takes_tokens else 0.0,
         metrics=metrics,
     ).run_forever
     if hosts := split_names(settings.webhook_hosts):

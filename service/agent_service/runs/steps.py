@@ -37,12 +37,14 @@ class Steps:
     def __bool__(self) -> bool:
         return bool(self.checkpoints or self.writes or self.marks or self.survived)
 
-    def add_checkpoint(self, row: Row, blobs: Iterable[Row], *, survived: bool, replaces: bool = False) -> None:
+    def add_checkpoint(self, row: Row, blobs: Iterable[Row], *, survived: bool, replaces: bool = False) -> str | None:
         """Columns as in CHECKPOINTS and BLOBS; the checkpoint and its metadata are JSON-like objects, a blob is bytes.
 
         `replaces`: of what is behind it, what still waits here is not stored: the state before it, whose parent becomes its
-        own, and the results that made it. A third of what a turn writes is saved by it.
+        own, and the results that made it. A third of what a turn writes is saved by it. Returns the id of the state that is left
+        out.
         """
+        before = row[3]
         if replaces:
             row = self._in_place_of_what_it_follows(row)
         self.checkpoints[row[:CHECKPOINT_KEY]] = row
@@ -51,6 +53,7 @@ class Steps:
             self.blobs.setdefault(blob[:BLOB_KEY], blob)
             self.bytes += len(blob[-1])
         self.survived = self.survived or survived
+        return before if row[3] != before else None
 
     def add_writes(self, rows: Iterable[Row], *, marks: bool) -> None:
         """Rows as in WRITES without the last column. Of results the first stays, of marks the last counts."""

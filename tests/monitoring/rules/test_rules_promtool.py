@@ -113,7 +113,8 @@ def _redis() -> Iterator[Case]:
     yield gauge(name, "fires while PostgreSQL does its work, and resolves", {missed: away}, seen, Sighting(HOUR))
     once = growing((0, 10 * MINUTE), (1, MINUTE), (0, HOUR), step=MINUTE)
     yield gauge(name, "is silent where Redis answers, or none is used", {missed: steady(0, HOUR)}, Sighting(HOUR))
-    yield gauge(name, "resolves after a moment", {missed: once}, Sighting(30 * MINUTE))
+    moments = [Sighting(minute * MINUTE) for minute in range(10, 20)]
+    yield gauge(name, "is silent when one command was missed", {missed: once}, *moments)
 
 
 def _pool() -> Iterator[Case]:

@@ -12,7 +12,7 @@ from aiohttp import web
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 
-from agent_service.agents.circuit import MAX_CIRCUITS, OPEN_SECONDS, CircuitBreaker
+from agent_service.agents.circuit import MAX_CIRCUITS, OPEN_SECONDS, UNWANTED_SECONDS, CircuitBreaker
 from agent_service.agents.model_probe import QUESTION
 from agent_service.errors import ModelRejected, ModelUnavailable
 from agent_service.metrics import OTHER, Metrics
@@ -79,7 +79,7 @@ async def test_after_so_many_failures_in_a_row_no_call_is_made_until_the_model_a
         assert "3 calls in a row" in refused.detail
 
         client.now[0] += OPEN_SECONDS
-        await until(lambda: questions(fake)[6:] == [QUESTION] * 4)  # twice, with a retry each
+        await until(lambda: questions(fake)[6:] == [QUESTION] * 2)  # each once, without retries
         fake.script = Script(tokens=["well"])
         client.now[0] += OPEN_SECONDS
         await until(lambda: client.circuits == [OPENED, CLOSED])  # nobody has called meanwhile
@@ -94,8 +94,43 @@ async def test_a_silent_model_is_waited_for_as_long_as_a_call_bears_and_keeps_al
         await until(lambda: client.circuits)
         client.now[0] += OPEN_SECONDS
         await until(lambda: len(questions(fake)) == 3)
-        assert {(await fail(client)).retry_after for _ in range(20)} == {1}
+        assert {(await fail(client)).retry_after for _ in range(20)} == {OPEN_SECONDS}
         assert calls(fake) == 1
+
+
+async def test_a_service_that_is_told_to_come_back_later_than_it_waits_takes_the_model_for_up(fake: FakeModel) -> None:
+    """A rate limit behind a row of other failures: to wait for it would look like silence."""
+    async with open_client(fake, circuit=1, model_max_retries=1, model_timeout=0.3) as client:
+        limits = Fault(kind="rate_limited", times=99, retry_after="30")
+        fake.script = Script(faults=[Fault(kind="server_error", times=2), limits])
+        await fail(client)
+        await until(lambda: QUESTION in questions(fake))
+        await settle()
+        assert client.circuits == []
+        assert questions(fake).count(QUESTION) == 1
+
+
+async def test_a_model_that_answers_others_between_failures_is_not_asked_again_and_again(fake: FakeModel) -> None:
+    fake.script = poisoned()
+    async with open_client(fake, circuit=2, model_max_retries=0) as client:
+        for _ in range(10):
+            await fail(client, "poison")
+            await fail(client, "poison")
+            assert await client.answer() == "well"
+        assert questions(fake).count(QUESTION) <= 1
+
+
+async def test_a_model_that_nobody_calls_any_more_is_no_longer_asked(fake: FakeModel) -> None:
+    async with open_client(fake, circuit=1, model_max_retries=0) as client:
+        fake.script = down()
+        await fail(client)
+        await until(lambda: client.circuits)
+        client.now[0] += UNWANTED_SECONDS + 1
+        await until(lambda: client.circuits == [OPENED, CLOSED])
+        asked = len(questions(fake))
+        client.now[0] += OPEN_SECONDS
+        await settle()
+        assert len(questions(fake)) == asked
 
 
 async def test_a_rate_limit_opens_nothing_and_is_waited_for_as_the_endpoint_asks(fake: FakeModel) -> None:

@@ -34,6 +34,10 @@ def test_a_branch_that_was_left_behind_leaves_nothing_behind() -> None:
     assert left(branches((4, 2, "all"), (3, 1, "all")), 4) == [3]
 
 
+def test_a_question_that_was_edited_twice_leaves_both_earlier_ones_behind() -> None:
+    assert left(branches((3, 2, "none"), (2, 1, "none")), 3) == [1, 2]
+
+
 def test_branches_of_a_branch_add_up() -> None:
     assert left(branches((6, 4, "all"), (3, 1, "all")), 6) == [2, 5]
 

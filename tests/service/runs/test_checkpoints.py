@@ -5,15 +5,20 @@ from uuid import uuid4
 
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage, convert_to_messages
+from langchain_core.runnables import RunnableConfig
 from langgraph.channels.delta import DeltaChannel
+from langgraph.checkpoint.base import CheckpointMetadata, empty_checkpoint
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
-from langgraph.graph import MessagesState
+from langgraph.func import entrypoint, task
+from langgraph.graph import START, MessagesState, StateGraph
 from typing_extensions import TypedDict
 
 from agent_service.db.pool import Pool
+from agent_service.runs.checkpoints import CURRENT_LIVE
 from agent_service.runs.graphs import ServedGraph
 from tests.service.runs import graphs
-from tests.service.runs.conftest import Database, Serve, begin
+from tests.service.runs.conftest import Database, Serve, begin, until
+from tests.service.runs.test_writer import Process
 
 NODES = ("plan", "work", "answer")
 
@@ -67,6 +72,71 @@ def joined(messages: list[AnyMessage], updates: list[list[AnyMessage]]) -> list[
 
 class Kept(TypedDict):
     messages: Annotated[list[AnyMessage], DeltaChannel(joined)]
+
+
+async def test_what_is_done_at_the_state_of_the_question_is_stored_while_the_run_goes_on(
+    serve: Serve, database: Database, effects: graphs.Effects
+) -> None:
+    """A crash would repeat it: the choice of a router on START, and the tasks of a workflow that a node calls."""
+
+    @task
+    async def charge(_: str) -> str:
+        effects.add("charge")
+        return "charged"
+
+    @entrypoint()
+    async def workflow(question: str) -> str:
+        charged = await charge(question)
+        await effects.gates["goes on"].wait()
+        return charged
+
+    async def work(state: MessagesState) -> graphs.Update:
+        return graphs.says(str(await workflow.ainvoke(graphs.question(state))))
+
+    async def route(_: MessagesState) -> str:
+        effects.add("route")
+        return "work"
+
+    graph = StateGraph(MessagesState).add_node("work", work).add_conditional_edges(START, route, ["work"])
+    async with serve(graph) as service:
+        run_id = await begin(service, question="q")
+        stored = "SELECT channel FROM checkpoint_writes WHERE checkpoint_ns LIKE 'work:%%'"
+        await until(lambda: database.rows(stored))
+        assert database.run(run_id)["status"] == "running"
+        assert database.rows("SELECT 1 FROM checkpoints WHERE checkpoint_ns = ''")
+        effects.gates["goes on"].set()
+        await database.finished(run_id)
+    assert effects == ["route", "charge"]
+
+
+async def test_a_state_that_states_of_a_subgraph_name_is_there(serve: Serve, database: Database) -> None:
+    async def node(_: MessagesState) -> graphs.Update:
+        return graphs.says("done")
+
+    async with serve(graphs.within(graphs.chain(("a", node), ("b", node)), ("last", node))) as service:
+        await database.finished(await begin(service, question="q"))
+
+    named = database.rows("SELECT DISTINCT metadata->'parents'->>'' AS id FROM checkpoints WHERE checkpoint_ns <> ''")
+    there = {row["id"] for row in database.rows("SELECT checkpoint_id AS id FROM checkpoints WHERE checkpoint_ns = ''")}
+    assert {row["id"] for row in named} <= there
+    assert named
+
+
+async def test_results_that_come_late_for_a_state_that_is_left_out_are_not_stored(pool: Pool) -> None:
+    process = Process(pool)
+    (run,) = await process.begin_all("s")
+    run.every_state = False
+    inside = {"thread_id": run.run.thread_id, "checkpoint_ns": "", CURRENT_LIVE: run}
+    saved = [{"checkpoint_id": None}]
+    for _ in range(2):
+        config: RunnableConfig = {"configurable": {**inside, **saved[-1]}}
+        put = await process.saver.aput(config, empty_checkpoint(), CheckpointMetadata(source="loop", step=1), {})
+        saved.append(dict(put["configurable"]))
+
+    await process.saver.aput_writes({"configurable": {**inside, **saved[1]}}, [("messages", "late")], "task")
+
+    assert list(run.left_out) == [saved[1]["checkpoint_id"]]
+    assert not run.steps.writes
 
 
 async def test_values_that_are_kept_as_changes_are_whole_in_the_graph_and_in_one_that_a_node_makes(serve: Serve) -> None:

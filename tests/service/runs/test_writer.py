@@ -218,6 +218,7 @@ async def put_state(process: Process, run: LiveRun, *, after: str | None, source
 
 async def test_others_commits_take_of_a_run_only_what_is_urgent(process: Process, database: Database) -> None:
     talks, works = await process.begin_all("talks", "works")
+    talks.asks_first = True
     asked = await put_state(process, talks, after=None, source="input")
     await put_state(process, talks, after=asked, source="loop")
     talks.said.publish_text("hello", "agent")
@@ -239,7 +240,7 @@ async def test_a_state_with_the_question_alone_waits_for_work_and_no_commit_is_m
     process: Process, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (run,) = await process.begin_all("s")
-    run.every_state = False
+    run.every_state, run.asks_first = False, True
     asked = await put_state(process, run, after=None, source="input")
     begun = await put_state(process, run, after=asked, source="loop")
     with counted(monkeypatch) as counts:

@@ -9,7 +9,7 @@ import { Problem } from "./problem.js";
 
 const TYPES = ["image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf"]; // as the service takes
 const MAX_SIDE = 2_048; // pixels of a picture that is sent: models look at no more
-const QUALITY = 0.85; // of a picture that is made smaller
+const QUALITIES = [0.85, 0.6, 0.4]; // of a picture that is made smaller: the first with which it is small enough
 const SMALL = 64; // pixels of a preview
 const LARGE = 1_600; // of a picture that is opened
 
@@ -85,10 +85,18 @@ async function smaller(file) {
   const bitmap = await createImageBitmap(file).catch(() => { throw refused(`${file.name} is no picture that this browser can read.`); });
   const scale = Math.min(1, MAX_SIDE / Math.max(bitmap.width, bitmap.height));
   if (scale === 1 && file.size <= Math.min(facts.files.bytes, facts.files.together)) return file;
-  const canvas = new OffscreenCanvas(Math.round(bitmap.width * scale), Math.round(bitmap.height * scale));
-  canvas.getContext("2d")?.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  const canvas = new OffscreenCanvas(Math.max(1, Math.round(bitmap.width * scale)), Math.max(1, Math.round(bitmap.height * scale)));
+  const context = canvas.getContext("2d");
+  if (context) {
+    context.fillStyle = "#fff"; // JPEG knows no transparency: dark writing would be on black
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  }
   bitmap.close();
-  return canvas.convertToBlob({ type: "image/jpeg", quality: QUALITY });
+  const most = Math.min(facts.files.bytes, facts.files.together);
+  let made = await canvas.convertToBlob({ type: "image/jpeg", quality: QUALITIES[0] });
+  for (const quality of QUALITIES.slice(1)) if (made.size > most) made = await canvas.convertToBlob({ type: "image/jpeg", quality });
+  return made;
 }
 
 /** @param {AskedFile[]} files */
