@@ -1,10 +1,14 @@
 """Sign-in to the page in a real browser, at a provider on loopback."""
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, expect
@@ -210,3 +214,42 @@ async def test_the_dialogs_keep_the_rules_of_wcag_on_both_pages(signing: Signing
         await chat.button("Use an API key").click()
         await expect(chat.page.get_by_label("API key or token", exact=True)).to_be_focused()
         assert await violations(chat.page) == []
+
+
+@asynccontextmanager
+async def foreign_provider() -> AsyncIterator[str]:
+    """oidc-provider-mock, which is made of Authlib and Flask; its address. (It declines without `state`, which is refused.)"""
+    port = free_port()
+    program = Path(sys.executable).with_name("oidc-provider-mock")
+    process = await asyncio.create_subprocess_exec(
+        program, f"--port={port}", "--user=alice", "--require-registration=true", stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client, asyncio.timeout(30):
+            while not await answers(client):
+                await asyncio.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def answers(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/.well-known/openid-configuration")).is_success
+    except httpx.TransportError:
+        return False
+
+
+async def test_one_signs_in_at_a_provider_that_others_wrote(admin_url: str, open_chat: OpenChat) -> None:
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    async with foreign_provider() as issuer, httpx.AsyncClient(base_url=issuer) as provider:
+        client = (await provider.post("/oauth2/clients", json={"redirect_uris": [f"{url}/auth/callback"]})).json()
+        names = {"OIDC_CLIENT_ID": client["client_id"], "OIDC_CLIENT_SECRET": client["client_secret"]}
+        async with running_site(admin_url, OIDC_ISSUER=issuer, **names, PUBLIC_URL=url, PORT=str(port)):
+            chat = await open_chat(url, key="")
+            await sign_in(chat, "alice")
+            await chat.ask("Show my notes")
+            await chat.page.reload()
+            await expect(chat.answer).to_contain_text("There are no notes.")
+            await expect(chat.button("Sign out")).to_be_visible()
