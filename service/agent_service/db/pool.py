@@ -70,7 +70,7 @@ class Pool(AsyncConnectionPool[Connection]):
         """A connection; behind a pooler all that is done with it is one transaction, of that isolation."""
         task = asyncio.current_task()
         cancelled = task.cancelling() if task else 0
-        async with super().connection(timeout) as conn:
+        async with super().connection(timeout) as conn, _closed_when_confused(conn):
             # Before Python 3.12 `asyncio.wait_for`, in which the pool waits, loses a cancellation that comes with the connection.
             if task and task.cancelling() > cancelled:
                 raise asyncio.CancelledError
@@ -161,8 +161,26 @@ def database_errors() -> Iterator[None]:
     """Raises DatabaseUnavailable for what says that the database is away; a wrong statement stays an error of its own."""
     try:
         yield
-    except UNAVAILABLE as error:
+    except (*UNAVAILABLE, psycopg.InternalError) as error:
+        if not (isinstance(error, UNAVAILABLE) or _is_confused(error)):
+            raise
         raise DatabaseUnavailable("the database does not answer; try again", retry_after=RETRY_AFTER_SECONDS) from error
+
+
+def _is_confused(error: Exception) -> bool:
+    """Whether psycopg itself says it, and not the server: `received 2 results from command 'BEGIN'`. PgBouncer answers more than
+    once when it loses its server (seen as a primary was lost under load)."""
+    return isinstance(error, psycopg.InternalError) and error.sqlstate is None
+
+
+@asynccontextmanager
+async def _closed_when_confused(conn: Connection) -> AsyncIterator[None]:
+    try:
+        yield
+    except psycopg.InternalError as error:
+        if _is_confused(error):
+            await conn.close()
+        raise
 
 
 async def describe_server(pool: Pool) -> ServerFacts:

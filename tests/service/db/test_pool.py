@@ -1,8 +1,10 @@
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from agent_service.db.pool import Connection, Pool, connection, make_pool
 from agent_service.db.session_settings import connect_string
@@ -91,3 +93,46 @@ async def test_a_pool_without_a_free_connection_says_so_in_time(database_url: st
                 await be_cut(small)
 
     assert caught.value.retry_after
+
+
+FATAL = b"SFATAL\0VFATAL\0C08P01\0Mserver conn crashed?\0\0"
+
+
+@asynccontextmanager
+async def pooler_that_loses_its_server(url: str) -> AsyncIterator[str]:
+    """A way to the server that answers the first BEGIN twice with an error, as PgBouncer was seen to do; its address."""
+    lost = False
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal lost
+        known = conninfo_to_dict(url)
+        server_reader, server_writer = await asyncio.open_unix_connection(f"{known['host']}/.s.PGSQL.{known.get('port', 5432)}")
+        back = asyncio.create_task(pass_on(server_reader, writer))
+        while data := await reader.read(65_536):
+            if b"BEGIN" in data and not lost:
+                lost = True
+                error = b"E" + (len(FATAL) + 4).to_bytes(4, "big") + FATAL
+                writer.write(error.replace(b"FATAL", b"ERROR") * 2 + b"Z" + (5).to_bytes(4, "big") + b"I")
+                continue
+            server_writer.write(data)
+        back.cancel()
+        server_writer.close()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        yield make_conninfo(url, host="127.0.0.1", port=port)
+
+
+async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65_536):
+        writer.write(data)
+
+
+async def test_a_pooler_that_answers_twice_as_it_loses_its_server_is_an_unavailable_database(database_url: str) -> None:
+    async with pooler_that_loses_its_server(database_url) as url, make_pool(url, size=1, timeout=10) as pool:
+        with pytest.raises(DatabaseUnavailable):
+            async with connection(pool) as conn, conn.transaction():
+                pass
+        async with connection(pool) as conn, conn.transaction():
+            assert await (await conn.execute("SELECT 1 AS n")).fetchone() == {"n": 1}
