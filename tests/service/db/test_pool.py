@@ -95,33 +95,39 @@ async def test_a_pool_without_a_free_connection_says_so_in_time(database_url: st
     assert caught.value.retry_after
 
 
-FATAL = b"SFATAL\0VFATAL\0C08P01\0Mserver conn crashed?\0\0"
+ERROR = b"SERROR\0VERROR\0C08P01\0Mserver conn crashed?\0\0"
 
 
 @asynccontextmanager
 async def pooler_that_loses_its_server(url: str) -> AsyncIterator[str]:
     """A way to the server that answers the first BEGIN twice with an error, as PgBouncer was seen to do; its address."""
     lost = False
+    serving = set[asyncio.Task[None]]()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal lost
+        task = asyncio.current_task()
+        assert task
+        serving.add(task)
         known = conninfo_to_dict(url)
         server_reader, server_writer = await asyncio.open_unix_connection(f"{known['host']}/.s.PGSQL.{known.get('port', 5432)}")
         back = asyncio.create_task(pass_on(server_reader, writer))
         while data := await reader.read(65_536):
             if b"BEGIN" in data and not lost:
                 lost = True
-                error = b"E" + (len(FATAL) + 4).to_bytes(4, "big") + FATAL
-                writer.write(error.replace(b"FATAL", b"ERROR") * 2 + b"Z" + (5).to_bytes(4, "big") + b"I")
+                error = b"E" + (len(ERROR) + 4).to_bytes(4, "big") + ERROR
+                writer.write(error * 2 + b"Z" + (5).to_bytes(4, "big") + b"I")
                 continue
             server_writer.write(data)
-        back.cancel()
-        server_writer.close()
-        writer.close()
+        for each in (server_writer, writer):
+            each.close()
+            await each.wait_closed()
+        await back
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as proxy:
         port = proxy.sockets[0].getsockname()[1]
         yield make_conninfo(url, host="127.0.0.1", port=port)
+        await asyncio.gather(*serving)
 
 
 async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
