@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 COMPONENTS := clients doctor monitoring operator service
 RUN := clients doctor monitoring service
 PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
-# Two more than cores: the tests wait about half of their time. CPU, by `time`: 440 s by 4 workers, of them 8 s each to import and
+# Two more than cores: the tests wait about half of their time. CPU, by `time`: 276 s by 4 workers, of them 8 s each to import and
 # collect; PostgreSQL takes 95 s more, which `time` does not count.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)')
 # What needs neither a cluster nor another installation, nor half an hour; pyproject.toml has the marks.
@@ -26,7 +26,7 @@ help: ## List the commands
 run: $(VENV)/.run ## Chat with the agent on localhost: database, documents, service (no key, no cluster)
 	@exec $(BIN)/slipway dev --docs docs
 
-test: $(VENV)/.dev ## Tests of every module, on a real PostgreSQL, in six minutes; ARGS="-k name" picks
+test: $(VENV)/.dev ## Tests of every module, on a real PostgreSQL, in four minutes; ARGS="-k name" picks
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'not slow and $(HERE)' $(ARGS)
 
 test-slow: $(VENV)/.dev ## Attacks, killed processes, the page in a browser: the tests without a cluster that take longest
