@@ -65,8 +65,7 @@ class Agent:
         return self.doors
 
     def pods(self, component: str = "agent") -> list[Pod]:
-        labels = selector(self.release.name, component)
-        return self.namespace.pods(",".join(f"{name}={value}" for name, value in labels.items()))
+        return pods_of(self.release, component)
 
     def serving(self) -> list[Pod]:
         return [pod for pod in self.pods() if pod.serving]
@@ -102,6 +101,11 @@ def fullname(release: str) -> str:
 def selector(release: str, component: str) -> dict[str, str]:
     names = {"name": "slipway", "instance": release, "component": component}
     return {f"app.kubernetes.io/{name}": value for name, value in names.items()}
+
+
+def pods_of(release: Release, component: str) -> list[Pod]:
+    labels = selector(release.name, component)
+    return release.namespace.pods(",".join(f"{name}={value}" for name, value in labels.items()))
 
 
 def image_values(image: str) -> Values:

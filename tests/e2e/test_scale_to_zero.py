@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.agent import CHART, Agent, fullname, kit_values, running_agent, selector
+from tests.e2e.agent import CHART, Agent, fullname, kit_values, pods_of, running_agent, selector
 from tests.e2e.measure import eventually, streams, words_at
 from tests.integration.test_scale_to_zero import documents
 from tests.support.cluster import Pod, require_api
@@ -37,8 +37,7 @@ class Pair:
     workers: Release
 
     def pods(self) -> list[Pod]:
-        labels = selector(self.workers.name, "agent")
-        return self.entry.namespace.pods(",".join(f"{name}={value}" for name, value in labels.items()))
+        return pods_of(self.workers, "agent")
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,7 @@
 """What the limits of callers cost: statements of a turn, counted."""
 
 from collections import Counter
-from typing import Any
 
-import psycopg
 import pytest
 
 from tests.support.fake_model import FakeModel
@@ -11,6 +9,7 @@ from tests.support.fake_script import Script
 from tests.support.figures import Report
 from tests.support.postgres import fresh_database
 from tests.support.service import running_service
+from tests.support.statements import count_statements
 
 TURNS, ROUNDS = 5, 4
 
@@ -41,12 +40,6 @@ async def test_limits_cost_no_statement_of_a_turn_and_budgets_of_a_period_two_at
 async def statements_of_a_turn(database_url: str, env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> float:
     """The least of some rounds: health checks and renewals of leases come by the clock."""
     counts = Counter[str]()
-    execute = psycopg.AsyncConnection.execute
-
-    async def counting(self: Any, query: Any, *args: Any, **options: Any) -> Any:
-        counts["statements"] += 1
-        return await execute(self, query, *args, **options)
-
     endpoint = {"MODEL": "gpt-4o", "OPENAI_API_KEY": "sk-1", "AGENT_GRAPH": "tests.support.graphs:plain"}
     async with (
         FakeModel(Script(token_count=5)) as model,
@@ -55,7 +48,7 @@ async def statements_of_a_turn(database_url: str, env: dict[str, str], monkeypat
     ):
         rounds = []
         with monkeypatch.context() as patch:
-            patch.setattr(psycopg.AsyncConnection, "execute", counting)
+            count_statements(patch, counts)
             for _ in range(ROUNDS):
                 counts.clear()
                 for number in range(TURNS):

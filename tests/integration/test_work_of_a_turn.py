@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-import psycopg
 import pytest
 
 from agent_service.runs.buffer import EventBuffer
@@ -22,6 +21,7 @@ from tests.support.fake_model import FakeModel
 from tests.support.fake_script import Script
 from tests.support.figures import Report
 from tests.support.service import running_service
+from tests.support.statements import count_statements
 
 CALLS = 85
 """Of the service's functions for one token that arrives alone: 80 when this was written, each resumed coroutine counted."""
@@ -59,14 +59,10 @@ class Profile:
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     """What goes to the database, and the tasks of the service, whose client in this process makes none."""
     counts = Counter[str]()
-    execute, transact = psycopg.AsyncConnection.execute, Writer._transact
+    transact = Writer._transact
     loop = asyncio.get_running_loop()
     make = loop.get_task_factory()
     assert make
-
-    async def executing(self: Any, query: Any, *args: Any, **options: Any) -> Any:
-        counts["statements"] += 1
-        return await execute(self, query, *args, **options)
 
     async def transacting(self: Writer, group: Any) -> Any:
         counts["commits"] += 1
@@ -80,7 +76,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
         return make(loop, coro, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(psycopg.AsyncConnection, "execute", executing)
+        count_statements(patch, counts)
         patch.setattr(Writer, "_transact", transacting)
         loop.set_task_factory(making)
         try:

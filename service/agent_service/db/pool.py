@@ -70,7 +70,7 @@ class Pool(AsyncConnectionPool[Connection]):
         """A connection; behind a pooler all that is done with it is one transaction, of that isolation."""
         task = asyncio.current_task()
         cancelled = task.cancelling() if task else 0
-        async with super().connection(timeout) as conn, _closed_when_confused(conn):
+        async with super().connection(timeout) as conn, _closed_when_useless(conn):
             # Before Python 3.12 `asyncio.wait_for`, in which the pool waits, loses a cancellation that comes with the connection.
             if task and task.cancelling() > cancelled:
                 raise asyncio.CancelledError
@@ -148,12 +148,7 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
     """
     with database_errors():
         async with pool.connection() as conn:
-            try:
-                yield conn
-            except psycopg.errors.ReadOnlySqlTransaction:
-                # The pool replaces a closed connection: after a failover, by one to the new primary.
-                await conn.close()
-                raise
+            yield conn
 
 
 @contextmanager
@@ -162,9 +157,9 @@ def database_errors() -> Iterator[None]:
     try:
         yield
     except (*UNAVAILABLE, psycopg.InternalError) as error:
-        if not (isinstance(error, UNAVAILABLE) or _is_confused(error)):
-            raise
-        raise DatabaseUnavailable("the database does not answer; try again", retry_after=RETRY_AFTER_SECONDS) from error
+        if isinstance(error, UNAVAILABLE) or _is_confused(error):
+            raise DatabaseUnavailable("the database does not answer; try again", retry_after=RETRY_AFTER_SECONDS) from error
+        raise
 
 
 def _is_confused(error: Exception) -> bool:
@@ -174,11 +169,12 @@ def _is_confused(error: Exception) -> bool:
 
 
 @asynccontextmanager
-async def _closed_when_confused(conn: Connection) -> AsyncIterator[None]:
+async def _closed_when_useless(conn: Connection) -> AsyncIterator[None]:
+    """The pool replaces a closed connection: after a failover, by one to the new primary."""
     try:
         yield
     except psycopg.InternalError as error:
-        if _is_confused(error):
+        if isinstance(error, psycopg.errors.ReadOnlySqlTransaction) or _is_confused(error):
             await conn.close()
         raise
 

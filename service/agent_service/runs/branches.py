@@ -3,6 +3,7 @@
 Its row says which run had made the checkpoint, as it is known when it begins: checkpoints are pruned later, runs are not.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -30,14 +31,18 @@ class Branch(TypedDict):
 
 @dataclass(slots=True)
 class LeftBehind:
-    """What a history leaves out: runs between two others (`ranges`), single runs, and answers of runs whose question stays."""
+    """What a history leaves out: runs between two others (`ranges`, apart from each other, the latest first), single runs, and
+    answers of runs whose question stays."""
 
     ranges: list[tuple[Place, Place]] = field(default_factory=list)
     runs: set[UUID] = field(default_factory=set)
     answers: set[UUID] = field(default_factory=set)
 
     def has(self, place: Place) -> bool:
-        return place[1] in self.runs or any(after < place < before for after, before in self.ranges)
+        if place[1] in self.runs:
+            return True
+        at = bisect_left(self.ranges, True, key=lambda each: each[0] < place)
+        return at < len(self.ranges) and place < self.ranges[at][1]
 
 
 async def branch_at(conn: Connection, thread: str, checkpoint_id: str, *, asks: bool) -> Branch | None:

@@ -82,7 +82,7 @@ class Checkpointer(AsyncPostgresSaver):
         if key[1]:
             live.every_state = True  # states of subgraphs name those of the graph around them
         asks = live.asks_first and metadata.get("source") == "input" and not key[1]
-        follows = inside.get("checkpoint_id") == live.question is not None
+        follows = live.question is not None and inside.get("checkpoint_id") == live.question
         if asks:
             live.question = checkpoint["id"]
         replaces = not live.every_state and CHANGES not in metadata

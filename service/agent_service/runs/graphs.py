@@ -46,12 +46,17 @@ class ServedGraph:
         return "messages" in self.graph.channels
 
 
+def named_graphs(setting: str, value: str, served: Sequence[str]) -> Sequence[str]:
+    """Names that a setting lists, separated by commas. Raises SettingsError: one is not served."""
+    named = split_names(value)
+    if unknown := sorted(set(named) - set(served)):
+        raise SettingsError(f"{setting}: {', '.join(unknown)} is not served here; {', '.join(served)} is")
+    return named
+
+
 def graphs_with_files(settings: Settings, served: Sequence[str]) -> frozenset[str]:
     """Graphs that take files with a question, as who wrote them has said. Raises SettingsError: one is not served."""
-    named = split_names(settings.file_graphs)
-    if unknown := sorted(set(named) - set(served)):
-        raise SettingsError(f"FILE_GRAPHS: {', '.join(unknown)} is not served here; {', '.join(served)} is")
-    return frozenset(named)
+    return frozenset(named_graphs("FILE_GRAPHS", settings.file_graphs, served))
 
 
 class Graphs:

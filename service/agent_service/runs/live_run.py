@@ -105,8 +105,8 @@ class LiveRun:
 
     @property
     def due(self) -> bool:
-        """Whether a commit that takes all runs has anything to take of it."""
-        return self.gives_steps or bool(self.saving) or self._has_news
+        """Whether the next commit has anything to take of it."""
+        return self.gives_steps or self._has_news
 
     @property
     def _has_news(self) -> bool:

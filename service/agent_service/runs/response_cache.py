@@ -18,12 +18,11 @@ from agent_service.metrics import Metrics
 from agent_service.runs import events
 from agent_service.runs.answers import Answers, Found, Made
 from agent_service.runs.events import News, storable
-from agent_service.runs.graphs import ServedGraph
+from agent_service.runs.graphs import ServedGraph, named_graphs
 from agent_service.runs.live_run import LiveRun
 from agent_service.runs.pauses import Pauses
 from agent_service.runs.recovery import Graph
 from agent_service.runs.run_types import Ending
-from agent_service.setting_types import split_names
 from agent_service.settings import Settings
 
 Scope = Literal["principal", "tenant", "everyone"]
@@ -41,9 +40,7 @@ def cached_graphs(settings: Settings, served: Sequence[str]) -> frozenset[str]:
     Raises:
         SettingsError: a graph is named that is not served, or none although there are several.
     """
-    named = split_names(settings.response_cache_graphs)
-    if unknown := sorted(set(named) - set(served)):
-        raise SettingsError(f"RESPONSE_CACHE_GRAPHS: {', '.join(unknown)} is not served here; {', '.join(served)} is")
+    named = named_graphs("RESPONSE_CACHE_GRAPHS", settings.response_cache_graphs, served)
     if not settings.response_cache_seconds:
         return frozenset()
     if not named and len(served) > 1:

@@ -1,9 +1,10 @@
 """Sessions as their owner sees them: list, history, erasure, feedback."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Literal, NotRequired, TypedDict
 from uuid import UUID
 
@@ -112,7 +113,9 @@ class SessionStore:
             if before and not await one(conn, "SELECT 1 FROM slipway.runs WHERE id = %s AND session_id = %s", before, thread):
                 raise InvalidRequest("before: expected a run of this session; begin with its newest ones", field="before")
             gone = await left_behind(conn, thread)
-            asked = {"thread": thread, "before": before, "limit": limit + 1, **_left_out(gone)}
+            part = {"thread": thread, "before": before}
+            shown = await _shown(conn, part, gone, limit + 1) if gone.ranges else None
+            asked = {**part, "shown": shown, "limit": limit + 1}
             found = await (await conn.execute(SESSION_RUNS.encode(), asked)).fetchall()
         runs = found[:limit][::-1]
         last = runs[-1] if runs else None
@@ -199,16 +202,11 @@ async def _erase(conn: Connection, principal: Principal, session_id: str) -> Non
             await conn.execute(statement.encode(), ([thread],))
 
 
-def _left_out(gone: LeftBehind) -> dict[str, object]:
-    """For SESSION_RUNS."""
-    after, before = [each[0] for each in gone.ranges], [each[1] for each in gone.ranges]
-    return {
-        "after_at": [at for at, _ in after],
-        "after_id": [run for _, run in after],
-        "before_at": [at for at, _ in before],
-        "before_id": [run for _, run in before],
-        "gone": list(gone.runs),
-    }
+async def _shown(conn: Connection, part: Mapping[str, object], gone: LeftBehind, limit: int) -> list[UUID]:
+    """The newest runs of a part of the session that no branch has left behind. Looked up here: the database would compare each
+    with each range."""
+    rows = await (await conn.execute(PLACES.encode(), part)).fetchall()
+    return list(islice((row["id"] for row in rows if not gone.has((row["created_at"], row["id"]))), limit))
 
 
 def _messages(run: DictRow, *, answered: bool) -> Iterator[HistoryMessage]:
@@ -296,21 +294,22 @@ ACTIVE_RUN = """
 SELECT a.id FROM slipway.runs a WHERE a.session_id = %(thread)s AND a.status <> 'finished' ORDER BY a.created_at, a.id LIMIT 1
 """
 
+OF_HISTORY = f"""
+r.session_id = %(thread)s AND NOT {UNDONE} AND (%(before)s::uuid IS NULL OR (r.created_at, r.id) < (
+    SELECT b.created_at, b.id FROM slipway.runs b WHERE b.id = %(before)s AND b.session_id = %(thread)s))
+"""
+
 SESSION_RUNS = f"""
 SELECT ({ACTIVE_RUN}) AS active, r.id, r.resumes, r.question, r.files, r.answer, r.status, r.outcome, r.interrupts,
        r.created_at, r.finished_at, f.score,
        {CITED} AS sources,
        CASE WHEN r.resumes IS NOT NULL THEN r.input->'resume' END AS decided
 FROM slipway.runs r LEFT JOIN slipway.feedback f ON f.run_id = r.id
-WHERE r.session_id = %(thread)s AND NOT {UNDONE} AND r.id <> ALL(%(gone)s::uuid[])
-  AND NOT EXISTS (
-      SELECT 1 FROM unnest(%(after_at)s::timestamptz[], %(after_id)s::uuid[], %(before_at)s::timestamptz[], %(before_id)s::uuid[])
-          AS left_behind(after_at, after_id, before_at, before_id)
-      WHERE (r.created_at, r.id) > (after_at, after_id) AND (r.created_at, r.id) < (before_at, before_id))
-  AND (%(before)s::uuid IS NULL OR (r.created_at, r.id) < (
-      SELECT b.created_at, b.id FROM slipway.runs b WHERE b.id = %(before)s AND b.session_id = %(thread)s))
+WHERE {OF_HISTORY} AND (%(shown)s::uuid[] IS NULL OR r.id = ANY(%(shown)s))
 ORDER BY r.created_at DESC, r.id DESC LIMIT %(limit)s
 """
+
+PLACES = f"SELECT r.created_at, r.id FROM slipway.runs r WHERE {OF_HISTORY} ORDER BY r.created_at DESC, r.id DESC"
 
 SAID = f"""
 SELECT r.question, r.answer, r.resumes FROM slipway.sessions s JOIN slipway.runs r ON r.session_id = s.id

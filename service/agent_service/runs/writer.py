@@ -296,7 +296,7 @@ class Writer:
         runs = [
             run
             for run in {*self._live, *self._ending}
-            if run in self._ending or (run.stop != "lost" and (renews or (run.due if all_runs else run.urgent and run.unwritten)))
+            if run in self._ending or (run.stop != "lost" and (renews or (run.due and (all_runs or run.urgent))))
         ]
         # In one order everywhere, so that no two transactions wait for each other's sessions.
         starts = sorted((start for start in self._starts if not start.done.done()), key=lambda start: start.key)

@@ -73,8 +73,8 @@ async def test_files_are_chosen_by_keyboard_seen_sent_and_kept_after_a_reload(
     page = chat.page
     await page.get_by_label("Question").focus()
     await page.keyboard.press("Shift+Tab")
-    await expect(chat.button("Attach files")).to_be_focused()
     async with page.expect_file_chooser() as chooser:
+        await expect(chat.button("Attach files")).to_be_focused()  # by then choosers are watched for, which begins unawaited
         await page.keyboard.press("Enter")
     await (await chooser.value).set_files([PICTURE, PAPER, payload("other.pdf", "application/pdf", PDF)])
     await expect(page.locator("#attached li")).to_have_count(3)

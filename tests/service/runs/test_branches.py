@@ -48,6 +48,13 @@ def test_an_answer_that_was_not_there_yet_is_left_behind_and_a_question_that_was
     assert left(branches((3, 2, "none")), 3) == [2]
 
 
+def test_thousands_of_branches_are_looked_through_in_a_moment() -> None:
+    """Who asks may begin as many; each comparison with each would be a hundred million."""
+    count = 10_000
+    gone = branches(*((2 * number, 2 * number - 2, "none") for number in range(count, 1, -1)))
+    assert len(left(gone, 2 * count)) == 2 * count - 2
+
+
 def test_a_checkpoint_of_two_runs_at_the_same_instant_tells_them_apart_by_their_ids() -> None:
     gone = LeftBehind(ranges=[((BEGAN, UUID(int=1)), (BEGAN, UUID(int=3)))])
     assert [number for number in range(1, 4) if gone.has((BEGAN, UUID(int=number)))] == [2]
