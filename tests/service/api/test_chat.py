@@ -11,7 +11,7 @@ from tests.support import sse
 from tests.support.fake_model import FakeModel, Recorded
 from tests.support.fake_script import Script, ToolCall, echo_tokens
 from tests.support.problems import check_problem
-from tests.support.service import JWT_SECRET, RunningService, running_service
+from tests.support.service import JWT_SECRET, running_service
 from tests.support.tokens import bearer
 
 
