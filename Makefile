@@ -30,7 +30,7 @@ test: $(VENV)/.dev ## Tests of every module, on a real PostgreSQL, in four minut
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'not slow and $(HERE)' $(ARGS)
 
 test-slow: $(VENV)/.dev ## Attacks, killed processes, the page in a browser: the tests without a cluster that take longest
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m 'slow and $(HERE)' $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --timeout 180 -m 'slow and $(HERE)' $(ARGS)
 
 clients: page-check $(VENV)/.dev $(VENV)/clients/.made ## JavaScript clients of the LangGraph wire in Node and Chromium (needs nodejs, npm, chromium)
 	$(BIN)/pytest -q -m 'clients and not reference' tests/langgraph_js $(ARGS)

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -251,9 +252,11 @@ def _count_start(settings: Settings, redis: "RedisLink | None") -> CountStart | 
 
 
 def database_check(pool: Pool, url: Url) -> Check:
-    """Does the database answer, and now and then: would it take a turn?"""
+    """Does the database answer, and now and then: would it take a turn? What it has just answered to anybody is not asked."""
 
     async def ping() -> None:
+        if time.monotonic() - pool.answered < DATABASE_SECONDS:
+            return
         async with connection(pool) as conn:
             await conn.execute("SELECT 1")
 

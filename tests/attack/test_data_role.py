@@ -24,8 +24,8 @@ from tests.field.roles import owned_database
 from tests.service.data.conftest import ANN, BOB, add_run
 from tests.support.postgres import fresh_database
 
-MARKS = ("secret", "9000", "99.0", "s-acme-bob", "SCRAM-SHA-256", "root:")
-"""What only other people's rows, other tables, or files hold."""
+MARKS = ("secret", "987650321", "987.65", "s-acme-bob", "SCRAM-SHA-256", "root:")
+"""What only other people's rows, other tables, or files hold: long, as four digits are found in times and ids too."""
 
 SECONDS = 0.4
 
@@ -49,7 +49,7 @@ HOSTILE = {
     "replace the function": "CREATE OR REPLACE FUNCTION slipway_data.user_id() RETURNS text LANGUAGE sql AS $$SELECT 'bob'$$",
     "replace the view": "CREATE OR REPLACE VIEW slipway_data.usage AS SELECT * FROM slipway.ledger",
     "another search path": "SELECT set_config('search_path', 'slipway', true), r.* FROM runs r",
-    "a filter that leaks": "SELECT * FROM slipway_data.usage WHERE 1 / (input_tokens - 9000) > 5",
+    "a filter that leaks": "SELECT * FROM slipway_data.usage WHERE 1 / (input_tokens - 987650321) > 5",
     "answer within answer": "SELECT * FROM slipway_data.answer('SELECT * FROM slipway.ledger', 10, 100000)",
     "answer within answer, another user": "SELECT set_config('slipway.user_id','bob',true), a.*"
     " FROM slipway_data.answer('SELECT * FROM slipway_data.usage', 10, 100000) a",
@@ -227,7 +227,7 @@ async def attacked(request: pytest.FixtureRequest, admin_url: str, workers: Work
     superuser = request.param == "superuser"
     with database(admin_url, superuser=superuser) as url:
         with psycopg.connect(url) as conn:
-            for who, tokens, usd in ((ANN, 100, "0.25"), (BOB, 9000, "99")):
+            for who, tokens, usd in ((ANN, 100, "0.25"), (BOB, 987_650_321, "987.65")):
                 add_run(conn, who, calls=[("gpt-x", tokens, usd)])
         async with (
             make_pool(url, size=1, timeout=10) as pool,

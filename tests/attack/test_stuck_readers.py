@@ -69,6 +69,7 @@ async def answered(database_url: str, tmp_path: Path) -> AsyncIterator[Answered]
             "OPENAI_API_KEY": "sk-test",
             "UNREAD_SECONDS": str(UNREAD_SECONDS),
             "MAX_STREAMS_PER_PRINCIPAL": str(READERS + 20),
+            "DATABASE_TIMEOUT": "60",  # what is counted is memory and streams, on a busy machine too
         }
         async with running_replicas(1, env, tmp_path, anew=True) as (replica,), httpx.AsyncClient(timeout=60) as client:
             answer = await client.post(

@@ -4,6 +4,7 @@ https://github.com/psycopg/psycopg/issues/571: every question failed while the p
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator
 from typing import cast
@@ -67,6 +68,17 @@ async def test_a_database_that_cannot_serve_a_turn_is_not_fit_and_the_check_says
             with pytest.raises(SlipwayError, match=said):
                 await check()
         await database_check(pool, migrated)()
+
+
+async def test_what_the_database_has_just_answered_to_anybody_is_not_asked_again(migrated: str) -> None:
+    async with make_pool(migrated, size=1, timeout=0.3) as pool:
+        check = database_check(pool, migrated)
+        await check()
+        async with pool.connection():  # the only one: who asks has to wait for it
+            await check()
+            pool.answered = -math.inf
+            with pytest.raises(SlipwayError, match="connection"):
+                await check()
 
 
 async def test_a_process_whose_database_became_unfit_is_not_ready_says_why_and_recovers(admin_url: str) -> None:

@@ -1,7 +1,9 @@
 """The connection pool, and the one place where a database error becomes ours."""
 
 import asyncio
+import math
 import select
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -59,6 +61,8 @@ class Pool(AsyncConnectionPool[Connection]):
         self._pooler = pooler
         self._shared: WeakKeyDictionary[Connection, Session] = WeakKeyDictionary()
         self._address = partial(connect_string, url)
+        self.answered = -math.inf
+        """When what was done with a connection last succeeded, by the monotonic clock."""
         super().__init__(self._address, connection_class=Connection, configure=self._configure, **options)
 
     @asynccontextmanager
@@ -76,11 +80,12 @@ class Pool(AsyncConnectionPool[Connection]):
                 raise asyncio.CancelledError
             if conn not in self._shared:
                 yield conn
-                return
-            await conn.set_isolation_level(isolation)
-            async with conn.transaction():
-                await conn.execute(PIN, self._shared[conn].pin)
-                yield conn
+            else:
+                await conn.set_isolation_level(isolation)
+                async with conn.transaction():
+                    await conn.execute(PIN, self._shared[conn].pin)
+                    yield conn
+        self.answered = time.monotonic()
 
     async def _configure(self, conn: Connection) -> None:
         # Begun before a change, there after it: `drain` has not seen it, and its user may soon be locked out.
@@ -93,6 +98,8 @@ class Pool(AsyncConnectionPool[Connection]):
 
 class Held:
     """A pool of one connection, in which a transaction is open: what commits in it is a savepoint."""
+
+    answered = -math.inf
 
     def __init__(self, conn: Connection) -> None:
         self._conn = conn

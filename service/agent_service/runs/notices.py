@@ -33,8 +33,8 @@ RECONNECT_SECONDS = 1.0
 POOLER_SECONDS = 60.0
 """Behind a pooler: until the next look whether there still is one."""
 
-POLL_SECONDS = 3.0
-"""How often to look where notices work: one may still be lost."""
+POLL_SECONDS = 5.0
+"""How often to look where notices work: one may still be lost. Runs that begin elsewhere are seen well within their lease."""
 
 FAST_POLL_SECONDS = 0.2
 """How often to look where they do not."""

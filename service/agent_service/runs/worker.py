@@ -195,7 +195,7 @@ class Worker:
             self._claiming, self._claimable = False, 0
         # What has run out and was not to be had: somebody else takes it, or it is not its time.
         expiry = queue.next_expiry + EXPIRY_SECONDS if queue.next_expiry > 0 else self._lease_seconds / 5
-        return min(self._notices.poll_seconds, expiry)
+        return min(self._notices.poll_seconds, expiry, self._lease_seconds)  # one that begins after this look is seen in time
 
     def _welcome(self, item: Claimed) -> None:
         if item.reason != "queued":
