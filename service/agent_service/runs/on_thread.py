@@ -92,9 +92,10 @@ async def _refuse_stray_answer(conn: Connection, asked: Asked, waiting: UUID | N
 async def _branching(conn: Connection, asked: Asked, thread: str) -> Asked:
     """The run with its branch, if it begins at an earlier state of the session itself."""
     at = asked.input.get("checkpoint", {})
-    if "checkpoint_id" not in at or "checkpoint_ns" in at or "state" not in asked.input:
+    if "checkpoint_id" not in at or "checkpoint_ns" in at:
         return asked
-    return replace(asked, branch=await branch_at(conn, thread, at["checkpoint_id"], asks=asked.input["state"] is not None))
+    asks = asked.input.get("state") is not None
+    return replace(asked, branch=await branch_at(conn, thread, at["checkpoint_id"], asks=asks))
 
 
 async def _answered(conn: Connection, asked: Asked, waiting: UUID) -> Asked:

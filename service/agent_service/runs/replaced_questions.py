@@ -45,7 +45,7 @@ async def where_it_began(conn: Connection, thread: str, question: UUID) -> Begin
 
 
 BEGAN = """
-SELECT r.branch, r.input->'checkpoint' AS checkpoint, EXISTS (
+SELECT r.branch - 'begun' AS branch, r.input->'checkpoint' AS checkpoint, EXISTS (
     SELECT 1 FROM public.checkpoints c WHERE c.thread_id = r.session_id AND c.checkpoint_ns = ''
       AND c.checkpoint_id = r.input->'checkpoint'->>'checkpoint_id') AS kept
 FROM slipway.runs r WHERE r.id = %s AND r.session_id = %s AND r.branch IS NOT NULL

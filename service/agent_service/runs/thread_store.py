@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 from agent_service.db.pool import Connection, Held, Pool, connection
 from agent_service.errors import AlreadyExists, InvalidRequest, NotFound, SessionBusy, TooLarge, TooManyThreads
 from agent_service.principal import Principal
+from agent_service.runs.branches import fork
 from agent_service.runs.checkpoints import Checkpointer
 from agent_service.runs.graphs import Graphs
 from agent_service.runs.recovery import Graph
@@ -37,6 +38,9 @@ MAX_EMPTY = 200
 
 PAGE_STATES = 10
 """Of a history that are in memory at once."""
+
+COPY_NODE = "__copy__"
+"""As which LangGraph only copies a state."""
 
 UPDATE_SECONDS = 2.0
 """For a change of state by hand: the graph's own code (conditional edges) runs in it, and the session is locked meanwhile. Under
@@ -244,7 +248,12 @@ class ThreadStore:
             InvalidRequest: the graph takes no such values, or the thread has had no run, so that its graph is not known.
         """
         return await self._change(
-            principal, thread_id, at, lambda graph, config: graph.aupdate_state(config, values, as_node=as_node), field="values"
+            principal,
+            thread_id,
+            at,
+            lambda graph, config: graph.aupdate_state(config, values, as_node=as_node),
+            field="values",
+            copies=as_node == COPY_NODE,
         )
 
     async def seed(self, principal: Principal, thread_id: UUID, supersteps: Sequence[Sequence[StateUpdate]]) -> None:
@@ -257,12 +266,16 @@ class ThreadStore:
             field="supersteps",
         )
 
-    async def _change(self, principal: Principal, thread_id: UUID, at: At, change: Change, *, field: str) -> RunnableConfig:
+    async def _change(
+        self, principal: Principal, thread_id: UUID, at: At, change: Change, *, field: str, copies: bool = False
+    ) -> RunnableConfig:
         async with connection(self._pool) as conn, conn.transaction():
             thread = await self._idle(conn, principal, thread_id)
             graph = self.graph(thread)
             if graph is None:
                 raise InvalidRequest("the thread has no graph yet: give it `graph_id` in its metadata, or a run", field=field)
+            if at.checkpoint_id and not at.ns:
+                await fork(conn, thread.thread, at.checkpoint_id, copies=copies)
             inside = graph.copy({"checkpointer": Checkpointer(cast("Pool", Held(conn)), self._writer)})
             try:
                 async with asyncio.timeout(UPDATE_SECONDS):

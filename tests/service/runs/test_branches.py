@@ -12,13 +12,14 @@ def place(number: int) -> tuple[datetime, UUID]:
     return BEGAN + timedelta(seconds=number), UUID(int=number)
 
 
-def branches(*found: tuple[int, int, str]) -> LeftBehind:
-    """Of runs by number, each begun at a checkpoint of another one; the newest first."""
-    rows = [
-        {"id": UUID(int=run), "created_at": place(run)[0], "base": UUID(int=base), "base_at": place(base)[0], "keeps": keeps}
-        for run, base, keeps in found
-    ]
+def branches(*found: tuple[int, int | None, str]) -> LeftBehind:
+    """Of runs by number, each begun at a checkpoint of another one, or of none; the newest first."""
+    rows = [{"id": UUID(int=run), "created_at": place(run)[0], **base_of(base), "keeps": keeps} for run, base, keeps in found]
     return of_branches(rows)
+
+
+def base_of(run: int | None) -> dict[str, object]:
+    return {"base": None, "base_at": None} if run is None else {"base": UUID(int=run), "base_at": place(run)[0]}
 
 
 def left(gone: LeftBehind, count: int) -> list[int]:
@@ -28,6 +29,11 @@ def left(gone: LeftBehind, count: int) -> list[int]:
 def test_a_branch_leaves_behind_what_was_said_between_its_checkpoint_and_itself() -> None:
     assert left(branches((4, 1, "all")), 5) == [2, 3]
     assert left(branches(), 5) == []
+
+
+def test_a_branch_from_before_the_first_run_leaves_all_behind_that_was_said_until_then() -> None:
+    assert left(branches((4, None, "all")), 5) == [1, 2, 3]
+    assert left(branches((6, 4, "all"), (4, None, "all")), 6) == [1, 2, 3, 5]
 
 
 def test_a_branch_that_was_left_behind_leaves_nothing_behind() -> None:
