@@ -106,7 +106,6 @@ ELSEWHERE = {
     "service/test_metrics.py": ["gauges"],
     "durability/test_drain.py": ["main"],
     "attack/test_other_site.py": ["middleware/origin"],
-    "attack/test_stuck_readers.py": ["open_streams"],
     "integration/test_start.py": ["resources"],
     "service/runs/test_checkpoints.py": ["runs/graphs"],
     "service/runs/test_event_log.py": ["runs/events"],

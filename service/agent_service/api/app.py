@@ -33,6 +33,7 @@ from agent_service.api.langgraph import (
     thread_routes,
     thread_streams,
 )
+from agent_service.middleware.after_route import AfterRouteMiddleware
 from agent_service.middleware.http_metrics import MetricsMiddleware
 from agent_service.middleware.http_tracing import TracingMiddleware
 from agent_service.middleware.origin import OriginMiddleware
@@ -124,6 +125,7 @@ def create_app(resources: Resources) -> FastAPI:
     openapi.install(app, [each.name for each in served if each.chats], most_files=most_files)
     resources.metrics.declare_http(_declared_answers(for_callers))
     app.add_middleware(LimitsMiddleware, max_body_bytes=resources.settings.max_body_bytes)
+    app.add_middleware(AfterRouteMiddleware)
     app.add_middleware(ErrorMiddleware)
     app.add_middleware(MetricsMiddleware, metrics=resources.metrics)
     app.add_middleware(TracingMiddleware, tracing=resources.tracing)

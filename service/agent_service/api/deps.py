@@ -1,6 +1,5 @@
 """What routes ask for, one alias per thing. All are `async`: FastAPI runs others in a thread, a hop per request each."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 import structlog
@@ -10,6 +9,7 @@ from fastapi.security import HTTPBearer
 from agent_service.api.callers import bearer
 from agent_service.api.field_types import IdempotencyKey
 from agent_service.api.json_body import check_query
+from agent_service.middleware.after_route import AFTER_ROUTE, AfterRoute
 from agent_service.principal import Principal
 from agent_service.resources import Resources
 from agent_service.runs.run_types import Run
@@ -69,16 +69,22 @@ Caller = Annotated[Principal, Depends(caller)]
 Watcher = Annotated[Principal, Depends(watcher)]
 
 
-async def waiting_caller(res: ResourcesDep, principal: Caller) -> AsyncIterator[Principal]:
-    """Who calls, counted until the response is complete."""
-    with res.streams.admit(principal):
-        yield principal
+def take_place(request: Request, res: Resources, principal: Principal) -> None:
+    """Takes one of the caller's places for streams and waiting calls, until the answer is sent. Raises TooManyStreams."""
+    after: AfterRoute = request.scope[AFTER_ROUTE]
+    after.releases.append(res.streams.admit(principal))
 
 
-async def waiting_watcher(res: ResourcesDep, principal: Watcher) -> AsyncIterator[Principal]:
-    """`watcher`, with one of the caller's places for streams until the answer is sent."""
-    with res.streams.admit(principal):
-        yield principal
+async def waiting_caller(request: Request, res: ResourcesDep, principal: Caller) -> Principal:
+    """Who calls, counted until the answer is sent."""
+    take_place(request, res, principal)
+    return principal
+
+
+async def waiting_watcher(request: Request, res: ResourcesDep, principal: Watcher) -> Principal:
+    """`watcher`, counted until the answer is sent."""
+    take_place(request, res, principal)
+    return principal
 
 
 WaitingCaller = Annotated[Principal, Depends(waiting_caller)]

@@ -1,8 +1,8 @@
 """JSON-RPC 2.0 over HTTP, as MCP and A2A speak it: one call a request, and our errors as its error objects."""
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import ExitStack
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Request
@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.responses import Response
 
-from agent_service.api.deps import Caller, ResourcesDep
+from agent_service.api.deps import Caller, ResourcesDep, take_place
 from agent_service.api.error_handlers import first_of, headers_of
 from agent_service.api.field_types import Lenient
 from agent_service.api.json_body import JsonResponse, JsonRoute, json_line
@@ -147,13 +147,9 @@ def sse_message(message: object, event_id: str = "") -> bytes:
 Admit = Callable[[], None]
 
 
-async def admission(res: ResourcesDep, principal: Caller) -> AsyncIterator[Admit]:
-    """Takes one of the caller's places for streams and waiting calls, until the answer is sent: for a call that waits.
-
-    Others must get through when all places are taken, such as the one that cancels.
-    """
-    with ExitStack() as held:
-        yield lambda: held.enter_context(res.streams.admit(principal))
+async def admission(request: Request, res: ResourcesDep, principal: Caller) -> Admit:
+    """`take_place`, for a call that waits. Others must get through when all places are taken, such as the one that cancels."""
+    return partial(take_place, request, res, principal)
 
 
 AdmitDep = Annotated[Admit, Depends(admission)]

@@ -1,7 +1,7 @@
 """A run as server-sent events: the wire, the response that carries it, and where a reader begins."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from agent_service.api.deps import run_in_log
 from agent_service.api.json_body import json_line
 from agent_service.api.openapi import event_stream
 from agent_service.errors import ClientGone, Forbidden, InvalidRequest, ServerLeaving
+from agent_service.middleware.after_route import AFTER_ROUTE, AfterRoute
 from agent_service.open_streams import Streams
 from agent_service.principal import Principal
 from agent_service.resources import Resources
@@ -95,39 +96,48 @@ class StreamResponse(Response):
     ) -> None:
         super().__init__(None, status_code, dict(HEADERS))
         del self.headers["content-length"]
-        self._chunks = chunks
-        self._streams = streams
-        self._goodbye = goodbye
-        self._on_leave = on_leave
+        self._rest = _Rest(chunks, streams, goodbye, on_leave)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._streams.track():
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            sending = asyncio.create_task(self._send(send), name="stream")
-            leaving = asyncio.create_task(disconnected(receive), name="stream-disconnect")
-            closing = self._streams.closing
-            try:
-                done, _ = await asyncio.wait([sending, leaving, closing], return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in (sending, leaving):
-                    task.cancel()
-                await asyncio.gather(sending, leaving, return_exceptions=True)
-            if sending in done:
-                sending.result()
-            elif closing in done and self._goodbye is None:
-                return
-            elif closing in done and self._goodbye is not None:
-                await _write(send, self._goodbye)
-            elif self._on_leave:
-                await self._on_leave()
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        self._rest.flushed = scope.get("extensions", {}).get(FLUSHED)
+        after: AfterRoute = scope[AFTER_ROUTE]
+        after.send_rest = self._rest.send
+
+
+@dataclass(slots=True)
+class _Rest:
+    """What a StreamResponse sends behind its head."""
+
+    chunks: AsyncIterator[bytes]
+    streams: Streams
+    goodbye: bytes | None
+    on_leave: Callable[[], Awaitable[None]] | None
+    flushed: Mapping[str, Callable[[], Awaitable[None]]] | None = None
+
+    async def send(self, receive: Receive, send: Send) -> None:
+        with self.streams.track():
+            if not await self.streams.cut_short(disconnected(receive), self._send_chunks(send)):
+                if not self.streams.closing.done():
+                    await self._leave()
+                elif self.goodbye is None:
+                    return
+                else:
+                    await _write(send, self.goodbye)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-            if flushed := scope.get("extensions", {}).get(FLUSHED):
-                await flushed["wait"]()  # a stream is open until its client has all of it, or is gone
+            if self.flushed:
+                await self.flushed["wait"]()  # a stream is open until its client has all of it, or is gone
 
-    async def _send(self, send: Send) -> None:
-        async for chunk in self._chunks:
+    async def _send_chunks(self, send: Send) -> bool:
+        """In a task of its own: in that of the request each token would go through all of the middleware's frames."""
+        async for chunk in self.chunks:
             if chunk:
                 await _write(send, chunk)
+        return True
+
+    async def _leave(self) -> None:
+        if self.on_leave:
+            await self.on_leave()
 
 
 async def _write(send: Send, chunk: bytes) -> None:

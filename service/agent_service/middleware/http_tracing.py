@@ -32,8 +32,10 @@ class TracingMiddleware:
 
         method = scope["method"] if scope["method"] in METHODS else OTHER
         headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in PARENT}
-        with self._tracing.request(method, headers) as span, structlog.contextvars.bound_contextvars(trace_id=trace_id(span)):
-            try:
-                await self._app(scope, receive, watching)
-            finally:
-                answered(span, method, getattr(scope.get("route"), "path", OTHER), status)
+        span = self._tracing.request(method, headers)
+        structlog.contextvars.bind_contextvars(trace_id=trace_id(span))
+        try:
+            await self._app(scope, receive, watching)
+        finally:
+            answered(span, method, getattr(scope.get("route"), "path", OTHER), status)
+            span.end()

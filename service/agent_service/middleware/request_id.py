@@ -36,8 +36,9 @@ class ContextMiddleware:
                 message["headers"] = [*said, *_unsaid(said), (b"x-request-id", request_id), *more]
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
-            await self._app(scope, receive, send_with_id)
+        structlog.contextvars.clear_contextvars()  # of the request before it, when one has waited behind another
+        structlog.contextvars.bind_contextvars(request_id=request_id.decode())
+        await self._app(scope, receive, send_with_id)
 
 
 def _unsaid(said: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

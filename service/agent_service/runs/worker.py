@@ -207,12 +207,14 @@ class Worker:
 
     async def _execute(self, live: LiveRun) -> None:
         run, live.started = live.run, True
-        with self._tracing.run(
+        live.trace = self._tracing.run(
             run.traceparent, run_id=run.id, session_id=run.session_id, graph=run.graph, attempt=run.attempt
-        ) as trace:
-            structlog.contextvars.bind_contextvars(**{**run.ids, "trace_id": trace.trace_id})
-            live.trace = trace
+        )
+        structlog.contextvars.bind_contextvars(**{**run.ids, "trace_id": live.trace.trace_id})
+        try:
             await self._carry_out(live)
+        finally:
+            live.trace.close()
 
     async def _carry_out(self, live: LiveRun) -> None:
         started = time.monotonic()

@@ -31,6 +31,12 @@ FLUSHED = "slipway.flushed"
 class LimitedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol with limits of bytes and seconds on both directions. What breaks one is refused, or cut."""
 
+    # With the base class' own in one dictionary, that would be too large for Python to share its keys: 1.3 kB a connection.
+    __slots__ = (
+        "_answering", "_arriving", "_beside_body", "_connections", "_deaf", "_extensions", "_fields", "_flushing", "_limits",
+        "_outlet", "_reading", "_received", "_refusal", "_since", "_unsent", "_unused", "_window", "_writing", "address",
+    )  # fmt: skip
+
     def __init__(
         self,
         connections: Connections,

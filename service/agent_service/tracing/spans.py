@@ -4,12 +4,12 @@ With tracing off no span is made, and a trace id still goes from the request to 
 """
 
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
+from opentelemetry.context import attach
 from opentelemetry.trace import (
     INVALID_SPAN,
     NonRecordingSpan,
@@ -22,10 +22,8 @@ from opentelemetry.trace import (
     Tracer,
     TracerProvider,
     format_trace_id,
-    get_current_span,
     set_span_in_context,
     set_tracer_provider,
-    use_span,
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -108,17 +106,21 @@ class Tracing:
         if self._provider:
             set_tracer_provider(self._provider)
 
-    @contextmanager
-    def request(self, method: str, headers: Mapping[str, str]) -> Iterator[Span]:
-        """The span of an HTTP request, current within; it continues the trace of a `traceparent` header."""
-        parent = self._propagator.extract(headers)
-        span = self._tracer.start_span(method, parent, SpanKind.SERVER, {names.HTTP_METHOD: method})
-        with use_span(_with_ids(span), end_on_exit=True, record_exception=False, set_status_on_exception=False):
-            yield get_current_span()
+    def request(self, method: str, headers: Mapping[str, str]) -> Span:
+        """The span of an HTTP request, current from now on in its task; it continues the trace of a `traceparent` header.
 
-    @contextmanager
-    def run(self, traceparent: str | None, *, run_id: UUID, session_id: str, graph: str, attempt: int) -> Iterator[RunTrace]:
-        """The span of one attempt at a run, current within: below the request that started it, wherever that was."""
+        Who calls ends it.
+        """
+        parent = self._propagator.extract(headers)
+        span = _with_ids(self._tracer.start_span(method, parent, SpanKind.SERVER, {names.HTTP_METHOD: method}))
+        attach(set_span_in_context(span))
+        return span
+
+    def run(self, traceparent: str | None, *, run_id: UUID, session_id: str, graph: str, attempt: int) -> RunTrace:
+        """The span of one attempt at a run, current from now on in its task. Who calls closes it.
+
+        It stands below the request that started the run, wherever that was.
+        """
         agent = self._agent if graph == DEFAULT_NAME else graph
         span = self._tracer.start_span(
             f"{names.INVOKE_AGENT} {agent}",
@@ -132,11 +134,8 @@ class Tracing:
             },
         )
         trace = RunTrace(self._tracer, _with_ids(span))
-        with use_span(trace.span, record_exception=False, set_status_on_exception=False):
-            try:
-                yield trace
-            finally:
-                trace.close()
+        attach(set_span_in_context(trace.span))
+        return trace
 
     def traceparent(self) -> str | None:
         """The current span, as W3C writes it; kept with a run."""
