@@ -34,7 +34,8 @@ MAX_MENDED_CHARS = 4_000
 0.3 s for 4,000, a minute for 64,000."""
 
 
-async def _no_key() -> str:
+async def no_key() -> str:
+    """In place of an API key: with an async one ChatOpenAI makes no blocking client either."""
     raise AssertionError("the reader sends the key; the stock client is never made")
 
 
@@ -43,7 +44,7 @@ def chat_model(name: str, reader: CompletionsReader) -> BaseChatModel:
     return EndpointChatModel(
         model=name,
         async_client=reader,
-        api_key=_no_key,
+        api_key=no_key,
         streaming=True,
         stream_usage=True,
         stream_chunk_timeout=None,

@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from agent_service.api.callers import bearer
+from agent_service.api.late_route import LateRoute
 from agent_service.errors import InvalidRequest
 from agent_service.nesting import fits
 
@@ -57,7 +57,7 @@ class _JsonRequest(Request):
         return body
 
 
-class JsonRoute(APIRoute):
+class JsonRoute(LateRoute):
     """Parses request bodies with orjson; a body that is not declared as JSON is refused.
 
     The latter also keeps other sites' pages out: a browser asks before it sends JSON across origins, and forms cannot.
