@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 import uvicorn
 
-from agent_service.api.app import create_app
+from agent_service.api.app import create_app, with_middleware
 from agent_service.health import Health
 from agent_service.metrics import Metrics
 from agent_service.ops import OpsServer, serve_ops
@@ -82,7 +82,8 @@ async def serving(settings: Settings, hurry: asyncio.Event) -> AsyncIterator[Ser
             listener = _listen(settings)
             url = f"http://{settings.host}:{listener.getsockname()[1]}"
             connections = _api_connections(settings, metrics)
-            config = server_config(create_app(resources), connections, loop="none", timeout_graceful_shutdown=CONNECTIONS_SECONDS)
+            app = with_middleware(create_app(resources), resources)
+            config = server_config(app, connections, loop="none", timeout_graceful_shutdown=CONNECTIONS_SECONDS)
             server = Server(config)
             answering = asyncio.create_task(server.serve(sockets=[listener]), name="server")
             try:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -90,10 +89,12 @@ class EndpointChatModel(ChatOpenAI):
     ) -> AsyncIterator[ChatGenerationChunk]:
         wanted = kwargs.get("response_format")
         answer = _Structured(wanted if wanted and not self._is_response(kwargs) else None)
-        with _our_errors():
+        try:
             async for chunk in super()._astream(messages, stop, run_manager, **kwargs):
                 answer.add(chunk)
                 yield chunk
+        except openai.APIError as error:
+            raise as_raised(error) from error
         if parsed := answer.parsed():
             yield ChatGenerationChunk(message=AIMessageChunk(content="", additional_kwargs=parsed))
 
@@ -108,8 +109,10 @@ class EndpointChatModel(ChatOpenAI):
             return await super()._agenerate(messages, stop, run_manager, **kwargs)
         if audience := self._audience(run_manager, async_api=True, **kwargs):
             return await self._heard(audience, messages, stop, **kwargs)
-        with _our_errors():
+        try:
             result = await super()._agenerate(messages, stop, run_manager, **{**kwargs, "stream": False})
+        except openai.APIError as error:
+            raise as_raised(error) from error
         return _with_parsed(result, kwargs)
 
     def _should_stream(self, *, async_api: bool, run_manager: RunManager | None = None, **kwargs: Any) -> bool:
@@ -210,14 +213,6 @@ class _Audience:
     def see(self, chunk: ChatGenerationChunk) -> None:
         for listener in self.listeners:
             listener.on_llm_new_token(chunk.message.content, chunk=chunk, run_id=self.run_id)
-
-
-@contextmanager
-def _our_errors() -> Iterator[None]:
-    try:
-        yield
-    except openai.APIError as error:
-        raise as_raised(error) from error
 
 
 def response_format(wanted: dict[str, Any] | type[BaseModel]) -> dict[str, Any]:

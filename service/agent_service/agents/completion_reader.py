@@ -22,7 +22,7 @@ from agent_service.agents.circuit import CircuitBreaker
 from agent_service.agents.completion_format import completion
 from agent_service.agents.completion_stream import Answer, Chunk, has_output, is_text
 from agent_service.agents.endpoint import ModelEndpoint
-from agent_service.agents.endpoint_errors import AttemptFailed, Status, read_start, status_of, transport_errors
+from agent_service.agents.endpoint_errors import TRANSPORT, AttemptFailed, Status, read_start, status_of, transport_failure
 from agent_service.errors import ModelRejected, ModelUnavailable
 from agent_service.principal import CALLER
 
@@ -189,17 +189,16 @@ class ChunkStream:
 
     async def _read(self) -> None:
         try:
-            with transport_errors(self._timeout):
-                data = await self._response.content.readany()
-                if data and (wait := self._last_read + GATHER_SECONDS - self._loop.time()) > 0:
-                    await asyncio.sleep(wait)
-                    data += self._arrived()
+            data = await self._response.content.readany()
+            if data and (wait := self._last_read + GATHER_SECONDS - self._loop.time()) > 0:
+                await asyncio.sleep(wait)
+                data += self._arrived()
             self._last_read = self._loop.time()
-        except AttemptFailed as failure:
+        except TRANSPORT as error:
             if rest := self._arrived():
                 self._ready.extend(self._answer.feed(rest))
             if not self._answer.done:
-                self._ready.extend(self._answer.fail(failure))
+                self._ready.extend(self._answer.fail(transport_failure(error, self._timeout)))
         else:
             self._ready.extend(self._answer.feed(data))
             if self._said:

@@ -3,8 +3,8 @@
 import asyncio
 import random
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ import orjson
 
 from agent_service.agents.completion_stream import MAX_ANSWER_BYTES
 from agent_service.agents.endpoint_errors import (
+    TRANSPORT,
     AttemptFailed,
     KeyRefused,
     Status,
@@ -22,7 +23,7 @@ from agent_service.agents.endpoint_errors import (
     read_start,
     response_failure,
     status_of,
-    transport_errors,
+    transport_failure,
 )
 from agent_service.agents.model_keys import ApiKeySource
 from agent_service.errors import ModelRejected, ModelUnavailable
@@ -128,20 +129,26 @@ class ModelEndpoint:
 
     async def _attempt(self, key: str, path: str, payload: dict[str, Any], receive: Receive[T]) -> T:
         try:
-            with transport_errors(self.timeout):
-                response = await self.session.post(
-                    self.base_url + path,
-                    data=orjson.dumps(payload),
-                    headers=_authorization(key),
-                    allow_redirects=False,
-                    timeout=_silence(self.timeout),
-                )
-                with _closed_on_error(response):
-                    if response.status != HTTPStatus.OK:
-                        raise await response_failure(response)
-                    return await receive(response)
-        except (AttemptFailed, KeyRefused, ModelRejected) as failed:
+            response = await self.session.post(
+                self.base_url + path,
+                data=orjson.dumps(payload),
+                headers=_authorization(key),
+                allow_redirects=False,
+                timeout=_silence(self.timeout),
+            )
+            try:
+                if response.status != HTTPStatus.OK:
+                    raise await response_failure(response)  # noqa: TRY301  # the connection is closed for it, too
+                return await receive(response)
+            except BaseException:  # a cancelled task must close the connection too
+                response.close()
+                raise
+        except TRANSPORT as error:
+            failed = transport_failure(error, self.timeout)
             self.on_request(payload["model"], status_of(failed))
+            raise failed from error
+        except (AttemptFailed, KeyRefused, ModelRejected) as refused:
+            self.on_request(payload["model"], status_of(refused))
             raise
 
     async def _models_status(self) -> int:
@@ -191,15 +198,6 @@ def _silence(seconds: float) -> aiohttp.ClientTimeout:
 
 def _authorization(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
-
-
-@contextmanager
-def _closed_on_error(response: aiohttp.ClientResponse) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:  # a cancelled task must close the connection too
-        response.close()
-        raise
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -4,10 +4,8 @@ The errors that a graph sees are ours and the OpenAI client's at once: it may ca
 `ContextOverflowError`, around a model that it built for the stock client; the service maps its own errors to outcomes.
 """
 
-import contextlib
 import math
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -171,17 +169,20 @@ def pause(retry: int, retry_after: float | None, share: float) -> float:
     return share * min(BACKOFF_SECONDS * 2.0**retry, MAX_BACKOFF_SECONDS)
 
 
-@contextlib.contextmanager
-def transport_errors(timeout: float) -> Iterator[None]:
-    """Turns aiohttp's errors into AttemptFailed; `timeout` is the silence it was told to bear, in seconds."""
-    try:
-        yield
-    except aiohttp.ConnectionTimeoutError as error:
-        raise AttemptFailed("connection_error", "it could not be reached") from error
-    except TimeoutError as error:
-        raise AttemptFailed("timeout", f"it was silent for {timeout:g} s") from error
-    except (aiohttp.ClientError, OSError) as error:
-        raise AttemptFailed("connection_error", "the connection failed") from error
+TRANSPORT = (aiohttp.ClientError, OSError)
+"""What aiohttp raises, TimeoutError too."""
+
+
+def transport_failure(error: Exception, timeout: float) -> AttemptFailed:
+    """The failure that one of TRANSPORT stands for; `timeout` is the silence that aiohttp was told to bear, in seconds."""
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        failed = AttemptFailed("connection_error", "it could not be reached")
+    elif isinstance(error, TimeoutError):
+        failed = AttemptFailed("timeout", f"it was silent for {timeout:g} s")
+    else:
+        failed = AttemptFailed("connection_error", "the connection failed")
+    failed.__cause__ = error
+    return failed
 
 
 E = TypeVar("E", bound=SlipwayError)

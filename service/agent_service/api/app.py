@@ -6,6 +6,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 
 from agent_service.api import (
     a2a,
@@ -94,7 +95,7 @@ def _routes(routers: Iterable[APIRouter]) -> list[BaseRoute]:
 
 
 def create_app(resources: Resources) -> FastAPI:
-    """The API over open resources. Middleware runs from the last added to the first."""
+    """The API over open resources; `with_middleware` is for its callers."""
     app = FastAPI(
         title="Slipway",
         version=VERSION,
@@ -125,21 +126,30 @@ def create_app(resources: Resources) -> FastAPI:
     openapi.install(app, [each.name for each in served if each.chats], most_files=most_files)
     resources.metrics.declare_http(_declared_answers(for_callers))
     app.add_middleware(LimitsMiddleware, max_body_bytes=resources.settings.max_body_bytes)
-    app.add_middleware(AfterRouteMiddleware)
     app.add_middleware(ErrorMiddleware)
-    app.add_middleware(MetricsMiddleware, metrics=resources.metrics)
-    app.add_middleware(TracingMiddleware, tracing=resources.tracing)
+    return app
+
+
+def with_middleware(app: FastAPI, resources: Resources) -> ASGIApp:
+    """The application within all that a stream is sent through, the outermost last.
+
+    What FastAPI and Starlette have around their own middleware would be kept by each open stream.
+    """
+    settings = resources.settings
+    around: ASGIApp = ErrorMiddleware(AfterRouteMiddleware(app))
+    around = MetricsMiddleware(around, metrics=resources.metrics)
+    around = TracingMiddleware(around, tracing=resources.tracing)
     origins = split_names(settings.cors_origins)
-    app.add_middleware(
-        OriginMiddleware,
+    around = OriginMiddleware(
+        around,
         anyone=settings.auth == "disabled",
         hosts=frozenset(split_names(settings.allowed_hosts)) | {settings.host},
         origins=frozenset(origins),
     )
     if origins:
         # Around all that answers, errors too: a page sees nothing of an answer without these headers.
-        app.add_middleware(
-            CORSMiddleware,
+        around = CORSMiddleware(
+            around,
             allow_origins=origins,
             allow_credentials=settings.cors_credentials,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
@@ -147,5 +157,4 @@ def create_app(resources: Resources) -> FastAPI:
             expose_headers=CORS_ANSWER_HEADERS,
             max_age=CORS_MAX_AGE_SECONDS,
         )
-    app.add_middleware(ContextMiddleware)
-    return app
+    return ContextMiddleware(around)

@@ -2,9 +2,10 @@
 
 import time
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent_service.metrics import OTHER, Metrics
+from agent_service.middleware.request_id import SENT, Sent
 
 METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
 PROBES = frozenset({"/live", "/ready", "/health"})
@@ -21,20 +22,13 @@ class MetricsMiddleware:
         if scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return
-        started, status, is_stream = time.monotonic(), 500, False
-
-        async def watching(message: Message) -> None:
-            nonlocal status, is_stream
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                is_stream = any(k == b"content-type" and v.startswith(b"text/event-stream") for k, v in message["headers"])
-            await send(message)
-
+        started = time.monotonic()
+        sent: Sent = scope[SENT]
         try:
-            await self._app(scope, receive, watching)
+            await self._app(scope, receive, send)
         finally:
             method = scope["method"] if scope["method"] in METHODS else OTHER
             route = getattr(scope.get("route"), "path", OTHER)
-            self._metrics.http_requests.labels(method, route, str(status)).inc()
-            if not is_stream:
+            self._metrics.http_requests.labels(method, route, str(sent.status_or_error())).inc()
+            if not sent.streams:
                 self._metrics.http_seconds.observe(time.monotonic() - started)

@@ -1,10 +1,11 @@
 """A span for each request, and its trace id on every log line of it."""
 
 import structlog
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent_service.metrics import OTHER
 from agent_service.middleware.http_metrics import METHODS, PROBES
+from agent_service.middleware.request_id import SENT, Sent
 from agent_service.tracing.spans import Tracing, answered, trace_id
 
 PARENT = frozenset({b"traceparent", b"tracestate"})
@@ -22,20 +23,13 @@ class TracingMiddleware:
         if scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return
-        status = 500
-
-        async def watching(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
         method = scope["method"] if scope["method"] in METHODS else OTHER
         headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in PARENT}
+        sent: Sent = scope[SENT]
         span = self._tracing.request(method, headers)
         structlog.contextvars.bind_contextvars(trace_id=trace_id(span))
         try:
-            await self._app(scope, receive, watching)
+            await self._app(scope, receive, send)
         finally:
-            answered(span, method, getattr(scope.get("route"), "path", OTHER), status)
+            answered(span, method, getattr(scope.get("route"), "path", OTHER), sent.status_or_error())
             span.end()

@@ -1,9 +1,10 @@
 """What nobody expected: one log line, and a 500 that tells nothing of it."""
 
 import structlog
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent_service.middleware.problem_details import problem_response
+from agent_service.middleware.request_id import SENT, Sent
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -15,18 +16,12 @@ class ErrorMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-
-        async def watching(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
         try:
-            await self._app(scope, receive, watching)
+            await self._app(scope, receive, send)
         except Exception:
             log.exception("unexpected_error", method=scope.get("method"), path=scope.get("path"))
-            if started:
+            sent: Sent = scope[SENT]
+            if sent.status:
                 return  # the server sees an answer that is not complete, and closes the connection
             detail = "an unexpected error; it is in the log under the request's id"
             await problem_response(500, "internal", detail, path=scope["path"], retryable=True)(scope, receive, send)

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from agent_service.middleware.after_route import AFTER_ROUTE, AfterRouteMiddleware
+from agent_service.middleware.request_id import ContextMiddleware
 from agent_service.middleware.unexpected_errors import ErrorMiddleware
 
 SCOPE: dict[str, Any] = {"type": "http", "method": "GET", "path": "/v1/x", "headers": []}
@@ -20,7 +22,7 @@ async def call(app: Any) -> list[Message]:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await ErrorMiddleware(app)(SCOPE, nothing, send)
+    await ContextMiddleware(ErrorMiddleware(app))(dict(SCOPE), nothing, send)
     return sent
 
 
@@ -50,3 +52,16 @@ async def test_a_process_that_stops_is_no_error_of_the_request() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         await call(app)
+
+
+async def test_one_in_the_rest_of_an_answer_ends_it_there() -> None:
+    async def rest(_: Receive, send: Send) -> None:
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        raise RuntimeError("secret")
+
+    async def app(scope: Scope, _: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        scope[AFTER_ROUTE].send_rest = rest
+
+    sent = await call(AfterRouteMiddleware(app))
+    assert [m["type"] for m in sent] == ["http.response.start", "http.response.body"]
