@@ -17,6 +17,7 @@ import pytest
 
 from agent_service.runs.buffer import EventBuffer
 from agent_service.runs.writer import Writer
+from agent_service.server.protocol import _Outlet
 from tests.support.fake_model import FakeModel
 from tests.support.fake_script import Script
 from tests.support.figures import Report
@@ -35,9 +36,10 @@ BYTES = 250
 
 TURNS, CLIENTS = 6, 6
 
-MOST = {"statements": 2, "commits": 2, "rows of events": 1, "states": 1, "results": 0, "tasks": 26}
-"""Of a turn that is alone, the least of some. When this was written: 2 statements, 1 row, 1 state, no result, and 22 tasks, of
-which LangGraph and langchain make 14 and the fake model one."""
+MOST = {"statements": 2, "commits": 2, "rows of events": 1, "states": 1, "results": 0, "tasks": 26, "writes": 4}
+"""Of a turn that is alone, the least of some. When this was written: 2 statements, 1 row, 1 state, no result, 22 tasks, of
+which LangGraph and langchain make 14 and the fake model one, and 4 writes to the client: the head with the run, the node with
+the first text, the rest, and the end once it is committed."""
 
 MOST_TOGETHER = {"statements": 1.5, "commits": 1.5}
 """Of each of so many that are asked at once."""
@@ -59,7 +61,7 @@ class Profile:
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     """What goes to the database, and the tasks of the service, whose client in this process makes none."""
     counts = Counter[str]()
-    transact = Writer._transact
+    transact, flush = Writer._transact, _Outlet.flush
     loop = asyncio.get_running_loop()
     make = loop.get_task_factory()
     assert make
@@ -71,6 +73,10 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
         counts["results"] += sum(len(run.steps.writes) for run in group.runs)
         return await transact(self, group)
 
+    def flushing(self: _Outlet) -> None:
+        counts["writes"] += bool(self._pieces)
+        flush(self)
+
     def making(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
         counts["tasks"] += 1
         return make(loop, coro, **options)
@@ -78,6 +84,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     with monkeypatch.context() as patch:
         count_statements(patch, counts)
         patch.setattr(Writer, "_transact", transacting)
+        patch.setattr(_Outlet, "flush", flushing)
         loop.set_task_factory(making)
         try:
             yield counts

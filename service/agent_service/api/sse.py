@@ -96,44 +96,53 @@ class StreamResponse(Response):
     ) -> None:
         super().__init__(None, status_code, dict(HEADERS))
         del self.headers["content-length"]
-        self._rest = _Rest(chunks, streams, goodbye, on_leave)
+        self._answer = _Answer(self, chunks, streams, goodbye, on_leave)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        self._rest.flushed = scope.get("extensions", {}).get(FLUSHED)
+        self._answer.flushed = scope.get("extensions", {}).get(FLUSHED)
         after: AfterRoute = scope[AFTER_ROUTE]
-        after.send_rest = self._rest.send
+        after.send_answer = self._answer.send
 
 
 @dataclass(slots=True)
-class _Rest:
-    """What a StreamResponse sends behind its head."""
+class _Answer:
+    """What a StreamResponse sends: the head goes out with the first chunk, the end with the last."""
 
+    head: Response
     chunks: AsyncIterator[bytes]
     streams: Streams
     goodbye: bytes | None
     on_leave: Callable[[], Awaitable[None]] | None
     flushed: Mapping[str, Callable[[], Awaitable[None]]] | None = None
+    begun: bool = False
 
     async def send(self, receive: Receive, send: Send) -> None:
         with self.streams.track():
             if not await self.streams.cut_short(disconnected(receive), self._send_chunks(send)):
+                await self._begin(send)
                 if not self.streams.closing.done():
                     await self._leave()
                 elif self.goodbye is None:
                     return
                 else:
                     await _write(send, self.goodbye)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+                await _end(send)
             if self.flushed:
                 await self.flushed["wait"]()  # a stream is open until its client has all of it, or is gone
 
     async def _send_chunks(self, send: Send) -> bool:
         """In a task of its own: in that of the request each token would go through all of the middleware's frames."""
+        await self._begin(send)
         async for chunk in self.chunks:
             if chunk:
                 await _write(send, chunk)
+        await _end(send)
         return True
+
+    async def _begin(self, send: Send) -> None:
+        if not self.begun:
+            self.begun = True
+            await send({"type": "http.response.start", "status": self.head.status_code, "headers": self.head.raw_headers})
 
     async def _leave(self) -> None:
         if self.on_leave:
@@ -142,6 +151,10 @@ class _Rest:
 
 async def _write(send: Send, chunk: bytes) -> None:
     await send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+
+async def _end(send: Send) -> None:
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def disconnected(receive: Receive) -> None:

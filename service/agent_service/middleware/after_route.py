@@ -17,8 +17,8 @@ AFTER_ROUTE = "slipway.after_route"
 class AfterRoute:
     """Of one request."""
 
-    send_rest: Callable[[Receive, Send], Awaitable[None]] | None = None
-    """Sends all of the answer that comes after its head."""
+    send_answer: Callable[[Receive, Send], Awaitable[None]] | None = None
+    """Sends the answer."""
     releases: list[Callable[[], None]] = field(default_factory=list)
     """Called once the answer is sent, or has failed."""
 
@@ -33,8 +33,8 @@ class AfterRouteMiddleware:
         after = AfterRoute()
         try:
             await self._route(scope, after, receive, send)
-            if after.send_rest:
-                await after.send_rest(receive, send)
+            if after.send_answer:
+                await after.send_answer(receive, send)
         finally:
             for release in after.releases:
                 release()

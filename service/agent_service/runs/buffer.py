@@ -1,10 +1,11 @@
 """What one attempt at a run has said so far, in memory, and who waits for the next of it."""
 
 import asyncio
+import math
 from typing import Literal, Self
 
 from agent_service.runs import events
-from agent_service.runs.events import HIDDEN_KINDS, Event, News, Position, storable
+from agent_service.runs.events import HIDDEN_KINDS, Event, EventKind, News, Position, storable
 
 DONE_MARK = "[DONE]"
 """The wire's last unnamed event; an answer that contains it is split so that no event's text equals it."""
@@ -14,6 +15,12 @@ TEXT_CHARS = 4_096
 
 GATHER_SECONDS = 0.01
 """Least time between two pages of a reader, but for the first text and the end, which go at once: under what anyone notices."""
+
+LATER_SECONDS = 0.04
+"""How long news of LATER_KINDS may wait for others: a node that lights up so much later is not seen to be late."""
+
+LATER_KINDS: frozenset[EventKind] = frozenset({"node", "usage"})
+"""What mostly comes just before something that a reader waits for: the first text, the end. It goes along with that."""
 
 PAGE_EVENTS = 256
 """Events that a reader takes at once: thousands may wait for one who comes late."""
@@ -50,7 +57,7 @@ class EventBuffer:
         if news.kind == "end":
             self.state = "closed"
         if news.kind not in HIDDEN_KINDS:
-            self._wake(now=now)
+            self._wake("now" if now else "later" if news.kind in LATER_KINDS else "soon")
 
     def publish_text(self, text: str, source: str) -> None:
         """A piece of the answer. `source` is the node, `#`, and a number that tells calls which speak at the same time apart."""
@@ -77,7 +84,7 @@ class EventBuffer:
     def release(self, *, stored: bool) -> None:
         """Lets readers go: to the end, or back to the log."""
         self.state = "stored" if stored else "left"
-        self._wake(now=True)
+        self._wake("now")
 
     def since(self, position: Position) -> list[Event]:
         """The next page after a position; the last event only once the outcome is stored: who has seen the end may ask again."""
@@ -96,19 +103,23 @@ class EventBuffer:
         """Wakes with each event; see Watch."""
         return Watch(self._watches)
 
-    def _wake(self, *, now: bool) -> None:
+    def _wake(self, pace: "Pace") -> None:
         for watch in self._watches:
-            watch.wake(now=now)
+            watch.wake(pace)
+
+
+Pace = Literal["now", "soon", "later"]
+"""How long news may wait for more of it: not at all, GATHER_SECONDS since the last page, LATER_SECONDS."""
 
 
 class Watch:
     """A reader's wake-up call: `with buffer.watch() as watch: await watch.changed(seconds)`.
 
-    News that follow closely on others wait GATHER_SECONDS for more of their kind: what wakes a reader makes a write to a
-    socket, which costs as much CPU as ten events.
+    News waits a little for more of it, by its Pace: what wakes a reader makes a write to a socket, which costs as much CPU as
+    ten events.
     """
 
-    __slots__ = ("_gathered", "_gathering", "_loop", "_news", "_silence", "_silent", "_waiting", "_watches")
+    __slots__ = ("_due", "_gathered", "_gathering", "_loop", "_news", "_silence", "_silent", "_waiting", "_watches")
 
     def __init__(self, watches: "set[Watch]") -> None:
         self._watches = watches
@@ -117,7 +128,9 @@ class Watch:
         self._waiting: asyncio.Future[None] | None = None
         """For news. An asyncio.Event, made for many that wait, takes 800 bytes of each stream."""
         self._gathered = 0.0
-        """When, by the loop's clock, news need not wait."""
+        """When, by the loop's clock, news that comes soon need not wait."""
+        self._due = math.inf
+        """When what has come is to wake the reader."""
         self._silent = 0.0
         """When the reader is to be told that nothing has come."""
         self._gathering: asyncio.TimerHandle | None = None
@@ -133,12 +146,16 @@ class Watch:
             if timer:
                 timer.cancel()
 
-    def wake(self, *, now: bool) -> None:
-        """There is news; `now`: it does not wait for more."""
-        if now or self._loop.time() >= self._gathered:
+    def wake(self, pace: Pace) -> None:
+        """There is news."""
+        now = self._loop.time()
+        due = now if pace == "now" else self._gathered if pace == "soon" else now + LATER_SECONDS
+        if due <= now:
             self._tell()
-        elif self._gathering is None:
-            self._gathering = self._loop.call_at(self._gathered, self._gather)
+        elif due < self._due:
+            if self._gathering:
+                self._stop_gathering(self._gathering)
+            self._due, self._gathering = due, self._loop.call_at(due, self._tell)
 
     async def changed(self, seconds: float) -> bool:
         """Waits for the next event; False after so many seconds of silence."""
@@ -149,6 +166,8 @@ class Watch:
             self._waiting = self._loop.create_future()
             await self._waiting
         self._news = False
+        if self._gathering:
+            self._stop_gathering(self._gathering)
         now = self._loop.time()
         self._gathered = now + GATHER_SECONDS
         return now < self._silent
@@ -158,9 +177,9 @@ class Watch:
         if self._waiting and not self._waiting.done():
             self._waiting.set_result(None)
 
-    def _gather(self) -> None:
-        self._gathering = None
-        self._tell()
+    def _stop_gathering(self, timer: asyncio.TimerHandle) -> None:
+        timer.cancel()
+        self._due, self._gathering = math.inf, None
 
     def _end_silence(self) -> None:
         self._silence = None

@@ -135,7 +135,7 @@ class LiveRuns:
     def tell(self, run_id: UUID) -> None:
         """Wakes those who read the run's log here."""
         for watch in self._readers.get(run_id, ()):
-            watch.wake(now=True)
+            watch.wake("now")
 
     def tell_all(self) -> None:
         """Likewise for every run: after a gap in notices anything may have happened."""

@@ -29,7 +29,7 @@ async def test_the_rest_is_sent_after_the_route_and_before_what_is_held_is_given
 
     async def app(scope: Scope, _: Receive, __: Send) -> None:
         after(scope).releases.append(lambda: order.append("given back"))
-        after(scope).send_rest = rest
+        after(scope).send_answer = rest
         order.append("route")
 
     await AfterRouteMiddleware(app)({"type": "http"}, nothing, into_nothing)
@@ -45,7 +45,7 @@ async def test_what_is_held_is_given_back_when_something_is_raised(within: str) 
 
     async def app(scope: Scope, _: Receive, __: Send) -> None:
         after(scope).releases.append(lambda: given_back.append(True))
-        after(scope).send_rest = rest
+        after(scope).send_answer = rest
         if within == "route":
             raise RuntimeError("route")
 

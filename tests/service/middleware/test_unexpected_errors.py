@@ -61,7 +61,7 @@ async def test_one_in_the_rest_of_an_answer_ends_it_there() -> None:
 
     async def app(scope: Scope, _: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        scope[AFTER_ROUTE].send_rest = rest
+        scope[AFTER_ROUTE].send_answer = rest
 
     sent = await call(AfterRouteMiddleware(app))
     assert [m["type"] for m in sent] == ["http.response.start", "http.response.body"]

@@ -23,11 +23,11 @@ def said(monkeypatch: pytest.MonkeyPatch) -> EventBuffer:
 async def test_news_that_follow_closely_wait_for_more(said: EventBuffer) -> None:
     loop = asyncio.get_running_loop()
     with said.watch() as watch:
-        said.publish(events.node_end("n", 1))
+        said.publish(events.gap("x"))
         assert await watch.changed(SOON)
         woken = loop.time()
         for _ in (2, 3):
-            said.publish(events.node_end("n", 1))
+            said.publish(events.gap("x"))
         assert await watch.changed(SOON)
         assert loop.time() - woken >= 0.29
         assert len(said.events) == 3
@@ -36,6 +36,27 @@ async def test_news_that_follow_closely_wait_for_more(said: EventBuffer) -> None
         assert await watch.changed(SOON), "the second text woke nobody a second time meanwhile"
         watching = asyncio.create_task(watch.changed(0.05))
         assert not await watching
+
+
+async def test_a_node_that_begins_wakes_nobody_before_the_text_that_it_comes_with(said: EventBuffer) -> None:
+    with said.watch() as watch:
+        said.publish(events.node_start("n", ()))
+        watching = asyncio.create_task(watch.changed(SOON))
+        await asyncio.sleep(0)
+        said.publish_text("first", "agent")
+        assert await watching
+        assert [event.kind for event in said.since(events.START)] == ["node", "text"]
+        assert watch._gathering is None, "and it wakes nobody afterwards"
+
+
+async def test_a_node_that_begins_is_told_when_nothing_else_comes(said: EventBuffer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(buffer, "LATER_SECONDS", 0.3)
+    loop = asyncio.get_running_loop()
+    with said.watch() as watch:
+        began = loop.time()
+        said.publish(events.node_start("n", ()))
+        assert await watch.changed(SOON)
+        assert loop.time() - began >= 0.29
 
 
 async def test_the_first_text_and_the_end_wait_for_nothing(said: EventBuffer) -> None:

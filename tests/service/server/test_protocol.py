@@ -14,7 +14,7 @@ from agent_service.server import limits
 from agent_service.server.connections import Connections
 from agent_service.server.limits import Limits
 from agent_service.server.listener import listen, server_config
-from agent_service.server.protocol import FLUSHED
+from agent_service.server.protocol import FLUSHED, _Outlet
 
 USUAL = Limits(connections=50, max_body_bytes=10_000)
 
@@ -124,6 +124,28 @@ async def refused(port: Port, *pieces: bytes) -> bytes:
     told = await client.rest()
     await client.close()
     return told
+
+
+async def test_a_head_and_its_short_body_are_one_write_and_answers_that_wait_keep_their_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    writes: list[list[bytes]] = []
+    flush = _Outlet.flush
+
+    def noted(self: _Outlet) -> None:
+        if self._pieces:
+            writes.append(list(self._pieces))
+        flush(self)
+
+    monkeypatch.setattr(_Outlet, "flush", noted)
+    async with serving() as port:
+        client = await port.open()
+        await client.send(POST + b"Content-Length: 3\r\n\r\nabc" + POST + b"Connection: close\r\nContent-Length: 2\r\n\r\nab")
+        told = await client.rest()
+    assert [len(pieces) for pieces in writes] == [2, 2]
+    first, second = told.split(b"HTTP/1.1 ")[1:]
+    assert (first[:3], first[-1:]) == (b"200", b"3")
+    assert (second[:3], second[-1:]) == (b"200", b"2")
 
 
 @pytest.mark.parametrize(
