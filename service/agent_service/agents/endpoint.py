@@ -1,6 +1,7 @@
 """One OpenAI-compatible endpoint: keys, attempts, retries. What it sends back is for the reader and the embeddings."""
 
 import asyncio
+import io
 import random
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -36,6 +37,9 @@ OnRequest = Callable[[str, Status], None]
 """Called once for each HTTP attempt with the model and how it ended."""
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
+
+PIECEMEAL_BYTES = 1_048_576
+"""Of a request: from here on aiohttp warns of bytes that are sent as a whole."""
 
 CONNECT_SECONDS = 10.0
 """Limit of connecting: a connection that takes longer has lost its SYN three times."""
@@ -131,7 +135,7 @@ class ModelEndpoint:
         try:
             response = await self.session.post(
                 self.base_url + path,
-                data=orjson.dumps(payload),
+                data=_in_pieces(orjson.dumps(payload)),
                 headers=_authorization(key),
                 allow_redirects=False,
                 timeout=_silence(self.timeout),
@@ -194,6 +198,11 @@ def environment_proxy(url: str) -> str | None:
 def _silence(seconds: float) -> aiohttp.ClientTimeout:
     """No limit of the whole: an answer may take long as long as it comes."""
     return aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=seconds)
+
+
+def _in_pieces(body: bytes) -> bytes | io.BytesIO:
+    """A large body (files) is sent piece by piece: others are served between them."""
+    return io.BytesIO(body) if len(body) > PIECEMEAL_BYTES else body
 
 
 def _authorization(key: str) -> dict[str, str]:

@@ -49,7 +49,9 @@ PARSER_LEVELS = 1_024
 """That orjson reads. What a graph is given has a limit of its own, by its field."""
 
 
-class _JsonRequest(Request):
+class JsonRequest(Request):
+    """Its body is parsed with orjson, within bounds."""
+
     async def json(self) -> Any:
         body = orjson.loads(await self.body())
         if not fits(body, levels=PARSER_LEVELS, values=MAX_VALUES):
@@ -62,6 +64,8 @@ class JsonRoute(LateRoute):
 
     The latter also keeps other sites' pages out: a browser asks before it sends JSON across origins, and forms cannot.
     """
+
+    request_class: type[JsonRequest] = JsonRequest
 
     @cached_property
     def query_names(self) -> frozenset[str]:
@@ -82,7 +86,7 @@ class JsonRoute(LateRoute):
                 await bearer(request)  # a stranger's body is neither kept nor parsed; every route with one needs a caller
                 if not _is_json(request.headers.get("content-type", "")):
                     raise HTTPException(415, "Content-Type: expected application/json")
-            return await handler(_JsonRequest(request.scope, request.receive))
+            return await handler(self.request_class(request.scope, request.receive))
 
         return with_orjson
 
