@@ -2,12 +2,24 @@
 
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import quote
 from uuid import UUID
 
+from pydantic import AfterValidator, Field
+
 CALLER: ContextVar[str] = ContextVar("caller", default="")
 """Label of the principal whose run is executed."""
+
+
+def _printable(name: str) -> str:
+    if not name.isprintable():
+        raise ValueError("has a control character")
+    return name
+
+
+Name = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
+"""Name of a tenant or user: it becomes a column, a log field and a part of rate-limit keys."""
 
 Role = Literal["user", "admin", "platform"]
 """An admin sees usage and cost of the own tenant, the platform of all tenants. Sessions are nobody's but their owner's."""

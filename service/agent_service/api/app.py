@@ -21,7 +21,6 @@ from agent_service.api import (
     runbooks,
     runs,
     sessions,
-    sign_in_routes,
     swagger,
 )
 from agent_service.api.file_bodies import FilePlaces, largest_bodies
@@ -84,6 +83,12 @@ def _on(settings: Settings) -> list[APIRouter]:
     return [router for router in ROUTERS if id(router) not in off]
 
 
+def _sign_in() -> APIRouter:
+    from agent_service.api import sign_in_routes  # noqa: PLC0415  # cryptography: 0.04 s of CPU, that only sign-in needs
+
+    return sign_in_routes.router
+
+
 def _declared_answers(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, str, set[int]]]:
     for route in routes:
         if isinstance(route, APIRoute):
@@ -116,7 +121,7 @@ def create_app(resources: Resources) -> FastAPI:
         probes.router,
         page.router,
         runbooks.router,
-        *([sign_in_routes.router] if settings.oidc_issuer else []),
+        *([_sign_in()] if settings.oidc_issuer else []),
         *([swagger.router] if settings.api_docs == "on" else []),
         *([protected_resource.router] if protected_resource.issuer(settings) else []),
     )

@@ -21,10 +21,9 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from agent_service.auth.claims import Name
 from agent_service.errors import InvalidRequest, NotFound, Unauthenticated
 from agent_service.logs import logger
-from agent_service.principal import Principal, Role
+from agent_service.principal import Name, Principal, Role
 
 KEY_PREFIX = "slw_"
 """Tells a key from a JWT, and lets secret scanners find a leaked one."""

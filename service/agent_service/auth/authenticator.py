@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent_service.auth.api_keys import KEY_PREFIX, ApiKeys
-from agent_service.auth.shared_secrets import SharedSecrets
 from agent_service.auth.stream_tokens import StreamTokens
 from agent_service.errors import Unauthenticated
 from agent_service.principal import Principal
@@ -118,6 +117,7 @@ def _jwt_verifier(settings: Settings, http: "aiohttp.ClientSession | None") -> "
         return None
     from agent_service.auth.jwks import Jwks  # noqa: PLC0415  # aiohttp: 8 MB, 0.1 s of CPU, that only issuers' tokens need
     from agent_service.auth.jwt_verifier import JwtVerifier  # noqa: PLC0415  # likewise
+    from agent_service.auth.shared_secrets import SharedSecrets  # noqa: PLC0415  # likewise
 
     return JwtVerifier(
         secret=settings.jwt_secret.get_secret_value() if settings.jwt_secret else None,

@@ -1,13 +1,13 @@
 """From verified claims to a principal, and from a JWT to verified claims."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import jwt
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent_service.errors import Unauthenticated
-from agent_service.principal import Principal, Role, StreamGrant
+from agent_service.principal import Name, Principal, Role, StreamGrant
 
 LEEWAY_SECONDS = 10
 """Clock skew between the issuer and this pod; NTP keeps nodes far closer."""
@@ -22,16 +22,6 @@ REASONS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
     (jwt.InvalidTokenError, "the token is malformed"),
 )
 """What the caller is told, most specific first. Never the library's own text, which may quote the token."""
-
-
-def _printable(name: str) -> str:
-    if not name.isprintable():
-        raise ValueError("has a control character")
-    return name
-
-
-Name = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
-"""Name of a tenant or user: it becomes a column, a log field and a part of rate-limit keys."""
 
 
 class Identity(BaseModel):
