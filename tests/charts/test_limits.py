@@ -1,4 +1,4 @@
-"""limits and budgets reach the service under its own names, and nothing does where its defaults hold."""
+"""limits, budgets, files and crons reach the service under its own names, and nothing does where its defaults hold."""
 
 from tests.charts.slipway import agent, environment
 from tests.support.charts import values_of
@@ -58,3 +58,25 @@ def test_redis_comes_from_a_secret() -> None:
     spec = agent(values_of("limits.redis.existingSecret=redis", "limits.redis.key=address"))
     [redis] = [entry for entry in spec["containers"][0]["env"] if entry["name"] == "REDIS_URL"]
     assert redis["valueFrom"]["secretKeyRef"] == {"name": "redis", "key": "address"}
+
+
+def test_files_and_crons_have_the_services_defaults_until_a_value_says_otherwise() -> None:
+    names = {"FILE_GRAPHS", "MAX_FILE_BODY_BYTES", "MAX_SESSION_FILE_BYTES", "MAX_RUNNING_FILE_BYTES", "CRON_OWNER_DAYS"}
+    assert not environment({}).keys() & names
+    env = environment(
+        values_of(
+            "files.graphs=[agent, scans]",
+            "files.bodyBytes=33554432",
+            "files.sessionBytes=100000000",
+            "files.runningBytes=9007199254740991",
+            "crons.ownerDays=0.5",
+        )
+    )
+    assert {name: env[name] for name in names} == {
+        "FILE_GRAPHS": "agent,scans",
+        "MAX_FILE_BODY_BYTES": "33554432",
+        "MAX_SESSION_FILE_BYTES": "100000000",
+        "MAX_RUNNING_FILE_BYTES": "9007199254740991",
+        "CRON_OWNER_DAYS": "0.5",
+    }
+    assert environment(values_of("crons.ownerDays=0"))["CRON_OWNER_DAYS"] == "0"

@@ -170,6 +170,8 @@
   "MCP" "set protocols.mcp" "A2A" "set protocols.a2a" "AGENT_DESCRIPTION" "set protocols.description"
   "PUBLIC_URL" "set protocols.publicUrl" "PUBLIC_AGENT_CARD" "set protocols.publicAgentCard"
   "RESPONSE_CACHE_SECONDS" "set responseCache.seconds" "RESPONSE_CACHE_SCOPE" "set responseCache.scope" "RESPONSE_CACHE_GRAPHS" "set responseCache.graphs"
+  "FILE_GRAPHS" "set files.graphs" "MAX_FILE_BODY_BYTES" "set files.bodyBytes" "MAX_SESSION_FILE_BYTES" "set files.sessionBytes"
+  "MAX_RUNNING_FILE_BYTES" "set files.runningBytes" "CRON_OWNER_DAYS" "set crons.ownerDays"
   "MAX_RUN_TOKENS" "set budgets.run.tokens" "MAX_RUN_USD" "set budgets.run.usd"
   "DAILY_TOKEN_LIMIT" "set budgets.userPerDay.tokens" "DAILY_USD_LIMIT" "set budgets.userPerDay.usd"
   "MONTHLY_TENANT_TOKEN_LIMIT" "set budgets.tenantPerMonth.tokens" "MONTHLY_TENANT_USD_LIMIT" "set budgets.tenantPerMonth.usd"
