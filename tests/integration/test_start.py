@@ -169,7 +169,7 @@ def test_a_replica_with_an_endpoint_loads_no_vocabulary_before_it_counts(databas
     fresh = replica(database_url, AGENT_GRAPH="bench.graph:shared", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", **ENDPOINT)
     loaded = set(fresh["modules"])
     assert {"openai", "langchain_openai", "opentelemetry.exporter.otlp.proto.http.trace_exporter"} <= loaded
-    assert {"grpc", "numpy", "sqlglot", "langchain.agents"} & loaded == set()
+    assert {"grpc", "numpy", "sqlglot", "langchain.agents", "jwt", "agent_service.agents.offline"} & loaded == set()
     assert fresh["mb"] < REPLICA_MB
     assert fresh["collections"] < COLLECTIONS
     assert fresh["authorities"] <= AUTHORITIES

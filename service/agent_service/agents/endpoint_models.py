@@ -15,7 +15,6 @@ from agent_service.agents.completion_reader import CompletionsReader
 from agent_service.agents.endpoint import ModelEndpoint, OnRequest, open_endpoint
 from agent_service.agents.model_probe import answers
 from agent_service.agents.models import ChatModels, OnEmbedding
-from agent_service.agents.offline import OfflineChatModel
 from agent_service.errors import ModelUnavailable
 from agent_service.settings import OFFLINE_MODEL, Settings
 from agent_service.token_counts import count_tokens
@@ -43,7 +42,11 @@ async def open_endpoint_models(
 
 
 def _model(name: str, reader: CompletionsReader, words_per_second: float = 0.0) -> BaseChatModel:
-    return OfflineChatModel().at_pace(words_per_second) if name == OFFLINE_MODEL else chat_model(name, reader)
+    if name != OFFLINE_MODEL:
+        return chat_model(name, reader)
+    from agent_service.agents.offline import OfflineChatModel  # noqa: PLC0415  # only where a setting names it
+
+    return OfflineChatModel().at_pace(words_per_second)
 
 
 BATCH_SIZE = 64
