@@ -23,6 +23,7 @@ from agent_service.agents.completion_reader import CompletionsReader
 from agent_service.agents.endpoint_errors import as_raised
 from agent_service.agents.reasoning import FIELD
 from agent_service.listeners import TextListener, only_listeners
+from agent_service.signatures import with_signature
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -98,6 +99,7 @@ class EndpointChatModel(ChatOpenAI):
         if parsed := answer.parsed():
             yield ChatGenerationChunk(message=AIMessageChunk(content="", additional_kwargs=parsed))
 
+    @with_signature
     async def _agenerate(
         self,
         messages: list[BaseMessage],

@@ -211,8 +211,22 @@ class Answer:
         # Some endpoints send the running total with each chunk, and ChatOpenAI adds up what it gets: only the last counts.
         if counts := chunk.pop("usage", None):
             self._usage = {**envelope(chunk), "choices": [], "usage": usage(counts)}
-        if chunk["choices"] and self._is_to_be_said(choice := chunk["choices"][0]):
+        if not chunk["choices"]:
+            return
+        choice = chunk["choices"][0]
+        if self._is_plain(choice):
+            chunks.append(chunk)
+        elif self._is_to_be_said(choice):
             chunks.append({**envelope(chunk), "choices": [choice]} if "finish_reason" in choice else chunk)
+
+    def _is_plain(self, choice: Chunk) -> bool:
+        """Whether it is text and nothing else, as almost each token is: nothing of it is held, or comes before it."""
+        delta = choice["delta"]
+        return (
+            delta.keys() <= TEXT_KEYS
+            and isinstance(delta.get("content"), str)
+            and not (choice.get("finish_reason") or choice.get("logprobs") or self._parts or self.thoughts.pieces)
+        )
 
     def _is_to_be_said(self, choice: Chunk) -> bool:
         """Whether anything is left of a choice without what is held: calls come with its finish reason, the rest at the end."""

@@ -28,6 +28,7 @@ from agent_service.runs.live_run import LiveRun
 from agent_service.runs.serde import StateSerializer
 from agent_service.runs.steps import Row
 from agent_service.runs.writer import Writer
+from agent_service.signatures import with_signature
 from agent_service.threads import lane
 
 SERIALISING = "checkpoints"
@@ -94,6 +95,7 @@ class Checkpointer(AsyncPostgresSaver):
     def _blob_rows(self, thread_id: str, checkpoint_ns: str, values: dict[str, Any], versions: ChannelVersions) -> list[Row]:
         return [(*row[:5], row[5] or b"") for row in self._dump_blobs(thread_id, checkpoint_ns, values, versions)]
 
+    @with_signature
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
