@@ -247,3 +247,14 @@ async def test_forks_are_erased_with_their_session(service: RunningService, sess
         assert len(kept) == 1
         assert (await session.http.delete(f"/sessions/{session.thread}")).status_code == 204
         assert await (await conn.execute("SELECT 1 FROM slipway.forks")).fetchall() == []
+
+
+async def test_a_question_that_is_replaced_takes_changes_by_hand_behind_it_along(session: Session, model: FakeModel) -> None:
+    two = (await session.http.get(f"/sessions/{session.thread}/messages")).json()["messages"][2]["run_id"]
+    await session.change()
+
+    await session.chat("another two", replaces=two)
+
+    heard = [message["content"] for message in model.requests[-1].payload["messages"] if message["role"] == "user"]
+    assert heard == ["one", "another two"]
+    assert await session.shown() == await session.known() == ["one", "another two"]

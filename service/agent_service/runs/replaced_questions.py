@@ -21,7 +21,7 @@ async def from_question_on(conn: Connection, thread: str, question: UUID) -> lis
     if not rows:
         raise NotFound("replaces: the session has no such question", field="replaces")
     undone = [str(row["id"]) for row in rows]
-    if not await one(conn, STATE_BEFORE, question, thread, undone):
+    if not await one(conn, STATE_BEFORE, question, thread, undone, thread, undone):
         raise StateGone("replaces: the state before this question is no longer kept; ask a new one", field="replaces")
     return undone
 
@@ -57,13 +57,16 @@ WHERE first.session_id = %s AND first.id = %s AND first.resumes IS NULL
   AND (r.created_at, r.id) >= (first.created_at, first.id)
 """
 
-# Nothing was answered before it, or there is a checkpoint of another run than those that are undone: idle sessions keep their
-# latest, and the one before their last question (compaction.py).
+# Nothing was answered before it, or there is a checkpoint of another run than those that are undone, and no change by hand behind
+# them, which goes with them: idle sessions keep their latest, and the one before their last question (compaction.py).
 STATE_BEFORE = """
 SELECT 1 WHERE NOT EXISTS (
     SELECT 1 FROM slipway.runs first JOIN slipway.runs r ON r.session_id = first.session_id
     WHERE first.id = %s AND r.outcome = 'completed' AND (r.created_at, r.id) < (first.created_at, first.id))
 OR EXISTS (
     SELECT 1 FROM public.checkpoints c
-    WHERE c.thread_id = %s AND c.checkpoint_ns = '' AND coalesce(c.metadata->>'run_id', '') <> ALL(%s))
+    WHERE c.thread_id = %s AND c.checkpoint_ns = '' AND coalesce(c.metadata->>'run_id', '') <> ALL(%s)
+      AND NOT (c.metadata->>'run_id' IS NULL AND c.checkpoint_id > (
+          SELECT min(f.checkpoint_id) FROM public.checkpoints f
+          WHERE f.thread_id = %s AND f.checkpoint_ns = '' AND f.metadata->>'run_id' = ANY(%s))))
 """

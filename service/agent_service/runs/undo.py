@@ -32,7 +32,8 @@ async def roll_back(pool: Pool, thread_id: str, run_ids: Sequence[str], by: UUID
         values = {"thread": thread_id, "runs": list(run_ids)}
         resumed = await (await conn.execute(RESUMED, values)).fetchone()
         await let_go(conn, run_ids)
-        for statement in (*ROLL_BACK, *([TAKE_BACK] if resumed else ())):
+        behind = CHANGES_BEHIND if by else ()  # a run in their place: all behind them is undone, too
+        for statement in (*behind, *ROLL_BACK, *([TAKE_BACK] if resumed else ())):
             await conn.execute(statement, values)
 
 
@@ -77,6 +78,20 @@ RESUMED = (
 )
 
 TAKE_BACK = b"SELECT slipway.take_back_answer(%(thread)s)"
+
+# Changes by hand name no run. Checkpoint ids sort by time. Their writes first, as they are found by them.
+OF_CHANGES = b"""
+FROM public.checkpoints c WHERE c.thread_id = %(thread)s AND c.metadata->>'run_id' IS NULL AND c.checkpoint_id > (
+    SELECT min(f.checkpoint_id) FROM public.checkpoints f
+    WHERE f.thread_id = %(thread)s AND f.checkpoint_ns = '' AND f.metadata->>'run_id' = ANY(%(runs)s))
+"""
+
+CHANGES_BEHIND = (
+    b"DELETE FROM public.checkpoint_writes w WHERE w.thread_id = %(thread)s AND (w.checkpoint_ns, w.checkpoint_id) IN ("
+    b"SELECT c.checkpoint_ns, c.checkpoint_id" + OF_CHANGES + b")",
+    b"DELETE FROM public.checkpoints d WHERE d.thread_id = %(thread)s AND (d.checkpoint_ns, d.checkpoint_id) IN ("
+    b"SELECT c.checkpoint_ns, c.checkpoint_id" + OF_CHANGES + b")",
+)
 
 ROLL_BACK = (
     b"SELECT slipway.delete_states(%(thread)s, %(runs)s)",
