@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from agent_service.runs.live_run import LiveRun
+from tests.support.fake_model import FakeModel
 from tests.support.figures import Report
 from tests.support.service import RunningService, running_service
 
@@ -25,6 +27,10 @@ FIRST, COUNT = 20, 60
 
 MOST = {"kB of a run and its stream": 130.0, "kB of a reader": 24.0, "tasks of a run and its stream": 8, "tasks of a reader": 2}
 """When this was written: 124 kB and 7 tasks, of which LangGraph and langchain make four; 22.7 kB and 2 tasks."""
+
+ENDED, KEPT = 12, 6
+"""Runs one after the other, and how many of them may be in memory at the end: a connection that is kept open has the context of
+the run that opened it, and the last run may not be through."""
 
 SILENT = {"tokens": ["word"], "first_token_seconds": 600.0}
 
@@ -125,3 +131,25 @@ async def test_an_open_stream_and_its_run_take_so_much_memory(database_url: str,
             each |= Held.now().each_since(before, "a reader")
     report("an open stream: " + ", ".join(f"{number:.1f} {name}" for name, number in each.items()))
     assert {name: number for name, number in each.items() if number > MOST[name]} == {}
+
+
+def live_runs() -> int:
+    """That anybody in this process keeps."""
+    gc.collect()
+    return sum(isinstance(each, LiveRun) for each in gc.get_objects())
+
+
+async def test_runs_that_have_ended_are_not_kept(database_url: str, report: Report) -> None:
+    env = {"MODEL": "fake-1", "OPENAI_API_KEY": "sk-1", "AGENT_GRAPH": "tests.support.graphs:plain"}
+    async with (
+        FakeModel() as fake,
+        running_service(database_url, OPENAI_BASE_URL=fake.url, **env) as service,
+        service.client() as client,
+    ):
+        before = live_runs()
+        for _ in range(ENDED):
+            response = await client.post("/chat/stream", json={"question": "hello"})
+            assert response.text.rstrip().endswith("[DONE]")
+        kept = live_runs() - before
+    report(f"of {ENDED} runs that have ended {kept} are kept")
+    assert kept <= KEPT

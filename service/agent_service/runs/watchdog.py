@@ -15,7 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import psycopg
 import structlog
@@ -54,7 +54,8 @@ class Watchdog:
         self._tick = min(lease_seconds / TICKS, MAX_TICK_SECONDS)
         self._loop = asyncio.get_running_loop()
         self._make_task = self._loop.get_task_factory()
-        self._owners: WeakKeyDictionary[asyncio.Task[Any], LiveRun] = WeakKeyDictionary()
+        self._owners: WeakKeyDictionary[asyncio.Task[Any], ref[LiveRun]] = WeakKeyDictionary()
+        """Weak on both sides: a run knows its task, so each would keep the other for good, and all that the run has said."""
         self._answered = True
         self._charged: defaultdict[Runs, float] = defaultdict(float)
         """Seconds without an answer of the loop, by whom they are charged to."""
@@ -80,7 +81,7 @@ class Watchdog:
         context = options.get("context")
         owner = context.get(LANE) if context else LANE.get()
         if isinstance(owner, LiveRun):
-            self._owners[task] = owner
+            self._owners[task] = ref(owner)
         return task
 
     def _watch(self) -> None:
@@ -120,7 +121,8 @@ class Watchdog:
         task = None if self._answered else asyncio.current_task(self._loop)
         if task is None:
             return frozenset(self._live)
-        owner = self._owners.get(task)
+        of_task = self._owners.get(task)
+        owner = of_task() if of_task else None
         return frozenset([owner]) if owner else frozenset()
 
     def _judge(self, guilty: Runs) -> None:
