@@ -18,6 +18,7 @@ bearer_scheme = HTTPBearer(auto_error=False, description="An API key (`slipway k
 
 
 async def resources(request: Request) -> Resources:
+    """For routes. What they depend on takes it from the request: FastAPI solves a dependency wherever it is named."""
     found: Resources = request.app.state.resources
     return found
 
@@ -69,21 +70,22 @@ Caller = Annotated[Principal, Depends(caller)]
 Watcher = Annotated[Principal, Depends(watcher)]
 
 
-def take_place(request: Request, res: Resources, principal: Principal) -> None:
+def take_place(request: Request, principal: Principal) -> None:
     """Takes one of the caller's places for streams and waiting calls, until the answer is sent. Raises TooManyStreams."""
+    res: Resources = request.app.state.resources
     after: AfterRoute = request.scope[AFTER_ROUTE]
     after.releases.append(res.streams.admit(principal))
 
 
-async def waiting_caller(request: Request, res: ResourcesDep, principal: Caller) -> Principal:
+async def waiting_caller(request: Request, principal: Caller) -> Principal:
     """Who calls, counted until the answer is sent."""
-    take_place(request, res, principal)
+    take_place(request, principal)
     return principal
 
 
-async def waiting_watcher(request: Request, res: ResourcesDep, principal: Watcher) -> Principal:
+async def waiting_watcher(request: Request, principal: Watcher) -> Principal:
     """`watcher`, counted until the answer is sent."""
-    take_place(request, res, principal)
+    take_place(request, principal)
     return principal
 
 

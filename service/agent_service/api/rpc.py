@@ -147,9 +147,9 @@ def sse_message(message: object, event_id: str = "") -> bytes:
 Admit = Callable[[], None]
 
 
-async def admission(request: Request, res: ResourcesDep, principal: Caller) -> Admit:
+async def admission(request: Request, principal: Caller) -> Admit:
     """`take_place`, for a call that waits. Others must get through when all places are taken, such as the one that cancels."""
-    return partial(take_place, request, res, principal)
+    return partial(take_place, request, principal)
 
 
 AdmitDep = Annotated[Admit, Depends(admission)]
