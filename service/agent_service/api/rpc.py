@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.responses import Response
 
-from agent_service.api.deps import Caller, ResourcesDep, take_place
+from agent_service.api.deps import Caller, take_place
 from agent_service.api.error_handlers import first_of, headers_of
 from agent_service.api.field_types import Lenient
 from agent_service.api.json_body import JsonResponse, JsonRoute, json_line
