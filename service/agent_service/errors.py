@@ -51,13 +51,6 @@ class TooLarge(SlipwayError):
     status = 413
 
 
-class BodyTooSlow(SlipwayError):
-    """The body of a request did not come in time."""
-
-    code = "request_timeout"
-    status = 408
-
-
 class Unauthenticated(SlipwayError):
     """It is not known who calls."""
 
@@ -209,14 +202,6 @@ class TooManyQueued(SlipwayError):
     """So many runs of the caller wait that others would suffer."""
 
     code = "too_many_queued"
-    status = 429
-    retryable = True
-
-
-class TooManyFileBodies(SlipwayError):
-    """The caller sends so many questions with large files at once that others would suffer."""
-
-    code = "too_many_file_bodies"
     status = 429
     retryable = True
 

@@ -17,7 +17,6 @@ import structlog
 import uvicorn
 
 from agent_service.api.app import create_app, with_middleware
-from agent_service.api.file_bodies import largest_bodies
 from agent_service.health import Health
 from agent_service.metrics import Metrics
 from agent_service.ops import OpsServer, serve_ops
@@ -123,7 +122,6 @@ def _api_connections(settings: Settings, metrics: Metrics) -> Connections:
         idle_seconds=settings.idle_seconds,
         write_seconds=settings.unread_seconds,
         max_body_bytes=settings.max_body_bytes,
-        larger_bodies={path.encode(): most for path, most in largest_bodies(settings).items()},
     )
     on_cut = lambda reason: metrics.connections_cut.labels(reason).inc()  # noqa: E731  # as short as its use
     return Connections(limits_that_files_allow(limits), metrics.connections_open.set, on_cut)

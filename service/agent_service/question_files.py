@@ -96,13 +96,6 @@ def question_message(question: str, files: Sequence[QuestionFile]) -> dict[str, 
     return {"role": "user", "content": [{"type": "text", "text": question}, *(file.block for file in files)]}
 
 
-def file_chars(messages: Sequence[Mapping[str, Any]]) -> int:
-    """Characters of base64 in messages that were made here, beside which others may stand."""
-    contents = (message.get("content") for message in messages)
-    blocks = (block for content in contents if isinstance(content, list) for block in content)
-    return sum(len(block.get("base64", "")) for block in blocks if isinstance(block, Mapping))
-
-
 def content_of(block: Mapping[str, Any]) -> bytes:
     """The bytes of a block that was made here."""
     return base64.b64decode(block["base64"])

@@ -322,29 +322,13 @@ class Settings(BaseModel):
     max_files: Count = Field(4, description="Files of one question.")
     max_file_bytes: Count = Field(
         5_242_880,
-        description="Bytes of one file. All files of a question have to fit into MAX_FILE_BODY_BYTES, as base64, which has four"
-        " thirds of their bytes.",
-    )
-    max_file_body_bytes: Count = Field(
-        16_777_216,
-        description="Bytes of a request body with files (POST /chat and /chat/stream, while FILE_GRAPHS names a graph), where"
-        " that is more than MAX_BODY_BYTES: about 12.5 MB of files, some photos of a phone. A process holds three such bodies at"
-        " once, each about five times: give it more memory for more.",
-    )
-    max_session_file_bytes: Count = Field(
-        33_554_432,
-        description="Bytes of all files of a session. They stay in its state, and each later turn loads them and sends them to"
-        " the model; few providers take more than 32 MB in a request.",
-    )
-    max_running_file_bytes: Count = Field(
-        33_554_432,
-        description="Bytes of base64 that files of the runs which one process executes may have together: each is in memory up to"
-        " ten times. A further question with files gets 503 and is to be sent again.",
+        description="Bytes of one file. All files of a question have to fit into MAX_BODY_BYTES, as base64, which has four thirds"
+        " of their bytes.",
     )
     accept_images: bool = Field(
         False, description="The graph and its model take images: on /v1 they reach the graph as content parts; else 422."
     )
-    max_body_bytes: Count = Field(1_048_576, description="Bytes of a request body; with files see MAX_FILE_BODY_BYTES.")
+    max_body_bytes: Count = Field(1_048_576, description="Bytes of a request body.")
     context_turns: Count = Field(5, description="Last turns of a session that the default graph shows the model.")
     context_tokens: Count = Field(8_000, description="Tokens of history that the default graph shows the model.")
     tool_output_chars: Count = Field(

@@ -61,22 +61,8 @@ def test_redis_comes_from_a_secret() -> None:
 
 
 def test_files_and_crons_have_the_services_defaults_until_a_value_says_otherwise() -> None:
-    names = {"FILE_GRAPHS", "MAX_FILE_BODY_BYTES", "MAX_SESSION_FILE_BYTES", "MAX_RUNNING_FILE_BYTES", "CRON_OWNER_DAYS"}
+    names = {"FILE_GRAPHS", "CRON_OWNER_DAYS"}
     assert not environment({}).keys() & names
-    env = environment(
-        values_of(
-            "files.graphs=[agent, scans]",
-            "files.bodyBytes=33554432",
-            "files.sessionBytes=100000000",
-            "files.runningBytes=9007199254740991",
-            "crons.ownerDays=0.5",
-        )
-    )
-    assert {name: env[name] for name in names} == {
-        "FILE_GRAPHS": "agent,scans",
-        "MAX_FILE_BODY_BYTES": "33554432",
-        "MAX_SESSION_FILE_BYTES": "100000000",
-        "MAX_RUNNING_FILE_BYTES": "9007199254740991",
-        "CRON_OWNER_DAYS": "0.5",
-    }
+    env = environment(values_of("files.graphs=[agent, scans]", "crons.ownerDays=0.5"))
+    assert {name: env[name] for name in names} == {"FILE_GRAPHS": "agent,scans", "CRON_OWNER_DAYS": "0.5"}
     assert environment(values_of("crons.ownerDays=0"))["CRON_OWNER_DAYS"] == "0"

@@ -120,7 +120,7 @@ ELSEWHERE = {
     "field/test_types_in_the_state.py": ["runs/serde"],
     "field/test_parallel_branches.py": ["runs/speakers"],
     "attack/test_poisoned_run.py": ["runs/watchdog"],
-    "service/server/test_protocol.py": ["server/connections", "server/limits", "server/refusals"],
+    "service/server/test_protocol.py": ["server/connections", "server/refusals"],
     "field/test_sync_nodes.py": ["threads"],
     "integration/test_traces.py": ["tracing/export", "tracing/handler", "tracing/spans"],
 }

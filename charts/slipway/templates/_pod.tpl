@@ -136,13 +136,6 @@ What the metrics of quality are told apart by: the image's tag; with graph.files
 - name: FILE_GRAPHS
   value: {{ join "," . | quote }}
 {{- end }}
-{{- range $name, $value := dict "MAX_FILE_BODY_BYTES" .Values.files.bodyBytes "MAX_SESSION_FILE_BYTES" .Values.files.sessionBytes
-  "MAX_RUNNING_FILE_BYTES" .Values.files.runningBytes }}
-{{- if not (kindIs "invalid" $value) }}
-- name: {{ $name }}
-  value: {{ $value | int64 | quote }}
-{{- end }}
-{{- end }}
 {{- if not (kindIs "invalid" .Values.crons.ownerDays) }}
 - name: CRON_OWNER_DAYS
   value: {{ .Values.crons.ownerDays | toString | quote }}

@@ -23,7 +23,6 @@ from agent_service.api import (
     sessions,
     swagger,
 )
-from agent_service.api.file_bodies import FilePlaces, largest_bodies
 from agent_service.api.langgraph import (
     assistant_routes,
     cron_routes,
@@ -112,7 +111,6 @@ def create_app(resources: Resources) -> FastAPI:
         redirect_slashes=False,  # the redirect would name the host that the request claims
     )
     app.state.resources = resources
-    app.state.file_places = FilePlaces()
     app.state.logo = page.read_logo(resources.settings)
     settings = resources.settings
     for_callers = _routes(_on(settings))
@@ -132,7 +130,7 @@ def create_app(resources: Resources) -> FastAPI:
     most_files = resources.settings.max_files if any(each.takes_files for each in served) else 0
     openapi.install(app, [each.name for each in served if each.chats], most_files=most_files)
     resources.metrics.declare_http(_declared_answers(for_callers))
-    app.add_middleware(LimitsMiddleware, max_body_bytes=settings.max_body_bytes, larger=largest_bodies(settings))
+    app.add_middleware(LimitsMiddleware, max_body_bytes=resources.settings.max_body_bytes)
     app.add_middleware(ErrorMiddleware)
     return app
 

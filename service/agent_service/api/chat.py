@@ -1,6 +1,5 @@
 """Asking: to the end, as a stream, or accepted and followed later."""
 
-import asyncio
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any
@@ -11,8 +10,7 @@ from starlette.responses import Response
 
 from agent_service.api.deps import IdempotencyKeyDep, ResourcesDep, RespondAsync, WaitingCaller, WaitingWatcher, run_in_log
 from agent_service.api.field_types import GraphName, Question, SessionId
-from agent_service.api.file_bodies import FileRoute, leave_place
-from agent_service.api.json_body import JsonResponse
+from agent_service.api.json_body import JsonResponse, JsonRoute
 from agent_service.api.openapi import PROBLEMS
 from agent_service.api.schemas import ChatRequest, GivenFile, RunAccepted, RunState
 from agent_service.api.sse import (
@@ -25,18 +23,14 @@ from agent_service.api.sse import (
     stream_run,
     until_ended,
 )
-from agent_service.errors import Forbidden, InvalidRequest, TooLarge
+from agent_service.errors import Forbidden, InvalidRequest
 from agent_service.principal import Principal
-from agent_service.question_files import QuestionFile, read_files
+from agent_service.question_files import read_files
 from agent_service.resources import Resources
 from agent_service.runs.run_types import Run
 from agent_service.runs.usage import run_usage
-from agent_service.threads import lane
 
-router = APIRouter(route_class=FileRoute, tags=["chat"], responses=PROBLEMS)
-
-FILES = "files"
-"""The lane of the threads that decode them."""
+router = APIRouter(route_class=JsonRoute, tags=["chat"], responses=PROBLEMS)
 
 ACCEPTED: dict[int | str, dict[str, Any]] = {
     202: {"model": RunAccepted, "description": "Asked for with `Prefer: respond-async`; the run goes on."}
@@ -48,7 +42,7 @@ async def chat(
     request: Request, body: ChatRequest, res: ResourcesDep, principal: WaitingCaller, key: IdempotencyKeyDep, later: RespondAsync
 ) -> Response:
     """Asks and waits for the answer; with `Prefer: respond-async` answers 202 at once."""
-    run = await _asked(request, res, principal, body, key)
+    run = await _asked(res, principal, body, key)
     return accepted(run) if later else await answer(res, principal, run, request, key)
 
 
@@ -75,28 +69,20 @@ async def stream_question(
 
 @router.post("/chat/stream", responses=STREAM, response_class=Response)
 async def stream_chat(
-    request: Request,
-    body: ChatRequest,
-    res: ResourcesDep,
-    principal: WaitingCaller,
-    key: IdempotencyKeyDep,
-    last_event_id: LastEventId = "",
+    body: ChatRequest, res: ResourcesDep, principal: WaitingCaller, key: IdempotencyKeyDep, last_event_id: LastEventId = ""
 ) -> Response:
     """Asks, and streams the answer. A retry with Last-Event-ID continues the same run."""
     if last := last_event(last_event_id, ""):
         return await stream_run(res, principal, last.run_id, last)
-    run = await _asked(request, res, principal, body, key)
+    run = await _asked(res, principal, body, key)
     return open_stream(res, run.id)
 
 
-async def _asked(request: Request, res: Resources, principal: Principal, body: ChatRequest, key: str | None) -> Run:
-    run = await start(
+async def _asked(res: Resources, principal: Principal, body: ChatRequest, key: str | None) -> Run:
+    return await start(
         res, principal, body.question, body.session_id, key, body.context, graph=body.graph, replaces=body.replaces,
         files=body.files,
     )  # fmt: skip
-    body.files = []  # the run has them, and this may wait for its end
-    leave_place(request)
-    return run
 
 
 async def start(
@@ -118,11 +104,12 @@ async def start(
     limit = res.settings.max_question_chars
     if len(question) > limit:
         raise InvalidRequest(f"question: expected at most {limit} characters, got {len(question)}", field="question")
-    taken = await _files(res, principal, session_id, replaces, files) if files else []
+    settings = res.settings
+    given = [(file.name, file.data) for file in files]
     run = await res.runs.start(
         principal,
         question,
-        files=taken,
+        files=read_files(given, most=settings.max_files, max_bytes=settings.max_file_bytes),
         graph=graph,
         session_id=session_id,
         context=context,
@@ -131,25 +118,6 @@ async def start(
         replaces=replaces,
     )
     return run_in_log(run)
-
-
-async def _files(
-    res: Resources, principal: Principal, session_id: str | None, replaces: UUID | None, files: Sequence[GivenFile]
-) -> list[QuestionFile]:
-    """Raises as `read_files`, and TooLarge for more than a session may have."""
-    settings = res.settings
-    given = [(file.name, file.data) for file in files]
-    with lane(FILES):  # base64 takes time in proportion to its length
-        taken = await asyncio.to_thread(read_files, given, most=settings.max_files, max_bytes=settings.max_file_bytes)
-    had = await res.sessions.file_bytes(principal, session_id, before=replaces) if session_id else 0
-    size = sum(file.size for file in taken)
-    if had + size > settings.max_session_file_bytes:
-        raise TooLarge(
-            f"files: {size} bytes beside {had} of earlier questions, expected at most {settings.max_session_file_bytes} in a"
-            " session; ask in a new one",
-            field="files",
-        )
-    return taken
 
 
 def accepted(run: Run) -> Response:

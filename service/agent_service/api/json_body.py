@@ -49,9 +49,7 @@ PARSER_LEVELS = 1_024
 """That orjson reads. What a graph is given has a limit of its own, by its field."""
 
 
-class JsonRequest(Request):
-    """Its body is parsed with orjson, within bounds."""
-
+class _JsonRequest(Request):
     async def json(self) -> Any:
         body = orjson.loads(await self.body())
         if not fits(body, levels=PARSER_LEVELS, values=MAX_VALUES):
@@ -64,8 +62,6 @@ class JsonRoute(LateRoute):
 
     The latter also keeps other sites' pages out: a browser asks before it sends JSON across origins, and forms cannot.
     """
-
-    request_class: type[JsonRequest] = JsonRequest
 
     @cached_property
     def query_names(self) -> frozenset[str]:
@@ -86,7 +82,7 @@ class JsonRoute(LateRoute):
                 await bearer(request)  # a stranger's body is neither kept nor parsed; every route with one needs a caller
                 if not _is_json(request.headers.get("content-type", "")):
                     raise HTTPException(415, "Content-Type: expected application/json")
-            return await handler(self.request_class(request.scope, request.receive))
+            return await handler(_JsonRequest(request.scope, request.receive))
 
         return with_orjson
 

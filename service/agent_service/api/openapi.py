@@ -15,7 +15,7 @@ ERRORS = {
     403: "The stream token is for the stream of another run.",
     404: "No such thing, or it is another principal's.",
     409: "The state of the session or run forbids it: `session_busy`, `session_interrupted`, `not_interrupted`.",
-    413: "The body is larger than MAX_BODY_BYTES; with files, MAX_FILE_BODY_BYTES.",
+    413: "The body is larger than MAX_BODY_BYTES.",
     415: "The body is not declared as JSON.",
     422: "Something in the request is wrong; `field` names it.",
     429: "A limit of the caller; `Retry-After` tells when to come back.",

@@ -17,7 +17,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from agent_service.api.deps import ResourcesDep
-from agent_service.api.file_bodies import largest_bodies
 from agent_service.resources import Resources
 from agent_service.setting_types import PICTURE_TYPES
 from agent_service.settings import Settings
@@ -150,8 +149,7 @@ ASKED_BYTES = 65_536
 
 def _bytes_of_files(settings: Settings) -> int:
     """What the files of one question may have together, for their base64 to fit into a request."""
-    body = max([settings.max_body_bytes, *largest_bodies(settings).values()])
-    return min(max(0, body - ASKED_BYTES) * 3 // 4, settings.max_session_file_bytes)
+    return max(0, settings.max_body_bytes - ASKED_BYTES) * 3 // 4
 
 
 @router.api_route("/", methods=["GET", "HEAD"])

@@ -1,6 +1,5 @@
 """Refuses what is too large or malformed before any work is done."""
 
-from collections.abc import Mapping
 from urllib.parse import unquote_to_bytes
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,19 +12,17 @@ MAX_HEADER_BYTES = 32_768
 
 
 class LimitsMiddleware:
-    """Refuses by the head of a request, and stops reading a body beyond `max_body_bytes`, or what `larger` says for its path."""
+    """Refuses by the head of a request, and stops reading a body beyond `max_body_bytes`."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, larger: Mapping[str, int]) -> None:
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
-        self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        most = self._larger.get(scope["path"], self._max_body_bytes)
-        if refusal := _refusal(scope, most):
+        if refusal := self._refusal(scope):
             status, code, field, detail = refusal
             response = problem_response(
                 status, code, f"{field}: {detail}", path=scope["path"], field=field, headers={"Connection": "close"}
@@ -38,26 +35,25 @@ class LimitsMiddleware:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > most:
-                raise TooLarge(f"body: {_expected(most)}", field="body")
+            if received > self._max_body_bytes:
+                raise TooLarge(f"body: {self._body_limit}", field="body")
             return message
 
         await self._app(scope, limited, send)
 
+    def _refusal(self, scope: Scope) -> tuple[int, str, str, str] | None:
+        """Status, code, field and what was expected, if the head of the request is reason enough."""
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+            return 431, "headers_too_large", "headers", f"expected at most {MAX_HEADER_BYTES} bytes"
+        if _content_length(scope) > self._max_body_bytes:
+            return 413, TooLarge.code, "body", self._body_limit
+        if not _is_utf8(scope["query_string"]):
+            return InvalidRequest.status, InvalidRequest.code, "query", "expected percent-encoded UTF-8"
+        return None
 
-def _refusal(scope: Scope, max_body_bytes: int) -> tuple[int, str, str, str] | None:
-    """Status, code, field and what was expected, if the head of the request is reason enough."""
-    if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
-        return 431, "headers_too_large", "headers", f"expected at most {MAX_HEADER_BYTES} bytes"
-    if _content_length(scope) > max_body_bytes:
-        return 413, TooLarge.code, "body", _expected(max_body_bytes)
-    if not _is_utf8(scope["query_string"]):
-        return InvalidRequest.status, InvalidRequest.code, "query", "expected percent-encoded UTF-8"
-    return None
-
-
-def _expected(max_body_bytes: int) -> str:
-    return f"expected at most {max_body_bytes} bytes"
+    @property
+    def _body_limit(self) -> str:
+        return f"expected at most {self._max_body_bytes} bytes"
 
 
 def _content_length(scope: Scope) -> int:

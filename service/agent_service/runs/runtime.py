@@ -167,7 +167,6 @@ async def open_runtime(
         limits=settings.caller_limits,
         budgets=budgets,
         count_start=count_start,
-        most_file_chars=settings.max_running_file_bytes,
     )
     thread_runs = ThreadRuns(pool, service, live, events, writer, of_clients.values_at)
     loops: dict[str, Callable[[], Coroutine[None, None, None]]] = {

@@ -28,7 +28,7 @@ from agent_service.errors import (
 from agent_service.health import RunCounts
 from agent_service.metrics import Metrics
 from agent_service.principal import Principal
-from agent_service.question_files import QuestionFile, file_chars, question_message
+from agent_service.question_files import QuestionFile, question_message
 from agent_service.runs.budgets import Budgets
 from agent_service.runs.buffer import EventBuffer
 from agent_service.runs.event_log import WATCH_SECONDS, EventLog
@@ -62,7 +62,6 @@ class RunService:
         limits: CallerLimits,
         budgets: Budgets,
         count_start: CountStart | None,
-        most_file_chars: int,
     ) -> None:
         self._store = store
         self._events = events
@@ -76,7 +75,6 @@ class RunService:
         self._limits = limits
         self._budgets = budgets
         self._count_start = count_start
-        self._most_file_chars = most_file_chars
 
     # Starting
 
@@ -139,8 +137,6 @@ class RunService:
         )
         session = session_id or uuid4().hex
         with self._turned_away(), self._worker.place(principal) as place:
-            if files:
-                self._refuse_beyond_memory(said)
             plain = request is None and follows is None and replaces is None and not files
             if plain and (begun := await self._store.begin(wanted, session, here=place.here, listed=listed)):
                 place.run, place.fresh = begun
@@ -149,12 +145,6 @@ class RunService:
                     wanted, session, here=place.here, listed=listed, follows=follows, replaces=replaces
                 )
         return place.run or _joined(await self._first(principal, idempotency_key, run_id), request)
-
-    def _refuse_beyond_memory(self, said: Sequence[Mapping[str, Any]]) -> None:
-        """Raises Overloaded: files of the runs that go on here take what there is for them. A question alone is always taken."""
-        going = sum(file_chars(live.run.input.get("messages", ())) for live in self._live)
-        if going and going + file_chars(said) > self._most_file_chars:
-            raise Overloaded("too many questions with files are being answered", retry_after=5)
 
     async def _graph_for(self, principal: Principal, name: str | None, session_id: str | None) -> ServedGraph:
         """The graph that is named, or the session's own. Raises InvalidRequest, OtherGraph."""

@@ -143,13 +143,6 @@ class SessionStore:
             raise NotFound("no such file")
         return row["note"], content_of(row["block"])
 
-    async def file_bytes(self, principal: Principal, session_id: str, *, before: UUID | None) -> int:
-        """Bytes of all files of its questions, or of those `before` a run; 0 of one that is new."""
-        asked = {"tenant": principal.tenant, "user": principal.user, "session": session_id, "before": before}
-        async with connection(self._pool) as conn:
-            row = await (await conn.execute(FILE_BYTES.encode(), asked)).fetchone()
-        return int(row["bytes"]) if row else 0
-
     async def said(self, principal: Principal, session_id: str) -> SoFar:
         """What was said in the session until now; nothing in one that is new."""
         async with connection(self._pool) as conn:
@@ -275,14 +268,6 @@ CITED = "CASE WHEN r.events_pruned OR r.status <> 'finished' OR r.sources IS NOT
 """Kept at a run's end; one that ended before migration 0024 has only its events to tell, for EVENT_RETENTION_HOURS."""
 
 OWNED_RUN = "SELECT 1 FROM slipway.runs WHERE id = %s AND tenant = %s AND user_id = %s"
-
-FILE_BYTES = f"""
-SELECT coalesce(sum((file->>'bytes')::bigint), 0) AS bytes
-FROM slipway.sessions s JOIN slipway.runs r ON r.session_id = s.id, jsonb_array_elements(r.files) AS file
-WHERE s.tenant = %(tenant)s AND s.user_id = %(user)s AND {EXTERNAL_ID} = %(session)s AND r.files IS NOT NULL
-  AND (%(before)s::uuid IS NULL OR (r.created_at, r.id) < (
-      SELECT b.created_at, b.id FROM slipway.runs b WHERE b.id = %(before)s AND b.session_id = s.id))
-"""
 
 # The text of the question is its first block.
 FILE = """

@@ -65,7 +65,7 @@ class Connections:
     ) -> None:
         self.limits = limits
         self.on_cut = on_cut
-        arriving = max(MAX_UNFINISHED_BYTES, 4 * limits.largest_body)
+        arriving = max(MAX_UNFINISHED_BYTES, 4 * limits.max_body_bytes)
         self.unfinished: Budget[Connection] = Budget(arriving, lambda connection: connection.cut_request())
         self.unread: Budget[Connection] = Budget(MAX_UNREAD_BYTES, lambda connection: connection.cut_answer())
         self._on_change = on_change

@@ -1,7 +1,6 @@
 """What one connection may send, hold and wait for before anybody knows whose it is."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 MAX_URL_BYTES = 32_768
 """A question of 10,000 ASCII letters fits three times; longer ones go by POST."""
@@ -53,14 +52,3 @@ class Limits:
     write_seconds: float = 30.0
     """In which a reader must take MIN_READ_BYTES more, or all there is."""
     max_body_bytes: int = 1_048_576
-    larger_bodies: Mapping[bytes, int] = field(default_factory=dict)
-    """The same for some paths, where it is more."""
-
-    def body_bytes(self, url: bytes) -> int:
-        """Of a request to it."""
-        return self.larger_bodies.get(url.partition(b"?")[0], self.max_body_bytes)
-
-    @property
-    def largest_body(self) -> int:
-        """Bytes of the largest one that any path takes."""
-        return max([self.max_body_bytes, *self.larger_bodies.values()])

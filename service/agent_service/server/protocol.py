@@ -147,7 +147,7 @@ class LimitedProtocol(HttpToolsProtocol):
         else:
             if self._beside_body > limits.MAX_HEAD_BYTES:
                 self._refuse(refusals.WASTEFUL_BODY if self._arriving == "body" else refusals.HEAD_TOO_LARGE)
-            elif self._received > 2 * (self._limits.body_bytes(self.url) + limits.MAX_HEAD_BYTES):
+            elif self._received > 2 * (self._limits.max_body_bytes + limits.MAX_HEAD_BYTES):
                 self._refuse(refusals.WASTEFUL_BODY)
 
     def _ignore_upgrade(self) -> None:

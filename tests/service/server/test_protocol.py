@@ -238,16 +238,6 @@ async def test_a_body_may_take_its_time_while_it_comes() -> None:
         assert (await client.answer()).endswith(b"\r\n\r\n50000")
 
 
-async def test_a_path_may_take_larger_bodies_than_others() -> None:
-    size = 400_000
-    async with serving(replace(USUAL, larger_bodies={b"/files": 500_000})) as port:
-        for path, answer in ((b"/files?a=b", b"\r\n\r\n400000"), (b"/filesx", b'"status":413')):
-            client = await port.open()
-            await client.send(b"POST " + path + b" HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
-            await client.send(*[b"x" * 50_000] * 8)
-            assert answer in await client.answer()
-
-
 async def test_connections_are_kept_and_idle_ones_closed() -> None:
     async with serving(replace(USUAL, head_seconds=0.2, idle_seconds=0.6)) as port:
         client = await port.open()
