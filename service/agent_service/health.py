@@ -22,8 +22,8 @@ LAG_BEATS = 120
 """Beats of which the worst lag is told, 30 s: a scrape every 15 or 30 s must not miss a pause between two of them."""
 
 DATABASE_SECONDS = 2.0
-"""Between two checks of the database: what a load balancer may be late by. An idle process takes under a
-transaction a second of it: with its looks for work, its notices, and this where nothing else has just been answered."""
+"""Between two checks of the database, of which each counts that finds something answered within that time: a load balancer may
+be late by twice that. With its looks for work and its notices an idle process takes under a transaction a second of it."""
 
 FAILING_SECONDS = 1.0
 """The most between two checks of what failed: how long it is called unfit after it is well again."""

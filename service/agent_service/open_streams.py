@@ -6,9 +6,13 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
+import structlog
+
 from agent_service.errors import TooManyStreams
 from agent_service.metrics import Metrics
 from agent_service.principal import Principal
+
+log = structlog.stdlib.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -77,7 +81,12 @@ class Streams:
         finally:
             if unfinished := working.cancel():
                 await asyncio.wait([working])
-        return None if unfinished else working.result()
+        if working.cancelled():
+            return None
+        if unfinished and (error := working.exception()):
+            log.info("unfinished_work_failed", error=type(error).__name__)  # nobody is there to be told
+            return None
+        return working.result()
 
     async def close(self, seconds: float) -> None:
         """Tells all to end, and waits until they have, or for so long."""

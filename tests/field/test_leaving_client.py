@@ -13,6 +13,9 @@ from tests.support.fake_model import FakeModel
 from tests.support.fake_script import Script
 
 V1 = ("/v1/chat/completions", b'{"messages": [{"role": "user", "content": "hi"}]}')
+MORE_THAN_BUFFERS = 12_000_000
+"""Bytes of an answer, when a reader takes none: the kernel's buffers of a connection have 4 MB at most."""
+
 CHAT = ("/chat", b'{"question": "hi"}')
 
 
@@ -45,3 +48,20 @@ async def test_a_run_whose_client_has_left_is_cancelled_unless_it_may_come_back(
                 await asyncio.sleep(0.01)
         assert await service.metric("agent_runs_total", outcome=outcome) == 1
         assert await service.metric("agent_streams_open") == 0
+
+
+async def test_a_client_that_has_stopped_reading_and_then_leaves_watches_nothing_any_more(database_url: str) -> None:
+    """The stream stands in the midst of a write then: whoever asked only whether a stream is open found its own."""
+    body = b'{"question": "hi"}'
+    script = Script(tokens=["x" * 20_000] * 2_000, tokens_per_second=200)
+    async with FakeModel(script) as model, plain_service(database_url, model, ON_DISCONNECT="cancel") as service:
+        raw = await connect(int(service.url.rpartition(":")[2]), receive_buffer=4_096)
+        head = b"POST /chat/stream HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        await Push(raw)([head + b"Content-Length: %d\r\n\r\n" % len(body) + body])
+        async with asyncio.timeout(30):
+            while not any(len(run.said.events) * 4_096 > MORE_THAN_BUFFERS for run in service.resources.runs._live):
+                await asyncio.sleep(0.01)
+            raw.close()
+            while await service.metric("agent_runs_in_flight"):
+                await asyncio.sleep(0.01)
+        assert await service.metric("agent_runs_total", outcome="cancelled") == 1

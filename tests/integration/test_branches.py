@@ -158,6 +158,12 @@ async def test_a_change_of_an_earlier_state_leaves_behind_what_was_said_after_it
     assert await session.shown() == await session.known() == ["one", "two", "three", "four"]
 
 
+async def test_of_two_changes_without_a_turn_between_the_later_one_counts(session: Session) -> None:
+    for end in (0, 1, 0, 1):  # by chance it was right in half of them
+        await session.change(session.ends[end])
+        assert await session.shown() == await session.known() == ["one", "two", "three"][: end + 1]
+
+
 async def test_a_change_of_the_latest_state_leaves_nothing_behind(session: Session) -> None:
     changed = await session.change()
     changed = await session.change(changed)
@@ -258,3 +264,12 @@ async def test_a_question_that_is_replaced_takes_changes_by_hand_behind_it_along
     heard = [message["content"] for message in model.requests[-1].payload["messages"] if message["role"] == "user"]
     assert heard == ["one", "another two"]
     assert await session.shown() == await session.known() == ["one", "another two"]
+
+
+async def test_a_fork_goes_with_the_question_that_is_replaced_before_it(session: Session) -> None:
+    three = (await session.http.get(f"/sessions/{session.thread}/messages")).json()["messages"][4]["run_id"]
+    await session.change(session.ends[0])
+
+    await session.chat("another three", replaces=three)  # as a page does that was opened before
+
+    assert await session.shown() == await session.known() == ["one", "two", "another three"]

@@ -57,6 +57,33 @@ async def test_work_whose_client_goes_has_ended_by_then(streams: Streams) -> Non
     assert work.cancelled
 
 
+async def test_work_that_fails_as_its_client_goes_is_nobodys_error(streams: Streams) -> None:
+    async def breaks() -> str:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise OSError("the database broke meanwhile")
+
+    async def gone() -> None:
+        await asyncio.sleep(0)
+
+    assert await streams.unless(gone(), breaks()) is None
+
+
+async def test_work_that_ends_although_it_was_cut_short_is_done(streams: Streams) -> None:
+    async def ends() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "done"
+        return "never"
+
+    async def gone() -> None:
+        await asyncio.sleep(0)
+
+    assert await streams.unless(gone(), ends()) == "done"
+
+
 async def test_work_of_a_process_that_leaves_has_ended_by_then(streams: Streams) -> None:
     work = Work()
     waiting = asyncio.create_task(streams.unless(never(), work()))

@@ -225,7 +225,8 @@ class Answer:
         return (
             delta.keys() <= TEXT_KEYS
             and isinstance(delta.get("content"), str)
-            and not (choice.get("finish_reason") or choice.get("logprobs") or self._parts or self.thoughts.pieces)
+            and self.thoughts.settled
+            and not (choice.get("finish_reason") or choice.get("logprobs") or self._parts)
         )
 
     def _is_to_be_said(self, choice: Chunk) -> bool:

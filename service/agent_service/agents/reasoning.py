@@ -29,6 +29,11 @@ class Thoughts:
         self._handed_on = 0
         self._tags = _Tags()
 
+    @property
+    def settled(self) -> bool:
+        """Whether text is text and nothing else: no tag can come, and nothing was thought that goes before it."""
+        return self._tags.closed and not self.pieces
+
     def take(self, delta: dict[str, Any]) -> bool:
         """Takes the thoughts out of a delta; whether there were any, or text that may turn out to be one."""
         if self._tags.closed and FIELD not in delta and "reasoning" not in delta:

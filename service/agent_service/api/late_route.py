@@ -36,5 +36,9 @@ class LateRoute(APIRoute):
         declared = self.__dict__.pop("_declared", None)
         if declared is None:
             raise AttributeError(name)
-        super().__init__(self.path, self.endpoint, **declared)
+        try:
+            super().__init__(self.path, self.endpoint, **declared)
+        except BaseException:
+            self._declared = declared  # so that the next request is told the same, and not that there is no `app`
+            raise
         return getattr(self, name)

@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Self
@@ -344,16 +345,17 @@ async def _messages(
     if version >= PRIMING_FROM:
         yield f"retry: {RETRY_MILLISECONDS}\nid: {asked.event_id(run, after)}\ndata: \n\n".encode()
     told_at = said = 0.0
-    async for batch in res.runs.follow(run.id, after, idle=res.settings.heartbeat_seconds):
-        note = mcp_tools.note(batch) if batch else "works"
-        if asked.progress_token is None or note is None or time.monotonic() - told_at < PROGRESS_SECONDS:
-            if not batch:
-                yield HEARTBEAT
-            continue
-        after = batch[-1].position if batch else after
-        # Seconds, as they grow on every replica. Each notice must have more than the one before.
-        said, told_at = max(said + 0.001, time.time() - run.created_at.timestamp()), time.monotonic()
-        yield sse_message(_progress(asked.progress_token, said, note), asked.event_id(run, after))
+    async with aclosing(res.runs.follow(run.id, after, idle=res.settings.heartbeat_seconds)) as batches:
+        async for batch in batches:
+            note = mcp_tools.note(batch) if batch else "works"
+            if asked.progress_token is None or note is None or time.monotonic() - told_at < PROGRESS_SECONDS:
+                if not batch:
+                    yield HEARTBEAT
+                continue
+            after = batch[-1].position if batch else after
+            # Seconds, as they grow on every replica. Each notice must have more than the one before.
+            said, told_at = max(said + 0.001, time.time() - run.created_at.timestamp()), time.monotonic()
+            yield sse_message(_progress(asked.progress_token, said, note), asked.event_id(run, after))
     async with res.rendering:
         result = _result(await res.runs.ended(principal, run.id), asked, version)
         last = sse_message(result_of(asked.id, result), asked.event_id(run, after))

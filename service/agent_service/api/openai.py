@@ -1,7 +1,7 @@
 """The OpenAI-compatible wire: any OpenAI client or chat page can talk to the agent. Tool calls stay inside."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from functools import partial
 from uuid import UUID
 
@@ -163,9 +163,10 @@ async def _chunks(res: Resources, run: Run, model: str, *, include_usage: bool) 
             yield from _encode(envelope, run.id, event, include_usage=include_usage, spoke=spoke)
             spoke = spoke or event.kind in {"text", "reset"}
 
-    async for batch in res.runs.follow(run.id, idle=res.settings.heartbeat_seconds):
-        for chunk in in_chunks(pieces(batch)) if batch else (HEARTBEAT,):
-            yield chunk
+    async with aclosing(res.runs.follow(run.id, idle=res.settings.heartbeat_seconds)) as batches:
+        async for batch in batches:
+            for chunk in in_chunks(pieces(batch)) if batch else (HEARTBEAT,):
+                yield chunk
 
 
 def _encode(envelope: Mapping[str, object], run_id: UUID, event: Event, *, include_usage: bool, spoke: bool) -> list[bytes]:

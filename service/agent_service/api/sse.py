@@ -1,6 +1,7 @@
 """A run as server-sent events: the wire, the response that carries it, and where a reader begins."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -52,12 +53,13 @@ def encode(run_id: str, event: Event) -> bytes:
     return f"{event_id}event: {kind}\ndata: ".encode() + json_line(payload) + b"\n\n"
 
 
-async def encode_stream(run_id: UUID, batches: AsyncIterator[list[Event]]) -> AsyncIterator[bytes]:
+async def encode_stream(run_id: UUID, events: AsyncGenerator[list[Event], None]) -> AsyncIterator[bytes]:
     """One chunk of bytes for all the events that wait, or several where much waits."""
     of_run = str(run_id)
-    async for batch in batches:
-        for chunk in in_chunks(encode(of_run, event) for event in batch) if batch else (HEARTBEAT,):
-            yield chunk
+    async with aclosing(events) as batches:
+        async for batch in batches:
+            for chunk in in_chunks(encode(of_run, event) for event in batch) if batch else (HEARTBEAT,):
+                yield chunk
 
 
 def in_chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -133,16 +135,20 @@ class _Answer:
     async def _send_chunks(self, send: Send) -> bool:
         """In a task of its own: in that of the request each token would go through all of the middleware's frames."""
         await self._begin(send)
-        async for chunk in self.chunks:
-            if chunk:
-                await _write(send, chunk)
+        try:
+            async for chunk in self.chunks:
+                if chunk:
+                    await _write(send, chunk)
+        finally:  # before `on_leave` asks whether anybody watches the run
+            if isinstance(self.chunks, AsyncGenerator):
+                await self.chunks.aclose()
         await _end(send)
         return True
 
     async def _begin(self, send: Send) -> None:
         if not self.begun:
-            self.begun = True
             await send({"type": "http.response.start", "status": self.head.status_code, "headers": self.head.raw_headers})
+            self.begun = True  # not if it was cancelled while it waited for an earlier answer to be taken
 
     async def _leave(self) -> None:
         if self.on_leave:

@@ -143,11 +143,12 @@ SELECT line.*,
 FROM line ORDER BY step DESC LIMIT 1
 """
 
-# Where no run has ended yet, nothing can be left behind.
+# Where no run has ended yet, nothing can be left behind. Behind the last fork, too: of two with no run between, the later counts.
 FORK = """
 INSERT INTO slipway.forks (session_id, branch, created_at)
-SELECT %(thread)s, %(branch)s, max(created_at) + interval '1 microsecond' FROM slipway.runs
-WHERE session_id = %(thread)s AND status = 'finished' HAVING count(*) > 0
+SELECT %(thread)s, %(branch)s, greatest(max(created_at), (
+    SELECT max(f.created_at) FROM slipway.forks f WHERE f.session_id = %(thread)s)) + interval '1 microsecond'
+FROM slipway.runs WHERE session_id = %(thread)s AND status = 'finished' HAVING count(*) > 0
 """
 
 # Without the row of the run that made its checkpoint (it was deleted) a branch does not tell what it leaves behind.

@@ -4,8 +4,8 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -319,21 +319,24 @@ class RunService:
         events, ended = await self._events.read(run_id, after)
         return ended and not events
 
-    async def follow(self, run_id: UUID, after: Position = START, *, idle: float = 15.0) -> AsyncIterator[list[Event]]:
+    async def follow(self, run_id: UUID, after: Position = START, *, idle: float = 15.0) -> AsyncGenerator[list[Event], None]:
         """Events after a position as they come, in pages of what waits; an empty one after `idle` silent seconds.
 
-        From memory if the run executes here; from the log if it executes elsewhere, or goes on after a recovery.
+        From memory if the run executes here; from the log if it executes elsewhere, or goes on after a recovery. Whoever may
+        leave early closes it: until then the run is watched.
         """
         position = after
         live = self._live.get(run_id)
         if live and (live.run.attempt == 1 or after.attempt >= live.run.attempt):
-            async for batch in _from_memory(live.said, position, idle):
-                position = batch[-1].position if batch else position
-                yield batch
+            async with aclosing(_from_memory(live.said, position, idle)) as batches:
+                async for batch in batches:
+                    position = batch[-1].position if batch else position
+                    yield batch
             if live.said.state == "stored":
                 return
-        async for batch in self._from_log(run_id, position, idle):
-            yield batch
+        async with aclosing(self._from_log(run_id, position, idle)) as batches:
+            async for batch in batches:
+                yield batch
 
     async def _read(self, run_id: UUID, position: Position) -> tuple[list[Event], bool]:
         """As the log has it; nothing new while the database is away: a stream waits with its heartbeat."""
@@ -348,7 +351,7 @@ class RunService:
             await self._events.watch(run_id)
         return time.monotonic()
 
-    async def _from_log(self, run_id: UUID, position: Position, idle: float) -> AsyncIterator[list[Event]]:
+    async def _from_log(self, run_id: UUID, position: Position, idle: float) -> AsyncGenerator[list[Event], None]:
         heard = time.monotonic()
         asked = -math.inf
         with self._live.watch_log(run_id) as watch:
@@ -382,7 +385,7 @@ class RunService:
         return await until_database_answers(lambda: self._store.get(run_id, principal), "answer")
 
 
-async def _from_memory(said: EventBuffer, position: Position, idle: float) -> AsyncIterator[list[Event]]:
+async def _from_memory(said: EventBuffer, position: Position, idle: float) -> AsyncGenerator[list[Event], None]:
     with said.watch() as watch:
         while True:
             if events := said.since(position):

@@ -79,7 +79,8 @@ RESUMED = (
 
 TAKE_BACK = b"SELECT slipway.take_back_answer(%(thread)s)"
 
-# Changes by hand name no run. Checkpoint ids sort by time. Their writes first, as they are found by them.
+# Changes by hand name no run. Checkpoint ids sort by time. Their writes first, as they are found by them; that they were forks is
+# told by runs which are deleted after this.
 OF_CHANGES = b"""
 FROM public.checkpoints c WHERE c.thread_id = %(thread)s AND c.metadata->>'run_id' IS NULL AND c.checkpoint_id > (
     SELECT min(f.checkpoint_id) FROM public.checkpoints f
@@ -91,6 +92,8 @@ CHANGES_BEHIND = (
     b"SELECT c.checkpoint_ns, c.checkpoint_id" + OF_CHANGES + b")",
     b"DELETE FROM public.checkpoints d WHERE d.thread_id = %(thread)s AND (d.checkpoint_ns, d.checkpoint_id) IN ("
     b"SELECT c.checkpoint_ns, c.checkpoint_id" + OF_CHANGES + b")",
+    b"""DELETE FROM slipway.forks f WHERE f.session_id = %(thread)s AND f.created_at > (
+    SELECT min(r.created_at) FROM slipway.runs r WHERE r.session_id = %(thread)s AND r.id = ANY(%(runs)s::uuid[]))""",
 )
 
 ROLL_BACK = (

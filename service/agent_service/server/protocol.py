@@ -386,4 +386,5 @@ class _Outlet:
 def _leave(cycle: RequestResponseCycle) -> None:
     """Tells the application that its client has gone."""
     cycle.disconnected = True
+    cycle.waiting_for_100_continue = False  # it may still read; nothing is written any more
     cycle.message_event.set()

@@ -183,3 +183,22 @@ def test_usage_of_each_provider_becomes_that_of_openai(told: tuple[int, int, int
     details = found.get("completion_tokens_details", {}), found.get("prompt_tokens_details", {})
     assert (found["completion_tokens"], *details) == counted
     assert found["prompt_tokens"] == prompt
+
+
+def test_thoughts_in_tags_that_come_in_pieces_are_no_text() -> None:
+    answer = Answer()
+    chunks = [
+        told
+        for piece in ("<think>", "let me", " see", "</think>", "\n\nHi", " there")
+        for told in answer.feed(event(text(piece)))
+    ]
+    chunks += answer.feed(event(chunk({"content": "."}, finish_reason="stop")) + b"data: [DONE]\n\n")
+    deltas = [told["choices"][0]["delta"] for told in chunks]
+    assert "".join(delta.get("content") or "" for delta in deltas) == "Hi there."
+    assert "".join(delta.get("reasoning_content") or "" for delta in deltas) == "let me see"
+
+
+def test_a_tag_behind_plain_text_is_text() -> None:
+    answer = Answer()
+    chunks = answer.feed(event(text("Hi")) + event(chunk({"content": "<think>x"}, finish_reason="stop")) + b"data: [DONE]\n\n")
+    assert "".join(told["choices"][0]["delta"].get("content") or "" for told in chunks) == "Hi<think>x"
