@@ -1,10 +1,17 @@
 """The objects around the agent's pods."""
 
-from typing import Any
+import errno
+import io
+import runpy
+import time
+import urllib.error
+import urllib.request
+from email.message import Message
+from typing import Any, ClassVar
 
 import pytest
 
-from tests.charts.slipway import EXTERNAL, MONITORED, PLACED, ROUTED, SCALED, agent, made, manifests
+from tests.charts.slipway import CHART, EXTERNAL, MONITORED, PLACED, ROUTED, SCALED, agent, made, manifests
 from tests.support.charts import every, merged, one, values_of
 
 SELECTOR = {"app.kubernetes.io/name": "slipway", "app.kubernetes.io/instance": "my-agent"}
@@ -211,6 +218,43 @@ def test_helm_test_uses_the_token_it_is_given() -> None:
     assert env["TOKEN"]["valueFrom"]["secretKeyRef"] == {"name": "tester", "key": "token"}
     assert env["URL"]["value"] == "http://my-agent-slipway"
     compile(pod["spec"]["containers"][0]["args"][0], "stream_test.py", "exec")
+
+
+class Stream(io.BytesIO):
+    """An answer as urllib has it."""
+
+    headers: ClassVar = {"Content-Type": "text/event-stream"}
+
+
+def run_stream_test(monkeypatch: pytest.MonkeyPatch, *said: object) -> None:
+    """The script of `helm test`, told this one after the other."""
+    told = iter(said)
+
+    def urlopen(*_: object, **__: object) -> object:
+        answer = next(told)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    for name, value in {"AUTH": "disabled", "URL": "http://my-agent-slipway"}.items():
+        monkeypatch.setenv(name, value)
+    runpy.run_path(str(CHART / "files/stream_test.py"))
+
+
+def test_helm_test_waits_until_its_node_knows_the_service(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unknown = urllib.error.URLError(OSError(errno.EHOSTUNREACH, "No route to host"))
+    run_stream_test(monkeypatch, unknown, unknown, Stream(b"data: Hello\n\ndata: [DONE]\n\n"))
+    assert "ended with [DONE]" in capsys.readouterr().out
+
+
+def test_helm_test_takes_an_answer_for_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = urllib.error.HTTPError("http://my-agent-slipway", 503, "overloaded", Message(), None)
+    with pytest.raises(urllib.error.HTTPError, match="503"):
+        run_stream_test(monkeypatch, refused)
 
 
 def test_helm_test_runs_where_the_agent_may_and_with_its_pull_secrets() -> None:

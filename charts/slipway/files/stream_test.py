@@ -1,6 +1,7 @@
 """`helm test`: a real stream through the Service. With no token to be had it tests that strangers stay outside."""
 # ruff: noqa: S101, S310, T201  # a test; the address is the chart's; the lines are for who runs `helm test --logs`
 
+import http.client
 import os
 import time
 import urllib.error
@@ -9,6 +10,23 @@ from http import HTTPStatus
 from itertools import pairwise
 
 import jwt
+
+REACH_SECONDS = 20
+"""In which the Service is to be reached: right after `helm install --wait` not every node has heard of its address."""
+
+
+def answer(request: urllib.request.Request, seconds: float) -> http.client.HTTPResponse:
+    """The head of its answer. A connection that is refused is tried again; an answer, whatever it says, is not."""
+    until = time.monotonic() + REACH_SECONDS
+    while True:
+        try:
+            return urllib.request.urlopen(request, timeout=seconds)
+        except urllib.error.HTTPError:
+            raise
+        except urllib.error.URLError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(1)
 
 
 def token() -> str | None:
@@ -30,7 +48,7 @@ def stream(bearer: str) -> None:
         headers={"Authorization": f"Bearer {bearer}"},
     )
     started = time.monotonic()
-    with urllib.request.urlopen(request, timeout=120) as response:
+    with answer(request, 120) as response:
         lines = [line.decode().rstrip("\n") for line in response]
     assert response.headers["Content-Type"].startswith("text/event-stream"), response.headers["Content-Type"]
     errors = [after for line, after in pairwise(lines) if line == "event: error"]
@@ -41,7 +59,7 @@ def stream(bearer: str) -> None:
 
 def stranger() -> None:
     try:
-        status = urllib.request.urlopen(f"{os.environ['URL']}/sessions", timeout=30).status
+        status = answer(urllib.request.Request(f"{os.environ['URL']}/sessions"), 30).status
     except urllib.error.HTTPError as error:
         status = error.code
     assert status == HTTPStatus.UNAUTHORIZED, f"a stranger got {status}"
