@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, TypeVar
@@ -363,14 +363,15 @@ async def _updates(call: Call, task_id: UUID, run: Run) -> AsyncIterator[bytes]:
     if run.outcome:
         return
     append = lost = False
-    async for batch in res.runs.follow(run.id, idle=res.settings.heartbeat_seconds):
-        if not batch:
-            yield HEARTBEAT
-        said, anew = _said(batch)
-        lost = lost or any(event.kind == "gap" for event in batch)
-        if said or anew:
-            yield told(form.artifact_update(task_id, run, said, append=append and not anew))
-            append = True
+    async with aclosing(res.runs.follow(run.id, idle=res.settings.heartbeat_seconds)) as batches:
+        async for batch in batches:
+            if not batch:
+                yield HEARTBEAT
+            said, anew = _said(batch)
+            lost = lost or any(event.kind == "gap" for event in batch)
+            if said or anew:
+                yield told(form.artifact_update(task_id, run, said, append=append and not anew))
+                append = True
     async with res.rendering:
         ended = await res.runs.ended(call.principal, run.id)
         last = told(form.artifact_update(task_id, run, ended.answer, append=False)) if lost else b""

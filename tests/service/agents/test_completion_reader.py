@@ -8,6 +8,7 @@ import pytest
 
 from agent_service.agents import completion_reader
 from agent_service.agents.completion_reader import TICK_SECONDS
+from agent_service.agents.endpoint import PIECEMEAL_BYTES
 from agent_service.agents.model_keys import ApiKeySource
 from agent_service.errors import ModelRejected, ModelUnavailable
 from tests.support.fake_model import FakeModel
@@ -62,6 +63,14 @@ async def test_while_many_streams_are_open_tokens_gather_between_beats(fake: Fak
     assert len(text_times) - 1 <= (text_times[-1] - text_times[0]) / TICK_SECONDS + 2
     assert len(text_times) < 60
     assert client.reader.load.streams == 1000
+
+
+async def test_a_question_that_is_sent_piece_by_piece_arrives_whole(fake: FakeModel) -> None:
+    question = "x" * (PIECEMEAL_BYTES + 500_000)
+    fake.script = Script(tokens=["read"])
+    async with open_client(fake) as client:
+        assert await client.answer(question) == "read"
+    assert fake.requests[0].payload["messages"][-1]["content"] == question
 
 
 async def test_concurrent_streams_do_not_mix(fake: FakeModel) -> None:
