@@ -131,7 +131,7 @@ def _with_limits(model: ChatOpenAI, reader: CompletionsReader) -> CompletionsRea
         limited,
         reader.fallback,
         reader.clock,
-        reader.load,
+        reader.beat,
         reader.down_until,
         reader.without_usage,
         reader.breaker,

@@ -70,14 +70,30 @@ class Said(Protocol):
 
 
 @dataclass(slots=True)
-class Load:
-    """Streams that are open now, of one process."""
+class Beat:
+    """When the streams of a process are read: at once while few are open, else all together, TICK_SECONDS apart."""
 
     streams: int = 0
+    """That are open now."""
+    _held: list[asyncio.ReadTransport] = field(default_factory=list)
 
-    def until_tick(self, now: float) -> float:
-        """Seconds to the beat in which streams are read; 0 while few are open."""
-        return TICK_SECONDS - now % TICK_SECONDS if self.streams > TICK_ABOVE else 0.0
+    def hold(self, response: aiohttp.ClientResponse) -> None:
+        """Leaves to the system what comes before the next beat: one read then takes all of it."""
+        connection = response.connection if self.streams > TICK_ABOVE else None
+        transport: Any = connection.transport if connection else None  # aiohttp says it may be one that only writes
+        if transport is None or transport.is_closing():
+            return
+        transport.pause_reading()
+        self._held.append(transport)
+        if len(self._held) == 1:
+            loop = asyncio.get_running_loop()
+            loop.call_later(TICK_SECONDS - loop.time() % TICK_SECONDS, self._read_on)
+
+    def _read_on(self) -> None:
+        held, self._held = self._held, []
+        for transport in held:
+            if not transport.is_closing():
+                transport.resume_reading()
 
 
 class ChunkStream:
@@ -91,13 +107,13 @@ class ChunkStream:
         self,
         response: aiohttp.ClientResponse,
         timeout: float,
-        load: Load,
+        beat: Beat,
         count: Callable[[Status], None],
         said: Said | None = None,
     ) -> None:
         self._response = response
         self._timeout = timeout
-        self._load = load
+        self._beat = beat
         self._loop = asyncio.get_running_loop()
         self._last_read = 0.0
         self._count = count
@@ -160,32 +176,18 @@ class ChunkStream:
             if self._answer.done:
                 await self._linger()
                 raise StopAsyncIteration
-            await self._gather()
+            self._beat.hold(self._response)
             await self._read()
         return self._ready.popleft()
 
     async def __aenter__(self) -> Self:
-        self._load.streams += 1
+        self._beat.streams += 1
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._load.streams -= 1
+        self._beat.streams -= 1
         self._count_once("ok")
         self._response.close()
-
-    async def _gather(self) -> None:
-        """Waits for the next beat, and leaves what comes meanwhile to the system: one read then takes all of it."""
-        if (wait := self._load.until_tick(self._loop.time())) == 0:
-            return
-        connection = self._response.connection
-        protocol = connection.protocol if connection else None
-        if protocol:
-            protocol.pause_reading()
-        try:
-            await asyncio.sleep(wait)
-        finally:
-            if protocol:
-                protocol.resume_reading()
 
     async def _read(self) -> None:
         try:
@@ -255,7 +257,7 @@ class CompletionsReader:
     endpoint: ModelEndpoint
     fallback: str | None = None
     clock: Callable[[], float] = time.monotonic
-    load: Load = field(default_factory=Load)
+    beat: Beat = field(default_factory=Beat)
     down_until: dict[tuple[str, str], float] = field(default_factory=dict)
     """By model and caller, whose own request may be why it failed: when, by `clock`, it is to be tried again."""
     without_usage: set[str] = field(default_factory=set)
@@ -316,7 +318,7 @@ class CompletionsReader:
 
         async def receive(response: aiohttp.ClientResponse) -> ChunkStream:
             count = partial(self.endpoint.on_request, payload["model"])
-            stream = ChunkStream(response, self.endpoint.timeout, self.load, count, said)
+            stream = ChunkStream(response, self.endpoint.timeout, self.beat, count, said)
             await stream.prime()
             return stream
 

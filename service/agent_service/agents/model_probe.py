@@ -7,7 +7,7 @@ from functools import partial
 import aiohttp
 import openai
 
-from agent_service.agents.completion_reader import PATH, ChunkStream, Load
+from agent_service.agents.completion_reader import PATH, ChunkStream, Beat
 from agent_service.agents.endpoint import ModelEndpoint
 from agent_service.errors import ModelRejected, ModelUnavailable
 
@@ -23,7 +23,7 @@ async def answers(endpoint: ModelEndpoint, model: str) -> bool:
     once = dataclasses.replace(endpoint, max_retries=0)
 
     async def receive(response: aiohttp.ClientResponse) -> None:
-        stream = ChunkStream(response, endpoint.timeout, Load(), partial(endpoint.on_request, model))
+        stream = ChunkStream(response, endpoint.timeout, Beat(), partial(endpoint.on_request, model))
         await stream.prime()
         async with stream:  # that counts and closes it
             pass

@@ -54,7 +54,7 @@ async def test_text_that_arrived_in_one_read_is_one_chunk(fake: FakeModel) -> No
 async def test_while_many_streams_are_open_tokens_gather_between_beats(fake: FakeModel) -> None:
     fake.script = Script(token_count=60, tokens_per_second=200)
     async with open_client(fake) as client:
-        client.reader.load.streams = 1000
+        client.reader.beat.streams = 1000
         async with await client.stream() as stream:
             times = [(asyncio.get_running_loop().time(), chunk) async for chunk in stream]
     assert "".join(text_of(chunk) for _, chunk in times) == "".join(echo_tokens("hello", 60))
@@ -62,7 +62,7 @@ async def test_while_many_streams_are_open_tokens_gather_between_beats(fake: Fak
     # The first text waits for no beat, and on a busy machine one beat may come late; but no more come than the time has.
     assert len(text_times) - 1 <= (text_times[-1] - text_times[0]) / TICK_SECONDS + 2
     assert len(text_times) < 60
-    assert client.reader.load.streams == 1000
+    assert client.reader.beat.streams == 1000
 
 
 async def test_a_question_that_is_sent_piece_by_piece_arrives_whole(fake: FakeModel) -> None:
