@@ -1,6 +1,5 @@
 """A chat completion that streams: bytes to events, events to chunks, chunks to one answer that ends well or breaks off."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -43,12 +42,15 @@ class EventDecoder:
             AttemptFailed: an event is larger than MAX_EVENT_BYTES.
         """
         data = self._with_plain_newlines(data)
-        if b"\n\n" not in self._held[-1:] + data:
-            self._hold(data)
-            return []
-        *events, rest = (bytes(self._held) + data).split(b"\n\n")
-        self._held.clear()
-        self._hold(rest)
+        if self._held:
+            if b"\n\n" not in self._held[-1:] + data:
+                self._hold(data)
+                return []
+            data = bytes(self._held) + data
+            self._held.clear()
+        *events, rest = data.split(b"\n\n")
+        if rest:
+            self._hold(rest)
         return [payload for event in events if (payload := _data(event))]
 
     def finish(self) -> list[bytes]:
@@ -118,20 +120,6 @@ def is_text(chunk: Chunk) -> bool:
     return _text_delta(chunk) is not None
 
 
-def merge_text(chunks: Iterable[Chunk]) -> list[Chunk]:
-    """The same chunks with each run of plain text deltas as one; every other chunk stays itself, in its place."""
-    merged: list[Chunk] = []
-    text: Chunk | None = None
-    for chunk in chunks:
-        delta = _text_delta(chunk)
-        if text is not None and delta is not None:
-            text["content"] += delta["content"]
-        else:
-            merged.append(chunk)
-            text = delta
-    return merged
-
-
 def _text_delta(chunk: Chunk) -> Chunk | None:
     choices = chunk.get("choices") or []
     if len(choices) != 1 or chunk.get("usage") or choices[0].get("finish_reason") or choices[0].get("logprobs"):
@@ -176,10 +164,13 @@ class Answer:
         self._calls = HeldCalls()
         self._logprobs: dict[str, list[object]] = {}
         self._decoder = EventDecoder()
+        self._text: Chunk | None = None
+        """The delta of the last chunk of this read, while that is nothing but text: the next text goes into it."""
 
     def feed(self, data: bytes) -> list[Chunk]:
         """Chunks that one read completed, text merged; empty `data` is the end of the response."""
         chunks: list[Chunk] = []
+        self._text = None
         self._bytes += len(data)
         try:
             if self._bytes > MAX_ANSWER_BYTES:
@@ -190,10 +181,10 @@ class Answer:
                     break
                 self._take(event, chunks)
         except (AttemptFailed, KeyRefused, ModelRejected) as failure:
-            return [*merge_text(chunks), *self.fail(failure)]
+            return [*chunks, *self.fail(failure)]
         if not data and not self.done:
-            return [*merge_text(chunks), *self.fail(AttemptFailed("connection_error", "the connection ended before the answer"))]
-        return [*merge_text(chunks), *self._closing()]
+            return [*chunks, *self.fail(AttemptFailed("connection_error", "the connection ended before the answer"))]
+        return [*chunks, *self._closing()]
 
     def fail(self, failure: Failure) -> list[Chunk]:
         """The answer broke off here. Nothing is missing if the model has said why it stopped."""
@@ -213,21 +204,17 @@ class Answer:
             self._usage = {**envelope(chunk), "choices": [], "usage": usage(counts)}
         if not chunk["choices"]:
             return
-        choice = chunk["choices"][0]
-        if self._is_plain(choice):
+        choice, text = chunk["choices"][0], _text_delta(chunk)
+        if text is None or self._parts or not self.thoughts.settled:
+            if not self._is_to_be_said(choice):
+                return
+            chunk = {**envelope(chunk), "choices": [choice]} if "finish_reason" in choice else chunk
+            text = _text_delta(chunk)
+        if text is not None and self._text is not None:
+            self._text["content"] += text["content"]
+        else:
             chunks.append(chunk)
-        elif self._is_to_be_said(choice):
-            chunks.append({**envelope(chunk), "choices": [choice]} if "finish_reason" in choice else chunk)
-
-    def _is_plain(self, choice: Chunk) -> bool:
-        """Whether it is text and nothing else, as almost each token is: nothing of it is held, or comes before it."""
-        delta = choice["delta"]
-        return (
-            delta.keys() <= TEXT_KEYS
-            and isinstance(delta.get("content"), str)
-            and self.thoughts.settled
-            and not (choice.get("finish_reason") or choice.get("logprobs") or self._parts)
-        )
+            self._text = text
 
     def _is_to_be_said(self, choice: Chunk) -> bool:
         """Whether anything is left of a choice without what is held: calls come with its finish reason, the rest at the end."""

@@ -7,7 +7,7 @@ from functools import partial
 import aiohttp
 import openai
 
-from agent_service.agents.completion_reader import PATH, ChunkStream, Beat
+from agent_service.agents.completion_reader import PATH, Beat, ChunkStream
 from agent_service.agents.endpoint import ModelEndpoint
 from agent_service.errors import ModelRejected, ModelUnavailable
 

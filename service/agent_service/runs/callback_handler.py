@@ -193,7 +193,7 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         call.said.append(text)
         if call.visible:
             first, call.spoke = not call.spoke, True
-            self._on_loop(lambda: self._say(call.source, text, first=first))
+            self._on_loop(self._say, call.source, text, first)
         else:
             self._count_unseen(call, len(text))
 
@@ -214,7 +214,7 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         for source in self._broken.pop(node, ()):
             self._speakers.drop(source)
 
-    def _say(self, source: str, text: str, *, first: bool) -> None:
+    def _say(self, source: str, text: str, first: bool) -> None:
         if first and not self._said.text:
             graph = self._metrics.graph_label(self._live.run.graph)
             seconds = self._metrics.first_token_seconds.labels(graph, self._metrics.graph_version)
@@ -336,7 +336,7 @@ class RunCallbackHandler(BaseCallbackHandler, TextListener, _StreamingCallbackHa
         if self._was_streamed(span.place, text):
             return
         source = f"{span.name}#{next(self._numbers)}"
-        self._say(source, text, first=True)
+        self._say(source, text, True)
         self._speakers.end(source, message_id)
 
     def _was_streamed(self, place: str, text: str) -> bool:

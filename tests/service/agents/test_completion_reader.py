@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp.client_proto import ResponseHandler
 
 from agent_service.agents import completion_reader
 from agent_service.agents.completion_reader import TICK_SECONDS
@@ -63,6 +64,46 @@ async def test_while_many_streams_are_open_tokens_gather_between_beats(fake: Fak
     assert len(text_times) - 1 <= (text_times[-1] - text_times[0]) / TICK_SECONDS + 2
     assert len(text_times) < 60
     assert client.reader.beat.streams == 1000
+
+
+async def test_what_comes_between_two_beats_waits_in_the_system_for_one_read(
+    fake: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    read = ResponseHandler.data_received
+
+    def counted(connection: ResponseHandler, data: bytes) -> None:
+        if data:
+            reads.append(len(data))
+        read(connection, data)
+
+    monkeypatch.setattr(ResponseHandler, "data_received", counted)
+    fake.script = Script(token_count=60, tokens_per_second=200)
+    async with open_client(fake) as client:
+        client.reader.beat.streams = 1000
+        async with await client.stream() as stream:
+            began = asyncio.get_running_loop().time()
+            async for _ in stream:
+                pass
+            seconds = asyncio.get_running_loop().time() - began
+    assert len(reads) <= seconds / TICK_SECONDS + 5  # and the head, the first text, the end
+
+
+async def test_a_connection_that_is_closed_between_two_beats_is_left_alone(fake: FakeModel) -> None:
+    errors: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, error: errors.append(error))
+    fake.script = Script(token_count=60, tokens_per_second=100)
+    async with open_client(fake) as client:
+        client.reader.beat.streams = 1000
+        async with await client.stream() as stream:
+            await anext(stream)
+            waiting = asyncio.ensure_future(anext(stream))
+            await asyncio.sleep(0)
+            waiting.cancel()
+        await asyncio.sleep(2 * TICK_SECONDS)  # the loop calls the beat before it ends this
+        client.reader.beat.streams = 0
+        assert await client.answer("again")
+    assert errors == []
 
 
 async def test_a_question_that_is_sent_piece_by_piece_arrives_whole(fake: FakeModel) -> None:

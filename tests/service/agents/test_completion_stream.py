@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_service.agents.completion_format import usage
-from agent_service.agents.completion_stream import Answer, EventDecoder, merge_text
+from agent_service.agents.completion_stream import Answer, EventDecoder
 from agent_service.agents.endpoint_errors import AttemptFailed
 from agent_service.errors import ModelRejected
 
@@ -48,30 +48,22 @@ def test_comments_and_events_without_data_are_left_out() -> None:
     assert EventDecoder().feed(b": ping\n\n\n\nevent: x\n\ndata: 1\n\n") == [b"1"]
 
 
-@given(st.lists(st.one_of(TEXT, st.sampled_from([{"tool_calls": [{"index": 0}]}, {"reasoning_content": "r"}]))))
-def test_merging_keeps_all_text_and_every_other_chunk_in_its_place(parts: list[Any]) -> None:
-    def flat(chunks: list[dict[str, Any]]) -> str:
-        return "".join(str(c["choices"][0]["delta"].get("content") or c["choices"][0]["delta"]) for c in chunks)
-
-    def make() -> list[dict[str, Any]]:
-        return [text(part) if isinstance(part, str) else chunk(part) for part in parts]
-
-    merged = merge_text(make())
-    assert flat(merged) == flat(make())
-    kinds = ["content" in c["choices"][0]["delta"] for c in merged]
-    assert not any(a and b for a, b in pairwise(kinds))
+@given(st.lists(st.lists(TEXT, max_size=4), max_size=4))
+def test_all_text_of_a_read_is_one_chunk_in_its_order(reads: list[list[str]]) -> None:
+    answer = Answer()
+    answer.feed(event(text("begin. ")))  # whatever comes now is no tag of a thought
+    for read in reads:
+        assert contents(answer.feed(b"".join(event(text(piece)) for piece in read))) == (["".join(read)] if read else [])
 
 
-def test_text_is_not_merged_with_a_finish_reason_logprobs_or_usage() -> None:
-    chunks = [
-        text("a"),
-        chunk({"content": "b"}, finish_reason="stop"),
-        text("c"),
-        chunk({"content": "d"}, logprobs={"content": []}),
-        {**text("e"), "usage": {"total_tokens": 1}},
-        text("f"),
-    ]
-    assert contents(merge_text(chunks)) == ["a", "b", "c", "d", "e", "f"]
+def test_text_is_not_merged_with_what_comes_before_or_behind_something_else() -> None:
+    part = {"type": "image_url", "image_url": {"url": "data:"}}
+    answer = Answer()
+    chunks = answer.feed(b"".join(map(event, [text("a"), text("b"), chunk({"content": [part]})])))
+    assert contents(chunks) == ["ab", [part]]
+    answer = Answer()
+    chunks = answer.feed(b"".join(map(event, [text("a"), chunk({"content": "b"}, finish_reason="stop"), text("c"), text("d")])))
+    assert contents(chunks) == ["a", "b", "cd"]
 
 
 def test_the_role_and_empty_keys_do_not_hinder_a_merge() -> None:
@@ -79,8 +71,9 @@ def test_the_role_and_empty_keys_do_not_hinder_a_merge() -> None:
         chunk({"role": "assistant", "content": ""}),
         chunk({"content": "a", "tool_calls": None, "refusal": None}),
         text("b"),
+        chunk({"content": "c", "tool_calls": [], "reasoning_content": None, "reasoning": ""}, logprobs=None, finish_reason=None),
     ]
-    assert contents(merge_text(chunks)) == ["ab"]
+    assert contents(Answer().feed(b"".join(map(event, chunks)))) == ["abc"]
 
 
 def test_running_totals_of_usage_become_one_chunk_at_the_end() -> None:

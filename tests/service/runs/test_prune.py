@@ -17,6 +17,7 @@ from langgraph.types import interrupt
 from typing_extensions import TypedDict
 
 from agent_service.db.pool import Pool, make_pool
+from agent_service.runs.compaction import CompactingSaver
 from agent_service.runs.prune import Pruned, Retention, prunable, prune, prune_forever
 from tests.support import sse
 from tests.support.service import RunningService, running_service
@@ -223,6 +224,29 @@ async def test_a_thread_with_a_delta_channel_is_left_alone_and_counted(pool: Poo
     assert (first, second) == (Pruned(delta_threads=1), Pruned())
     assert await checkpoints(pool, "delta") == before
     assert state.values == {"items": ["first", "x"]}
+
+
+async def test_sessions_with_one_state_are_passed_over_together(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph: Any = StateGraph(State)
+    graph = graph.add_node("one", _step).add_edge(START, "one").compile(checkpointer=AsyncPostgresSaver(pool))
+    await graph.ainvoke({"messages": ["hello"]}, {"configurable": {"thread_id": "s1"}}, durability="exit")
+    async with pool.connection() as conn:
+        await conn.execute(
+            "INSERT INTO slipway.sessions (id, tenant, user_id, title)"
+            " SELECT 's' || n, 't', 'u', '' FROM generate_series(1, 20) n"
+        )
+    compacted: list[str] = []
+
+    async def spy(_: CompactingSaver, thread_id: str) -> None:
+        compacted.append(thread_id)
+
+    monkeypatch.setattr(CompactingSaver, "compact", spy)
+    waiting = await prunable(pool, KEEP_ALL)
+    done = await prune(pool, KEEP_ALL)
+    left = await prunable(pool, KEEP_ALL)
+
+    assert await checkpoints(pool, "s1") == 1
+    assert (waiting.threads, done, left.threads, compacted) == (20, Pruned(), 0, [])
 
 
 async def test_old_sessions_are_erased_with_all_that_is_theirs_but_the_ledger(service: RunningService, pool: Pool) -> None:
