@@ -155,6 +155,8 @@ class EndingRow(TypedDict):
     route: str | None
     interrupts: list[Interrupt] | None
     error: RunError | None
+    may_cite: bool
+    """Its events may have sources; False saves the search."""
 
 
 def _ledger_row(run: LiveRun, call: ModelCall) -> LedgerRow:
@@ -183,6 +185,7 @@ def _ending_row(run: LiveRun, ending: Ending) -> EndingRow:
         "route": storable(run.route),
         "interrupts": storable(ending.interrupts) or None,
         "error": storable(ending.error),
+        "may_cite": run.sourced or run.run.attempt > 1,  # an attempt before may have, and this one may have ended at once
     }
 
 

@@ -41,13 +41,18 @@ def test_a_database_that_answers_is_not_waited_for(empty_database_url: str) -> N
     assert told == []
 
 
+def indexes_of(url: str) -> dict[int, str]:
+    """By the migration that built it; without those that a later one has put in the place of others, under their names."""
+    return {each.version: each.index for each in shipped() if each.index and is_valid(url, each.index) is not None}
+
+
 def forget_last_index(url: str) -> str:
     """Brings a migrated database back to before its newest index, whose name it returns."""
-    last = [each for each in shipped() if each.index][-1]
+    version, index = max(indexes_of(url).items())
     with psycopg.connect(url) as conn:
-        conn.execute("DELETE FROM slipway.schema_migrations WHERE version = %s", (last.version,))
-        conn.execute(f"DROP INDEX slipway.{last.index}".encode())
-    return str(last.index)
+        conn.execute("DELETE FROM slipway.schema_migrations WHERE version = %s", (version,))
+        conn.execute(f"DROP INDEX slipway.{index}".encode())
+    return index
 
 
 def is_valid(url: str, index: str) -> bool | None:
@@ -105,7 +110,7 @@ def test_an_index_whose_building_was_cut_off_is_built_anew(empty_database_url: s
 def test_an_index_of_a_database_that_has_it_already_stays(empty_database_url: str) -> None:
     """As in databases of release candidates, whose migrations made the indexes together with the columns."""
     migrate(empty_database_url)
-    indexes = {each.version: each.index for each in shipped() if each.index}
+    indexes = indexes_of(empty_database_url)
     found = "SELECT array_agg(oid ORDER BY oid) FROM pg_class WHERE relname = ANY(%s)"
     with psycopg.connect(empty_database_url, autocommit=True) as conn:
         before = conn.execute(found, (list(indexes.values()),)).fetchone()

@@ -6,7 +6,7 @@ Counts of statements and transactions, so that work which comes back fails here,
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -20,6 +20,7 @@ from agent_service.caller_limits import CallerLimits
 from agent_service.db.pool import Pool
 from agent_service.errors import DatabaseUnavailable, LeaseLost, SessionInterrupted
 from agent_service.principal import Principal
+from agent_service.runs import writer
 from agent_service.runs.checkpoints import CURRENT_LIVE, Checkpointer
 from agent_service.runs.event_log import EventLog
 from agent_service.runs.events import START
@@ -138,6 +139,51 @@ async def test_sixteen_starts_are_one_commit(process: Process, database: Databas
 
     assert (len(runs), counts["commits"]) == (16, 1)
     assert database.rows("SELECT count(*) FROM slipway.runs WHERE status = 'running' AND attempt = 1") == [{"count": 16}]
+
+
+async def test_a_commit_reads_its_own_rows_also_of_tables_that_nobody_has_analyzed(
+    process: Process, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pool.connection() as conn:
+
+        @asynccontextmanager
+        async def same(_: Pool) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+            yield conn
+
+        async def turns(count: int) -> int:
+            """Rows of `runs` that so many commits of four runs have read."""
+            before = await rows_read(conn)
+            for _ in range(count):
+                runs = await process.begin_all(*(uuid4().hex for _ in range(4)))
+                for run in runs:
+                    run.said.publish_text("hello", "agent")
+                    run.calls.append(ModelCall(1, 1, "agent", "m", 1, 0, 1, None))
+                await process.finish(*runs)
+                for run in runs:
+                    process.live.discard(run)
+            return await rows_read(conn) - before
+
+        monkeypatch.setattr(writer, "connection", same)
+        await turns(8)  # from the sixth on a session keeps its plans, which it has made for tables that were empty
+        await conn.execute(
+            "INSERT INTO slipway.runs (id, session_id, tenant, user_id, question, input, status, outcome)"
+            " SELECT gen_random_uuid(), s.id, 'default', 'bob', 'q', '{}', 'finished', 'completed'"
+            " FROM generate_series(1, 3000), (SELECT min(id) AS id FROM slipway.sessions) AS s"
+        )
+        assert await turns(5) < 5 * 4 * 10
+
+
+async def rows_read(conn: psycopg.AsyncConnection[Any]) -> int:
+    """Of `runs`, by the session of this connection and those that are idle."""
+    await conn.execute("SELECT pg_stat_force_next_flush()")
+    row = await (
+        await conn.execute(
+            "SELECT seq_tup_read + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes i WHERE i.relid = t.relid) AS read"
+            " FROM pg_stat_user_tables t WHERE relid = 'slipway.runs'::regclass"
+        )
+    ).fetchone()
+    assert row
+    return int(row["read"])
 
 
 async def test_a_commit_that_a_deadlock_ended_is_written_again(
