@@ -139,6 +139,11 @@ def _migrate(conn: Connection, found: Session, report: Callable[[str], None]) ->
         )
     _set_up_langgraph(conn, found, report, migrated=bool(applied))
     pending = [m for m in shipped() if m.version not in applied]
+    if found.shared and applied and pending:
+        # All of it is one transaction here: a plain index locks writers out, and a later migration would ask for more, while one
+        # that has its fence waits for the first of the two. So the most is asked for first.
+        with _short_locks(conn):
+            conn.execute("LOCK TABLE slipway.runs IN ACCESS EXCLUSIVE MODE")
     for migration in pending:
         report(migration.name)
         if migration.index and not found.shared:

@@ -173,6 +173,7 @@ async def _compact_threads(pool: Pool, history_hours: float, done: Pruned, pause
         if len(sessions) < BATCH:
             return
         after = (sessions[-1]["last_active_at"], sessions[-1]["id"])
+        await asyncio.sleep(pause)
 
 
 async def _compact(pool: Pool, saver: CompactingSaver, session: DictRow, done: Pruned) -> None:
@@ -241,7 +242,7 @@ WITH idle AS (
     ORDER BY s.last_active_at, s.id LIMIT %(batch)s
 ), singles AS (
     SELECT s.id, s.last_active_at FROM slipway.sessions s JOIN idle ON idle.id = s.id
-    WHERE idle.single AND s.last_active_at = idle.last_active_at FOR UPDATE OF s SKIP LOCKED
+    WHERE idle.single AND s.last_active_at = idle.last_active_at FOR NO KEY UPDATE OF s SKIP LOCKED
 ), marked AS (
     UPDATE slipway.sessions s SET compacted_at = singles.last_active_at FROM singles WHERE s.id = singles.id
 )

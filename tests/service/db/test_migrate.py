@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from agent_service.db import migrate as migrations
 from agent_service.db.migrate import migrate, shipped, wait_for_database
 
 
@@ -118,3 +119,31 @@ def test_an_index_of_a_database_that_has_it_already_stays(empty_database_url: st
 
         assert migrate(empty_database_url) == len(indexes)
         assert conn.execute(found, (list(indexes.values()),)).fetchone() == before
+
+
+def test_a_database_with_runs_gets_the_partial_indexes_under_the_names_that_older_code_knows(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(migrations, "shipped", lambda: [each for each in shipped() if each.version < 38])
+        migrate(empty_database_url)
+    run = (
+        "INSERT INTO slipway.runs (id, session_id, tenant, user_id, question, input, status, outcome, resumes, idempotency_key)"
+        " VALUES (gen_random_uuid(), 's', 't', 'u', 'q', '{}', 'finished', 'completed', %s, %s) RETURNING id"
+    )
+    with psycopg.connect(empty_database_url, autocommit=True) as conn:
+        conn.execute("INSERT INTO slipway.sessions (id, tenant, user_id, title) VALUES ('s', 't', 'u', '')")
+        first = conn.execute(run, (None, None)).fetchone()
+        assert first
+        conn.execute(run, (first[0], "key"))
+
+        migrate(empty_database_url)
+
+        conn.execute(run, (None, None))
+        for values, index in (((first[0], None), "runs_resumes_key"), ((None, "key"), "runs_idempotency")):
+            with pytest.raises(psycopg.errors.UniqueViolation) as refused:
+                conn.execute(run, values)
+            assert refused.value.diag.constraint_name == index
+        conn.execute("DELETE FROM slipway.runs WHERE id = %s", first)
+        left = conn.execute("SELECT count(*) FROM slipway.runs WHERE resumes IS NOT NULL").fetchone()
+        assert left == (0,)  # what resumes a run goes with it

@@ -20,7 +20,7 @@ from agent_service.caller_limits import CallerLimits
 from agent_service.db.pool import Pool
 from agent_service.errors import DatabaseUnavailable, LeaseLost, SessionInterrupted
 from agent_service.principal import Principal
-from agent_service.runs import writer
+from agent_service.runs import events, records, writer
 from agent_service.runs.checkpoints import CURRENT_LIVE, Checkpointer
 from agent_service.runs.event_log import EventLog
 from agent_service.runs.events import START
@@ -141,8 +141,9 @@ async def test_sixteen_starts_are_one_commit(process: Process, database: Databas
     assert database.rows("SELECT count(*) FROM slipway.runs WHERE status = 'running' AND attempt = 1") == [{"count": 16}]
 
 
-async def test_a_commit_reads_its_own_rows_also_of_tables_that_nobody_has_analyzed(
-    process: Process, pool: Pool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("known_rows", [None, 5, 20])
+async def test_a_commit_reads_its_own_rows_whatever_postgresql_knows_of_the_table(
+    process: Process, pool: Pool, monkeypatch: pytest.MonkeyPatch, known_rows: int | None
 ) -> None:
     async with pool.connection() as conn:
 
@@ -164,7 +165,11 @@ async def test_a_commit_reads_its_own_rows_also_of_tables_that_nobody_has_analyz
             return await rows_read(conn) - before
 
         monkeypatch.setattr(writer, "connection", same)
-        await turns(8)  # from the sixth on a session keeps its plans, which it has made for tables that were empty
+        if known_rows:
+            for number in range(known_rows):
+                await process.finish(*await process.begin_all(f"known-{number}"))
+            await conn.execute("ANALYZE slipway.runs")
+        await turns(8)  # from then on a session keeps its plans, of a table as small as that
         await conn.execute(
             "INSERT INTO slipway.runs (id, session_id, tenant, user_id, question, input, status, outcome)"
             " SELECT gen_random_uuid(), s.id, 'default', 'bob', 'q', '{}', 'finished', 'completed'"
@@ -528,3 +533,30 @@ async def test_a_start_is_refused_while_the_database_is_away_and_the_rest_waits_
     assert await ending is True
     await stepping
     assert database.run(str(run.run.id))["outcome"] == "completed"
+
+
+@pytest.mark.parametrize("older", [False, True])
+async def test_sources_are_looked_for_where_a_tool_may_have_cited_some(
+    process: Process, database: Database, monkeypatch: pytest.MonkeyPatch, older: bool
+) -> None:
+    row = records._ending_row
+
+    def without(run: LiveRun, ending: Ending) -> Any:
+        """As code of schema 37 says it."""
+        return {name: value for name, value in row(run, ending).items() if name != "may_cite"}
+
+    if older:
+        monkeypatch.setattr(records, "_ending_row", without)
+    source = {"title": "Leases", "source": "leases.md"}
+    cites, says, claims = await process.begin_all("cites", "says", "claims nothing")
+    for run in (cites, claims):
+        run.said.publish(events.tool_end("call", "search", status="ok", output="", seconds=0.1, sources=[source], node="agent"))
+    cites.sourced = True
+    await process.finish(cites, says, claims)
+
+    rows = database.rows("SELECT session_id AS id, sources FROM slipway.runs")
+    assert {row["id"]: row["sources"] for row in rows} == {
+        "cites": [source],
+        "says": [],
+        "claims nothing": [source] if older else [],
+    }
