@@ -48,7 +48,7 @@ MAX_LINGER_BYTES = 1_000
 GATHER_SECONDS = 0.01
 """Least time between two reads of a stream: tokens that come faster than 100 a second are passed on together."""
 
-TICK_SECONDS = 0.04
+TICK_MILLISECONDS = 40
 """While many streams are open all are read in beats of so long, under the 50 ms that a reader notices: a read, and the write that
 follows, take 0.1 ms of CPU, and a token in them a tenth of that."""
 
@@ -76,24 +76,48 @@ class Beat:
     streams: int = 0
     """That are open now."""
     _held: list[asyncio.ReadTransport] = field(default_factory=list)
+    _waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    _timer: asyncio.TimerHandle | None = None
 
-    def hold(self, response: aiohttp.ClientResponse) -> None:
-        """Leaves to the system what comes before the next beat: one read then takes all of it."""
-        connection = response.connection if self.streams > TICK_ABOVE else None
-        transport: Any = connection.transport if connection else None  # aiohttp says it may be one that only writes
-        if transport is None or transport.is_closing():
+    async def turn(self, response: aiohttp.ClientResponse) -> None:
+        """Returns when the response may be read; what comes before the next beat, one read then finds.
+
+        It waits in the system, and the read itself waits for the beat. Not under TLS: uvloop takes it from the system anyway, and
+        drops what is not decrypted when the other side closes.
+        """
+        if self.streams <= TICK_ABOVE:
             return
-        transport.pause_reading()
-        self._held.append(transport)
-        if len(self._held) == 1:
+        self._set_timer()
+        if transport := _plain(response):
+            transport.pause_reading()
+            self._held.append(transport)
+        if transport is None or response.content._size:  # noqa: SLF001  # has no public name; there is something to read already
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiting)
+            await waiting
+
+    def _set_timer(self) -> None:
+        if self._timer is None:
             loop = asyncio.get_running_loop()
-            loop.call_later(TICK_SECONDS - loop.time() % TICK_SECONDS, self._read_on)
+            # In whole milliseconds, as uvloop's time is: at a multiple of 0.04 the rest may be 0.0399999, and the beat at once.
+            wait = TICK_MILLISECONDS - round(loop.time() * 1000) % TICK_MILLISECONDS
+            self._timer = loop.call_later(wait / 1000, self._read_on)
 
     def _read_on(self) -> None:
-        held, self._held = self._held, []
+        held, waiting = self._held, self._waiting
+        self._held, self._waiting, self._timer = [], [], None
         for transport in held:
-            if not transport.is_closing():
-                transport.resume_reading()
+            transport.resume_reading()
+        for each in waiting:
+            if not each.done():
+                each.set_result(None)
+
+
+def _plain(response: aiohttp.ClientResponse) -> asyncio.ReadTransport | None:
+    """What the response is read from, without TLS; None also when all of it is here."""
+    connection = response.connection
+    transport: Any = connection.transport if connection else None  # aiohttp says it may be one that only writes
+    return None if transport is None or transport.get_extra_info("ssl_object") else transport
 
 
 class ChunkStream:
@@ -176,7 +200,7 @@ class ChunkStream:
             if self._answer.done:
                 await self._linger()
                 raise StopAsyncIteration
-            self._beat.hold(self._response)
+            await self._beat.turn(self._response)
             await self._read()
         return self._ready.popleft()
 

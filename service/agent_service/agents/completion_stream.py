@@ -166,11 +166,12 @@ class Answer:
         self._decoder = EventDecoder()
         self._text: Chunk | None = None
         """The delta of the last chunk of this read, while that is nothing but text: the next text goes into it."""
+        self._texts: list[str] = []
+        """What it is to hold."""
 
     def feed(self, data: bytes) -> list[Chunk]:
         """Chunks that one read completed, text merged; empty `data` is the end of the response."""
         chunks: list[Chunk] = []
-        self._text = None
         self._bytes += len(data)
         try:
             if self._bytes > MAX_ANSWER_BYTES:
@@ -182,6 +183,8 @@ class Answer:
                 self._take(event, chunks)
         except (AttemptFailed, KeyRefused, ModelRejected) as failure:
             return [*chunks, *self.fail(failure)]
+        finally:
+            self._begin_text(None)
         if not data and not self.done:
             return [*chunks, *self.fail(AttemptFailed("connection_error", "the connection ended before the answer"))]
         return [*chunks, *self._closing()]
@@ -210,11 +213,17 @@ class Answer:
                 return
             chunk = {**envelope(chunk), "choices": [choice]} if "finish_reason" in choice else chunk
             text = _text_delta(chunk)
-        if text is not None and self._text is not None:
-            self._text["content"] += text["content"]
-        else:
+        if text is None or self._text is None:
             chunks.append(chunk)
-            self._text = text
+            self._begin_text(text)
+        if text is not None:
+            self._texts.append(text["content"])
+
+    def _begin_text(self, delta: Chunk | None) -> None:
+        """From now on text goes into this delta, the one before has all of its own; None: what comes next begins a chunk."""
+        if self._text is not None and len(self._texts) > 1:
+            self._text["content"] = "".join(self._texts)
+        self._text, self._texts = delta, []
 
     def _is_to_be_said(self, choice: Chunk) -> bool:
         """Whether anything is left of a choice without what is held: calls come with its finish reason, the rest at the end."""

@@ -8,7 +8,7 @@ import pytest
 from aiohttp.client_proto import ResponseHandler
 
 from agent_service.agents import completion_reader
-from agent_service.agents.completion_reader import TICK_SECONDS
+from agent_service.agents.completion_reader import TICK_MILLISECONDS
 from agent_service.agents.endpoint import PIECEMEAL_BYTES
 from agent_service.agents.model_keys import ApiKeySource
 from agent_service.errors import ModelRejected, ModelUnavailable
@@ -17,6 +17,7 @@ from tests.support.fake_script import MODELS, Fault, FaultKind, Script, ToolCall
 from tests.support.model_client import open_client, text_of
 
 TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {}}}]
+TICK_SECONDS = TICK_MILLISECONDS / 1000
 ECHO = "".join(echo_tokens("hello"))
 
 
@@ -64,6 +65,20 @@ async def test_while_many_streams_are_open_tokens_gather_between_beats(fake: Fak
     assert len(text_times) - 1 <= (text_times[-1] - text_times[0]) / TICK_SECONDS + 2
     assert len(text_times) < 60
     assert client.reader.beat.streams == 1000
+
+
+async def test_a_reader_that_is_busy_with_each_piece_gets_one_a_beat_all_the_same(fake: FakeModel) -> None:
+    fake.script = Script(token_count=60, tokens_per_second=100)
+    pieces = 0
+    async with open_client(fake) as client:
+        client.reader.beat.streams = 1000
+        async with await client.stream() as stream:
+            began = asyncio.get_running_loop().time()
+            async for chunk in stream:
+                pieces += bool(text_of(chunk))
+                await asyncio.sleep(0.012)  # longer than a token takes to come
+            seconds = asyncio.get_running_loop().time() - began
+    assert pieces <= seconds / TICK_SECONDS + 3
 
 
 async def test_what_comes_between_two_beats_waits_in_the_system_for_one_read(

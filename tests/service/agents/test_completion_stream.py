@@ -76,6 +76,16 @@ def test_the_role_and_empty_keys_do_not_hinder_a_merge() -> None:
     assert contents(Answer().feed(b"".join(map(event, chunks)))) == ["abc"]
 
 
+def test_text_behind_a_thought_is_merged_too_and_text_behind_a_part_becomes_one() -> None:
+    answer = Answer()
+    answer.feed(event(chunk({"reasoning_content": "hm"})) + event(text("a")))
+    assert contents(answer.feed(event(text("b")) + event(text("c")))) == ["bc"]
+    part = {"type": "image_url", "image_url": {"url": "data:"}}
+    answer = Answer()
+    answer.feed(event(chunk({"content": [part]})))
+    assert contents(answer.feed(event(text("a")))) == [["a"]]
+
+
 def test_running_totals_of_usage_become_one_chunk_at_the_end() -> None:
     answer = Answer()
     chunks = answer.feed(event({**text("a"), "usage": {"total_tokens": 1}}) + event({**text("b"), "usage": {"total_tokens": 2}}))
