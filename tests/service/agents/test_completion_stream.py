@@ -26,7 +26,7 @@ def event(payload: Any) -> bytes:
     return b"data: " + orjson.dumps(payload) + b"\n\n"
 
 
-def contents(chunks: list[dict[str, Any]]) -> list[str]:
+def contents(chunks: list[dict[str, Any]]) -> list[Any]:
     return [c["choices"][0]["delta"]["content"] for c in chunks]
 
 
