@@ -64,7 +64,7 @@ def times_text(times: float) -> str:
 
 LIBRARIES = "three quarters of it are LangGraph, langchain, FastAPI, psycopg, aiohttp and system calls, which both sides have"
 ALONE = "a turn that is alone pays for its two commits and for each time that the process wakes up; sixteen share these"
-BEATS = "each stream is read and written every 40 ms, as a reader would see more: 0.1 ms each time, most of it Python and event loop"
+BEATS = "each stream is read and written every 40 ms, as a reader would see more: 0.1 ms each time, mostly Python and event loop"
 GAPS = "gaps grow before the core is full, as all streams are read in one beat, and the last of them waits for all the others"
 BEFORE_THE_FIRST = "the run is committed before it begins, and then LangGraph and langchain begin as slowly as in the tutorial"
 MORE_IS_STORED = "events, ledger, outcome and lease are stored besides the state"
