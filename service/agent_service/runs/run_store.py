@@ -255,10 +255,16 @@ class RunStore:
         if await self.first(asked.principal, asked.idempotency_key):
             return
         match error.diag.constraint_name:
-            case "runs_one_running_per_session":
+            case "runs_one_running_per_session" if not await self._is_decided(asked.resumes):
                 raise SessionBusy("a run of this session is going; wait for its end or cancel it", retry_after=1) from error
-            case "runs_resumes_key":
+            case "runs_one_running_per_session" | "runs_resumes_key":
                 raise NotInterrupted("the decision for this run was made already") from error
+
+    async def _is_decided(self, run_id: UUID | None) -> bool:
+        if run_id is None:
+            return False
+        async with connection(self._pool) as conn:
+            return await one(conn, "SELECT true FROM slipway.runs WHERE resumes = %s", run_id) is not None
 
     async def _when_busy(self, conn: Connection, thread_id: str, *, rejects: bool) -> None:
         if rejects or self._on_busy == "reject":
