@@ -71,7 +71,7 @@ class Said(Protocol):
 
 @dataclass(slots=True)
 class Beat:
-    """When the streams of a process are read: at once while few are open, else all together, TICK_SECONDS apart."""
+    """When the streams of a process are read: at once while few are open, else all together, TICK_MILLISECONDS apart."""
 
     streams: int = 0
     """That are open now."""
