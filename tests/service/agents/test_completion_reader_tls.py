@@ -40,6 +40,7 @@ def port(tmp_path: Path) -> Iterator[int]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)  # a client that fails before all have come: the test ends
 
         def serve() -> None:
             speakers = []
